@@ -1,0 +1,1 @@
+"""Host side of winvm: builds, boots, deploys, drives, captures, reports."""

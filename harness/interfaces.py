@@ -1,0 +1,91 @@
+"""Boundaries of the bench as protocols. Each has one real implementation per flavour and one shipped fake.
+
+Imports go one way: config -> image -> machine -> transport -> deploy -> session -> capture -> report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.deadline import Deadline
+from harness.outcome import Crash, DebugRecord
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """Exit code and captured output of a finished guest command."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+OnOutput = Callable[[str, bytes], None]
+"""Called with `stdout` or `stderr` and the bytes as they arrive."""
+
+
+class GuestProcess(Protocol):
+    """A running guest command with its standard streams."""
+
+    def send(self, data: bytes, *, end: bool = False) -> None:
+        """Writes to the command's stdin; `end` closes it."""
+
+    def receive(self, deadline: Deadline) -> Iterator[tuple[str, bytes]]:
+        """Yields (`stdout` or `stderr`, bytes) until the command ends or the deadline passes."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code, once `receive` has seen the end."""
+
+    def terminate(self) -> None:
+        """Ends the command and frees it on the guest; never raises for one that has ended."""
+
+
+class Transport(Protocol):
+    """Commands in the guest. Raises `TransportError`, `AuthenticationError`, `DeadlineExceeded`."""
+
+    def run(
+        self, argv: Sequence[str], deadline: Deadline, on_output: OnOutput | None = None
+    ) -> CommandResult:
+        """Runs a program to its end."""
+
+    def start(self, argv: Sequence[str], deadline: Deadline) -> GuestProcess:
+        """Starts a program with open stdin."""
+
+    def close(self) -> None:
+        """Drops the connection; never raises."""
+
+
+class FileTransfer(Protocol):
+    """Bulk files. Guest paths are Windows paths (`C:\\dir\\name`). Raises `TransportError`."""
+
+    def push(self, local: Path, guest_path: str, deadline: Deadline) -> int:
+        """Copies one file in, creating folders; returns bytes sent."""
+
+    def pull(self, guest_path: str, local: Path, deadline: Deadline, limit: int) -> int:
+        """Copies one file out, refusing more than `limit` bytes; returns bytes received."""
+
+    def size(self, guest_path: str, deadline: Deadline) -> int | None:
+        """Size in bytes, or None when there is no such file."""
+
+    def close(self) -> None:
+        """Drops the connection; never raises."""
+
+
+class DebugStream(Protocol):
+    """Live debug output of the guest's kernel, read on the host from outside the guest."""
+
+    def records(self) -> Sequence[DebugRecord]:
+        """All records not returned before, oldest first; does not block."""
+
+    def crash(self) -> Crash | None:
+        """The first crash seen since `rearm`, if any; scenario and artefacts are not filled in."""
+
+    def rearm(self) -> None:
+        """Forgets the crash after the guest was reverted and reads on from the new end."""
+
+    def close(self) -> None:
+        """Stops reading; never raises."""

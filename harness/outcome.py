@@ -1,0 +1,111 @@
+"""Frozen types for what a run found out: scenarios, their results, crashes, debug records.
+
+They are plain data: JSON in `results.json` has the same field names.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class Outcome(enum.StrEnum):
+    """How one scenario ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"  # an assertion of the scenario, or of its expected DbgPrint, did not hold
+    ERROR = "error"  # the scenario raised something that is not an assertion
+    SKIPPED = "skipped"  # a capability is missing; the message names it
+    CRASHED = "crashed"  # the driver went down and the scenario did not expect that crash
+    HUNG = "hung"  # no result before its deadline
+
+
+@dataclass(frozen=True)
+class CrashExpectation:
+    """What a scenario says must take the guest down; `None` fields match anything.
+
+    A Windows kernel reports `bugcheck` and four `parameters`. Wine reports KeBugCheckEx likewise, and any
+    other fault as an exception (`exception` code, `address` accessed). `hang` expects no progress at all.
+    """
+
+    bugcheck: int | None = None
+    parameters: tuple[int | None, ...] | None = None
+    exception: int | None = None
+    address: int | None = None
+    hang: bool = False
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Metadata of one scenario as the agent's registry lists it on the host."""
+
+    name: str
+    kind: str
+    summary: str = ""
+    needs: tuple[str, ...] = ()
+    build: str = ""
+    deadline_s: float = 30.0
+    expect_dbgprint: tuple[str, ...] = ()
+    expect_crash: CrashExpectation | None = None
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class DebugRecord:
+    """One line of debug output: `time` is host UNIX time in seconds, `source` e.g. `dbgprint` or `wine`."""
+
+    time: float
+    source: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Crash:
+    """One guest crash: what the kernel (or Wine) reported, and what was gathered on the host.
+
+    `kind` is `bugcheck`, `exception` or `hang`. `parameters` are the four bugcheck parameters;
+    for an exception they hold (code, instruction address, accessed address, 1 for a write).
+    """
+
+    kind: str
+    code: int
+    parameters: tuple[int, ...]
+    scenario: str
+    time: float
+    text: str = ""
+    last_operation: str = ""
+    folder: Path | None = None
+    artifacts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScenarioResult:
+    """What became of one scenario."""
+
+    name: str
+    kind: str
+    outcome: Outcome
+    message: str = ""
+    detail: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    operations: int = 0
+    dbgprint: tuple[DebugRecord, ...] = ()
+    crash: Crash | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A whole run, in the order in which its scenarios ended."""
+
+    run_id: str
+    guest: str
+    started: float
+    seconds: float
+    scenarios: tuple[ScenarioResult, ...]
+    missing_capabilities: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
