@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from harness.errors import DeadlineExceeded
+from harness.errors import DeadlineError
 
 Clock = Callable[[], float]
 
@@ -43,6 +43,6 @@ class Deadline:
         return min(self, Deadline.after(seconds, self.clock), key=lambda d: d.at)
 
     def check(self, what: str, remedy: str = "") -> None:
-        """Raises `DeadlineExceeded` naming `what` once the deadline has passed."""
+        """Raises `DeadlineError` naming `what` once the deadline has passed."""
         if self.expired:
-            raise DeadlineExceeded(f"{what} did not finish within {self.seconds:g} s.", remedy=remedy)
+            raise DeadlineError(f"{what} did not finish within {self.seconds:g} s.", remedy=remedy)

@@ -13,7 +13,7 @@
     │   ├── TransportError       WinRM or SFTP failed
     │   │   └── AuthenticationError   certificate, host key or password refused
     │   ├── AgentError           the agent died or spoke something that is not its protocol
-    │   └── DeadlineExceeded     an operation did not finish in time
+    │   └── DeadlineError        an operation did not finish in time
     └── DriverLoadError     (1)  the service control manager would not start the driver
 
 A scenario that fails and a guest that crashes are outcomes (`harness.outcome`), not errors.
@@ -100,7 +100,7 @@ class AgentError(InfrastructureError):
     """The agent died or spoke something that is not its protocol."""
 
 
-class DeadlineExceeded(InfrastructureError):
+class DeadlineError(InfrastructureError):
     """An operation did not finish before its deadline."""
 
 

@@ -45,7 +45,7 @@ class GuestProcess(Protocol):
 
 
 class Transport(Protocol):
-    """Commands in the guest. Raises `TransportError`, `AuthenticationError`, `DeadlineExceeded`."""
+    """Commands in the guest. Raises `TransportError`, `AuthenticationError`, `DeadlineError`."""
 
     def run(
         self, argv: Sequence[str], deadline: Deadline, on_output: OnOutput | None = None
