@@ -1,0 +1,65 @@
+# The commands of this project. Each sets up what it needs; `make help` lists them.
+PYTHON ?= /usr/bin/python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+GUEST  ?= wine
+SOURCES := harness guest tests
+
+.PHONY: help setup check test vm-test smoke bench format contract driver image clean distclean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## host packages (needs root when some are missing) and .venv/
+
+# SKIP_HOST=1 leaves the host's packages alone.
+.PHONY: host
+host:
+	@$(if $(SKIP_HOST),:,vm/host/install.sh)
+
+$(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
+	@echo "winvm: making $(VENV) ($(shell $(PYTHON) --version 2>/dev/null || echo python3))"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
+	@touch $@
+
+check: setup ## format, lint, types, contract drift; no VM
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+	$(MAKE) --no-print-directory -C driver format-check
+	$(BIN)/python -m harness.contract --check
+
+test: setup ## unit and host-side tests; no VM
+	$(BIN)/pytest tests/unit
+
+vm-test: setup ## the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
+	$(BIN)/pytest tests/vm --guest $(GUEST)
+
+smoke: setup ## a quick subset of the scenarios
+	$(BIN)/winvm run --guest $(GUEST) -m smoke
+
+bench: setup ## measure the bench itself
+	$(BIN)/python -m tests.bench
+
+format: setup ## rewrite sources in the project's format
+	$(BIN)/ruff check --fix --quiet $(SOURCES) || true
+	$(BIN)/ruff format $(SOURCES)
+	$(MAKE) --no-print-directory -C driver format
+
+contract: setup ## regenerate the Python side of driver/include
+	$(BIN)/python -m harness.contract
+
+driver: setup ## build, sign and inspect the driver
+	$(BIN)/winvm build
+
+image: setup ## build the guest image
+	$(BIN)/winvm image build $(GUEST)
+
+clean: ## remove built files, keep .venv, images and artifacts
+	rm -rf build dist driver/build .mypy_cache .ruff_cache .pytest_cache
+	find harness guest tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv and artifacts too
+	rm -rf $(VENV) artifacts *.egg-info

@@ -1,0 +1,137 @@
+"""winvm.toml -> frozen, validated types. Owns every key a user may write and its default.
+
+Paths in the file are relative to the folder that holds it. Unknown keys are refused: a misspelt key that is
+silently ignored costs its writer an hour.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from harness.errors import ConfigurationError
+
+FILE_NAME = "winvm.toml"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DriverSection(_Section):
+    """`[driver]`: what is built and how it is loaded.
+
+    `build` is run once for each of `builds` in `folder`, with `{build}` and `{out}` replaced; it leaves
+    `<name>.sys` and `<name>.pdb` in `{out}`. `contract` names the generated module that declares HELLO,
+    empty when the driver has none.
+    """
+
+    name: Name = "winvm"
+    folder: Path = Path("driver")
+    build: tuple[str, ...] = ("make", "--no-print-directory", "BUILD={build}", "OUT={out}")
+    builds: tuple[Name, ...] = Field(default=("release", "fault"), min_length=1)
+    contract: str = ""
+
+
+class ScenariosSection(_Section):
+    """`[scenarios]`: folders with scenario modules, shipped to the guest together."""
+
+    folders: tuple[Path, ...] = Field(default=(Path("guest/scenarios"),), min_length=1)
+
+
+class GuestSection(_Section):
+    """`[guest]`: which profile of vm/profiles/ runs when `--guest` is not given."""
+
+    profile: Name = "wine"
+
+
+class ArtifactsSection(_Section):
+    """`[artifacts]`: where runs leave their results."""
+
+    folder: Path = Path("artifacts")
+
+
+class Config(_Section):
+    """The whole file. `root` is the folder that holds it; every path property is absolute."""
+
+    driver: DriverSection = DriverSection()
+    scenarios: ScenariosSection = ScenariosSection()
+    guest: GuestSection = GuestSection()
+    artifacts: ArtifactsSection = ArtifactsSection()
+    root: Path = Field(default=Path(), exclude=True)
+
+    @property
+    def driver_folder(self) -> Path:
+        """Where the driver's build command runs."""
+        return self.root / self.driver.folder
+
+    @property
+    def scenario_folders(self) -> tuple[Path, ...]:
+        """Scenario folders, in the order of the file."""
+        return tuple(self.root / folder for folder in self.scenarios.folders)
+
+    @property
+    def artifacts_folder(self) -> Path:
+        """Where runs leave their results."""
+        return self.root / self.artifacts.folder
+
+    @property
+    def build_folder(self) -> Path:
+        """Where built drivers, the test certificate and the agent's zipapp are kept between runs."""
+        return self.root / "build"
+
+
+def home() -> Path:
+    """The bench's own state: images, downloads, live machines. `WINVM_HOME`, else `~/.cache/winvm`."""
+    named = os.environ.get("WINVM_HOME")
+    if named:
+        return Path(named).expanduser().resolve()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "winvm"
+
+
+def find(start: Path) -> Path:
+    """The nearest winvm.toml in `start` or a folder above it.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise ConfigurationError(
+        f"No {FILE_NAME} in {start} or any folder above it.",
+        remedy=f"Run winvm inside a project that has one, or name it: --config PATH/{FILE_NAME}.",
+    )
+
+
+def load(path: Path) -> Config:
+    """Reads and validates one file.
+
+    Raises:
+        ConfigurationError: unreadable, not TOML, or a key or value is wrong; names all of them.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path} is not valid TOML: {error}.", remedy="Correct that line."
+        ) from error
+    if "root" in document:
+        raise ConfigurationError(f"{path}: unknown key 'root'.", remedy="Remove it.")
+    try:
+        return Config(**document, root=path.resolve().parent)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise ConfigurationError(f"{path}: {wrong}.", remedy="README lists every key.") from error

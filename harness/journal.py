@@ -1,0 +1,76 @@
+"""Step events of a run: each step's start and end go to run.jsonl as they happen, one JSON object a line.
+
+A killed run leaves a file whose last line is the step it was in. Listeners (progress on a terminal) see the
+same events.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+
+
+class Journal:
+    """Appends events to `path` (None: keeps no file) and hands them to listeners. Thread-safe.
+
+    Events: `{"event": "start", "step", "time", ...data}`, then
+    `{"event": "end", "step", "time", "seconds", "ok", "error"?}`; and `{"event": "note", "text", "time"}`.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._lock = threading.Lock()
+        self._file = path.open("a", encoding="utf-8", buffering=1) if path else None
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Adds a listener; it is called under the journal's lock and must be quick."""
+        self._listeners.append(listener)
+
+    @contextmanager
+    def step(self, name: str, **data: object) -> Iterator[Event]:
+        """Brackets one step. The yielded mapping may be filled with values for the end event."""
+        began = time.monotonic()
+        self._write({"event": "start", "step": name, "time": time.time(), **data})
+        found: Event = {}
+        try:
+            yield found
+        except BaseException as error:
+            self._end(name, began, found, ok=False, error=f"{type(error).__name__}: {error}")
+            raise
+        self._end(name, began, found, ok=True)
+
+    def note(self, text: str, **data: object) -> None:
+        """Records something worth telling that is not a step."""
+        self._write({"event": "note", "text": text, "time": time.time(), **data})
+
+    def close(self) -> None:
+        """Closes the file; later events reach listeners only."""
+        with self._lock:
+            if self._file:
+                self._file.close()
+                self._file = None
+
+    def _end(self, name: str, began: float, found: Event, *, ok: bool, error: str = "") -> None:
+        event = {
+            "event": "end",
+            "step": name,
+            "time": time.time(),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        event |= {"ok": ok, **({"error": error} if error else {}), **found}
+        self._write(event)
+
+    def _write(self, event: Event) -> None:
+        with self._lock:
+            if self._file:
+                self._file.write(json.dumps(event, default=str) + "\n")
+            for listener in self._listeners:
+                listener(event)
