@@ -1,0 +1,41 @@
+"""Shared test options: `--update` rewrites golden files; `samples` is the folder of real artefacts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update", action="store_true", help="rewrite golden files with what the code gives now"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, actual)` compares with tests/golden/<name>, or writes it under `--update`."""
+
+    def compare(name: str, actual: str) -> None:
+        file = GOLDEN / name
+        if request.config.getoption("--update"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(actual, encoding="utf-8")
+        assert file.is_file(), f"{file} is missing: run pytest with --update"
+        assert actual == file.read_text(encoding="utf-8")
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Folder of artefacts made by real kernels, from WINVM_SAMPLES."""
+    named = os.environ.get("WINVM_SAMPLES")
+    if not named:
+        pytest.skip("WINVM_SAMPLES is not set: no artefacts of real kernels to test against")
+    return Path(named)

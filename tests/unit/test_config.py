@@ -1,0 +1,76 @@
+"""winvm.toml: defaults, paths, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import config
+from harness.errors import ConfigurationError
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "winvm.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    loaded = config.load(
+        write(tmp_path, '[driver]\nname="mine"\nfolder="src"\n[scenarios]\nfolders=["a", "b"]\n')
+    )
+    assert loaded.driver.name == "mine"
+    assert loaded.driver_folder == tmp_path / "src"
+    assert loaded.scenario_folders == (tmp_path / "a", tmp_path / "b")
+    assert loaded.artifacts_folder == tmp_path / "artifacts"
+
+
+def test_an_empty_file_has_every_default(tmp_path: Path) -> None:
+    loaded = config.load(write(tmp_path, ""))
+    assert loaded.guest.profile == "wine"
+    assert loaded.driver.builds == ("release", "fault")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[driver]\nnmae='x'\n", "driver.nmae"),
+        ("[driver]\nname='../x'\n", "driver.name"),
+        ("[driver]\nbuilds=[]\n", "driver.builds"),
+        ("[guest]\nprofile=7\n", "guest.profile"),
+        ("root='/'\n", "root"),
+        ("[driver\n", "not valid TOML"),
+    ],
+)
+def test_wrong_keys_and_values_are_named(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(write(tmp_path, text))
+    assert named in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"driver\.nmae.*guest\.porfile"):
+        config.load(write(tmp_path, "[driver]\nnmae='x'\n[guest]\nporfile='y'\n"))
+
+
+def test_the_nearest_file_above_is_found(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    assert config.find(deep) == tmp_path / "winvm.toml"
+
+
+def test_no_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--config"):
+        config.find(tmp_path)
+
+
+def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WINVM_HOME", str(tmp_path))
+    assert config.home() == tmp_path
+    monkeypatch.delenv("WINVM_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert config.home() == tmp_path / "cache" / "winvm"
