@@ -47,9 +47,13 @@ class Journal:
             raise
         self._end(name, began, found, ok=True)
 
-    def note(self, text: str, **data: object) -> None:
-        """Records something worth telling that is not a step."""
-        self._write({"event": "note", "text": text, "time": time.time(), **data})
+    def record(self, event: str, **data: object) -> None:
+        """Records something that is not a step: a scenario's result, a crash."""
+        self._write({"event": event, "time": time.time(), **data})
+
+    def note(self, text: str) -> None:
+        """Records something worth telling a person."""
+        self.record("note", text=text)
 
     def close(self) -> None:
         """Closes the file; later events reach listeners only."""

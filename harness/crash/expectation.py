@@ -1,0 +1,45 @@
+"""Compares a crash with what its scenario said must happen."""
+
+from __future__ import annotations
+
+from harness.outcome import Crash, CrashExpectation
+
+
+def describe(crash: Crash) -> str:
+    """One line: `bugcheck 0x000000e2 (0x1, 0x2, 0x3, 0x4)`, `exception 0xc0000005 at 0x0 ...` or `hang`."""
+    if crash.kind == "bugcheck":
+        return f"bugcheck 0x{crash.code:08x} ({', '.join(f'{value:#x}' for value in crash.parameters)})"
+    if crash.kind == "exception":
+        where = crash.parameters[1:3]
+        places = (f"{word} {value:#x}" for word, value in zip(("at", "on address"), where, strict=False))
+        return " ".join((f"exception 0x{crash.code:08x}", *places))
+    return "hang: no progress before the deadline"
+
+
+def mismatch(expected: CrashExpectation, crash: Crash) -> str:
+    """Why `crash` is not the expected one; empty when it is.
+
+    A bugcheck is compared with `bugcheck` and `parameters`, an exception with `exception` and `address`: one
+    scenario names both, what a Windows kernel reports and what Wine reports for the same fault.
+    """
+    got = describe(crash)
+    if crash.kind == "hang":
+        return "" if expected.hang else f"Expected a crash, got a {got}."
+    if crash.kind == "bugcheck":
+        if expected.bugcheck is None:
+            return f"Expected no bugcheck, got {got}."
+        if crash.code != expected.bugcheck:
+            return f"Expected bugcheck {expected.bugcheck:#010x}, got {got}."
+        for number, (want, have) in enumerate(
+            zip(expected.parameters or (), crash.parameters, strict=False), start=1
+        ):
+            if want is not None and want != have:
+                return f"Expected bugcheck parameter {number} to be {want:#x}, got {got}."
+        return ""
+    if expected.exception is None:
+        return f"Expected no exception, got {got}."
+    if crash.code != expected.exception:
+        return f"Expected exception {expected.exception:#010x}, got {got}."
+    if expected.address is not None and crash.parameters[2:3] != (expected.address,):
+        return f"Expected the exception on address {expected.address:#x}, got {got}."
+    return ""

@@ -1,0 +1,49 @@
+"""A crash passes only on the expected code and parameters."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.crash.expectation import describe, mismatch
+from harness.outcome import Crash, CrashExpectation
+
+BUGCHECK = Crash("bugcheck", 0xE2, (1, 2, 3, 4), "s", 0.0)
+NULL_WRITE = Crash("exception", 0xC0000005, (0xC0000005, 0x140001234, 0, 1), "s", 0.0)
+HANG = Crash("hang", 0, (), "s", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "crash"),
+    [
+        (CrashExpectation(bugcheck=0xE2), BUGCHECK),
+        (CrashExpectation(bugcheck=0xE2, parameters=(1, 2, 3, 4)), BUGCHECK),
+        (CrashExpectation(bugcheck=0xE2, parameters=(1, None, 3, None)), BUGCHECK),
+        (CrashExpectation(bugcheck=0x50, exception=0xC0000005), NULL_WRITE),
+        (CrashExpectation(exception=0xC0000005, address=0), NULL_WRITE),
+        (CrashExpectation(hang=True), HANG),
+    ],
+)
+def test_the_expected_crash_passes(expected: CrashExpectation, crash: Crash) -> None:
+    assert mismatch(expected, crash) == ""
+
+
+@pytest.mark.parametrize(
+    ("expected", "crash", "says"),
+    [
+        (CrashExpectation(bugcheck=0xE3), BUGCHECK, "Expected bugcheck 0x000000e3, got bugcheck 0x000000e2"),
+        (CrashExpectation(bugcheck=0xE2, parameters=(1, 2, 3, 5)), BUGCHECK, "parameter 4 to be 0x5"),
+        (CrashExpectation(bugcheck=0xE2), NULL_WRITE, "Expected no exception"),
+        (CrashExpectation(exception=0xC0000005), BUGCHECK, "Expected no bugcheck"),
+        (CrashExpectation(exception=0xC000001D), NULL_WRITE, "Expected exception 0xc000001d"),
+        (CrashExpectation(exception=0xC0000005, address=0x10), NULL_WRITE, "on address 0x10"),
+        (CrashExpectation(bugcheck=0xE2), HANG, "got a hang"),
+    ],
+)
+def test_any_other_crash_is_told_apart(expected: CrashExpectation, crash: Crash, says: str) -> None:
+    assert says in mismatch(expected, crash)
+
+
+def test_descriptions_are_one_line() -> None:
+    assert describe(BUGCHECK) == "bugcheck 0x000000e2 (0x1, 0x2, 0x3, 0x4)"
+    assert describe(NULL_WRITE) == "exception 0xc0000005 at 0x140001234 on address 0x0"
+    assert describe(HANG) == "hang: no progress before the deadline"
