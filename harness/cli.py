@@ -1,0 +1,65 @@
+"""The `winvm` command: names, help texts and where each command lives. Commands are imported when called."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+COMMANDS = {
+    "doctor": ("harness.commands.doctor", "Say for each need of the bench whether this host meets it."),
+    "build": ("harness.commands.build", "Build, sign and inspect the driver."),
+    "image": ("harness.commands.image", "Build and list guest images."),
+    "run": ("harness.commands.run", "Run scenarios in a fresh guest."),
+    "up": ("harness.commands.live", "Bring a guest up with the driver deployed, and leave it."),
+    "down": ("harness.commands.live", "End the guest that `up` left."),
+    "exec": ("harness.commands.live", "Run a Windows program in the guest that is up."),
+    "push": ("harness.commands.live", "Copy a file into the guest that is up."),
+    "pull": ("harness.commands.live", "Copy a file out of the guest that is up."),
+    "shell": ("harness.commands.live", "Open cmd.exe in the guest that is up."),
+    "logs": ("harness.commands.live", "Print the debug output of the guest that is up."),
+}
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the options before the command said."""
+
+    config_path: Path | None
+
+
+class _Lazy(click.Group):
+    """Imports a command's module when it is called: `winvm exec` should not wait for what `run` needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name.replace("exec", "execute"))
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The winvm.toml to use; default is the nearest one upwards.",
+)
+@click.version_option(package_name="winvm", message="%(version)s")
+@click.pass_context
+def winvm(context: click.Context, config_path: Path | None) -> None:
+    """Runs Windows kernel drivers inside a QEMU/libvirt VM.
+
+    Exit codes: 0 passed, 1 a scenario failed, 2 configuration, 3 infrastructure, 4 unexpected guest crash.
+    """
+    context.obj = Invocation(config_path)

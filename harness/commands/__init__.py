@@ -1,0 +1,17 @@
+"""One module per group of `winvm` commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness import config
+from harness.cli import Invocation
+
+
+def load_config(invocation: Invocation) -> config.Config:
+    """The configuration this invocation means.
+
+    Raises:
+        ConfigurationError: there is none, or it is wrong.
+    """
+    return config.load(invocation.config_path or config.find(Path.cwd()))

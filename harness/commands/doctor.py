@@ -1,0 +1,34 @@
+"""`winvm doctor`: what this host has of what the bench needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+
+from harness import config
+from harness.terminal import printable
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> None:
+    """Say for each need of the bench: found, version, works or not, remedy. Exit code 3 if one is not met."""
+    from harness.doctor import diagnose
+
+    broken = 0
+    for check in diagnose(config.home()):
+        broken += check.required and not check.works
+        if as_json:
+            click.echo(json.dumps(dataclasses.asdict(check)))
+            continue
+        mark, colour = (
+            ("ok", "green") if check.works else ("no", "red") if check.required else ("--", "yellow")
+        )
+        found = printable(" ".join(part for part in (check.found, check.version) if part)) or "not found"
+        click.echo(f"{click.style(mark, fg=colour)}  {check.need:<28} {found}")
+        if not check.works and check.remedy:
+            click.echo(f"    {check.remedy}")
+    context.exit(3 if broken else 0)

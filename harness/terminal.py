@@ -1,0 +1,33 @@
+"""Text on a terminal. Owns the rule that nothing from the guest reaches one unescaped."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+
+from harness.errors import WinvmError
+
+DETAIL_LINES = 40
+
+
+def printable(text: str) -> str:
+    """`text` with control characters (ESC, CR, C1, bidirectional overrides) as `\\xNN` escapes."""
+    return "".join(
+        character
+        if character.isprintable() or character in "\t "
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def paragraph(error: WinvmError) -> str:
+    """An error for a person: one paragraph with its remedy, then at most 40 lines of evidence."""
+    width = min(shutil.get_terminal_size().columns, 110)
+    lines = textwrap.wrap(
+        f"winvm: {printable(str(error))}", width, break_long_words=False, break_on_hyphens=False
+    )
+    detail = error.detail.splitlines()
+    if len(detail) > DETAIL_LINES:
+        lines.append(f"    ... {len(detail) - DETAIL_LINES} lines left out ...")
+    lines += [f"    {printable(line)}" for line in detail[-DETAIL_LINES:]]
+    return "\n".join(lines)
