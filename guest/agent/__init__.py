@@ -1,0 +1,40 @@
+"""The agent in the guest, and what a scenario author imports from it.
+
+    from agent import Context, equal, scenario
+
+    @scenario
+    def opens(t: Context) -> None:
+        \"\"\"The device opens and answers a read.\"\"\"
+        with t.open("LySharkDriver") as device:
+            equal(device.read(5), b"hello", "first five bytes")
+
+Numbers (`GENERIC_READ`, `ERROR_ACCESS_DENIED`, `STATUS_CANCELLED`, ...) are in `agent.win32.constants`.
+"""
+
+from agent.check import equal, one_of, raises_ntstatus, raises_win32
+from agent.context import Context
+from agent.errors import ChildError, NtStatusError, WaitTimeoutError, Win32Error
+from agent.operations import Operations
+from agent.process import Child, Process
+from agent.registry import Crash, scenario
+from agent.service import Service, ServiceManager, State
+
+__all__ = [
+    "Child",
+    "ChildError",
+    "Context",
+    "Crash",
+    "NtStatusError",
+    "Operations",
+    "Process",
+    "Service",
+    "ServiceManager",
+    "State",
+    "WaitTimeoutError",
+    "Win32Error",
+    "equal",
+    "one_of",
+    "raises_ntstatus",
+    "raises_win32",
+    "scenario",
+]

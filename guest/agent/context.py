@@ -1,0 +1,86 @@
+"""What a scenario function receives: operations, capabilities, notes, services, second processes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn
+
+from agent.deadline import Deadline
+from agent.errors import SkipScenario
+from agent.operations import Operations
+from agent.process import Process
+from agent.service import Service, ServiceManager
+from agent.win32.handle import Record
+
+MAX_NOTES = 100
+MAX_NOTE = 1000  # characters
+
+
+class Context(Operations):
+    """What a scenario function receives as its first argument.
+
+    Attributes:
+        name: the scenario's full name.
+        capabilities: what the guest can do, as its profile declares it.
+        params: parameters of this run of the scenario, given by the host; usually empty.
+        service: name of the driver's service.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        record: Record,
+        deadline: Deadline,
+        *,
+        capabilities: Collection[str] = (),
+        params: Mapping[str, Any] | None = None,
+        service: str = "",
+        driver_path: str = "",
+    ) -> None:
+        super().__init__(record, deadline)
+        self.name = name
+        self.capabilities = frozenset(capabilities)
+        self.params: Mapping[str, Any] = dict(params or {})
+        self.service = service
+        self.driver_path = driver_path
+        self.expected_dbgprint: list[str] = []
+        self.notes: list[str] = []
+
+    def has(self, capability: str) -> bool:
+        """Whether the guest has a capability; for a scenario that shows more where it can."""
+        return capability in self.capabilities
+
+    def note(self, text: object) -> None:
+        """Adds a line to the report of this scenario (capped in length and number)."""
+        if len(self.notes) < MAX_NOTES:
+            self.notes.append(str(text)[:MAX_NOTE])
+
+    def skip(self, reason: str) -> NoReturn:
+        """Ends the scenario as skipped. Prefer `needs=` where a capability is the reason."""
+        raise SkipScenario(reason)
+
+    def expect_dbgprint(self, *patterns: str) -> None:
+        """Adds regular expressions, each of which must match a DbgPrint line of this scenario.
+
+        The host checks them when the scenario has ended, on top of the decorator's. Raises `re.error`.
+        """
+        for pattern in patterns:
+            re.compile(pattern)
+        self.expected_dbgprint.extend(patterns)
+
+    def services(self) -> ServiceManager:
+        """The service control manager, for scenarios about the driver's life cycle."""
+        return ServiceManager(self)
+
+    def open_service(self, manager: ServiceManager) -> Service:
+        """The driver's own service."""
+        return manager.open(self.service)
+
+    def spawn(self, function: Callable[..., Any], *arguments: Any) -> Process:
+        """Starts a second process running `function(child, *arguments)`; a module-level function of a
+        scenario module, with arguments that JSON can carry. Its first argument is a `Child`.
+
+        Use it in a `with` statement: the process is killed at the end of the block if it still runs.
+        """
+        return Process.start(function, arguments, self)

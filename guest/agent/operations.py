@@ -1,0 +1,83 @@
+"""Everything of a scenario that reaches the driver, in whichever of its processes it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from agent.deadline import Deadline
+from agent.threads import run_threads
+from agent.win32 import constants
+from agent.win32.device import Device
+from agent.win32.event import Event
+from agent.win32.handle import Record
+from agent.win32.memory import HeapMemory, Memory
+from agent.win32.native import NativeDevice
+from agent.win32.token import restricted_user
+
+T = TypeVar("T")
+
+
+class Operations:
+    """Everything that reaches the driver; each operation is journalled before it is issued.
+
+    Attributes:
+        deadline: when the scenario must be done; waits without a timeout of their own take what is left.
+    """
+
+    def __init__(self, record: Record, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self._write = record
+
+    def record(self, operation: str, detail: str) -> None:
+        """Journals an operation that is about to be issued; for calls that this class has no method for."""
+        self._write(operation, detail)
+
+    def open(
+        self,
+        link: str,
+        *,
+        access: int = constants.READ_WRITE,
+        share: int = constants.FILE_SHARE_ALL,
+        overlapped: bool = False,
+    ) -> Device:
+        """Opens a driver's symbolic link (`CR42VirtualRegister` means `\\\\.\\CR42VirtualRegister`).
+
+        `overlapped` devices take the `_async` calls, others the plain ones. Raises `Win32Error`.
+        """
+        return Device.open(link, self, access=access, share=share, overlapped=overlapped)
+
+    def open_native(self, path: str, *, access: int = constants.READ_WRITE) -> NativeDevice:
+        """Opens an object path (`\\Device\\CR42`, `\\??\\CR42VirtualRegister`) by NtCreateFile for raw calls.
+
+        Raises `NtStatusError`.
+        """
+        return NativeDevice.open(path, self, access=access)
+
+    def open_event(self, name: str, access: int = constants.SYNCHRONIZE) -> Event:
+        """Opens a named event such as `Global\\ProcLook`; raises `Win32Error`."""
+        return Event.open(name, self, access)
+
+    def create_event(self, name: str = "", *, manual_reset: bool = True, signalled: bool = False) -> Event:
+        """Makes an event; unnamed by default. Raises `Win32Error`."""
+        return Event.create(name, self, manual_reset=manual_reset, signalled=signalled)
+
+    def memory(self, size: int, *, guarded: bool = False) -> Memory:
+        """Pages of their own; with `guarded`, the byte after the last one is inaccessible."""
+        return Memory(size, guarded=guarded)
+
+    def heap(self, size: int) -> HeapMemory:
+        """A zeroed block of the process heap."""
+        return HeapMemory(size)
+
+    def threads(self, count: int, function: Callable[[int], T]) -> list[T]:
+        """Runs `function(index)` in `count` threads that start together; the results in order of index.
+
+        The first exception of a thread is raised here; threads that do not end raise `WaitTimeoutError`.
+        """
+        return run_threads(count, function, self.deadline)
+
+    def restricted_user(self) -> AbstractContextManager[None]:
+        """This thread acts without privileges and administrator rights inside the `with` block."""
+        return restricted_user()

@@ -1,0 +1,275 @@
+"""The `scenario` decorator and the registry behind it: names, metadata, cases.
+
+A scenario module lies in a scenario folder, is shipped as `scenarios.<module>` and holds functions:
+
+    from agent import Context, scenario
+    from scenarios import contract
+
+    KIND = "ioctl"
+
+    @scenario(expect_dbgprint=[r"CR42: open"])
+    def set_then_get(t: Context) -> None:
+        \"\"\"SET 2, then GET 2, gives the value back.\"\"\"
+
+It is named `<module>.<function>`; with `cases`, one scenario per case named `<module>.<function>[<case>]`.
+Importing a scenario module must load no Windows DLL: the host collects on Linux.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar, overload
+
+from agent.context import Context
+from agent.errors import RegistryError
+
+T = TypeVar("T")
+Function = Callable[[Context], None]
+CaseFunction = Callable[[Context, T], None]
+
+BUILDS = ("", "release", "fault")
+CASE_ID = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What a scenario expects to take the guest down; a field left at None matches anything.
+
+    Args:
+        bugcheck: bugcheck code.
+        parameters: the four bugcheck parameters; None among them matches any value.
+        exception: exception code, where the guest reports an exception instead of a bugcheck (Wine).
+        address: the address whose access faulted.
+        hang: no progress at all is what is expected.
+    """
+
+    bugcheck: int | None = None
+    parameters: tuple[int | None, ...] | None = None
+    exception: int | None = None
+    address: int | None = None
+    hang: bool = False
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One scenario ready to run. `run` takes the context; the case, if any, is already bound."""
+
+    name: str
+    kind: str
+    summary: str
+    needs: tuple[str, ...]
+    build: str
+    deadline_s: float
+    expect_dbgprint: tuple[str, ...]
+    expect_crash: Crash | None
+    file: str
+    line: int
+    run: Function
+
+    def metadata(self) -> dict[str, Any]:
+        """The JSON object that `--list` prints for this scenario."""
+        crash = asdict(self.expect_crash) if self.expect_crash else None
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "summary": self.summary,
+            "needs": list(self.needs),
+            "build": self.build,
+            "deadline_s": self.deadline_s,
+            "expect_dbgprint": list(self.expect_dbgprint),
+            "expect_crash": crash,
+            "file": self.file,
+            "line": self.line,
+        }
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What one use of the decorator said; the registry turns it into one or more `Registered`."""
+
+    function: Callable[..., None]
+    needs: tuple[str, ...]
+    build: str
+    deadline_s: float
+    expect_dbgprint: tuple[str, ...]
+    expect_crash: Crash | None
+    kind: str
+    cases: tuple[tuple[str, Any], ...] | None
+
+
+_declared: list[Declared] = []
+
+
+@overload
+def scenario(function: Function, /) -> Function: ...
+
+
+@overload
+def scenario(
+    *,
+    needs: Sequence[str] = ...,
+    build: str = ...,
+    deadline_s: float = ...,
+    expect_dbgprint: Sequence[str] = ...,
+    expect_crash: Crash | None = ...,
+    kind: str = ...,
+) -> Callable[[Function], Function]: ...
+
+
+@overload
+def scenario(
+    *,
+    cases: Mapping[str, T] | Iterable[T],
+    needs: Sequence[str] = ...,
+    build: str = ...,
+    deadline_s: float = ...,
+    expect_dbgprint: Sequence[str] = ...,
+    expect_crash: Crash | None = ...,
+    kind: str = ...,
+) -> Callable[[CaseFunction[T]], CaseFunction[T]]: ...
+
+
+def scenario(
+    function: Callable[..., None] | None = None,
+    /,
+    *,
+    cases: Mapping[str, Any] | Iterable[Any] | None = None,
+    needs: Sequence[str] = (),
+    build: str = "",
+    deadline_s: float = 30.0,
+    expect_dbgprint: Sequence[str] = (),
+    expect_crash: Crash | None = None,
+    kind: str = "",
+) -> Any:
+    """Registers a function as a scenario; usable bare or with arguments.
+
+    Args:
+        cases: one scenario per case; the function takes the case's value as its second argument.
+            A mapping gives the ids; otherwise the id is the value's text (`str`).
+        needs: capabilities the guest must have, else the host skips the scenario and names them.
+        build: `release` or `fault` when it runs against that driver build only; empty for either.
+        deadline_s: seconds until the host calls the scenario hung.
+        expect_dbgprint: regular expressions, each of which must match a DbgPrint line of this scenario.
+        expect_crash: the scenario passes only when the guest goes down like this.
+        kind: group of the scenario; default is the module's `KIND`, else the module's name.
+
+    Raises:
+        RegistryError: an option has a value that cannot be meant.
+    """
+
+    def declare(body: Callable[..., None]) -> Callable[..., None]:
+        _declared.append(
+            Declared(
+                function=body,
+                needs=_strings(needs, "needs", body),
+                build=build,
+                deadline_s=float(deadline_s),
+                expect_dbgprint=_strings(expect_dbgprint, "expect_dbgprint", body),
+                expect_crash=expect_crash,
+                kind=kind,
+                cases=None if cases is None else _named_cases(cases),
+            )
+        )
+        return body
+
+    return declare if function is None else declare(function)
+
+
+def declared_scenarios() -> tuple[Registered, ...]:
+    """Everything declared so far, in the order of the modules and their lines.
+
+    Raises:
+        RegistryError: two scenarios of one name, or an option that cannot be used; names file and line.
+    """
+    found: dict[str, Registered] = {}
+    for declared in _declared:
+        for registered in _expand(declared):
+            if registered.name in found:
+                first = found[registered.name]
+                raise RegistryError(
+                    f"scenario {registered.name} is declared twice, first at {first.file}:{first.line}",
+                    registered.file,
+                    registered.line,
+                )
+            found[registered.name] = registered
+    return tuple(found.values())
+
+
+def forget_scenarios() -> None:
+    """Empties the registry, for a process that collects more than once (tests)."""
+    _declared.clear()
+
+
+def _strings(value: Sequence[str], option: str, body: Callable[..., None]) -> tuple[str, ...]:
+    """A sequence of strings; a lone string is the usual slip and would be taken letter by letter."""
+    if isinstance(value, str):
+        raise RegistryError(
+            f"{option} of {body.__name__} must be a list of strings, not {value!r}", *_where(body)
+        )
+    return tuple(value)
+
+
+def _named_cases(cases: Mapping[str, Any] | Iterable[Any]) -> tuple[tuple[str, Any], ...]:
+    if isinstance(cases, Mapping):
+        return tuple(cases.items())
+    return tuple((str(value), value) for value in cases)
+
+
+def _where(function: Callable[..., None]) -> tuple[str, int]:
+    code = function.__code__
+    return code.co_filename, code.co_firstlineno
+
+
+def _expand(declared: Declared) -> Iterable[Registered]:
+    function = declared.function
+    file, line = _where(function)
+    name = f"{function.__module__.removeprefix('scenarios.')}.{function.__name__}"
+    _validate(declared, name, file, line)
+    kind = declared.kind or str(function.__globals__.get("KIND", "")) or name.partition(".")[0]
+
+    def registered(full_name: str, run: Function) -> Registered:
+        return Registered(
+            name=full_name,
+            kind=kind,
+            summary=(inspect.getdoc(function) or "").partition("\n")[0],
+            needs=declared.needs,
+            build=declared.build,
+            deadline_s=declared.deadline_s,
+            expect_dbgprint=declared.expect_dbgprint,
+            expect_crash=declared.expect_crash,
+            file=file,
+            line=line,
+            run=run,
+        )
+
+    if declared.cases is None:
+        yield registered(name, function)
+        return
+    for case_id, value in declared.cases:
+        if not CASE_ID.fullmatch(case_id):
+            raise RegistryError(f"case id {case_id!r} of {name} must match {CASE_ID.pattern}", file, line)
+        yield registered(f"{name}[{case_id}]", _bound(function, value))
+
+
+def _bound(function: Callable[..., None], value: object) -> Function:
+    def run(t: Context) -> None:
+        function(t, value)
+
+    return run
+
+
+def _validate(declared: Declared, name: str, file: str, line: int) -> None:
+    if declared.build not in BUILDS:
+        raise RegistryError(f"build of {name} must be one of {BUILDS}, not {declared.build!r}", file, line)
+    if not 0 < declared.deadline_s <= 3600:
+        raise RegistryError(
+            f"deadline_s of {name} must be in (0, 3600], not {declared.deadline_s}", file, line
+        )
+    for pattern in declared.expect_dbgprint:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise RegistryError(f"expect_dbgprint of {name}: {pattern!r}: {error}", file, line) from error

@@ -1,0 +1,160 @@
+"""Kernel services through the service control manager: create, start, stop, delete, query.
+
+States and codes: winsvc.h. A driver's start returns when DriverEntry has returned.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import time
+from dataclasses import dataclass
+from typing import Self
+
+from agent.deadline import Deadline
+from agent.errors import WaitTimeoutError
+from agent.win32 import advapi32
+from agent.win32.handle import Scope
+from agent.win32.layouts import DWORD, ServiceStatusProcess
+
+SC_MANAGER_ALL_ACCESS = 0xF003F
+SERVICE_ALL_ACCESS = 0xF01FF
+SERVICE_KERNEL_DRIVER = 1
+SERVICE_DEMAND_START = 3
+SERVICE_ERROR_NORMAL = 1
+SERVICE_CONTROL_STOP = 1
+SC_STATUS_PROCESS_INFO = 0
+POLL_S = 0.02  # the service control manager has no wait for a driver's state
+
+
+class State(enum.IntEnum):
+    """dwCurrentState of a service."""
+
+    STOPPED = 1
+    START_PENDING = 2
+    STOP_PENDING = 3
+    RUNNING = 4
+    CONTINUE_PENDING = 5
+    PAUSE_PENDING = 6
+    PAUSED = 7
+
+
+@dataclass(frozen=True)
+class Status:
+    """What QueryServiceStatusEx says; `exit_code` is the Win32 exit code of the service."""
+
+    state: State
+    exit_code: int
+    service_exit_code: int
+
+
+class ServiceManager:
+    """An open service control manager; use it in a `with` statement."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._handle = advapi32.OpenSCManagerW.check("OpenSCManager", None, None, SC_MANAGER_ALL_ACCESS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        advapi32.CloseServiceHandle.call(self._handle)
+
+    def create(self, name: str, path: str) -> Service:
+        """Creates a kernel-driver service for the `.sys` at `path`.
+
+        Raises:
+            Win32Error: 1073 when it exists, 1072 when it is marked for deletion, or another refusal.
+        """
+        self._scope.record("CreateService", f"{name} {path}")
+        handle = advapi32.CreateServiceW.check(
+            f"CreateService({name})",
+            self._handle,
+            name,
+            name,
+            SERVICE_ALL_ACCESS,
+            SERVICE_KERNEL_DRIVER,
+            SERVICE_DEMAND_START,
+            SERVICE_ERROR_NORMAL,
+            path,
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
+        return Service(name, handle, self._scope)
+
+    def open(self, name: str) -> Service:
+        """Opens an existing service.
+
+        Raises:
+            Win32Error: 1060 when there is none of this name.
+        """
+        handle = advapi32.OpenServiceW.check(f"OpenService({name})", self._handle, name, SERVICE_ALL_ACCESS)
+        return Service(name, handle, self._scope)
+
+
+class Service:
+    """An open service; use it in a `with` statement (a deleted service goes when its handles close)."""
+
+    def __init__(self, name: str, handle: int, scope: Scope) -> None:
+        self.name = name
+        self._handle = handle
+        self._scope = scope
+        self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the handle; a second call does nothing."""
+        if self._open:
+            self._open = False
+            advapi32.CloseServiceHandle.call(self._handle)
+
+    def start(self) -> None:
+        """Starts it; raises `Win32Error` (1056 when it runs already, else what DriverEntry gave)."""
+        self._scope.record("StartService", self.name)
+        advapi32.StartServiceW.check(f"StartService({self.name})", self._handle, 0, None)
+
+    def stop(self) -> None:
+        """Asks it to stop; raises `Win32Error` (1062 when it does not run). Then `wait_for(STOPPED)`."""
+        self._scope.record("ControlService", f"{self.name} stop")
+        status = ServiceStatusProcess()
+        advapi32.ControlService.check(
+            f"ControlService({self.name}, stop)", self._handle, SERVICE_CONTROL_STOP, ctypes.addressof(status)
+        )
+
+    def delete(self) -> None:
+        """Marks it for deletion; raises `Win32Error` (1072 when it is marked already)."""
+        self._scope.record("DeleteService", self.name)
+        advapi32.DeleteService.check(f"DeleteService({self.name})", self._handle)
+
+    def status(self) -> Status:
+        """Its state and exit codes now."""
+        layout = ServiceStatusProcess()
+        needed = DWORD(0)
+        advapi32.QueryServiceStatusEx.check(
+            f"QueryServiceStatusEx({self.name})",
+            self._handle,
+            SC_STATUS_PROCESS_INFO,
+            ctypes.addressof(layout),
+            ctypes.sizeof(layout),
+            ctypes.addressof(needed),
+        )
+        return Status(State(layout.dwCurrentState), layout.dwWin32ExitCode, layout.dwServiceSpecificExitCode)
+
+    def wait_for(self, state: State, timeout_s: float | None = None) -> Status:
+        """Waits until it is in `state`; raises `WaitTimeoutError`."""
+        budget = self._scope.deadline.seconds(timeout_s)
+        deadline = Deadline.after(budget)
+        while (status := self.status()).state is not state:
+            if deadline.expired:
+                raise WaitTimeoutError(f"service {self.name} is {status.state.name}; {state.name}", budget)
+            time.sleep(POLL_S)
+        return status

@@ -1,0 +1,57 @@
+"""Threads of a scenario: started together by a barrier, their results and exceptions collected."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from agent.deadline import Deadline
+from agent.errors import WaitTimeoutError
+
+T = TypeVar("T")
+
+
+class _Worker(threading.Thread, Generic[T]):
+    """One thread. A daemon, so that one stuck in a driver call cannot keep the process from ending."""
+
+    def __init__(self, barrier: threading.Barrier, index: int, function: Callable[[int], T]) -> None:
+        super().__init__(name=f"scenario-{index}", daemon=True)
+        self._barrier = barrier
+        self._index = index
+        self._function = function
+        self.results: list[T] = []
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Waits for the others, then runs the function."""
+        try:
+            self._barrier.wait()
+            self.results.append(self._function(self._index))
+        except BaseException as error:  # noqa: BLE001  whatever it was, the scenario's thread raises it
+            self.error = error
+
+
+def run_threads(count: int, function: Callable[[int], T], deadline: Deadline) -> list[T]:
+    """Runs `function(index)` in `count` threads that start together; the results in order of index.
+
+    Raises:
+        WaitTimeoutError: a thread was still running at the deadline.
+        BaseException: the first exception of a thread, with the number of others as a note.
+    """
+    barrier = threading.Barrier(count)
+    workers = [_Worker(barrier, index, function) for index in range(count)]
+    for worker in workers:
+        worker.start()
+    budget = deadline.remaining()
+    for worker in workers:
+        worker.join(deadline.remaining())
+    stuck = [worker.name for worker in workers if worker.is_alive()]
+    errors = [worker.error for worker in workers if worker.error is not None]
+    if errors:
+        if len(errors) > 1:
+            errors[0].add_note(f"{len(errors) - 1} more of {count} threads raised")
+        raise errors[0]
+    if stuck:
+        raise WaitTimeoutError(f"the end of {', '.join(stuck)} ({len(stuck)} of {count} threads)", budget)
+    return [worker.results[0] for worker in workers]

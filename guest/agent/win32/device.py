@@ -1,0 +1,196 @@
+"""`Device`: an open symbolic link of a driver; read, write and control with bytes in and bytes out.
+
+Every operation journals itself before it is issued. Lengths are exact: what is returned is as long as
+the byte count the driver reported, and a driver that reports more than it was given room for fails.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TypeVar
+
+from agent.win32 import constants, kernel32
+from agent.win32.buffers import Buffer, Data, input_buffer, output_buffer
+from agent.win32.handle import Handle, Scope
+from agent.win32.layouts import DWORD
+from agent.win32.overlapped import Pending
+
+StructureT = TypeVar("StructureT", bound=ctypes.Structure)
+
+
+class Device(Handle):
+    """An open device. Opened by `Context.open`; close it by leaving its `with` block.
+
+    The synchronous calls need a device opened without `overlapped`, the `_async` ones one opened with it.
+    All raise `Win32Error` with the code that GetLastError gave.
+    """
+
+    @classmethod
+    def open(
+        cls,
+        link: str,
+        scope: Scope,
+        *,
+        access: int = constants.READ_WRITE,
+        share: int = constants.FILE_SHARE_ALL,
+        overlapped: bool = False,
+        disposition: int = constants.OPEN_EXISTING,
+    ) -> Device:
+        """Opens `link` (`Name` means `\\\\.\\Name`; a full path is taken as it is)."""
+        path = link if link.startswith("\\\\") or ":" in link else f"\\\\.\\{link}"
+        flags = constants.FILE_FLAG_OVERLAPPED if overlapped else 0
+        scope.record("CreateFile", f"{path} access=0x{access:X} share={share} flags=0x{flags:X}")
+        value = kernel32.CreateFileW.check(
+            f"CreateFile({path})", path, access, share, None, disposition, flags, None
+        )
+        return cls(value, link, scope)
+
+    def read(self, size: int) -> bytes:
+        """Reads up to `size` bytes; `b""` at the end of data."""
+        buffer = output_buffer(size)
+        return self._taken(buffer, self.read_raw(ctypes.addressof(buffer) if buffer else 0, size), size)
+
+    def write(self, data: Data) -> int:
+        """Writes `data`; returns the byte count the driver reported."""
+        buffer, length = input_buffer(data)
+        return self.write_raw(ctypes.addressof(buffer) if buffer else 0, length)
+
+    def ioctl(self, code: int, data: Data = b"", out: int = 0) -> bytes:
+        """Sends a control code with `data` as input and room for `out` bytes; returns the output."""
+        source, length = input_buffer(data)
+        buffer = output_buffer(out)
+        count = self.ioctl_raw(
+            code,
+            ctypes.addressof(source) if source else 0,
+            length,
+            ctypes.addressof(buffer) if buffer else 0,
+            out,
+        )
+        return self._taken(buffer, count, out)
+
+    def ioctl_struct(self, code: int, answer: type[StructureT], data: Data = b"") -> StructureT:
+        """As `ioctl`, with room for one `answer` structure, which the driver must fill completely."""
+        size = ctypes.sizeof(answer)
+        output = self.ioctl(code, data, size)
+        if len(output) != size:
+            raise AssertionError(
+                f"{self._control(code)} returned {len(output)} bytes; {answer.__name__} has {size}"
+            )
+        return answer.from_buffer_copy(output)
+
+    def ioctl_into(self, code: int, data: Data, buffer: bytearray) -> int:
+        """As `ioctl`, with `buffer` as the output buffer, its present content visible to the driver.
+
+        This is what METHOD_IN_DIRECT needs (its "output" buffer carries input). `buffer` holds what the
+        driver left there; returns the byte count it reported.
+        """
+        source, length = input_buffer(data)
+        window = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+        address = ctypes.addressof(window) if buffer else 0
+        return self.ioctl_raw(code, ctypes.addressof(source) if source else 0, length, address, len(buffer))
+
+    def ioctl_raw(self, code: int, in_address: int, in_length: int, out_address: int, out_length: int) -> int:
+        """DeviceIoControl with any pointers and lengths (0 is NULL), for hostile tests; the byte count."""
+        returned = DWORD(0)
+        what = self._control(code)
+        self._scope.record(
+            "DeviceIoControl",
+            f"{self.name} code=0x{code:06X} in={_memory(in_address, in_length)} "
+            f"out={_memory(out_address, out_length)}",
+        )
+        kernel32.DeviceIoControl.check(
+            what,
+            self.value,
+            code,
+            in_address or None,
+            in_length,
+            out_address or None,
+            out_length,
+            ctypes.addressof(returned),
+            None,
+        )
+        return returned.value
+
+    def read_raw(self, address: int, length: int) -> int:
+        """ReadFile into any address; returns the byte count the driver reported."""
+        returned = DWORD(0)
+        self._scope.record("ReadFile", f"{self.name} {_memory(address, length)}")
+        kernel32.ReadFile.check(
+            f"ReadFile({self.name}, {length} bytes)",
+            self.value,
+            address or None,
+            length,
+            ctypes.addressof(returned),
+            None,
+        )
+        return returned.value
+
+    def write_raw(self, address: int, length: int) -> int:
+        """WriteFile from any address; returns the byte count the driver reported."""
+        returned = DWORD(0)
+        self._scope.record("WriteFile", f"{self.name} {_memory(address, length)}")
+        kernel32.WriteFile.check(
+            f"WriteFile({self.name}, {length} bytes)",
+            self.value,
+            address or None,
+            length,
+            ctypes.addressof(returned),
+            None,
+        )
+        return returned.value
+
+    def read_async(self, size: int) -> Pending:
+        """Starts an overlapped read of up to `size` bytes."""
+        buffer = output_buffer(size)
+        pending = Pending(f"ReadFile({self.name}, {size} bytes)", self.value, None, buffer, self._scope)
+        self._scope.record("ReadFile", f"{self.name} overlapped {size}")
+        pending.start(lambda overlapped: kernel32.ReadFile.call(self.value, buffer, size, None, overlapped))
+        return pending
+
+    def write_async(self, data: Data) -> Pending:
+        """Starts an overlapped write; the result's `count` is what the driver reported."""
+        source, length = input_buffer(data)
+        pending = Pending(f"WriteFile({self.name}, {length} bytes)", self.value, source, None, self._scope)
+        self._scope.record("WriteFile", f"{self.name} overlapped {length}")
+        pending.start(
+            lambda overlapped: kernel32.WriteFile.call(self.value, source, length, None, overlapped)
+        )
+        return pending
+
+    def ioctl_async(self, code: int, data: Data = b"", out: int = 0) -> Pending:
+        """Starts an overlapped control with room for `out` bytes of output."""
+        source, length = input_buffer(data)
+        buffer = output_buffer(out)
+        pending = Pending(self._control(code), self.value, source, buffer, self._scope)
+        self._scope.record(
+            "DeviceIoControl", f"{self.name} overlapped code=0x{code:06X} in={length} out={out}"
+        )
+        pending.start(
+            lambda overlapped: kernel32.DeviceIoControl.call(
+                self.value, code, source, length, buffer, out, None, overlapped
+            )
+        )
+        return pending
+
+    def cancel_io(self) -> None:
+        """CancelIo: cancels what this thread has pending on this handle."""
+        self._scope.record("CancelIo", self.name)
+        kernel32.CancelIo.check(f"CancelIo({self.name})", self.value)
+
+    def cancel_io_ex(self) -> None:
+        """CancelIoEx of everything pending on this handle, from whichever thread."""
+        self._scope.record("CancelIoEx", self.name)
+        kernel32.CancelIoEx.check(f"CancelIoEx({self.name})", self.value, None)
+
+    def _control(self, code: int) -> str:
+        return f"DeviceIoControl({self.name}, 0x{code:06X})"
+
+    def _taken(self, buffer: Buffer | None, count: int, room: int) -> bytes:
+        if count > room:
+            raise AssertionError(f"{self.name} reported {count} bytes in a buffer of {room}")
+        return ctypes.string_at(buffer, count) if buffer else b""
+
+
+def _memory(address: int, length: int) -> str:
+    """How the journal shows a buffer: its length, and its address where there is none to speak of."""
+    return f"{length}" if address else f"{length}@NULL"

@@ -1,0 +1,56 @@
+"""A kernel handle that is closed exactly once, and the journal hook every driver operation goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, Self
+
+from agent.deadline import Deadline
+from agent.win32.kernel32 import CloseHandle
+
+Record = Callable[[str, str], None]
+"""Called with (operation, detail) *before* an operation is issued; returns once the journal has it."""
+
+
+class Scope(Protocol):
+    """What handles need of the scenario they belong to (`agent.operations.Operations` is one)."""
+
+    @property
+    def deadline(self) -> Deadline:
+        """Bounds every wait."""
+
+    def record(self, operation: str, detail: str) -> None:
+        """Journals an operation that is about to be issued."""
+
+
+class Handle:
+    """Owns one handle; use it in a `with` statement. `value` is the number to pass to raw calls."""
+
+    def __init__(self, value: int, name: str, scope: Scope) -> None:
+        self.value = value
+        self.name = name
+        self._scope = scope
+        self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `close` has not been called yet."""
+        return self._open
+
+    def close(self) -> None:
+        """Closes the handle; a second call does nothing.
+
+        Raises:
+            Win32Error: CloseHandle failed.
+        """
+        if not self._open:
+            return
+        self._open = False
+        self._scope.record("CloseHandle", self.name)
+        CloseHandle.check(f"CloseHandle({self.name})", self.value)

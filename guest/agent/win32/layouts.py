@@ -1,0 +1,94 @@
+"""Win32 and native types with the widths of 64-bit Windows, whatever machine imports them.
+
+`ctypes.wintypes` follows the host's `long`, so its DWORD has 8 bytes on Linux; these do not.
+Sources: Windows SDK headers (minwinbase.h, winsvc.h, ntdef.h), as published in the API reference.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+BYTE = ctypes.c_uint8
+WORD = ctypes.c_uint16
+DWORD = ctypes.c_uint32
+LONG = ctypes.c_int32
+ULONG = ctypes.c_uint32
+NTSTATUS = ctypes.c_uint32  # unsigned, as it is written everywhere
+BOOL = ctypes.c_int32
+HANDLE = ctypes.c_void_p
+POINTER = ctypes.c_void_p
+SIZE_T = ctypes.c_size_t
+ULONG_PTR = ctypes.c_size_t
+LPCWSTR = ctypes.c_wchar_p
+LPCSTR = ctypes.c_char_p
+LARGE_INTEGER = ctypes.c_int64
+
+INVALID_HANDLE_VALUE = 0xFFFFFFFFFFFFFFFF
+
+
+class OverlappedLayout(ctypes.Structure):
+    """OVERLAPPED (minwinbase.h), 32 bytes."""
+
+    _fields_ = (
+        ("Internal", ULONG_PTR),
+        ("InternalHigh", ULONG_PTR),
+        ("Offset", DWORD),
+        ("OffsetHigh", DWORD),
+        ("hEvent", HANDLE),
+    )
+
+
+class SystemTime(ctypes.Structure):
+    """SYSTEMTIME (minwinbase.h), 16 bytes, UTC."""
+
+    _fields_ = (
+        ("wYear", WORD),
+        ("wMonth", WORD),
+        ("wDayOfWeek", WORD),
+        ("wDay", WORD),
+        ("wHour", WORD),
+        ("wMinute", WORD),
+        ("wSecond", WORD),
+        ("wMilliseconds", WORD),
+    )
+
+
+class ServiceStatusProcess(ctypes.Structure):
+    """SERVICE_STATUS_PROCESS (winsvc.h), 36 bytes."""
+
+    _fields_ = (
+        ("dwServiceType", DWORD),
+        ("dwCurrentState", DWORD),
+        ("dwControlsAccepted", DWORD),
+        ("dwWin32ExitCode", DWORD),
+        ("dwServiceSpecificExitCode", DWORD),
+        ("dwCheckPoint", DWORD),
+        ("dwWaitHint", DWORD),
+        ("dwProcessId", DWORD),
+        ("dwServiceFlags", DWORD),
+    )
+
+
+class UnicodeString(ctypes.Structure):
+    """UNICODE_STRING (ntdef.h), 16 bytes; lengths in bytes."""
+
+    _fields_ = (("Length", WORD), ("MaximumLength", WORD), ("Buffer", ctypes.c_wchar_p))
+
+
+class ObjectAttributes(ctypes.Structure):
+    """OBJECT_ATTRIBUTES (ntdef.h), 48 bytes."""
+
+    _fields_ = (
+        ("Length", ULONG),
+        ("RootDirectory", HANDLE),
+        ("ObjectName", ctypes.POINTER(UnicodeString)),
+        ("Attributes", ULONG),
+        ("SecurityDescriptor", POINTER),
+        ("SecurityQualityOfService", POINTER),
+    )
+
+
+class IoStatusBlock(ctypes.Structure):
+    """IO_STATUS_BLOCK (wdm.h), 16 bytes; `Status` is the low half of a union with a pointer."""
+
+    _fields_ = (("Status", NTSTATUS), ("_padding", DWORD), ("Information", ULONG_PTR))

@@ -1,0 +1,91 @@
+"""One overlapped operation: its OVERLAPPED, its event and its memory, kept alive until it has ended."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+from agent.errors import WaitTimeoutError, Win32Error
+from agent.win32 import constants, kernel32
+from agent.win32.buffers import Buffer
+from agent.win32.handle import Scope
+from agent.win32.layouts import DWORD, OverlappedLayout
+
+_in_flight: set[Pending] = set()
+"""Operations the kernel may still write to: their memory must outlive a scenario that forgets them."""
+
+
+class Pending:
+    """A started operation. It ends by completion or cancellation; its outcome is asked for any number
+    of times. `operation` is the text that errors carry.
+    """
+
+    def __init__(
+        self, operation: str, handle: int, source: Buffer | None, output: Buffer | None, scope: Scope
+    ) -> None:
+        self.operation = operation
+        self._handle = handle
+        self._source = source
+        self._output = output
+        self._scope = scope
+        self._overlapped = OverlappedLayout()
+        self._event = kernel32.CreateEventW.check("CreateEvent", None, True, False, None)
+        self._overlapped.hEvent = self._event
+        self._error: int | None = None  # Win32 error, 0 for success, None while it is pending
+        self.count = 0
+
+    def start(self, issue: Callable[[int], tuple[int, int]]) -> None:
+        """Issues the operation; `issue` takes the OVERLAPPED's address, gives (result, last error).
+
+        Raises:
+            Win32Error: it was refused at once.
+        """
+        _in_flight.add(self)
+        result, error = issue(ctypes.addressof(self._overlapped))
+        if not result and error != constants.ERROR_IO_PENDING:
+            self._ended(error)
+            raise Win32Error(error, self.operation)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended (completed, failed or cancelled); never blocks."""
+        return self._error is not None or self._ended_within(0)
+
+    def wait(self, timeout_s: float | None = None) -> bytes:
+        """Waits for the end; returns the output (empty for a write).
+
+        Raises:
+            WaitTimeoutError: still pending after `timeout_s` seconds, or at the scenario's deadline.
+            Win32Error: it failed; 995 (ERROR_OPERATION_ABORTED) when it was cancelled.
+        """
+        budget = self._scope.deadline.seconds(timeout_s)
+        if self._error is None and not self._ended_within(budget):
+            raise WaitTimeoutError(f"the end of {self.operation}", budget)
+        if self._error:
+            raise Win32Error(self._error, self.operation)
+        return ctypes.string_at(self._output, self.count) if self._output else b""
+
+    def cancel(self) -> bool:
+        """CancelIoEx of this operation; False when it had ended already (ERROR_NOT_FOUND)."""
+        self._scope.record("CancelIoEx", self.operation)
+        result, error = kernel32.CancelIoEx.call(self._handle, ctypes.addressof(self._overlapped))
+        if not result and error != constants.ERROR_NOT_FOUND:
+            raise Win32Error(error, f"CancelIoEx of {self.operation}")
+        return bool(result)
+
+    def _ended_within(self, timeout_s: float) -> bool:
+        waited, _ = kernel32.WaitForSingleObject.call(self._event, int(timeout_s * 1000))
+        if waited == constants.WAIT_TIMEOUT:
+            return False
+        count = DWORD(0)
+        result, error = kernel32.GetOverlappedResult.call(
+            self._handle, ctypes.addressof(self._overlapped), ctypes.addressof(count), False
+        )
+        self.count = count.value
+        self._ended(0 if result else error)
+        return True
+
+    def _ended(self, error: int) -> None:
+        self._error = error
+        _in_flight.discard(self)
+        kernel32.CloseHandle.call(self._event)
