@@ -1,0 +1,1 @@
+"""How the host reaches the guest: commands over WinRM, files over SFTP."""

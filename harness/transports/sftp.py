@@ -1,0 +1,266 @@
+"""Bulk files to and from the guest over SFTP: both keys pinned, requests pipelined, writes atomic.
+
+Base64 over WinRM is 10 to 100 times slower, so no file ever goes that way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import posixpath
+import secrets
+import socket
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import paramiko
+from paramiko.sftp_attr import SFTPAttributes
+
+from harness.deadline import Deadline
+from harness.errors import AuthenticationError, ConfigurationError, DeadlineError, TransportError
+
+CHUNK = 32 << 10
+"""Bytes of one read or write request: what every SFTP server accepts."""
+PIPELINED_REQUESTS = 64
+CONNECT_TIMEOUT_S = 30.0
+
+# One fast, modern algorithm of each kind first: an emulated guest pays for every round of key exchange, and
+# paramiko's first choice (a post-quantum exchange) buys nothing on the loopback interface.
+KEY_EXCHANGES = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
+CIPHERS = ("aes128-gcm@openssh.com", "aes128-ctr")
+
+_LOG = logging.getLogger("winvm.sftp")
+_LOG.addHandler(logging.NullHandler())
+_LOG.propagate = False  # paramiko logs every failure before it raises it
+
+PathMap = Callable[[str], str]
+"""Turns a Windows path (`C:\\dir\\name`) into the path that the guest's SFTP server knows."""
+
+
+@dataclass(frozen=True)
+class SftpEndpoint:
+    """Where the guest's SSH server listens, and the keys of its image.
+
+    `host_key` is the server's public key file (`ssh-ed25519 AAAA...`), `client_key` the private key file.
+    """
+
+    host: str
+    port: int
+    user: str
+    host_key: Path
+    client_key: Path
+
+
+@dataclass(frozen=True)
+class DriveMap:
+    """A `PathMap` for a guest whose drives are folders, as Wine's are.
+
+    Example:
+        >>> DriveMap({"C:": "/winvm/prefix/drive_c"})(r"C:\\winvm\\run")
+        '/winvm/prefix/drive_c/winvm/run'
+    """
+
+    folders: Mapping[str, str]
+
+    def __call__(self, guest_path: str) -> str:
+        """Raises `ConfigurationError` for a path that is not absolute, or that is made to escape its drive."""
+        drive, *parts = guest_path.replace("/", "\\").split("\\")
+        folder = self.folders.get(drive.upper())
+        if folder is None or not any(parts):
+            raise ConfigurationError(
+                f"{guest_path[:200]!r} is not a file on a known drive of the guest.",
+                remedy=f"Give an absolute Windows path on {', '.join(sorted(self.folders))}.",
+            )
+        for part in parts:
+            if part in {".", ".."} or any(
+                character < " " or character in ':*?"<>|\x7f' for character in part
+            ):
+                raise ConfigurationError(
+                    f"{guest_path[:200]!r} holds {part[:80]!r}, which cannot name a Windows file.",
+                    remedy="Use plain names.",
+                )
+        return posixpath.join(folder, *filter(None, parts))
+
+
+class SftpTransfer:
+    """Copies files over SFTP; implements `harness.interfaces.FileTransfer`. For one thread at a time.
+
+    Connects at the first use, and again after the connection was lost (the guest was reverted).
+    """
+
+    def __init__(self, endpoint: SftpEndpoint, path_map: PathMap) -> None:
+        self.endpoint = endpoint
+        self._path_map = path_map
+        self._transport: paramiko.Transport | None = None
+        self._sftp: paramiko.SFTPClient | None = None
+
+    def push(self, local: Path, guest_path: str, deadline: Deadline) -> int:
+        """Copies one file in, creating folders; returns bytes sent.
+
+        The file appears under its name only when it is complete.
+        """
+        target = self._path_map(guest_path)
+        with self._session(f"push {local} to {guest_path}", deadline) as sftp, local.open("rb") as source:
+            target = _existing_case(sftp, target, make_folders=True)
+            partial = f"{target}.{secrets.token_hex(4)}.part"
+            sent = 0
+            try:
+                with sftp.open(partial, "wb") as sink:
+                    sink.set_pipelined(True)
+                    while chunk := source.read(CHUNK):
+                        self._bound(sftp, deadline, f"push {local}")
+                        sink.write(chunk)
+                        sent += len(chunk)
+                sftp.posix_rename(partial, target)
+            except BaseException:
+                with contextlib.suppress(OSError, paramiko.SSHException):
+                    sftp.remove(partial)
+                raise
+        return sent
+
+    def pull(self, guest_path: str, local: Path, deadline: Deadline, limit: int) -> int:
+        """Copies one file out, refusing more than `limit` bytes; returns bytes received.
+
+        `local` appears only when it is complete, and its folder is created.
+        """
+        target = self._path_map(guest_path)
+        local.parent.mkdir(parents=True, exist_ok=True)
+        partial = local.with_name(f".{local.name}.{secrets.token_hex(4)}.part")
+        received = 0
+        try:
+            with self._session(f"pull {guest_path}", deadline) as sftp, partial.open("wb") as sink:
+                target = _existing_case(sftp, target)
+                attributes = sftp.stat(target)
+                size = attributes.st_size or 0
+                if not stat.S_ISREG(attributes.st_mode or 0):
+                    raise TransportError(f"{guest_path} of the guest is not a file.")
+                if size > limit:
+                    raise TransportError(f"{guest_path} of the guest has {size} bytes, more than {limit}.")
+                with sftp.open(target, "rb") as source:
+                    source.prefetch(size, PIPELINED_REQUESTS)
+                    while received < size and (chunk := source.read(CHUNK)):
+                        self._bound(sftp, deadline, f"pull {guest_path}")
+                        received += len(chunk)
+                        sink.write(chunk)
+            partial.replace(local)
+        finally:
+            partial.unlink(missing_ok=True)
+        return received
+
+    def size(self, guest_path: str, deadline: Deadline) -> int | None:
+        """Size in bytes, or None when there is no such file."""
+        target = self._path_map(guest_path)
+        with self._session(f"size of {guest_path}", deadline) as sftp:
+            try:
+                return sftp.stat(_existing_case(sftp, target)).st_size
+            except FileNotFoundError:
+                return None
+
+    def close(self) -> None:
+        """Drops the connection; never raises."""
+        transport, self._transport, self._sftp = self._transport, None, None
+        if transport is not None:
+            transport.close()
+
+    @contextlib.contextmanager
+    def _session(self, what: str, deadline: Deadline) -> Iterator[paramiko.SFTPClient]:
+        """The SFTP session, bounded by the deadline; foreign exceptions leave as the bench's."""
+        try:
+            if self._sftp is None or self._transport is None or not self._transport.is_active():
+                self._sftp = self._connect(deadline)
+            self._bound(self._sftp, deadline, what)
+            yield self._sftp
+        except TimeoutError as error:
+            self.close()
+            raise DeadlineError(f"SFTP: {what} did not finish within {deadline.seconds:g} s.") from error
+        except (paramiko.SSHException, EOFError, ConnectionError) as error:
+            self.close()
+            raise TransportError(
+                f"SFTP: {what}: the connection to {self._name} failed: {error or type(error).__name__}.",
+                remedy="Check that the guest runs (`winvm logs`), and start it again.",
+            ) from error
+        except OSError as error:
+            raise TransportError(
+                f"SFTP: {what}: {error}.", remedy="Check the path and the free space."
+            ) from error
+
+    def _connect(self, deadline: Deadline) -> paramiko.SFTPClient:
+        self.close()
+        limited = deadline.at_most(CONNECT_TIMEOUT_S)
+        limited.check(f"SFTP: connecting to {self._name}")
+        sock = socket.create_connection((self.endpoint.host, self.endpoint.port), limited.remaining())
+        transport = self._transport = paramiko.Transport(sock)
+        transport.set_log_channel(_LOG.name)
+        transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = limited.remaining()
+        options = transport.get_security_options()
+        options.kex, options.ciphers = KEY_EXCHANGES, CIPHERS
+        transport.start_client(timeout=limited.remaining())
+        self._check_host_key(transport.get_remote_server_key())
+        try:
+            key = paramiko.Ed25519Key.from_private_key_file(str(self.endpoint.client_key))
+            transport.auth_publickey(self.endpoint.user, key)
+        except (OSError, paramiko.AuthenticationException) as error:
+            raise AuthenticationError(
+                f"The guest at {self._name} refused the key {self.endpoint.client_key}: {error}.",
+                remedy="The secrets are not those of this image; build it again: `winvm image build`.",
+            ) from error
+        channel = transport.open_session(timeout=limited.remaining())
+        channel.settimeout(limited.remaining())
+        channel.invoke_subsystem("sftp")
+        return paramiko.SFTPClient(channel)
+
+    def _check_host_key(self, shown: paramiko.PKey) -> None:
+        fields = self.endpoint.host_key.read_text().split()
+        if f"{shown.get_name()} {shown.get_base64()}" != " ".join(fields[:2]):
+            raise AuthenticationError(
+                f"The host key that {self._name} shows is not the image's own, {self.endpoint.host_key}.",
+                remedy="Another program may hold the port, or the image was rebuilt: `winvm down`, `winvm up`.",
+            )
+
+    def _bound(self, sftp: paramiko.SFTPClient, deadline: Deadline, what: str) -> None:
+        deadline.check(f"SFTP: {what}")
+        channel = sftp.get_channel()
+        if channel is not None:
+            channel.settimeout(deadline.remaining())
+
+    @property
+    def _name(self) -> str:
+        return f"{self.endpoint.host}:{self.endpoint.port}"
+
+
+def _existing_case(sftp: paramiko.SFTPClient, path: str, *, make_folders: bool = False) -> str:
+    """`path` in the spelling that exists: Windows names ignore case, the guest's file system may not.
+
+    Parts that do not exist keep their spelling; their folders are made if asked.
+    """
+    folder = posixpath.dirname(path)
+    with contextlib.suppress(FileNotFoundError):
+        if make_folders:
+            sftp.stat(folder)  # the usual case, in one round trip; the file itself is replaced or made
+        else:
+            sftp.stat(path)
+        return path
+    spelled = "/"
+    parts = PurePosixPath(path).parts[1:]
+    for number, part in enumerate(parts, 1):
+        candidate = posixpath.join(spelled, part)
+        if _stat(sftp, candidate) is None:
+            names = sftp.listdir(spelled)
+            found = next((name for name in names if name.casefold() == part.casefold()), None)
+            if found is not None:
+                candidate = posixpath.join(spelled, found)
+            elif number < len(parts) and make_folders:
+                sftp.mkdir(candidate, 0o755)
+            else:
+                return posixpath.join(spelled, *parts[number - 1 :])
+        spelled = candidate
+    return spelled
+
+
+def _stat(sftp: paramiko.SFTPClient, path: str) -> SFTPAttributes | None:
+    try:
+        return sftp.stat(path)
+    except FileNotFoundError:
+        return None

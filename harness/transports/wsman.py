@@ -1,0 +1,262 @@
+"""HTTPS connections to the guest's WS-Management endpoint: pooled, bounded, their errors translated.
+
+pywinrm speaks the protocol; this file decides how long and how much it may read, and what its errors mean.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+from winrm.exceptions import (
+    InvalidCredentialsError,
+    WinRMError,
+    WinRMOperationTimeoutError,
+    WinRMTransportError,
+    WSManFaultError,
+)
+from winrm.protocol import Protocol
+
+from harness.deadline import Deadline
+from harness.errors import AuthenticationError, DeadlineError, InfrastructureError, TransportError
+
+ANSWER_LIMIT = 4 << 20
+"""Bytes in one answer. Both ends agree on envelopes of 150 KiB; a guest that sends more is not trusted."""
+
+CONNECT_TIMEOUT_S = 10.0
+OPERATION_TIMEOUT_S = 60.0
+ANSWER_GRACE_S = 20.0
+"""Seconds beyond the operation timeout that an emulated guest may need to answer."""
+
+SHELL_NOT_FOUND = 2150858843
+"""WS-Management fault 0x8033805B: the selectors name no shell of this server."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class WinRmEndpoint:
+    """Where the guest's WinRM listens, and the secrets of its image.
+
+    `certificate` is the PEM file of the guest's own self-signed certificate: the only one accepted.
+    """
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    certificate: Path
+
+    @property
+    def url(self) -> str:
+        """The address that WS-Management requests are posted to."""
+        return f"https://{self.host}:{self.port}/wsman"
+
+
+class ShellNotFoundError(TransportError):
+    """The guest no longer knows the shell: it was reverted or restarted since."""
+
+
+class _BoundedAdapter(HTTPAdapter):
+    """Reads answers up to a size and a deadline, and follows no redirect: the other end is not trusted."""
+
+    def __init__(self) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self.deadline = Deadline.after(OPERATION_TIMEOUT_S)
+        self.answer_timeout_s = OPERATION_TIMEOUT_S
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: ARG002 the answer is always streamed, to stop at the limit
+        timeout: Any = None,  # noqa: ARG002 pywinrm knows whole seconds only
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        remaining = max(self.deadline.remaining(), 0.01)
+        limits = (min(CONNECT_TIMEOUT_S, remaining), min(self.answer_timeout_s, remaining))
+        response = super().send(
+            request, stream=True, timeout=limits, verify=verify, cert=cert, proxies=proxies
+        )
+        body = bytearray()
+        while chunk := response.raw.read1(1 << 16, decode_content=False):
+            body += chunk
+            if len(body) > ANSWER_LIMIT:
+                response.close()
+                raise TransportError(f"The guest's WinRM answer is longer than {ANSWER_LIMIT >> 20} MiB.")
+            self.deadline.check("Reading the guest's WinRM answer")
+        response.raw.release_conn()
+        if response.is_redirect:
+            raise TransportError("The guest's WinRM redirected to another address, which is never followed.")
+        response.raw = io.BytesIO(bytes(body))
+        return response
+
+
+class _Connection:
+    """One pywinrm client with its one TCP connection; used by one thread at a time."""
+
+    def __init__(self, endpoint: WinRmEndpoint) -> None:
+        self.protocol = Protocol(
+            endpoint=endpoint.url,
+            transport="ssl",  # Basic authentication over HTTPS
+            username=endpoint.user,
+            password=endpoint.password,
+            ca_trust_path=str(endpoint.certificate),
+            server_cert_validation="validate",
+            proxy=None,
+        )
+        self.adapter = _BoundedAdapter()
+        session = self.protocol.transport.build_session()
+        session.trust_env = False  # no .netrc, no proxy, no certificate bundle from the environment
+        session.headers["Accept-Encoding"] = "identity"
+        session.mount("https://", self.adapter)
+
+    def bound(self, deadline: Deadline, operation_timeout_s: float) -> None:
+        # The protocol carries whole seconds, at least 1.
+        self.protocol.operation_timeout_sec = max(1, int(min(operation_timeout_s, deadline.remaining())))
+        self.adapter.deadline = deadline
+        self.adapter.answer_timeout_s = self.protocol.operation_timeout_sec + ANSWER_GRACE_S
+
+    def close(self) -> None:
+        self.protocol.transport.close_session()
+
+
+class ConnectionPool:
+    """Connections to one endpoint: each call has one to itself, so a long poll never delays a Send."""
+
+    def __init__(self, endpoint: WinRmEndpoint) -> None:
+        self.endpoint = endpoint
+        self.lost = False
+        """Whether the newest call failed: the guest is probably gone."""
+        self._idle: list[_Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def call(
+        self,
+        what: str,
+        deadline: Deadline,
+        exchange: Callable[[Protocol], T],
+        operation_timeout_s: float = OPERATION_TIMEOUT_S,
+    ) -> T:
+        """Runs `exchange` on a connection of its own; `what` names it in errors ("open a shell").
+
+        Raises `TransportError`, `AuthenticationError` or `DeadlineError`, never a foreign exception.
+        """
+        deadline.check(f"WinRM: {what}")
+        connection = self._take()
+        try:
+            connection.bound(deadline, operation_timeout_s)
+            result = exchange(connection.protocol)
+        except InfrastructureError:
+            self._drop(connection)
+            raise
+        except (requests.RequestException, HTTPError, WinRMError, WinRMTransportError) as error:
+            self._drop(connection)
+            raise _translate(error, self.endpoint, what, deadline) from error
+        except WinRMOperationTimeoutError as error:
+            self._give_back(connection)
+            raise DeadlineError(f"WinRM: {what} did not finish within its operation timeout.") from error
+        except OSError as error:
+            raise AuthenticationError(
+                f"The guest's pinned certificate {self.endpoint.certificate} cannot be used: {error}.",
+                remedy="Build the image again: `winvm image build`.",
+            ) from error
+        except (
+            ET.ParseError,
+            StopIteration,
+            ValueError,
+            LookupError,
+            AttributeError,
+            AssertionError,
+        ) as error:
+            # What pywinrm does on an answer without the elements it looks for.
+            self._drop(connection)
+            raise TransportError(
+                f"WinRM: {what}: the answer from {self.endpoint.url} is not WS-Management: {error!r:.200}.",
+                remedy="Check that the port belongs to the guest, and see the guest's winrmd log.",
+            ) from error
+        self._give_back(connection)
+        return result
+
+    def close(self) -> None:
+        """Closes every idle connection; those in use close when their call ends."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self) -> _Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return _Connection(self.endpoint)
+
+    def _give_back(self, connection: _Connection) -> None:
+        self.lost = False
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _drop(self, connection: _Connection) -> None:
+        self.lost = True
+        connection.close()
+
+
+def _translate(
+    error: Exception, endpoint: WinRmEndpoint, what: str, deadline: Deadline
+) -> InfrastructureError:
+    """The bench's error for one of requests, urllib3 or pywinrm."""
+    if isinstance(error, InvalidCredentialsError):
+        return AuthenticationError(
+            f"The guest at {endpoint.url} refused the password of user {endpoint.user!r}.",
+            remedy="The secrets are not those of this image; build it again: `winvm image build`.",
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return AuthenticationError(
+            f"The certificate that {endpoint.url} shows is not the image's own, {endpoint.certificate}.",
+            remedy="Another program holds the port, or the image was rebuilt: `winvm down`, `winvm up`.",
+            detail=str(error),
+        )
+    if isinstance(error, WSManFaultError):
+        kind = ShellNotFoundError if error.wsman_fault_code == SHELL_NOT_FOUND else TransportError
+        return kind(
+            f"WinRM: {what}: the guest answered fault {error.wsman_fault_code}: {str(error.reason)[:300]!r}."
+        )
+    if isinstance(error, WinRMTransportError):
+        return TransportError(
+            f"WinRM: {what}: {endpoint.url} answered HTTP {error.code} without a WS-Management fault.",
+            detail=repr(error.response_text[:1000]),
+        )
+    if deadline.expired:
+        return DeadlineError(
+            f"WinRM: {what} did not finish within {deadline.seconds:g} s.",
+            remedy="See the guest's console screenshot and debug log for what it was doing.",
+        )
+    return TransportError(
+        f"WinRM: {what}: the connection to {endpoint.url} failed: {_innermost(error)}.",
+        remedy="Check that the guest runs (`winvm logs`), and start it again with `winvm down`, `winvm up`.",
+    )
+
+
+def _innermost(error: BaseException) -> str:
+    """The system's own words, without the layers of urllib3 around them."""
+    while True:
+        inner = getattr(error, "reason", None) or next(
+            (argument for argument in error.args if isinstance(argument, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            return str(error)[:300] or type(error).__name__
+        error = inner
