@@ -1,0 +1,74 @@
+"""Command line of winrmd: starts the endpoint and logs to a file, never to standard error after the start."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import logging.handlers
+import sys
+import threading
+from pathlib import Path
+
+from winrmd.server import REAP_INTERVAL_S, Server, tls_context
+
+LOG_BYTES = 4 * 1024 * 1024
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves until it is ended from outside; returns 2 when it cannot start."""
+    options = _parser().parse_args(arguments)
+    try:
+        password = _password(options.password_file)
+        _log_to(options.log)
+        server = Server(
+            (options.bind, options.port),
+            tls_context(options.certificate, options.key),
+            options.user,
+            password,
+        )
+    except (OSError, ValueError) as error:
+        print(f"winrmd: {error}", file=sys.stderr)
+        return 2
+    logging.getLogger("winrmd").info("listening on %s", server.server_address)
+    with server:
+        server.serve_forever(poll_interval=REAP_INTERVAL_S)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="winrmd", description="WS-Management shell endpoint over HTTPS.")
+    parser.add_argument("--bind", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104
+    parser.add_argument("--port", type=int, default=5986)
+    parser.add_argument("--certificate", type=Path, required=True, help="PEM")
+    parser.add_argument("--key", type=Path, required=True, help="PEM")
+    parser.add_argument("--user", default="winvm")
+    parser.add_argument("--password-file", type=Path, required=True, help="UTF-8 text, one line")
+    parser.add_argument("--log", type=Path, required=True, help="log file, rotated once at 4 MiB")
+    return parser
+
+
+def _password(path: Path) -> str:
+    password = path.read_text(encoding="utf-8").strip()
+    if not password:
+        raise ValueError(f"{path} holds no password")
+    return password
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("winrmd")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logging.raiseExceptions = False
+
+    def crashed(details: threading.ExceptHookArgs) -> None:
+        error = details.exc_value or details.exc_type()
+        logger.error("thread failed", exc_info=(details.exc_type, error, details.exc_traceback))
+
+    threading.excepthook = crashed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Windows job objects: a program and all its descendants, ended together.
+
+Needs no more than documented Win32 calls, except NtResumeProcess: `subprocess` closes the handle of the main
+thread that ResumeThread would need, and a program must not run before it is in its job.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+assert sys.platform == "win32"
+
+from ctypes import wintypes  # noqa: E402 - the module exists elsewhere, its use here does not
+
+CREATE_SUSPENDED = 0x4
+
+_JOB_OBJECT_EXTENDED_LIMIT_INFORMATION = 9
+_JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE = 0x2000
+
+_kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+_ntdll = ctypes.WinDLL("ntdll")
+_kernel32.CreateJobObjectW.argtypes = [ctypes.c_void_p, wintypes.LPCWSTR]
+_kernel32.CreateJobObjectW.restype = wintypes.HANDLE
+_kernel32.SetInformationJobObject.argtypes = [wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, wintypes.DWORD]
+_kernel32.AssignProcessToJobObject.argtypes = [wintypes.HANDLE, wintypes.HANDLE]
+_kernel32.TerminateJobObject.argtypes = [wintypes.HANDLE, wintypes.UINT]
+_kernel32.CloseHandle.argtypes = [wintypes.HANDLE]
+_ntdll.NtResumeProcess.argtypes = [wintypes.HANDLE]
+
+
+class _BasicLimits(ctypes.Structure):
+    _fields_ = (
+        ("PerProcessUserTimeLimit", wintypes.LARGE_INTEGER),
+        ("PerJobUserTimeLimit", wintypes.LARGE_INTEGER),
+        ("LimitFlags", wintypes.DWORD),
+        ("MinimumWorkingSetSize", ctypes.c_size_t),
+        ("MaximumWorkingSetSize", ctypes.c_size_t),
+        ("ActiveProcessLimit", wintypes.DWORD),
+        ("Affinity", ctypes.c_size_t),
+        ("PriorityClass", wintypes.DWORD),
+        ("SchedulingClass", wintypes.DWORD),
+    )
+
+
+class _ExtendedLimits(ctypes.Structure):
+    _fields_ = (
+        ("BasicLimitInformation", _BasicLimits),
+        ("IoInfo", ctypes.c_uint64 * 6),
+        ("ProcessMemoryLimit", ctypes.c_size_t),
+        ("JobMemoryLimit", ctypes.c_size_t),
+        ("PeakProcessMemoryUsed", ctypes.c_size_t),
+        ("PeakJobMemoryUsed", ctypes.c_size_t),
+    )
+
+
+class Job:
+    """One job object; its processes die with it, and with this process."""
+
+    def __init__(self) -> None:
+        handle = _kernel32.CreateJobObjectW(None, None)
+        if not handle:
+            raise ctypes.WinError(ctypes.get_last_error())
+        self._handle: int | None = handle
+        limits = _ExtendedLimits()
+        limits.BasicLimitInformation.LimitFlags = _JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
+        if not _kernel32.SetInformationJobObject(
+            handle, _JOB_OBJECT_EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), ctypes.sizeof(limits)
+        ):
+            raise ctypes.WinError(ctypes.get_last_error())
+
+    def adopt(self, process_handle: int) -> None:
+        """Takes a process that was created suspended into the job and lets it run."""
+        if not _kernel32.AssignProcessToJobObject(self._handle, process_handle):
+            raise ctypes.WinError(ctypes.get_last_error())
+        _ntdll.NtResumeProcess(process_handle)
+
+    def terminate(self, exit_code: int) -> None:
+        """Ends every process of the job; nothing happens when none is left."""
+        if self._handle is not None:
+            _kernel32.TerminateJobObject(self._handle, exit_code)
+
+    def close(self) -> None:
+        """Ends what is left of the job and gives its handle back."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            _kernel32.CloseHandle(handle)

@@ -1,0 +1,258 @@
+"""One program with its three pipes: bounded buffers, back-pressure, exit code, descendants.
+
+Four threads serve a program: one per pipe and one that waits for its exit. They and the requests meet at one
+condition variable, so that a Receive wakes the moment there is output, and nothing polls. Only monotonic time
+is used: the wall clock jumps when a saved machine is restored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+if sys.platform == "win32":
+    from winrmd.job import CREATE_SUSPENDED, Job
+
+BUFFER_BYTES = 1024 * 1024
+READ_BYTES = 64 * 1024
+# A descendant may hold the pipes of a program that has ended; its output counts for this long.
+LINGER_S = 1.0
+
+EXIT_TERMINATED = 1
+EXIT_CONTROL_C = 0xC000013A  # STATUS_CONTROL_C_EXIT, what an unhandled Ctrl+C leaves behind
+
+
+@dataclass(frozen=True)
+class Output:
+    """New bytes by stream, the streams that have ended, and the exit code once everything is out."""
+
+    data: dict[str, bytes]
+    ended: frozenset[str]
+    exit_code: int | None
+
+
+@dataclass
+class _Stream:
+    buffer: bytearray = field(default_factory=bytearray)
+    ended: bool = False
+
+
+class Process:
+    """A started program.
+
+    Args:
+        command: command line (Windows) or argument list.
+        environment: the program's whole environment.
+        directory: working directory, None for this process's own.
+
+    Raises:
+        OSError: the program cannot be started.
+        ValueError: the environment or the command line holds what the system cannot take.
+    """
+
+    def __init__(
+        self, command: str | Sequence[str], environment: Mapping[str, str], directory: str | None
+    ) -> None:
+        self._changed = threading.Condition()
+        self._streams = {"stdout": _Stream(), "stderr": _Stream()}
+        self._input = bytearray()
+        self._input_ended = False
+        self._exit_code: int | None = None
+        self._exited_at = 0.0
+        self._closed = False
+        self._receivers = 0
+        self._start(command, environment, directory)
+        for target in (self._feed, self._wait):
+            threading.Thread(target=target, daemon=True).start()
+        for name in self._streams:
+            threading.Thread(target=self._drain, args=(name,), daemon=True).start()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the program itself has ended; its output may still be here."""
+        return self._exit_code is not None
+
+    def collect(
+        self, names: Sequence[str], limit: int, timeout_s: float, abandoned: Callable[[], bool]
+    ) -> Output | None:
+        """Waits for output or the end, and takes up to `limit` bytes.
+
+        A newer call takes the place of an older one, which then returns None: after a restore the client
+        behind the older call is gone, and must not swallow what the new client waits for.
+
+        Args:
+            names: streams to take from.
+            limit: most bytes to take.
+            timeout_s: how long to wait; None is returned afterwards.
+            abandoned: tells whether the asking client has gone; then nothing is taken.
+        """
+        deadline = time.monotonic() + timeout_s
+        streams = {name: self._streams[name] for name in names}
+        with self._changed:
+            self._receivers += 1
+            me = self._receivers
+            self._changed.notify_all()
+            while me == self._receivers:
+                now = time.monotonic()
+                lingering = self._exited_at + LINGER_S - now
+                complete = self._exit_code is not None and (
+                    lingering <= 0 or all(stream.ended for stream in self._streams.values())
+                )
+                if complete or any(stream.buffer for stream in streams.values()):
+                    return None if abandoned() else self._take(streams, limit, complete)
+                if now >= deadline:
+                    return None
+                wait_s = deadline - now
+                self._changed.wait(wait_s if self._exit_code is None else min(wait_s, lingering))
+            return None
+
+    def send(self, data: bytes, end: bool, timeout_s: float) -> bool:
+        """Queues bytes for standard input, all or nothing; `end` closes it after them.
+
+        Input that the program can no longer read is dropped: its exit code tells the rest.
+
+        Returns:
+            False when the program did not read enough of the earlier input in time.
+        """
+        with self._changed:
+            fits = self._changed.wait_for(
+                lambda: self._input_ended or not self._input or len(self._input) + len(data) <= BUFFER_BYTES,
+                timeout_s,
+            )
+            if not fits:
+                return False
+            if not self._input_ended:
+                self._input += data
+                self._input_ended = end
+            self._changed.notify_all()
+            return True
+
+    def terminate(self, exit_code: int = EXIT_TERMINATED) -> None:
+        """Ends the program and its descendants; harmless when they have ended."""
+        if sys.platform == "win32":
+            self._job.terminate(exit_code)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Ends everything and frees the threads; undelivered output is lost."""
+        self.terminate()
+        with self._changed:
+            self._closed = True
+            self._input_ended = True
+            self._changed.notify_all()
+        if sys.platform == "win32":
+            self._job.close()
+
+    def _start(
+        self, command: str | Sequence[str], environment: Mapping[str, str], directory: str | None
+    ) -> None:
+        # stderr is a pipe too: under Wine the Unix descriptor 2 that programs inherit carries DbgPrint.
+        if sys.platform == "win32":
+            self._job = Job()
+            try:
+                self._popen = subprocess.Popen(
+                    command,
+                    bufsize=0,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=environment,
+                    cwd=directory,
+                    # A hidden console of its own: without one cmd has no code page.
+                    creationflags=CREATE_SUSPENDED | subprocess.CREATE_NO_WINDOW,
+                )
+                self._job.adopt(int(self._popen._handle))  # type: ignore[attr-defined]
+            except OSError:
+                self._job.close()
+                raise
+        else:
+            self._popen = subprocess.Popen(
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd=directory,
+                start_new_session=True,
+            )
+
+    def _take(self, streams: Mapping[str, _Stream], limit: int, complete: bool) -> Output:
+        data: dict[str, bytes] = {}
+        spare = limit
+        for position, (name, stream) in enumerate(streams.items()):
+            # Every stream gets its share, so that one in flood does not starve the other.
+            share = spare // (len(streams) - position)
+            others = sum(len(other.buffer) for other in list(streams.values())[position + 1 :])
+            size = min(len(stream.buffer), max(share, spare - others))
+            data[name] = bytes(stream.buffer[:size])
+            del stream.buffer[:size]
+            spare -= size
+        ended = frozenset(name for name, stream in streams.items() if stream.ended and not stream.buffer)
+        drained = complete and not any(stream.buffer for stream in streams.values())
+        self._changed.notify_all()
+        return Output(data, ended, self._exit_code if drained else None)
+
+    def _drain(self, name: str) -> None:
+        stream = self._streams[name]
+        pipe = _pipe(self._popen.stdout if name == "stdout" else self._popen.stderr)
+        try:
+            while chunk := os.read(pipe.fileno(), READ_BYTES):
+                with self._changed:
+                    if not self._closed:
+                        stream.buffer += chunk
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: len(stream.buffer) < BUFFER_BYTES or self._closed)
+        except OSError:
+            pass  # the other side of the pipe was torn down: the end like any other
+        finally:
+            pipe.close()
+            with self._changed:
+                stream.ended = True
+                self._changed.notify_all()
+
+    def _feed(self) -> None:
+        pipe = _pipe(self._popen.stdin)
+        try:
+            while chunk := self._next_input():
+                sent = 0
+                while sent < len(chunk):
+                    sent += os.write(pipe.fileno(), chunk[sent:])
+        except OSError:
+            pass  # the program has closed its end
+        finally:
+            with self._changed:
+                self._input.clear()
+                self._input_ended = True
+                self._changed.notify_all()
+            pipe.close()
+
+    def _next_input(self) -> bytes:
+        with self._changed:
+            self._changed.wait_for(lambda: self._input or self._input_ended or self._exit_code is not None)
+            chunk = bytes(self._input)
+            self._input.clear()
+            self._changed.notify_all()
+            return chunk
+
+    def _wait(self) -> None:
+        exit_code = self._popen.wait() & 0xFFFFFFFF
+        with self._changed:
+            self._exit_code = exit_code
+            self._exited_at = time.monotonic()
+            self._changed.notify_all()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None, "every standard stream was asked for as a pipe"
+    return pipe
