@@ -65,7 +65,7 @@ class DriveMap:
     folders: Mapping[str, str]
 
     def __call__(self, guest_path: str) -> str:
-        """Raises `ConfigurationError` for a path that is not absolute, or that is made to escape its drive."""
+        """Raises `ConfigurationError` for a path that is not absolute or would leave its drive."""
         drive, *parts = guest_path.replace("/", "\\").split("\\")
         folder = self.folders.get(drive.upper())
         if folder is None or not any(parts):
@@ -102,6 +102,8 @@ class SftpTransfer:
         The file appears under its name only when it is complete.
         """
         target = self._path_map(guest_path)
+        if not local.is_file():
+            raise ConfigurationError(f"{local} is not a file.", remedy="Name a file to push.")
         with self._session(f"push {local} to {guest_path}", deadline) as sftp, local.open("rb") as source:
             target = _existing_case(sftp, target, make_folders=True)
             partial = f"{target}.{secrets.token_hex(4)}.part"
@@ -216,7 +218,7 @@ class SftpTransfer:
         if f"{shown.get_name()} {shown.get_base64()}" != " ".join(fields[:2]):
             raise AuthenticationError(
                 f"The host key that {self._name} shows is not the image's own, {self.endpoint.host_key}.",
-                remedy="Another program may hold the port, or the image was rebuilt: `winvm down`, `winvm up`.",
+                remedy="Another program holds the port, or the image was rebuilt: `winvm down`, `winvm up`.",
             )
 
     def _bound(self, sftp: paramiko.SFTPClient, deadline: Deadline, what: str) -> None:

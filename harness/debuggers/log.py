@@ -1,0 +1,109 @@
+"""The run's dbgprint.log: every debug record with its host time, and the way back from file to records.
+
+The file is the store. Only offsets into it are kept in memory, so a guest that prints millions of lines costs
+disk up to a limit and no memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.outcome import DebugRecord
+
+LOG_LIMIT = 512 << 20
+"""Bytes of dbgprint.log; a guest that prints more is cut off there, and the last line says so."""
+SLICE_LIMIT = 256 << 10
+"""Bytes of a slice that are turned into records: its first and last halves."""
+
+
+class DebugLog:
+    """Appends debug records to a file, one a line: `2026-11-21T02:44:18.123456Z source text`.
+
+    One thread appends, any thread reads.
+    """
+
+    def __init__(self, path: Path, limit: int = LOG_LIMIT) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._limit = limit
+        self._file = path.open("ab", buffering=0)
+        self._end = self._file.seek(0, 2)
+        self._full = False
+        self._lock = threading.Lock()
+
+    @property
+    def end(self) -> int:
+        """Offset in bytes after the last record."""
+        return self._end
+
+    def append(self, time: float, lines: Iterable[tuple[str, str]]) -> list[int]:
+        """Appends (source, text) lines that arrived at `time`; returns the offset at which each starts."""
+        stamp = datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        with self._lock:
+            end = self._end
+            starts: list[int] = []
+            batch: list[bytes] = []
+            for source, text in lines:
+                starts.append(end)
+                if self._full:
+                    continue
+                line = f"{stamp} {source} {text}\n".encode("utf-8", "backslashreplace")
+                if end + len(line) > self._limit:
+                    line = f"{stamp} harness debug output beyond {self._limit} bytes is not kept\n".encode()
+                    self._full = True
+                batch.append(line)
+                end += len(line)
+            self._write(b"".join(batch))
+        return starts
+
+    def _write(self, data: bytes) -> None:
+        """Writes whole lines; a full disk ends the log but must not end the watch for a crash."""
+        if not data or self._file.closed:
+            return
+        try:
+            written = self._file.write(data)
+        except OSError:
+            written = 0
+        self._full = self._full or written < len(data)
+        self._end += data.rfind(b"\n", 0, written) + 1
+
+    def read(self, start: int, end: int, limit: int = SLICE_LIMIT) -> tuple[DebugRecord, ...]:
+        """The records between two offsets; from a longer range the first and last `limit / 2` bytes."""
+        with self.path.open("rb") as file:
+            if end - start <= limit:
+                file.seek(start)
+                return _records(file.read(end - start))
+            file.seek(start)
+            head = file.read(limit // 2).rpartition(b"\n")[0]
+            file.seek(end - limit // 2)
+            tail = file.read(limit // 2).partition(b"\n")[2]
+        first, last = _records(head), _records(tail)
+        omitted = end - start - len(head) - len(tail)
+        gap = DebugRecord(last[0].time if last else 0.0, "harness", f"[{omitted} bytes omitted]")
+        return (*first, gap, *last)
+
+    def read_some(self, start: int, limit: int) -> tuple[tuple[DebugRecord, ...], int]:
+        """Records from `start` on, about `limit` bytes of them, and the offset after them."""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            data = file.read(min(limit, self._end - start))
+        data = data[: data.rfind(b"\n") + 1]
+        return _records(data), start + len(data)
+
+    def close(self) -> None:
+        """Closes the file for appending; reading goes on."""
+        with self._lock:
+            self._file.close()
+
+
+def _records(data: bytes) -> tuple[DebugRecord, ...]:
+    records = []
+    for line in data.split(b"\n"):
+        stamp, _, rest = line.decode().partition(" ")
+        source, _, text = rest.partition(" ")
+        if source:
+            records.append(DebugRecord(datetime.fromisoformat(stamp).timestamp(), source, text))
+    return tuple(records)

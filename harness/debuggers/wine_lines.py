@@ -1,0 +1,200 @@
+"""Reads the lines that Wine writes to stderr: which are DbgPrint output, and which report a crash.
+
+Formats as Wine 10.0 prints them (recorded natively in tests/golden/wine-debug/) with
+`WINEDEBUG=fixme-all,err+all,+debugstr,+pid,winedevice.exe:+loaddll,winedevice.exe:warn+seh`.
+Without `+pid` a prefix holds the thread alone. Wine ends each DbgPrint with a newline; lines inside one DbgPrint carry no prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TypeVar
+
+from harness.outcome import Crash
+
+_PREFIX = re.compile(
+    r"(?:(?P<pid>[0-9a-f]{4,8}):)?(?P<tid>[0-9a-f]{4,8}):(?P<level>err|warn|fixme|trace):"
+    r"(?P<channel>\w+):(?P<function>\S+) (?P<text>.*)",
+    re.DOTALL,
+)
+_DBGPRINT = re.compile(r"[0-9a-f]{8}:[0-9a-f]{8}: ?(?P<text>.*)", re.DOTALL)
+_LOADED = re.compile(r'Loaded L"(?P<path>.+)" at (?P<base>[0-9A-F]{8,16}): native')
+_RAISED = re.compile(r"\(code=(?P<code>[0-9a-f]{1,8})\) raised")
+_UNHANDLED = re.compile(
+    r"wine: (?P<what>.+?) at address (?:0x)?(?P<address>[0-9A-Fa-f]+) \(thread (?P<tid>[0-9a-f]+)\)"
+)
+_PAGE_FAULT = re.compile(r"page fault on (?P<access>\w+) access to (?:0x)?(?P<target>[0-9A-Fa-f]+)")
+_CODE = re.compile(r"exception 0x(?P<code>[0-9a-f]{1,8})")
+_STACK_OVERFLOW = re.compile(
+    r"stack overflow \d+ bytes (?:in thread \w+ )?(?:eip|addr) (?:0x)?(?P<address>\w+)"
+)
+
+_ACCESS = {"read": 0, "write": 1, "execute": 8}  # ExceptionInformation[0] of an access violation
+_STATUS_ACCESS_VIOLATION = 0xC0000005
+_STATUS_STACK_OVERFLOW = 0xC00000FD
+_STATUS_OF_TEXT = {
+    "Unhandled division by zero": 0xC0000094,
+    "Unhandled overflow": 0xC0000095,
+    "Unhandled array bounds": 0xC000008C,
+    "Unhandled illegal instruction": 0xC000001D,
+    "Unhandled privileged instruction": 0xC0000096,
+    "Unhandled stack overflow": _STATUS_STACK_OVERFLOW,
+    "Unhandled alignment": 0x80000002,
+    "Unimplemented function": 0x80000100,  # EXCEPTION_WINE_STUB
+    "Assertion failed": 0x80000101,  # EXCEPTION_WINE_ASSERTION
+}
+_REMEMBERED = 4096
+"""Threads and processes remembered: a guest that invents them must not grow the host."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LoadedDriver:
+    """A driver image in the guest: Windows path, base address, and the process that holds it."""
+
+    path: str
+    base: int
+    pid: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of debug output; `source` is `dbgprint`, `outputdebugstring` or `wine`."""
+
+    source: str
+    text: str
+    crash: Crash | None = None
+
+
+class WineLines:
+    """Parses lines in the order in which they came.
+
+    A crash is the driver's when its thread belongs to the process that loaded a driver image. Only winedevice
+    reports the images it loads and the exceptions raised in it; a Python or test program that crashes in the
+    guest therefore never looks like a driver crash. Without those reports any crash counts, except of a
+    process that printed one of the agent's markers.
+    """
+
+    def __init__(self, marker: str) -> None:
+        self._marker = marker
+        self._source = "wine"
+        self._drivers: OrderedDict[str, LoadedDriver] = OrderedDict()
+        self._process_of: OrderedDict[str, str] = OrderedDict()
+        self._raised: OrderedDict[str, int] = OrderedDict()
+        self._agent_threads: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def drivers(self) -> tuple[LoadedDriver, ...]:
+        """Driver images loaded so far, oldest first; a path loaded again stands last, with its new base."""
+        return tuple(self._drivers.copy().values())
+
+    def forget(self) -> None:
+        """Forgets threads and images: the guest was reverted."""
+        self._drivers.clear()
+        self._process_of.clear()
+        self._raised.clear()
+        self._agent_threads.clear()
+        self._source = "wine"
+
+    def parse(self, line: str, time: float) -> Line:
+        """One line without its newline, which arrived at host UNIX time `time`."""
+        prefix = _PREFIX.match(line)
+        if prefix is None:
+            return self._unprefixed(line, time)
+        channel, function, text = prefix["channel"], prefix["function"], prefix["text"]
+        tid, pid = prefix["tid"], prefix["pid"] or ""
+        self._source = "wine"
+        crash = None
+        if pid:
+            _remember(self._process_of, tid, pid)
+        if channel == "debugstr" and function == "vDbgPrintExWithPrefix":
+            self._source = "dbgprint"
+            printed = _DBGPRINT.match(text)
+            if text.find(self._marker, 0, 80) >= 0:
+                _remember(self._agent_threads, tid, None)
+            return Line("dbgprint", printed["text"] if printed else text)
+        if channel == "debugstr" and function.startswith("OutputDebugString"):
+            self._source = "outputdebugstring"
+            return Line("outputdebugstring", text)
+        if channel == "loaddll":
+            self._loaded(text, pid)
+        elif channel == "seh" and (raised := _RAISED.search(text)):
+            _remember(self._raised, tid, int(raised["code"], 16))
+        elif channel == "ntoskrnl" and function == "KeBugCheckEx":
+            crash = _bugcheck(text, line, time)
+        elif channel == "virtual" and (overflow := _STACK_OVERFLOW.search(text)):
+            crash = self._stack_overflow(overflow["address"], tid, line, time)
+        return Line("wine", line, crash)
+
+    def _unprefixed(self, line: str, time: float) -> Line:
+        if not line.startswith("wine: "):
+            return Line(self._source, line)
+        unhandled = _UNHANDLED.match(line)
+        if unhandled is None:
+            return Line("wine", line)
+        return Line("wine", line, self._exception(unhandled, line, time))
+
+    def _exception(self, unhandled: re.Match[str], line: str, time: float) -> Crash | None:
+        tid = unhandled["tid"].zfill(4)
+        code = self._raised.pop(tid, 0)
+        if not self._is_driver(tid):
+            return None
+        target = access = 0
+        if fault := _PAGE_FAULT.search(unhandled["what"]):
+            code = code or _STATUS_ACCESS_VIOLATION
+            target, access = _hex(fault["target"]), _ACCESS.get(fault["access"], 0)
+        elif stated := _CODE.search(unhandled["what"]):
+            code = int(stated["code"], 16)
+        elif not code:
+            known = (status for text, status in _STATUS_OF_TEXT.items() if unhandled["what"].startswith(text))
+            code = next(known, 0)
+        return self._crash(code, (code, _hex(unhandled["address"]), target, access), line, time)
+
+    def _stack_overflow(self, address: str, tid: str, line: str, time: float) -> Crash | None:
+        if not self._is_driver(tid):
+            return None
+        code = _STATUS_STACK_OVERFLOW
+        return self._crash(code, (code, _hex(address), 0, 0), line, time)
+
+    def _crash(self, code: int, parameters: tuple[int, ...], line: str, time: float) -> Crash:
+        images = tuple(f"{driver.path} at {driver.base:#x}" for driver in self._drivers.values())[-8:]
+        return Crash("exception", code, parameters, scenario="", time=time, text=line, notes=images)
+
+    def _is_driver(self, tid: str) -> bool:
+        if self._drivers:
+            pid = self._process_of.get(tid, "")
+            return any(driver.pid == pid for driver in self._drivers.values())
+        return tid not in self._agent_threads
+
+    def _loaded(self, text: str, pid: str) -> None:
+        loaded = _LOADED.match(text)
+        if loaded is not None and loaded["path"].lower().endswith(".sys"):
+            path = loaded["path"].replace("\\\\", "\\")
+            _remember(self._drivers, path, LoadedDriver(path, int(loaded["base"], 16), pid))
+
+
+def _bugcheck(text: str, line: str, time: float) -> Crash | None:
+    """`KeBugCheckEx code p1 p2 p3 p4`, all hexadecimal."""
+    numbers = text.split()
+    if len(numbers) != 5:
+        return None
+    try:
+        code, *parameters = (int(number, 16) for number in numbers)
+    except ValueError:
+        return None
+    return Crash("bugcheck", code, tuple(parameters), scenario="", time=time, text=line)
+
+
+def _hex(digits: str) -> int:
+    return int(digits[:16], 16)
+
+
+def _remember(memory: OrderedDict[str, T], key: str, value: T) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
