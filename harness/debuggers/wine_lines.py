@@ -2,7 +2,8 @@
 
 Formats as Wine 10.0 prints them (recorded natively in tests/golden/wine-debug/) with
 `WINEDEBUG=fixme-all,err+all,+debugstr,+pid,winedevice.exe:+loaddll,winedevice.exe:warn+seh`.
-Without `+pid` a prefix holds the thread alone. Wine ends each DbgPrint with a newline; lines inside one DbgPrint carry no prefix.
+Without `+pid` a prefix holds the thread alone. Wine ends each DbgPrint with a newline; the lines inside one
+DbgPrint carry no prefix.
 """
 
 from __future__ import annotations
