@@ -10,7 +10,7 @@ from agent.deadline import Deadline
 from agent.errors import SkipScenario
 from agent.operations import Operations
 from agent.process import Process
-from agent.service import Service, ServiceManager
+from agent.service import ServiceManager
 from agent.win32.handle import Record
 
 MAX_NOTES = 100
@@ -25,6 +25,7 @@ class Context(Operations):
         capabilities: what the guest can do, as its profile declares it.
         params: parameters of this run of the scenario, given by the host; usually empty.
         service: name of the driver's service.
+        driver_path: the guest's path of the `.sys` that the service was installed from.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class Context(Operations):
         self.driver_path = driver_path
         self.expected_dbgprint: list[str] = []
         self.notes: list[str] = []
+        self.used_services = False
+        self._processes: list[Process] = []
 
     def has(self, capability: str) -> bool:
         """Whether the guest has a capability; for a scenario that shows more where it can."""
@@ -70,12 +73,13 @@ class Context(Operations):
         self.expected_dbgprint.extend(patterns)
 
     def services(self) -> ServiceManager:
-        """The service control manager, for scenarios about the driver's life cycle."""
-        return ServiceManager(self)
+        """The service control manager, for scenarios about the driver's life cycle.
 
-    def open_service(self, manager: ServiceManager) -> Service:
-        """The driver's own service."""
-        return manager.open(self.service)
+        A scenario may stop or delete the driver's own service (`t.service`, installed from
+        `t.driver_path`): when it does not run afterwards, the agent loads it again for the next scenario.
+        """
+        self.used_services = True
+        return ServiceManager(self)
 
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> Process:
         """Starts a second process running `function(child, *arguments)`; a module-level function of a
@@ -83,4 +87,16 @@ class Context(Operations):
 
         Use it in a `with` statement: the process is killed at the end of the block if it still runs.
         """
-        return Process.start(function, arguments, self)
+        process = Process(function, arguments, self)
+        self._processes.append(process)
+        return process
+
+    def close_leftovers(self) -> list[str]:
+        """As `Operations.close_leftovers`, and kills second processes that still run."""
+        problems = []
+        for process in self._processes:
+            if process.running:
+                problems.append(f"process {process.pid} was left running")
+                process.kill()
+        self._processes.clear()
+        return problems + super().close_leftovers()

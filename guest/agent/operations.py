@@ -7,16 +7,18 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from agent.deadline import Deadline
+from agent.errors import Win32Error
 from agent.threads import run_threads
 from agent.win32 import constants
 from agent.win32.device import Device
 from agent.win32.event import Event
-from agent.win32.handle import Record
+from agent.win32.handle import Handle, Record
 from agent.win32.memory import HeapMemory, Memory
 from agent.win32.native import NativeDevice
 from agent.win32.token import restricted_user
 
 T = TypeVar("T")
+HandleT = TypeVar("HandleT", bound=Handle)
 
 
 class Operations:
@@ -29,6 +31,7 @@ class Operations:
     def __init__(self, record: Record, deadline: Deadline) -> None:
         self.deadline = deadline
         self._write = record
+        self._handles: list[Handle] = []
 
     def record(self, operation: str, detail: str) -> None:
         """Journals an operation that is about to be issued; for calls that this class has no method for."""
@@ -46,22 +49,22 @@ class Operations:
 
         `overlapped` devices take the `_async` calls, others the plain ones. Raises `Win32Error`.
         """
-        return Device.open(link, self, access=access, share=share, overlapped=overlapped)
+        return self._owned(Device.open(link, self, access=access, share=share, overlapped=overlapped))
 
     def open_native(self, path: str, *, access: int = constants.READ_WRITE) -> NativeDevice:
         """Opens an object path (`\\Device\\CR42`, `\\??\\CR42VirtualRegister`) by NtCreateFile for raw calls.
 
         Raises `NtStatusError`.
         """
-        return NativeDevice.open(path, self, access=access)
+        return self._owned(NativeDevice.open(path, self, access=access))
 
     def open_event(self, name: str, access: int = constants.SYNCHRONIZE) -> Event:
         """Opens a named event such as `Global\\ProcLook`; raises `Win32Error`."""
-        return Event.open(name, self, access)
+        return self._owned(Event.open(name, self, access))
 
     def create_event(self, name: str = "", *, manual_reset: bool = True, signalled: bool = False) -> Event:
         """Makes an event; unnamed by default. Raises `Win32Error`."""
-        return Event.create(name, self, manual_reset=manual_reset, signalled=signalled)
+        return self._owned(Event.create(name, self, manual_reset=manual_reset, signalled=signalled))
 
     def memory(self, size: int, *, guarded: bool = False) -> Memory:
         """Pages of their own; with `guarded`, the byte after the last one is inaccessible."""
@@ -81,3 +84,20 @@ class Operations:
     def restricted_user(self) -> AbstractContextManager[None]:
         """This thread acts without privileges and administrator rights inside the `with` block."""
         return restricted_user()
+
+    def close_leftovers(self) -> list[str]:
+        """Closes handles that were opened here and not closed; says which, and what could not be closed."""
+        problems = []
+        for handle in self._handles:
+            if handle.is_open:
+                problems.append(f"{handle.name} was left open")
+                try:
+                    handle.close()
+                except Win32Error as error:
+                    problems.append(str(error))
+        self._handles.clear()
+        return problems
+
+    def _owned(self, handle: HandleT) -> HandleT:
+        self._handles.append(handle)
+        return handle

@@ -1,42 +1,58 @@
 """A second process of a scenario: same interpreter, same zipapp, JSON lines over its pipes.
 
-The serial port of the journal has one owner, the first process. So a child asks: it sends each operation
-to its parent and goes on when the parent has journalled it.
+The journal's serial port has one owner, the first process. So a child asks: it sends each operation to its
+parent and issues it when the parent says that it is journalled.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Self
 
+from agent.deadline import Deadline
+from agent.errors import ChildError, WaitTimeoutError
 from agent.operations import Operations
 
-
-class Child(Operations):
-    """What a spawned function receives as its first argument: operations, and messages to its parent."""
-
-    def send(self, message: Any) -> None:
-        """Sends a JSON value to the parent."""
-        raise NotImplementedError
-
-    def receive(self, timeout_s: float | None = None) -> Any:
-        """The parent's next message; raises `WaitTimeoutError`."""
-        raise NotImplementedError
+# The root is the zipapp, or the folder that holds agent/ and scenarios/: both can stand in sys.path.
+ROOT = str(Path(__file__).absolute().parents[1])
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from agent.process import child_main; child_main()"
 
 
 class Process:
-    """The parent's side of a second process.
+    """The parent's side of a second process; made by `Context.spawn`.
 
     Attributes:
         pid: its process id.
     """
 
-    pid: int
-
-    @classmethod
-    def start(cls, function: Callable[..., Any], arguments: Sequence[Any], parent: Operations) -> Self:
-        """Starts it; see `Context.spawn`."""
-        raise NotImplementedError
+    def __init__(self, function: Callable[..., Any], arguments: Sequence[Any], parent: Operations) -> None:
+        self._name = f"{function.__module__}.{function.__qualname__}"
+        self._parent = parent
+        self._lock = threading.Lock()
+        self._answers: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._end: tuple[str, Any] | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-c", BOOT, ROOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.pid = self._process.pid
+        threading.Thread(target=self._read, name=f"child-{self.pid}", daemon=True).start()
+        self._write(
+            {
+                "module": function.__module__,
+                "function": function.__qualname__,
+                "arguments": list(arguments),
+                "seconds": parent.deadline.remaining(),
+            }
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -44,9 +60,17 @@ class Process:
     def __exit__(self, *_exception: object) -> None:
         self.kill()
 
+    @property
+    def running(self) -> bool:
+        """Whether the process still exists."""
+        return self._process.poll() is None
+
     def send(self, message: Any) -> None:
-        """Sends a JSON value to the child's `receive`."""
-        raise NotImplementedError
+        """Sends a JSON value to the child's `receive`; raises `ChildError` when the child is gone."""
+        try:
+            self._write({"message": message})
+        except OSError as error:
+            raise ChildError(f"{self._name} has ended") from error
 
     def receive(self, timeout_s: float | None = None) -> Any:
         """The child's next message.
@@ -55,12 +79,137 @@ class Process:
             WaitTimeoutError: none came in time.
             ChildError: the child ended or raised instead; carries its traceback.
         """
-        raise NotImplementedError
+        kind, value = self._next(timeout_s)
+        if kind == "message":
+            return value
+        raise ChildError(value if kind == "error" else f"{self._name} ended without another message")
 
     def result(self, timeout_s: float | None = None) -> Any:
-        """Waits for the function's end; its return value (JSON). Raises as `receive` does."""
-        raise NotImplementedError
+        """Waits for the function's end and returns its value (JSON); messages not received are dropped.
+
+        Raises as `receive` does.
+        """
+        deadline = Deadline.after(self._parent.deadline.seconds(timeout_s))
+        while (answer := self._next(deadline.remaining()))[0] == "message":
+            pass
+        kind, value = answer
+        if kind == "result":
+            return value
+        raise ChildError(value)
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Waits until the process is gone; returns its exit code. Raises `WaitTimeoutError`."""
+        budget = self._parent.deadline.seconds(timeout_s)
+        try:
+            return self._process.wait(budget)
+        except subprocess.TimeoutExpired as error:
+            raise WaitTimeoutError(f"the end of process {self.pid} ({self._name})", budget) from error
 
     def kill(self) -> None:
         """TerminateProcess, and waits until the process is gone; does nothing for one that has ended."""
-        raise NotImplementedError
+        if self.running:
+            self._parent.record("TerminateProcess", f"{self.pid} {self._name}")
+            self._process.kill()
+            self.wait()
+
+    def _next(self, timeout_s: float | None) -> tuple[str, Any]:
+        if self._end is not None:
+            return self._end
+        budget = self._parent.deadline.seconds(timeout_s)
+        try:
+            kind, value = self._answers.get(timeout=budget)
+        except queue.Empty:
+            raise WaitTimeoutError(f"an answer of {self._name} (process {self.pid})", budget) from None
+        if kind != "message":
+            self._end = (kind, value)
+        return kind, value
+
+    def _read(self) -> None:
+        """Reader thread: journals the child's operations, passes everything else on."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            (kind, value), *_ = json.loads(line).items()
+            if kind == "operation":
+                operation, detail = value
+                self._parent.record(operation, f"pid={self.pid} {detail}")
+                try:
+                    self._write({"journalled": True})
+                except OSError:
+                    break  # it was killed while it asked
+            else:
+                self._answers.put((kind, value))
+        self._answers.put(("error", f"{self._name} ended with exit code {self._process.wait()}"))
+
+    def _write(self, line: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with self._lock:
+            self._process.stdin.write(json.dumps(line).encode("ascii") + b"\n")
+            self._process.stdin.flush()
+
+
+class Child(Operations):
+    """What a spawned function receives as its first argument: operations, and messages to its parent."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__(self._ask, deadline)
+        self._asking = threading.Lock()
+        self._writing = threading.Lock()
+        self._journalled: queue.Queue[bool] = queue.Queue()
+        self._messages: queue.Queue[Any] = queue.Queue()
+        self._sink = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+
+    def send(self, message: Any) -> None:
+        """Sends a JSON value to the parent's `receive`."""
+        self._say({"message": message})
+
+    def receive(self, timeout_s: float | None = None) -> Any:
+        """The parent's next message; raises `WaitTimeoutError`."""
+        budget = self.deadline.seconds(timeout_s)
+        try:
+            return self._messages.get(timeout=budget)
+        except queue.Empty:
+            raise WaitTimeoutError("a message of the parent", budget) from None
+
+    def listen(self) -> None:
+        """Reader thread: sorts what the parent sends; ends the process when the parent has gone."""
+        for line in sys.stdin.buffer:
+            command = json.loads(line)
+            if "journalled" in command:
+                self._journalled.put(True)
+            else:
+                self._messages.put(command["message"])
+        os._exit(3)
+
+    def finish(self, kind: str, value: Any) -> None:
+        """Reports the function's `result` or `error`."""
+        self._say({kind: value})
+
+    def _ask(self, operation: str, detail: str) -> None:
+        """One operation at a time: the answer carries no number."""
+        with self._asking:
+            self._say({"operation": [operation, detail]})
+            self._journalled.get(timeout=self.deadline.remaining() + 1)
+
+    def _say(self, line: dict[str, Any]) -> None:
+        content = json.dumps(line).encode("ascii") + b"\n"
+        with self._writing:
+            self._sink.write(content)
+            self._sink.flush()
+
+
+def child_main() -> None:
+    """The second process: runs the function its parent named and reports how it ended."""
+    import importlib
+    import traceback
+
+    command = json.loads(sys.stdin.buffer.readline())
+    child = Child(Deadline.after(command["seconds"]))
+    threading.Thread(target=child.listen, daemon=True).start()
+    try:
+        function = getattr(importlib.import_module(command["module"]), command["function"])
+        child.finish("result", function(child, *command["arguments"]))
+    except Exception:  # noqa: BLE001  the parent's scenario raises it, with this traceback
+        child.finish("error", traceback.format_exc(limit=-10))
+    os._exit(0)  # the listening thread sits in a read; what the function left open, the system closes

@@ -135,6 +135,13 @@ class Service:
         self._scope.record("DeleteService", self.name)
         advapi32.DeleteService.check(f"DeleteService({self.name})", self._handle)
 
+    def remove(self) -> None:
+        """Stops it if it runs, waits until it has stopped, and deletes it; raises `Win32Error`."""
+        if self.status().state is not State.STOPPED:
+            self.stop()
+            self.wait_for(State.STOPPED)
+        self.delete()
+
     def status(self) -> Status:
         """Its state and exit codes now."""
         layout = ServiceStatusProcess()

@@ -1,0 +1,67 @@
+"""`FakeGuest`: the runner's boundary without Windows, for tests on any machine."""
+
+from __future__ import annotations
+
+from agent.errors import Win32Error
+from agent.journal import WriteLine
+from agent.win32.handle import Scope
+
+
+class FakeGuest:
+    """Keeps what was done to it.
+
+    Args:
+        answer: what the driver answers to HELLO.
+        load_error: Win32 code with which the service refuses to start; 0 for none.
+        serial_error: Win32 code with which the serial port refuses to open; 0 for none.
+
+    Attributes:
+        printed: texts sent through DbgPrint.
+        lines: lines written to the serial port.
+        running: services that run, with the path of their driver.
+        clock: the last time set, if any.
+    """
+
+    def __init__(self, *, answer: bytes = b"", load_error: int = 0, serial_error: int = 0) -> None:
+        self.answer = answer
+        self.load_error = load_error
+        self.serial_error = serial_error
+        self.printed: list[str] = []
+        self.lines: list[bytes] = []
+        self.running: dict[str, str] = {}
+        self.clock: float | None = None
+
+    def set_clock(self, unix_time: float) -> None:
+        """Remembers the time."""
+        self.clock = unix_time
+
+    def open_serial(self, path: str) -> WriteLine:
+        """A port whose lines are kept in `lines`."""
+        if self.serial_error:
+            raise Win32Error(self.serial_error, f"CreateFile({path})")
+        return self.lines.append
+
+    def dbgprint(self, text: str) -> None:
+        """Keeps the text in `printed`."""
+        self.printed.append(text)
+
+    def load(self, service: str, path: str, scope: Scope) -> None:
+        """Marks the service as running."""
+        scope.record("StartService", service)
+        if self.load_error:
+            raise Win32Error(self.load_error, f"StartService({service})")
+        self.running[service] = path
+
+    def unload(self, service: str, scope: Scope) -> None:
+        """Marks the service as gone."""
+        scope.record("DeleteService", service)
+        self.running.pop(service, None)
+
+    def is_running(self, service: str, scope: Scope) -> bool:  # noqa: ARG002  the protocol's signature
+        """Whether `load` was called last."""
+        return service in self.running
+
+    def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:
+        """The prepared answer."""
+        scope.record("DeviceIoControl", f"{device} code=0x{code:06X}")
+        return self.answer[:size]

@@ -1,0 +1,39 @@
+"""What the runner needs of the machine it runs on, as one narrow protocol.
+
+`agent.windows.WindowsGuest` is the real one, `agent.fake.FakeGuest` the shipped fake.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from agent.journal import WriteLine
+from agent.win32.handle import Scope
+
+
+class Guest(Protocol):
+    """The machine: its clock, its debug channel, its serial port, its service control manager.
+
+    Everything raises `Win32Error` when Windows refuses.
+    """
+
+    def set_clock(self, unix_time: float) -> None:
+        """Sets the system clock to a UNIX time in seconds."""
+
+    def open_serial(self, path: str) -> WriteLine:
+        """Opens a serial port such as `\\\\.\\COM2`; returns what writes a line to it."""
+
+    def dbgprint(self, text: str) -> None:
+        """Sends text through ntdll!DbgPrint."""
+
+    def load(self, service: str, path: str, scope: Scope) -> None:
+        """Installs and starts a driver, after removing a service of the same name."""
+
+    def unload(self, service: str, scope: Scope) -> None:
+        """Stops and deletes a driver's service; nothing to do when there is none."""
+
+    def is_running(self, service: str, scope: Scope) -> bool:
+        """Whether the service exists and runs."""
+
+    def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:
+        """Sends the contract's HELLO control code; returns up to `size` bytes of answer."""

@@ -1,0 +1,48 @@
+"""The write-ahead journal: one JSON line per operation, on a serial port, before the operation is issued.
+
+The host reads the port from outside the guest, so the last line names what took the guest down.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+
+MAX_DETAIL = 300  # characters; a line then stays below 1 KiB, 3 ms on an emulated port
+
+WriteLine = Callable[[bytes], None]
+
+
+def discard(_line: bytes) -> None:
+    """For development without a serial port: the host said so by giving no journal."""
+
+
+class Journal:
+    """Numbers operations from 1 and writes them; threads of a scenario share it.
+
+    Attributes:
+        count: operations recorded so far.
+    """
+
+    def __init__(self, write: WriteLine) -> None:
+        self._write = write
+        self._lock = threading.Lock()
+        self._scenario = ""
+        self.count = 0
+
+    def enter(self, scenario: str) -> None:
+        """Names the scenario that the following operations belong to; empty for the agent itself."""
+        self._scenario = scenario
+
+    def record(self, operation: str, detail: str) -> None:
+        """Writes one line; returns when the port has taken it."""
+        with self._lock:
+            self.count += 1
+            entry = {
+                "n": self.count,
+                "scenario": self._scenario,
+                "op": operation,
+                "detail": detail[:MAX_DETAIL],
+            }
+            self._write(json.dumps(entry).encode("ascii") + b"\n")

@@ -1,0 +1,62 @@
+"""JSON lines between host and agent: commands in, events out, one object a line, every size capped.
+
+Only this class writes to the process's real stdout, so that nothing a scenario prints can break the framing.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any, BinaryIO
+
+VERSION = 1
+MAX_COMMAND = 1 << 20  # bytes of one incoming line
+MAX_MESSAGE = 4_000  # characters of a one-line message
+MAX_DETAIL = 32_000  # characters of a traceback
+
+
+class ProtocolError(Exception):
+    """The host sent something that is not a command."""
+
+
+class Wire:
+    """The two ends of the conversation with the host. `send` may be called from any thread."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._source = source
+        self._sink = sink
+        self._lock = threading.Lock()
+
+    def receive(self) -> dict[str, Any] | None:
+        """The next command; None when the host has closed the stream.
+
+        Raises:
+            ProtocolError: the line is too long, not JSON, or not an object with a `cmd`.
+        """
+        line = self._source.readline(MAX_COMMAND)
+        if not line:
+            return None
+        if not line.endswith(b"\n") and len(line) >= MAX_COMMAND:
+            raise ProtocolError(f"a command is longer than {MAX_COMMAND} bytes")
+        try:
+            command = json.loads(line)
+        except ValueError as error:
+            raise ProtocolError(f"not JSON: {line[:200]!r}") from error
+        if not isinstance(command, dict) or not isinstance(command.get("cmd"), str):
+            raise ProtocolError(f"not a command: {line[:200]!r}")
+        return command
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Writes one event. ASCII, so that no code page on the way can change it."""
+        line = json.dumps({"event": event, **fields}, ensure_ascii=True).encode("ascii") + b"\n"
+        with self._lock:
+            self._sink.write(line)
+            self._sink.flush()
+
+
+def cut(text: str, limit: int) -> str:
+    """`text`, shortened in the middle to `limit` characters when it is longer."""
+    if len(text) <= limit:
+        return text
+    half = (limit - 40) // 2
+    return f"{text[:half]} ... {len(text) - 2 * half} characters left out ... {text[-half:]}"

@@ -1,0 +1,238 @@
+"""Serves one run: hello, load, run, unload, quit. One process for all scenarios of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agent.collect import collect, shown_file
+from agent.context import Context
+from agent.contract_check import contract_mismatch
+from agent.deadline import Deadline
+from agent.errors import RegistryError, WaitTimeoutError, Win32Error
+from agent.guest import Guest
+from agent.journal import Journal, discard
+from agent.marker import Marker
+from agent.operations import Operations
+from agent.protocol import VERSION, ProtocolError, Wire
+from agent.registry import Registered
+from agent.verdict import PASSED, Verdict, verdict
+
+SERVICE_DEADLINE_S = 60.0
+MARGIN_S = 2.0  # a scenario's own waits end this much (at most a tenth) before the host calls it hung
+
+
+class FatalError(Exception):
+    """The run cannot go on; the host gets the text as a `fatal` event."""
+
+
+class Runner:
+    """The state of one run. Made by the host's `hello`; `serve` in agent.__main__ feeds it commands."""
+
+    def __init__(self, wire: Wire, guest: Guest, hello: dict[str, Any]) -> None:
+        if hello["cmd"] != "hello":
+            raise FatalError(f"the first command must be hello, not {hello['cmd']!r}")
+        self._wire = wire
+        self._guest = guest
+        self._capabilities = frozenset(hello.get("capabilities", ()))
+        self._scenarios = {found.name: found for found in _collected()}
+        self._service = ""
+        self._driver_path = ""
+        clock = self._set_clock(hello) if hello.get("set_clock") else ""
+        self._journal = Journal(self._open_journal(hello.get("journal")))
+        self._marker = _marker(hello, guest.dbgprint)
+        wire.send(
+            "ready",
+            protocol=VERSION,
+            python=platform.python_version(),
+            pid=os.getpid(),
+            scenarios=list(self._scenarios),
+            clock=clock,
+        )
+
+    def handle(self, command: dict[str, Any]) -> None:
+        """Carries out one command.
+
+        Raises:
+            FatalError: the command is unknown or lacks a field.
+        """
+        handlers: dict[str, Callable[[dict[str, Any]], None]] = {
+            "load": self._load,
+            "unload": self._unload,
+            "run": self._run,
+        }
+        name = command["cmd"]
+        if name not in handlers:
+            raise FatalError(f"unknown command {name!r}")
+        try:
+            handlers[name](command)
+        except KeyError as error:
+            raise FatalError(f"command {name} lacks the field {error}") from error
+
+    def _load(self, command: dict[str, Any]) -> None:
+        service, path = command["service"], command["sys"]
+        contract = command.get("contract")
+        started = time.monotonic()
+        scope = self._scope()
+        try:
+            self._guest.load(service, path, scope)
+            mismatch = contract_mismatch(contract, self._guest, scope) if contract else ""
+        except (Win32Error, WaitTimeoutError, ImportError) as error:
+            code = error.code if isinstance(error, Win32Error) else 0
+            self._wire.send("loaded", ok=False, error_code=code, message=str(error), contract_mismatch=False)
+            return
+        if mismatch:
+            self._wire.send("loaded", ok=False, error_code=0, message=mismatch, contract_mismatch=True)
+            return
+        self._service, self._driver_path = service, path
+        self._wire.send("loaded", ok=True, seconds=_since(started))
+
+    def _unload(self, command: dict[str, Any]) -> None:
+        started = time.monotonic()
+        try:
+            self._guest.unload(command["service"], self._scope())
+        except (Win32Error, WaitTimeoutError) as error:
+            code = error.code if isinstance(error, Win32Error) else 0
+            self._wire.send("unloaded", ok=False, error_code=code, message=str(error))
+            return
+        self._wire.send("unloaded", ok=True, seconds=_since(started))
+
+    def _run(self, command: dict[str, Any]) -> None:
+        number, name = int(command["id"]), str(command["scenario"])
+        deadline_s = float(command["deadline_s"])
+        found = self._scenarios.get(name)
+        self._wire.send("started", id=number, scenario=name)
+        started, before = time.monotonic(), self._journal.count
+        self._journal.enter(name)
+        context = Context(
+            name,
+            self._journal.record,
+            Deadline.after(deadline_s - min(MARGIN_S, deadline_s / 10)),
+            capabilities=self._capabilities,
+            params=command.get("params"),
+            service=self._service,
+            driver_path=self._driver_path,
+        )
+        self._marker.begin(number, name)
+        ended = self._attempt(found, context) if found else Verdict("error", f"there is no scenario {name!r}")
+        self._marker.end(number, name)
+        self._journal.enter("")
+        self._wire.send(
+            "finished",
+            id=number,
+            scenario=name,
+            outcome=ended.outcome,
+            message=ended.message,
+            detail=ended.detail,
+            seconds=_since(started),
+            operations=self._journal.count - before,
+            expect_dbgprint=[*(found.expect_dbgprint if found else ()), *context.expected_dbgprint],
+            notes=context.notes,
+        )
+
+    def _attempt(self, found: Registered, context: Context) -> Verdict:
+        missing = [need for need in found.needs if not context.has(need)]
+        if missing:
+            return Verdict("skipped", f"the guest lacks {', '.join(missing)}")
+        ended = PASSED
+        with contextlib.redirect_stdout(_Captured(context)):
+            try:
+                found.run(context)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  a scenario may raise anything
+                ended = verdict(error)
+            for problem in self._tidy(context):
+                context.note(problem)
+        return ended
+
+    def _tidy(self, context: Context) -> list[str]:
+        """Closes what the scenario left open and starts the driver again if the scenario took it down."""
+        problems = context.close_leftovers()
+        if not (context.used_services and self._service):
+            return problems
+        try:
+            if not self._guest.is_running(self._service, self._scope()):
+                self._guest.load(self._service, self._driver_path, self._scope())
+                problems.append("the driver was loaded again after the scenario")
+        except (Win32Error, WaitTimeoutError) as error:
+            problems.append(f"the driver could not be loaded again: {error}")
+        return problems
+
+    def _scope(self) -> Operations:
+        return Operations(self._journal.record, Deadline.after(SERVICE_DEADLINE_S))
+
+    def _set_clock(self, hello: dict[str, Any]) -> str:
+        """Sets the clock, which a restored guest has stale; a refusal is reported, not fatal."""
+        try:
+            self._guest.set_clock(float(hello["host_time"]))
+        except (Win32Error, OSError) as error:
+            return f"not set: {error}"
+        return "set"
+
+    def _open_journal(self, path: str | None) -> Callable[[bytes], None]:
+        if path is None:
+            return discard
+        try:
+            return self._guest.open_serial(path)
+        except Win32Error as error:
+            raise FatalError(f"the journal cannot be opened: {error}") from error
+
+
+class _Captured(io.TextIOBase):
+    """Stands in for stdout while a scenario runs: its lines become notes."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._line = ""
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Turns each complete line into a note; one without an end waits for it."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._context.note(line)
+        self._line = self._line[-1000:]
+        return len(text)
+
+
+def serve(wire: Wire, guest: Guest) -> int:
+    """Serves the host until `quit` or the end of its stream; returns the exit code, 2 after a fatal error."""
+    try:
+        hello = wire.receive()
+        if hello is None:
+            return 0
+        runner = Runner(wire, guest, hello)
+        while (command := wire.receive()) is not None and command["cmd"] != "quit":
+            runner.handle(command)
+    except (FatalError, ProtocolError) as error:
+        wire.send("fatal", message=str(error))
+        return 2
+    except Exception as error:  # the host must learn of it whatever it is; stderr gets the traceback
+        wire.send("fatal", message=f"{type(error).__name__}: {error}")
+        raise
+    return 0
+
+
+def _collected() -> tuple[Registered, ...]:
+    try:
+        return collect()
+    except RegistryError as error:
+        raise FatalError(f"{shown_file(error.file)}:{error.line}: {error}") from error
+
+
+def _marker(hello: dict[str, Any], dbgprint: Callable[[str], None]) -> Marker:
+    try:
+        return Marker(str(hello["marker"]), dbgprint)
+    except (KeyError, ValueError) as error:
+        raise FatalError(f"hello needs a marker nonce: {error}") from error
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 4)

@@ -1,0 +1,70 @@
+"""Turns what a scenario raised into an outcome, a one-line message and a traceback without agent frames."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from dataclasses import dataclass
+from types import TracebackType
+
+from agent.errors import SkipScenario
+from agent.protocol import MAX_DETAIL, MAX_MESSAGE, cut
+
+AGENT_FOLDER = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120  inside a zipapp
+MAX_LOCALS = 20
+MAX_LOCAL = 200  # characters
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a scenario ended; `outcome` is one of passed, failed, error, skipped."""
+
+    outcome: str
+    message: str = ""
+    detail: str = ""
+
+
+PASSED = Verdict("passed")
+
+
+def verdict(error: BaseException) -> Verdict:
+    """AssertionError means failed, `SkipScenario` skipped, anything else error."""
+    if isinstance(error, SkipScenario):
+        return Verdict("skipped", cut(str(error), MAX_MESSAGE))
+    shown = traceback.TracebackException.from_exception(error)
+    frames = _outside_agent(shown.stack)
+    shown.stack = traceback.StackSummary.from_list(frames)
+    detail = "".join(shown.format()) + _locals(error.__traceback__)
+    failed = isinstance(error, AssertionError)
+    message = str(error) if failed else f"{type(error).__name__}: {error}"
+    if not message:
+        message = (frames[-1].line if frames else "") or "assertion failed"
+    return Verdict("failed" if failed else "error", cut(message, MAX_MESSAGE), cut(detail, MAX_DETAIL))
+
+
+def _outside_agent(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    return [frame for frame in stack if not frame.filename.startswith(AGENT_FOLDER)]
+
+
+def _locals(trace: TracebackType | None) -> str:
+    """The variables of the innermost frame outside the agent: what a plain `assert` looked at."""
+    innermost = None
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(AGENT_FOLDER):
+            innermost = trace.tb_frame
+        trace = trace.tb_next
+    if innermost is None:
+        return ""
+    lines = [
+        f"  {name} = {_shown(value)}"
+        for name, value in list(innermost.f_locals.items())[:MAX_LOCALS]
+        if not name.startswith("__")
+    ]
+    return "\n".join(["Variables:", *lines, ""]) if lines else ""
+
+
+def _shown(value: object) -> str:
+    try:
+        return cut(repr(value), MAX_LOCAL)
+    except Exception as error:  # noqa: BLE001  a __repr__ may raise anything; the report must go out
+        return f"<repr raised {type(error).__name__}>"

@@ -1,0 +1,140 @@
+"""`WindowsGuest`: the runner's boundary on real Windows and on Wine."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import PureWindowsPath
+
+from agent.errors import WaitTimeoutError, Win32Error
+from agent.journal import WriteLine
+from agent.marker import MAX_PIECE
+from agent.service import POLL_S, ServiceManager, State
+from agent.win32 import constants, kernel32, ntdll
+from agent.win32.device import Device
+from agent.win32.handle import Scope
+from agent.win32.layouts import DWORD, SystemTime
+
+UNIX_DATE = PureWindowsPath(r"Z:\bin\date")
+
+
+class WindowsGuest:
+    """Implements `agent.guest.Guest` with kernel32, ntdll and the service control manager."""
+
+    def set_clock(self, unix_time: float) -> None:
+        """SetSystemTime; Wine refuses that to everybody, so there the Unix `date` does it."""
+        moment = datetime.fromtimestamp(unix_time, UTC)
+        layout = SystemTime(
+            moment.year,
+            moment.month,
+            moment.isoweekday() % 7,
+            moment.day,
+            moment.hour,
+            moment.minute,
+            moment.second,
+            moment.microsecond // 1000,
+        )
+        result, error = kernel32.SetSystemTime.call(ctypes.addressof(layout))
+        if result:
+            return
+        if error == constants.ERROR_PRIVILEGE_NOT_HELD and runs_on_wine():
+            _set_unix_clock(unix_time)
+            return
+        raise Win32Error(error, "SetSystemTime")
+
+    def open_serial(self, path: str) -> WriteLine:
+        """The port is opened once and stays open; a line is written by one WriteFile."""
+        handle = kernel32.CreateFileW.check(
+            f"CreateFile({path})",
+            path,
+            constants.GENERIC_WRITE,
+            0,
+            None,
+            constants.OPEN_EXISTING,
+            0,
+            None,
+        )
+
+        def write(line: bytes) -> None:
+            written = DWORD(0)
+            kernel32.WriteFile.check(
+                f"WriteFile({path})", handle, line, len(line), ctypes.addressof(written), None
+            )
+            if written.value != len(line):
+                raise OSError(f"{path} took {written.value} of {len(line)} bytes")
+
+        return write
+
+    def dbgprint(self, text: str) -> None:
+        """In pieces that DbgPrint takes; `%s` keeps the text from being a format."""
+        content = text.encode("ascii", "replace")
+        for start in range(0, len(content), MAX_PIECE):
+            ntdll.DbgPrint.call(b"%s", content[start : start + MAX_PIECE])
+
+    def load(self, service: str, path: str, scope: Scope) -> None:
+        """Removes what has the name, creates the service, starts it; leaves nothing when the start fails."""
+        self.unload(service, scope)
+        with ServiceManager(scope) as manager, manager.create(service, path) as created:
+            try:
+                created.start()
+            except Win32Error:
+                created.delete()
+                raise
+
+    def unload(self, service: str, scope: Scope) -> None:
+        """Stops, deletes, and waits until the name is free: a deleted service lives on while it is open."""
+        with ServiceManager(scope) as manager:
+            try:
+                with manager.open(service) as existing:
+                    existing.remove()
+            except Win32Error as error:
+                if error.code == constants.ERROR_SERVICE_DOES_NOT_EXIST:
+                    return
+                raise
+            _wait_until_gone(manager, service, scope)
+
+    def is_running(self, service: str, scope: Scope) -> bool:
+        """Whether the service exists and runs."""
+        with ServiceManager(scope) as manager:
+            try:
+                with manager.open(service) as existing:
+                    return existing.status().state is State.RUNNING
+            except Win32Error as error:
+                if error.code == constants.ERROR_SERVICE_DOES_NOT_EXIST:
+                    return False
+                raise
+
+    def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:
+        """One control on the driver's own device."""
+        with Device.open(device, scope) as opened:
+            return opened.ioctl(code, out=size)
+
+
+def runs_on_wine() -> bool:
+    """Whether ntdll is Wine's, which says so by an export of its own."""
+    module, _ = kernel32.GetModuleHandleW.call("ntdll")
+    export, _ = kernel32.GetProcAddress.call(module, b"wine_get_version")
+    return bool(export)
+
+
+def _set_unix_clock(unix_time: float) -> None:
+    """Wine starts Unix programs like its own; `date -s` needs the guest's root."""
+    command = [str(UNIX_DATE), "-u", "-s", f"@{unix_time:.3f}"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+    if done.returncode:
+        raise Win32Error(constants.ERROR_PRIVILEGE_NOT_HELD, f"{' '.join(command)} (exit {done.returncode})")
+
+
+def _wait_until_gone(manager: ServiceManager, service: str, scope: Scope) -> None:
+    budget = scope.deadline.remaining()
+    while not scope.deadline.expired:
+        try:
+            manager.open(service).close()
+        except Win32Error as error:
+            if error.code == constants.ERROR_SERVICE_DOES_NOT_EXIST:
+                return
+            raise
+        time.sleep(POLL_S)
+    raise WaitTimeoutError(f"the removal of service {service}", budget)

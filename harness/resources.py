@@ -1,0 +1,38 @@
+"""Finds the files that are not Python modules of the harness: guest/, vm/ and the driver's public headers.
+
+A source tree has them beside `harness/`; an installed wheel carries copies under `harness/_bundled/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import HostError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def guest_folder() -> Path:
+    """Holds `agent/`, `winrmd/` and the sample `scenarios/`; raises `HostError`."""
+    return _folder("guest")
+
+
+def vm_folder() -> Path:
+    """Holds the image recipes, domain templates and profiles; raises `HostError`."""
+    return _folder("vm")
+
+
+def driver_include() -> Path:
+    """Holds the public header with the sample driver's contract; raises `HostError`."""
+    return _folder("driver/include")
+
+
+def _folder(name: str, package: Path = PACKAGE) -> Path:
+    """The bundled copy when there is one: an installed wheel may lie beside somebody else's `guest/`."""
+    for candidate in (package / "_bundled" / name, package.parent / name):
+        if candidate.is_dir():
+            return candidate
+    raise HostError(
+        f"The folder {name} is missing beside {package}.",
+        remedy="Reinstall winvm, or run it from a complete source tree.",
+    )
