@@ -1,0 +1,126 @@
+"""The agent's JSON lines as the host reads them: one model per event, everything else refused.
+
+The agent runs in the guest, so a line may hold anything. guest/agent/protocol.py is the other end.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from harness.errors import AgentError
+
+VERSION = 1
+LINE_LIMIT = 1 << 20
+"""Bytes of one line. The agent caps messages and tracebacks far below."""
+
+_Name = Annotated[str, Field(max_length=1000)]
+_Text = Annotated[str, Field(max_length=64_000)]
+_Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+_Code = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+_Count = Annotated[int, Field(ge=0, le=1 << 53)]
+
+
+class _Event(BaseModel):
+    # Unknown fields are let through, so that an agent may say more than this host understands.
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Standby(_Event):
+    """The guest's waiting interpreter is up."""
+
+    event: Literal["standby"]
+
+
+class Ready(_Event):
+    """The answer to `hello`; `clock` says whether the guest's clock was set."""
+
+    event: Literal["ready"]
+    protocol: int
+    python: _Name
+    pid: _Count
+    scenarios: Annotated[list[_Name], Field(max_length=100_000)]
+    clock: _Name = ""
+
+
+class Loaded(_Event):
+    """The answer to `load`; `error_code` is a Windows error, 0 when the failure has none."""
+
+    event: Literal["loaded"]
+    ok: bool
+    error_code: _Code = 0
+    message: _Text = ""
+    contract_mismatch: bool = False
+    seconds: _Seconds = 0.0
+
+
+class Unloaded(_Event):
+    """The answer to `unload`."""
+
+    event: Literal["unloaded"]
+    ok: bool
+    error_code: _Code = 0
+    message: _Text = ""
+    seconds: _Seconds = 0.0
+
+
+class Started(_Event):
+    """A scenario is about to run."""
+
+    event: Literal["started"]
+    id: _Count
+    scenario: _Name
+
+
+class Finished(_Event):
+    """A scenario came to its end; `expect_dbgprint` are regular expressions that its slice must match."""
+
+    event: Literal["finished"]
+    id: _Count
+    scenario: _Name
+    outcome: Literal["passed", "failed", "error", "skipped"]
+    message: _Text = ""
+    detail: _Text = ""
+    seconds: _Seconds = 0.0
+    operations: _Count = 0
+    expect_dbgprint: Annotated[list[_Name], Field(max_length=1000)] = []
+    notes: Annotated[list[_Text], Field(max_length=10_000)] = []
+
+
+class Fatal(_Event):
+    """The agent gives up."""
+
+    event: Literal["fatal"]
+    message: _Text
+
+
+AgentEvent = Standby | Ready | Loaded | Unloaded | Started | Finished | Fatal
+
+_EVENTS: TypeAdapter[AgentEvent] = TypeAdapter(Annotated[AgentEvent, Field(discriminator="event")])
+
+
+def parse_event(line: bytes) -> AgentEvent:
+    """One line of the agent. Raises `AgentError` that quotes it when it is not an event."""
+    try:
+        return _EVENTS.validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise AgentError(
+            f"The agent printed {quoted(line)}, which is not one of its events ({reason[:200]}).",
+            remedy="Something else wrote to the agent's output, or agent and host differ in version.",
+        ) from error
+
+
+def command_line(cmd: str, **fields: Any) -> bytes:
+    """One command for the agent. ASCII, so that no code page on the way can change it."""
+    return json.dumps({"cmd": cmd, **fields}, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def quoted(data: bytes, limit: int = 160) -> str:
+    """Hostile bytes as they may stand in a message: escaped and shortened."""
+    cut = "" if len(data) <= limit else f" ... ({len(data)} bytes)"
+    return ascii(data[:limit].decode("utf-8", "backslashreplace")) + cut

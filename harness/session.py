@@ -1,0 +1,303 @@
+"""Host side of the agent: commands out, events in, and the race between answer, crash and deadline.
+
+Whatever the guest does, no call here outlasts its deadline: other threads talk to the guest, this one waits
+for the agent's line, the debug stream's crash, or the deadline, and a crash wins over a lost connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from harness.agent_protocol import (
+    LINE_LIMIT,
+    VERSION,
+    AgentEvent,
+    Fatal,
+    Finished,
+    Loaded,
+    Ready,
+    Standby,
+    Started,
+    Unloaded,
+    command_line,
+    parse_event,
+    quoted,
+)
+from harness.deadline import Deadline
+from harness.errors import AgentError, DeadlineError, InfrastructureError
+from harness.interfaces import DebugStream, GuestProcess
+from harness.load_errors import load_error
+from harness.outcome import Crash
+
+POLL_S = 0.02
+"""Seconds between looks at the debug stream while waiting for the agent."""
+CRASH_GRACE_S = 3.0
+"""How long after a lost agent the debug stream may still bring the crash that explains it."""
+MARKER_GRACE_S = 3.0
+"""How long after a result the debug stream may take to bring the scenario's end marker."""
+LOAD_GRACE_S = 1.0
+"""How long after a refused load the debug stream may still bring a crash in DriverEntry."""
+STDERR_TAIL = 8192
+INBOX_LINES = 16
+
+E = TypeVar("E", Ready, Loaded, Unloaded, Finished)
+
+
+class MarkedDebugStream(DebugStream, Protocol):
+    """A debug stream that understands the agent's in-band markers."""
+
+    def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
+        """Waits until a scenario's output is complete; False when the deadline passed first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lost:
+    """The agent will say nothing more, for this reason."""
+
+    reason: str
+
+
+class AgentSession:
+    """One agent process over its streams.
+
+    Args:
+        process: the running agent, or the guest's standby interpreter before `start_agent`.
+        debug: told apart from the agent's own answer by time alone, so it must be live.
+        nonce: names this run in the in-band markers.
+        lifetime: when the session ends even if nobody closes it.
+    """
+
+    def __init__(
+        self, process: GuestProcess, debug: MarkedDebugStream, nonce: str, lifetime: Deadline
+    ) -> None:
+        self._process = process
+        self._debug = debug
+        self._nonce = nonce
+        self._lifetime = lifetime
+        self._inbox: queue.Queue[bytes | _Lost] = queue.Queue(maxsize=INBOX_LINES)
+        self._outbox: queue.Queue[bytes | None] = queue.Queue()
+        self._lost: _Lost | None = None
+        self._stderr = b""
+        self._closed = threading.Event()
+        self._last_scenario = ""
+        self._reader = threading.Thread(target=self._read, name="agent-reader", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="agent-writer", daemon=True)
+        self._reader.start()
+        self._writer.start()
+
+    def start_agent(self, zipapp: str) -> None:
+        """Tells the standby interpreter to become the agent in `zipapp` (a guest path)."""
+        self._outbox.put(command_line("start", zipapp=zipapp))
+
+    def hello(
+        self,
+        deadline: Deadline,
+        *,
+        capabilities: Sequence[str],
+        journal: str | None,
+        set_clock: bool,
+    ) -> Ready:
+        """Introduces the host. Raises `AgentError`, also for a crash, and `DeadlineError`."""
+        answer = self._ask(
+            Ready,
+            deadline,
+            "answer hello",
+            "hello",
+            host_time=time.time(),
+            marker=self._nonce,
+            capabilities=list(capabilities),
+            set_clock=set_clock,
+            journal=journal,
+        )
+        if isinstance(answer, Crash):
+            if answer.kind == "hang":
+                raise DeadlineError(answer.text, remedy="See dbgprint.log for what the guest did instead.")
+            raise self._error(
+                f"The guest crashed before the agent was ready: {quoted(answer.text.encode())}."
+            )
+        if answer.protocol != VERSION:
+            raise self._error(f"The agent speaks protocol {answer.protocol}, this host {VERSION}.")
+        return answer
+
+    def load(self, service: str, sys_path: str, contract: str | None, deadline: Deadline) -> Loaded | Crash:
+        """Installs and starts a driver, replacing what was loaded.
+
+        Raises `ContractError` or `DriverLoadError` when Windows or the contract refuses it. A driver that
+        goes down in DriverEntry, or never returns from it, is a `Crash`.
+        """
+        fields = {"service": service, "sys": sys_path, "contract": contract}
+        answer = self._ask(Loaded, deadline, f"load {sys_path}", "load", **fields)
+        if isinstance(answer, Loaded) and not answer.ok:
+            crash = self._late_crash(deadline.at_most(LOAD_GRACE_S))
+            if crash is None:
+                raise load_error(service, sys_path, answer)
+            answer = crash
+        return answer
+
+    def unload(self, service: str, deadline: Deadline) -> Unloaded | Crash:
+        """Stops and removes a driver; `ok` of the answer says whether that worked."""
+        return self._ask(Unloaded, deadline, f"unload {service}", "unload", service=service)
+
+    def run(
+        self,
+        scenario_id: int,
+        scenario: str,
+        deadline: Deadline,
+        params: Mapping[str, Any] | None = None,
+    ) -> Finished | Crash:
+        """Runs one scenario to its result, the driver's crash, or the deadline (a `Crash` of kind `hang`).
+
+        `scenario` of a crash is the one to blame: a crash that came after the previous scenario's end is
+        returned for that one, with a note, and this one was not run. Raises `AgentError` when the agent is
+        lost or speaks something else, without a crash that explains it.
+        """
+        if (crash := self._debug.crash()) is not None:
+            note = f"The driver crashed after this scenario had ended, before {scenario} began."
+            return dataclasses.replace(
+                crash, scenario=self._last_scenario or scenario, notes=(*crash.notes, note)
+            )
+        self._last_scenario = scenario
+        answer = self._ask(
+            Finished,
+            deadline,
+            f"run {scenario}",
+            "run",
+            id=scenario_id,
+            scenario=scenario,
+            deadline_s=deadline.remaining(),
+            params=dict(params or {}),
+        )
+        if isinstance(answer, Finished):
+            if (answer.id, answer.scenario) != (scenario_id, scenario):
+                raise self._error(
+                    f"The agent ended {answer.scenario!r} ({answer.id}), which was not asked for."
+                )
+            # On the same channel the end marker follows what took the driver down: once it is here, no crash
+            # means that there was none.
+            complete = self._debug.wait_for_end_marker(scenario_id, Deadline.after(MARKER_GRACE_S))
+            crash = self._debug.crash()
+            if crash is None:
+                note = "The debug output may be incomplete: its end marker did not arrive."
+                return answer if complete else answer.model_copy(update={"notes": [*answer.notes, note]})
+            answer = crash
+        return dataclasses.replace(answer, scenario=scenario)
+
+    def quit(self, deadline: Deadline) -> None:
+        """Asks the agent to end, waits for it, and closes the session."""
+        self._outbox.put(command_line("quit"))
+        self._reader.join(deadline.remaining())
+        self.close()
+
+    def close(self) -> None:
+        """Ends the agent and stops the threads; never raises, and never waits long for a dead guest."""
+        self._closed.set()
+        self._outbox.put(None)
+        with contextlib.suppress(queue.Empty):  # makes room for a reader that waits to hand over
+            while True:
+                self._inbox.get_nowait()
+        self._writer.join(2.0)
+        self._reader.join(1.0)
+
+    def _ask(self, kind: type[E], deadline: Deadline, what: str, cmd: str, **fields: Any) -> E | Crash:
+        """Sends a command and waits for its answer, the crash, or the deadline."""
+        self._outbox.put(command_line(cmd, **fields))
+        while True:
+            event = self._next(deadline, what)
+            if isinstance(event, kind | Crash):
+                return event
+            if isinstance(event, Fatal):
+                raise self._error(
+                    f"The agent gave up when it should {what}: {quoted(event.message.encode())}."
+                )
+            if not isinstance(event, Standby | Started):
+                raise self._error(f"The agent said {event.event!r} when it should {what}.")
+
+    def _next(self, deadline: Deadline, what: str) -> AgentEvent | Crash:
+        while (crash := self._debug.crash()) is None:
+            if deadline.expired:
+                return self._hang(deadline, what)
+            heard = self._heard(min(POLL_S, deadline.remaining()))
+            if isinstance(heard, bytes):
+                return parse_event(heard)
+            if isinstance(heard, _Lost):
+                crash = self._late_crash(deadline.at_most(CRASH_GRACE_S))
+                if crash is None:
+                    raise self._error(f"The agent was lost when it should {what}: {heard.reason}.")
+                return crash
+        return crash
+
+    def _heard(self, seconds: float) -> bytes | _Lost | None:
+        """The agent's next line; once it is lost, that, for ever."""
+        if self._lost is None:
+            try:
+                heard = self._inbox.get(timeout=max(0.001, seconds))
+            except queue.Empty:
+                return None
+            if isinstance(heard, bytes):
+                return heard
+            self._lost = heard
+        return self._lost
+
+    def _late_crash(self, deadline: Deadline) -> Crash | None:
+        """Gives the debug stream time to bring the crash that took the agent or the service down."""
+        while (crash := self._debug.crash()) is None and not deadline.expired:
+            time.sleep(min(POLL_S, deadline.remaining()))
+        return crash
+
+    def _hang(self, deadline: Deadline, what: str) -> Crash:
+        text = f"The guest did not {what} within {deadline.seconds:g} s."
+        return Crash("hang", 0, (), scenario="", time=time.time(), text=text)
+
+    def _error(self, message: str) -> AgentError:
+        return AgentError(
+            message,
+            remedy="See dbgprint.log and journal.jsonl of this run for what the guest did last.",
+            detail=self._stderr.decode("utf-8", "backslashreplace"),
+        )
+
+    def _read(self) -> None:
+        """Thread: cuts the agent's output into lines. The bounded inbox holds back a guest that floods it."""
+        partial = b""
+        reason = "the session's lifetime is over"
+        try:
+            for stream, data in self._process.receive(self._lifetime):
+                if stream == "stderr":
+                    self._stderr = (self._stderr + data)[-STDERR_TAIL:]
+                    continue
+                *lines, partial = (partial + data).split(b"\n")
+                for line in lines:
+                    self._hand_over(line.removesuffix(b"\r"))
+                if len(partial) > LINE_LIMIT:
+                    reason = f"it printed a line of more than {LINE_LIMIT} bytes, {quoted(partial)}"
+                    break
+                if self._closed.is_set():
+                    break
+            else:
+                if (code := self._process.exit_code) is not None:
+                    reason = f"its process ended with exit code {code:#x}"
+        except (InfrastructureError, OSError) as error:
+            reason = str(error)
+        if partial and len(partial) <= LINE_LIMIT:
+            reason += f"; its last line is incomplete: {quoted(partial)}"
+        self._hand_over(_Lost(reason))
+
+    def _hand_over(self, item: bytes | _Lost) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._inbox.put(item, timeout=0.1)
+                return
+
+    def _write(self) -> None:
+        """Thread: sends commands, since a dead guest may keep a Send waiting."""
+        while (data := self._outbox.get()) is not None:
+            try:
+                self._process.send(data)
+            except (InfrastructureError, OSError) as error:
+                self._hand_over(_Lost(f"sending to it failed: {error}"))
+        self._process.terminate()
