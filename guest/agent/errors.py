@@ -55,6 +55,7 @@ WIN32_NAMES: dict[int, str] = {
     1073: "ERROR_SERVICE_EXISTS",
     1077: "ERROR_SERVICE_NEVER_STARTED",
     1078: "ERROR_DUPLICATE_SERVICE_NAME",
+    1114: "ERROR_DLL_INIT_FAILED",
     1117: "ERROR_IO_DEVICE",
     1168: "ERROR_NOT_FOUND",
     1275: "ERROR_DRIVER_BLOCKED",
@@ -132,7 +133,7 @@ class WaitTimeoutError(AssertionError):
 
 
 class ChildError(Exception):
-    """A second process ended otherwise than its scenario expected; the text carries its traceback."""
+    """A second process ended or raised where its scenario waited for it; a note carries its traceback."""
 
 
 class SkipScenario(Exception):  # noqa: N818  not an error: the way out of a scenario that cannot run here

@@ -6,6 +6,7 @@ parent and issues it when the parent says that it is journalled.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import queue
@@ -13,12 +14,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 from agent.deadline import Deadline
 from agent.errors import ChildError, WaitTimeoutError
 from agent.operations import Operations
+from agent.verdict import Verdict, verdict
 
 # The root is the zipapp, or the folder that holds agent/ and scenarios/: both can stand in sys.path.
 ROOT = str(Path(__file__).absolute().parents[1])
@@ -77,12 +80,13 @@ class Process:
 
         Raises:
             WaitTimeoutError: none came in time.
-            ChildError: the child ended or raised instead; carries its traceback.
+            ChildError: the child ended or raised instead; its traceback is a note of the exception.
+            AssertionError: an assertion of the child did not hold.
         """
         kind, value = self._next(timeout_s)
         if kind == "message":
             return value
-        raise ChildError(value if kind == "error" else f"{self._name} ended without another message")
+        raise self._failure(kind, value)
 
     def result(self, timeout_s: float | None = None) -> Any:
         """Waits for the function's end and returns its value (JSON); messages not received are dropped.
@@ -95,7 +99,7 @@ class Process:
         kind, value = answer
         if kind == "result":
             return value
-        raise ChildError(value)
+        raise self._failure(kind, value)
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Waits until the process is gone; returns its exit code. Raises `WaitTimeoutError`."""
@@ -124,6 +128,14 @@ class Process:
             self._end = (kind, value)
         return kind, value
 
+    def _failure(self, kind: str, value: Any) -> Exception:
+        if kind != "error":
+            return ChildError(f"{self._name} ended without another message")
+        error_type = AssertionError if value["outcome"] == "failed" else ChildError
+        error = error_type(f"{self._name} in process {self.pid}: {value['message']}")
+        error.add_note(value["detail"])
+        return error
+
     def _read(self) -> None:
         """Reader thread: journals the child's operations, passes everything else on."""
         assert self._process.stdout is not None
@@ -138,7 +150,8 @@ class Process:
                     break  # it was killed while it asked
             else:
                 self._answers.put((kind, value))
-        self._answers.put(("error", f"{self._name} ended with exit code {self._process.wait()}"))
+        ended = Verdict("error", f"ended with exit code {self._process.wait()}")
+        self._answers.put(("error", asdict(ended)))
 
     def _write(self, line: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -201,15 +214,12 @@ class Child(Operations):
 
 def child_main() -> None:
     """The second process: runs the function its parent named and reports how it ended."""
-    import importlib
-    import traceback
-
     command = json.loads(sys.stdin.buffer.readline())
     child = Child(Deadline.after(command["seconds"]))
     threading.Thread(target=child.listen, daemon=True).start()
     try:
         function = getattr(importlib.import_module(command["module"]), command["function"])
         child.finish("result", function(child, *command["arguments"]))
-    except Exception:  # noqa: BLE001  the parent's scenario raises it, with this traceback
-        child.finish("error", traceback.format_exc(limit=-10))
+    except Exception as error:  # noqa: BLE001  the parent's scenario raises it, with this traceback
+        child.finish("error", asdict(verdict(error)))
     os._exit(0)  # the listening thread sits in a read; what the function left open, the system closes

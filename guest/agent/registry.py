@@ -31,6 +31,7 @@ Function = Callable[[Context], None]
 CaseFunction = Callable[[Context, T], None]
 
 BUILDS = ("", "release", "fault")
+MARK = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 CASE_ID = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 
@@ -65,6 +66,7 @@ class Registered:
     deadline_s: float
     expect_dbgprint: tuple[str, ...]
     expect_crash: Crash | None
+    tags: tuple[str, ...]
     file: str
     line: int
     run: Function
@@ -81,6 +83,7 @@ class Registered:
             "deadline_s": self.deadline_s,
             "expect_dbgprint": list(self.expect_dbgprint),
             "expect_crash": crash,
+            "tags": list(self.tags),
             "file": self.file,
             "line": self.line,
         }
@@ -97,6 +100,7 @@ class Declared:
     expect_dbgprint: tuple[str, ...]
     expect_crash: Crash | None
     kind: str
+    tags: tuple[str, ...]
     cases: tuple[tuple[str, Any], ...] | None
 
 
@@ -116,6 +120,7 @@ def scenario(
     expect_dbgprint: Sequence[str] = ...,
     expect_crash: Crash | None = ...,
     kind: str = ...,
+    tags: Sequence[str] = ...,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -129,6 +134,7 @@ def scenario(
     expect_dbgprint: Sequence[str] = ...,
     expect_crash: Crash | None = ...,
     kind: str = ...,
+    tags: Sequence[str] = ...,
 ) -> Callable[[CaseFunction[T]], CaseFunction[T]]: ...
 
 
@@ -143,6 +149,7 @@ def scenario(
     expect_dbgprint: Sequence[str] = (),
     expect_crash: Crash | None = None,
     kind: str = "",
+    tags: Sequence[str] = (),
 ) -> Any:
     """Registers a function as a scenario; usable bare or with arguments.
 
@@ -155,6 +162,7 @@ def scenario(
         expect_dbgprint: regular expressions, each of which must match a DbgPrint line of this scenario.
         expect_crash: the scenario passes only when the guest goes down like this.
         kind: group of the scenario; default is the module's `KIND`, else the module's name.
+        tags: further pytest markers that select it, besides its kind.
 
     Raises:
         RegistryError: an option has a value that cannot be meant.
@@ -170,6 +178,7 @@ def scenario(
                 expect_dbgprint=_strings(expect_dbgprint, "expect_dbgprint", body),
                 expect_crash=expect_crash,
                 kind=kind,
+                tags=_strings(tags, "tags", body),
                 cases=None if cases is None else _named_cases(cases),
             )
         )
@@ -240,6 +249,7 @@ def _expand(declared: Declared) -> Iterable[Registered]:
             deadline_s=declared.deadline_s,
             expect_dbgprint=declared.expect_dbgprint,
             expect_crash=declared.expect_crash,
+            tags=declared.tags,
             file=file,
             line=line,
             run=run,
@@ -268,6 +278,9 @@ def _validate(declared: Declared, name: str, file: str, line: int) -> None:
         raise RegistryError(
             f"deadline_s of {name} must be in (0, 3600], not {declared.deadline_s}", file, line
         )
+    for mark in (declared.kind, *declared.tags):
+        if mark and not MARK.fullmatch(mark):
+            raise RegistryError(f"kind or tag {mark!r} of {name} must match {MARK.pattern}", file, line)
     for pattern in declared.expect_dbgprint:
         try:
             re.compile(pattern)

@@ -77,7 +77,7 @@ class Runner:
     def _load(self, command: dict[str, Any]) -> None:
         service, path = command["service"], command["sys"]
         contract = command.get("contract")
-        started = time.monotonic()
+        started = time.perf_counter()
         scope = self._scope()
         try:
             self._guest.load(service, path, scope)
@@ -93,7 +93,7 @@ class Runner:
         self._wire.send("loaded", ok=True, seconds=_since(started))
 
     def _unload(self, command: dict[str, Any]) -> None:
-        started = time.monotonic()
+        started = time.perf_counter()
         try:
             self._guest.unload(command["service"], self._scope())
         except (Win32Error, WaitTimeoutError) as error:
@@ -107,7 +107,7 @@ class Runner:
         deadline_s = float(command["deadline_s"])
         found = self._scenarios.get(name)
         self._wire.send("started", id=number, scenario=name)
-        started, before = time.monotonic(), self._journal.count
+        started, before = time.perf_counter(), self._journal.count
         self._journal.enter(name)
         context = Context(
             name,
@@ -169,7 +169,7 @@ class Runner:
         """Sets the clock, which a restored guest has stale; a refusal is reported, not fatal."""
         try:
             self._guest.set_clock(float(hello["host_time"]))
-        except (Win32Error, OSError) as error:
+        except (Win32Error, WaitTimeoutError, OSError) as error:
             return f"not set: {error}"
         return "set"
 
@@ -235,4 +235,4 @@ def _marker(hello: dict[str, Any], dbgprint: Callable[[str], None]) -> Marker:
 
 
 def _since(started: float) -> float:
-    return round(time.monotonic() - started, 4)
+    return round(time.perf_counter() - started, 4)

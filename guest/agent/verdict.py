@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from agent.errors import SkipScenario
+from agent.operations import Operations
 from agent.protocol import MAX_DETAIL, MAX_MESSAGE, cut
 
 AGENT_FOLDER = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120  inside a zipapp
@@ -58,7 +59,7 @@ def _locals(trace: TracebackType | None) -> str:
     lines = [
         f"  {name} = {_shown(value)}"
         for name, value in list(innermost.f_locals.items())[:MAX_LOCALS]
-        if not name.startswith("__")
+        if not (name.startswith("__") or isinstance(value, Operations))
     ]
     return "\n".join(["Variables:", *lines, ""]) if lines else ""
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import time
-from datetime import UTC, datetime
-from pathlib import PureWindowsPath
 
+from agent.clock import set_clock
 from agent.errors import WaitTimeoutError, Win32Error
 from agent.journal import WriteLine
 from agent.marker import MAX_PIECE
@@ -15,34 +13,15 @@ from agent.service import POLL_S, ServiceManager, State
 from agent.win32 import constants, kernel32, ntdll
 from agent.win32.device import Device
 from agent.win32.handle import Scope
-from agent.win32.layouts import DWORD, SystemTime
-
-UNIX_DATE = PureWindowsPath(r"Z:\bin\date")
+from agent.win32.layouts import DWORD
 
 
 class WindowsGuest:
     """Implements `agent.guest.Guest` with kernel32, ntdll and the service control manager."""
 
     def set_clock(self, unix_time: float) -> None:
-        """SetSystemTime; Wine refuses that to everybody, so there the Unix `date` does it."""
-        moment = datetime.fromtimestamp(unix_time, UTC)
-        layout = SystemTime(
-            moment.year,
-            moment.month,
-            moment.isoweekday() % 7,
-            moment.day,
-            moment.hour,
-            moment.minute,
-            moment.second,
-            moment.microsecond // 1000,
-        )
-        result, error = kernel32.SetSystemTime.call(ctypes.addressof(layout))
-        if result:
-            return
-        if error == constants.ERROR_PRIVILEGE_NOT_HELD and runs_on_wine():
-            _set_unix_clock(unix_time)
-            return
-        raise Win32Error(error, "SetSystemTime")
+        """See `agent.clock`."""
+        set_clock(unix_time)
 
     def open_serial(self, path: str) -> WriteLine:
         """The port is opened once and stays open; a line is written by one WriteFile."""
@@ -110,21 +89,6 @@ class WindowsGuest:
         """One control on the driver's own device."""
         with Device.open(device, scope) as opened:
             return opened.ioctl(code, out=size)
-
-
-def runs_on_wine() -> bool:
-    """Whether ntdll is Wine's, which says so by an export of its own."""
-    module, _ = kernel32.GetModuleHandleW.call("ntdll")
-    export, _ = kernel32.GetProcAddress.call(module, b"wine_get_version")
-    return bool(export)
-
-
-def _set_unix_clock(unix_time: float) -> None:
-    """Wine starts Unix programs like its own; `date -s` needs the guest's root."""
-    command = [str(UNIX_DATE), "-u", "-s", f"@{unix_time:.3f}"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
-    if done.returncode:
-        raise Win32Error(constants.ERROR_PRIVILEGE_NOT_HELD, f"{' '.join(command)} (exit {done.returncode})")
 
 
 def _wait_until_gone(manager: ServiceManager, service: str, scope: Scope) -> None:

@@ -160,6 +160,7 @@ def _scenario(item: dict[str, Any], sources: Mapping[str, Path]) -> Scenario:
         deadline_s=float(item["deadline_s"]),
         expect_dbgprint=tuple(map(str, item["expect_dbgprint"])),
         expect_crash=None if crash is None else _crash(crash),
+        tags=tuple(map(str, item["tags"])),
         file=str(sources.get(file, file)),
         line=int(item["line"]),
     )
