@@ -62,8 +62,8 @@
  * FAULT FREED_POINTER  in WINVM_ADDRESS: writes 8 bytes there with no probe and no exception handler.
  * FAULT WRONG_IRQL     waits on a never signalled event at DISPATCH_LEVEL.
  * FAULT DOUBLE_COMPLETE completes the request, then completes it again.
- * FAULT POOL_OVERRUN   in: uint32_t bytes to write past the end of a 64-byte pool block, which is then freed.
- * FAULT HANG           spins at DISPATCH_LEVEL; in: uint32_t milliseconds, 0 for ever.
+ * FAULT POOL_OVERRUN   in: uint32_t bytes (at most 4096) to write past a 64-byte pool block, which is then freed.
+ * FAULT HANG           spins at DISPATCH_LEVEL for ever.
  * FAULT STEP           in: uint32_t opcode, out: uint32_t number of steps now matched. The last opcode of
  *                      WINVM_FAULT_SEQUENCE, after all others in order, is a KeBugCheckEx of
  *                      (WINVM_FAULT_SEQUENCE_BUGCHECK, 30, 0, 0, 0). A wrong opcode starts over, counting itself
