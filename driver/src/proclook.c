@@ -137,9 +137,10 @@ static WINVM_PAGED VOID Cleanup(_Inout_ WINVM_DEVICE *Device, _Inout_ WINVM_FILE
 /* The event may have outlived the driver in a program that still has it open; Wine creates, but does not open it. */
 static WINVM_INIT VOID OpenEvent(VOID) {
     UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\BaseNamedObjects\\ProcLook");
-    OBJECT_ATTRIBUTES attributes = RTL_CONSTANT_OBJECT_ATTRIBUTES(&name, OBJ_KERNEL_HANDLE | OBJ_CASE_INSENSITIVE);
+    OBJECT_ATTRIBUTES attributes;
     PVOID event;
 
+    InitializeObjectAttributes(&attributes, &name, OBJ_KERNEL_HANDLE | OBJ_CASE_INSENSITIVE, NULL, NULL);
     State->Event = IoCreateNotificationEvent(&name, &State->EventHandle);
     if (State->Event == NULL && NT_SUCCESS(ZwOpenEvent(&State->EventHandle, EVENT_ALL_ACCESS, &attributes)) &&
         NT_SUCCESS(ObReferenceObjectByHandle(State->EventHandle, EVENT_MODIFY_STATE, NULL, KernelMode, &event, NULL))) {
