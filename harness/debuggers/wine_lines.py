@@ -27,6 +27,7 @@ _UNHANDLED = re.compile(
     r"wine: (?P<what>.+?) at address (?:0x)?(?P<address>[0-9A-Fa-f]+) \(thread (?P<tid>[0-9a-f]+)\)"
 )
 _PAGE_FAULT = re.compile(r"page fault on (?P<access>\w+) access to (?:0x)?(?P<target>[0-9A-Fa-f]+)")
+_KERNEL_STUB = re.compile(r"Unimplemented function (?:ntoskrnl\.exe|hal\.dll)\.")  # raised without a seh line
 _CODE = re.compile(r"exception 0x(?P<code>[0-9a-f]{1,8})")
 _STACK_OVERFLOW = re.compile(
     r"stack overflow \d+ bytes (?:in thread \w+ )?(?:eip|addr) (?:0x)?(?P<address>\w+)"
@@ -142,7 +143,7 @@ class WineLines:
     def _exception(self, unhandled: re.Match[str], line: str, time: float) -> Crash | None:
         tid = unhandled["tid"].zfill(4)
         code = self._raised.pop(tid, 0)
-        if not self._is_driver(tid):
+        if not self._is_driver(tid) and not _KERNEL_STUB.match(unhandled["what"]):
             return None
         target = access = 0
         if fault := _PAGE_FAULT.search(unhandled["what"]):

@@ -1,0 +1,67 @@
+"""An agent that follows a script: it answers every command rightly unless the test says otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.fakes.debug import FakeDebugStream
+from tests.fakes.transport import FakeGuestProcess
+
+Reaction = Callable[[dict[str, Any]], None]
+
+
+class FakeAgent:
+    """Reads commands from its process's stdin and reacts to each.
+
+    `when("hello", ...)`, `when("load", ...)` or `when(<scenario name>, ...)` replaces the usual reaction.
+    """
+
+    def __init__(self, debug: FakeDebugStream, scenarios: Sequence[str] = ()) -> None:
+        self.debug = debug
+        self.scenarios = list(scenarios)
+        self.commands: list[dict[str, Any]] = []
+        self.process = FakeGuestProcess(self._hear)
+        self._reactions: dict[str, Reaction] = {}
+
+    def when(self, key: str, reaction: Reaction) -> None:
+        """Replaces the reaction to a command, or to the run of one scenario."""
+        self._reactions[key] = reaction
+
+    def say(self, event: str, **fields: Any) -> None:
+        """Prints one event."""
+        self.process.say(json.dumps({"event": event, **fields}).encode() + b"\n")
+
+    def finish(self, command: dict[str, Any], outcome: str = "passed", **fields: Any) -> None:
+        """Runs a scenario to this end, with its markers."""
+        self.say("started", id=command["id"], scenario=command["scenario"])
+        self.debug.mark("begin", command["id"])
+        self.debug.mark("end", command["id"])
+        self.say("finished", id=command["id"], scenario=command["scenario"], outcome=outcome, **fields)
+
+    def _hear(self, data: bytes) -> None:
+        for line in data.splitlines():
+            command = json.loads(line)
+            self.commands.append(command)
+            usual: Reaction = getattr(self, f"_{command['cmd']}")
+            key = command["scenario"] if command["cmd"] == "run" else command["cmd"]
+            self._reactions.get(key, usual)(command)
+
+    def _hello(self, command: dict[str, Any]) -> None:
+        self.say("ready", protocol=1, python="3.11.9", pid=32, scenarios=self.scenarios)
+
+    def _load(self, command: dict[str, Any]) -> None:
+        self.say("loaded", ok=True, seconds=0.1)
+
+    def _unload(self, command: dict[str, Any]) -> None:
+        self.say("unloaded", ok=True, seconds=0.1)
+
+    def _run(self, command: dict[str, Any]) -> None:
+        self.finish(command)
+
+    def _start(self, command: dict[str, Any]) -> None:
+        pass
+
+    def _quit(self, command: dict[str, Any]) -> None:
+        self.process.end(0)

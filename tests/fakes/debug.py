@@ -1,0 +1,66 @@
+"""A debug stream that prints and crashes when the test says so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from harness.deadline import Deadline
+from harness.outcome import Crash, DebugRecord
+
+
+class FakeDebugStream:
+    """Implements `DebugStream` with scenario slices; any thread may print."""
+
+    def __init__(self, nonce: str = "nonce") -> None:
+        self.nonce = nonce
+        self.closed = False
+        self._all: list[DebugRecord] = []
+        self._returned = 0
+        self._begun: dict[int, int] = {}
+        self._ended: dict[int, int] = {}
+        self._crash: Crash | None = None
+        self._changed = threading.Condition()
+
+    def say(self, text: str, source: str = "dbgprint") -> None:
+        """The guest prints one line."""
+        with self._changed:
+            self._all.append(DebugRecord(time.time(), source, text))
+            self._changed.notify_all()
+
+    def mark(self, edge: str, scenario_id: int) -> None:
+        """The agent prints its `begin` or `end` marker."""
+        with self._changed:
+            (self._begun if edge == "begin" else self._ended)[scenario_id] = len(self._all)
+            self._changed.notify_all()
+
+    def break_down(self, kind: str = "bugcheck", code: int = 0xE2, *parameters: int) -> Crash:
+        """The driver goes down."""
+        with self._changed:
+            crash = Crash(kind, code, parameters, scenario="", time=time.time(), text=f"{kind} {code:#x}")
+            self._crash = self._crash or crash
+            self._changed.notify_all()
+        return crash
+
+    def records(self) -> Sequence[DebugRecord]:
+        new, self._returned = self._all[self._returned :], len(self._all)
+        return new
+
+    def crash(self) -> Crash | None:
+        return self._crash
+
+    def slice(self, scenario_id: int) -> tuple[DebugRecord, ...]:
+        if scenario_id not in self._begun:
+            return ()
+        return tuple(self._all[self._begun[scenario_id] : self._ended.get(scenario_id)])
+
+    def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: scenario_id in self._ended, deadline.remaining())
+
+    def rearm(self) -> None:
+        self._crash = None
+
+    def close(self) -> None:
+        self.closed = True
