@@ -5,9 +5,8 @@ A plain `assert` works as well: the report shows the scenario's local variables 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Container, Iterable
+from typing import Self
 
 from agent.errors import NTSTATUS_NAMES, WIN32_NAMES, NtStatusError, Win32Error
 
@@ -32,44 +31,58 @@ def one_of(actual: object, allowed: Container[object], what: str = "value") -> N
         raise AssertionError(f"{what}: expected one of {show(allowed)}, got {show(actual)}")
 
 
-@dataclass
-class Raised:
-    """What a `raises_win32` or `raises_ntstatus` block met; `code` is set when the block has ended."""
+class _Raises:
+    """Base of the two expectations below. A class rather than a generator, so that a failure's traceback
+    shows the scenario's line and nothing in between.
 
-    code: int = 0
-    text: str = ""
+    Attributes:
+        code: the code that was raised, once the block has ended.
+        text: the error's text.
+    """
+
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted
+        self.code = 0
+        self.text = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def _met(self, code: int, error: Exception, codes: Collection[int]) -> bool:
+        self.code, self.text = code, str(error)
+        if codes and code not in codes:
+            raise AssertionError(f"expected {self._wanted}, got {error}") from error
+        return True
+
+    def _nothing_raised(self) -> bool:
+        raise AssertionError(f"expected {self._wanted}, but the call succeeded")
 
 
-@contextmanager
-def raises_win32(*codes: int) -> Iterator[Raised]:
+class raises_win32(_Raises):  # noqa: N801  used as a statement: `with raises_win32(5):`
     """Fails unless the block raises `Win32Error` with one of `codes` (any code when none is given)."""
-    wanted = _names(codes, WIN32_NAMES, "{}")
-    raised = Raised()
-    try:
-        yield raised
-    except Win32Error as error:
-        raised.code, raised.text = error.code, str(error)
-        if codes and error.code not in codes:
-            raise AssertionError(f"expected {wanted}, got {error}") from error
-    else:
-        raise AssertionError(f"expected {wanted}, but the call succeeded")
+
+    def __init__(self, *codes: int) -> None:
+        super().__init__(_names(codes, WIN32_NAMES, "{}"))
+        self._codes = codes
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> bool:
+        if error is None:
+            return self._nothing_raised()
+        return isinstance(error, Win32Error) and self._met(error.code, error, self._codes)
 
 
-@contextmanager
-def raises_ntstatus(*statuses: int) -> Iterator[Raised]:
+class raises_ntstatus(_Raises):  # noqa: N801
     """Fails unless the block raises `NtStatusError` with one of `statuses` (any when none is given)."""
-    wanted = _names(statuses, NTSTATUS_NAMES, "0x{:08X}")
-    raised = Raised()
-    try:
-        yield raised
-    except NtStatusError as error:
-        raised.code, raised.text = error.status, str(error)
-        if statuses and error.status not in {status & 0xFFFFFFFF for status in statuses}:
-            raise AssertionError(f"expected {wanted}, got {error}") from error
-    else:
-        raise AssertionError(f"expected {wanted}, but the call succeeded")
+
+    def __init__(self, *statuses: int) -> None:
+        self._statuses = [status & 0xFFFFFFFF for status in statuses]
+        super().__init__(_names(self._statuses, NTSTATUS_NAMES, "0x{:08X}"))
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> bool:
+        if error is None:
+            return self._nothing_raised()
+        return isinstance(error, NtStatusError) and self._met(error.status, error, self._statuses)
 
 
-def _names(codes: tuple[int, ...], names: dict[int, str], form: str) -> str:
-    shown = (f"{names.get(code & 0xFFFFFFFF, '')} {form.format(code & 0xFFFFFFFF)}".strip() for code in codes)
-    return " or ".join(shown) or "an error"
+def _names(codes: Iterable[int], names: dict[int, str], form: str) -> str:
+    return " or ".join(f"{names.get(code, '')} {form.format(code)}".strip() for code in codes) or "an error"

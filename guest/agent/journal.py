@@ -45,4 +45,4 @@ class Journal:
                 "op": operation,
                 "detail": detail[:MAX_DETAIL],
             }
-            self._write(json.dumps(entry).encode("ascii") + b"\n")
+            self._write(json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n")

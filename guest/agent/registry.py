@@ -127,7 +127,21 @@ def scenario(
 @overload
 def scenario(
     *,
-    cases: Mapping[str, T] | Iterable[T],
+    cases: Mapping[str, T],
+    needs: Sequence[str] = ...,
+    build: str = ...,
+    deadline_s: float = ...,
+    expect_dbgprint: Sequence[str] = ...,
+    expect_crash: Crash | None = ...,
+    kind: str = ...,
+    tags: Sequence[str] = ...,
+) -> Callable[[CaseFunction[T]], CaseFunction[T]]: ...
+
+
+@overload
+def scenario(
+    *,
+    cases: Sequence[T],
     needs: Sequence[str] = ...,
     build: str = ...,
     deadline_s: float = ...,
@@ -142,7 +156,7 @@ def scenario(
     function: Callable[..., None] | None = None,
     /,
     *,
-    cases: Mapping[str, Any] | Iterable[Any] | None = None,
+    cases: Mapping[str, Any] | Sequence[Any] | None = None,
     needs: Sequence[str] = (),
     build: str = "",
     deadline_s: float = 30.0,
@@ -221,7 +235,7 @@ def _strings(value: Sequence[str], option: str, body: Callable[..., None]) -> tu
     return tuple(value)
 
 
-def _named_cases(cases: Mapping[str, Any] | Iterable[Any]) -> tuple[tuple[str, Any], ...]:
+def _named_cases(cases: Mapping[str, Any] | Sequence[Any]) -> tuple[tuple[str, Any], ...]:
     if isinstance(cases, Mapping):
         return tuple(cases.items())
     return tuple((str(value), value) for value in cases)

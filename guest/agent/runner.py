@@ -7,7 +7,7 @@ import io
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agent.collect import collect, shown_file
@@ -23,6 +23,8 @@ from agent.protocol import VERSION, ProtocolError, Wire
 from agent.registry import Registered
 from agent.verdict import PASSED, Verdict, verdict
 
+Command = dict[str, Any]
+
 SERVICE_DEADLINE_S = 60.0
 MARGIN_S = 2.0  # a scenario's own waits end this much (at most a tenth) before the host calls it hung
 
@@ -34,13 +36,13 @@ class FatalError(Exception):
 class Runner:
     """The state of one run. Made by the host's `hello`; `serve` in agent.__main__ feeds it commands."""
 
-    def __init__(self, wire: Wire, guest: Guest, hello: dict[str, Any]) -> None:
+    def __init__(self, wire: Wire, guest: Guest, scenarios: Sequence[Registered], hello: Command) -> None:
         if hello["cmd"] != "hello":
             raise FatalError(f"the first command must be hello, not {hello['cmd']!r}")
         self._wire = wire
         self._guest = guest
         self._capabilities = frozenset(hello.get("capabilities", ()))
-        self._scenarios = {found.name: found for found in _collected()}
+        self._scenarios = {found.name: found for found in scenarios}
         self._service = ""
         self._driver_path = ""
         clock = self._set_clock(hello) if hello.get("set_clock") else ""
@@ -55,13 +57,13 @@ class Runner:
             clock=clock,
         )
 
-    def handle(self, command: dict[str, Any]) -> None:
+    def handle(self, command: Command) -> None:
         """Carries out one command.
 
         Raises:
             FatalError: the command is unknown or lacks a field.
         """
-        handlers: dict[str, Callable[[dict[str, Any]], None]] = {
+        handlers: dict[str, Callable[[Command], None]] = {
             "load": self._load,
             "unload": self._unload,
             "run": self._run,
@@ -74,7 +76,7 @@ class Runner:
         except KeyError as error:
             raise FatalError(f"command {name} lacks the field {error}") from error
 
-    def _load(self, command: dict[str, Any]) -> None:
+    def _load(self, command: Command) -> None:
         service, path = command["service"], command["sys"]
         contract = command.get("contract")
         started = time.perf_counter()
@@ -92,7 +94,7 @@ class Runner:
         self._service, self._driver_path = service, path
         self._wire.send("loaded", ok=True, seconds=_since(started))
 
-    def _unload(self, command: dict[str, Any]) -> None:
+    def _unload(self, command: Command) -> None:
         started = time.perf_counter()
         try:
             self._guest.unload(command["service"], self._scope())
@@ -102,7 +104,7 @@ class Runner:
             return
         self._wire.send("unloaded", ok=True, seconds=_since(started))
 
-    def _run(self, command: dict[str, Any]) -> None:
+    def _run(self, command: Command) -> None:
         number, name = int(command["id"]), str(command["scenario"])
         deadline_s = float(command["deadline_s"])
         found = self._scenarios.get(name)
@@ -165,7 +167,7 @@ class Runner:
     def _scope(self) -> Operations:
         return Operations(self._journal.record, Deadline.after(SERVICE_DEADLINE_S))
 
-    def _set_clock(self, hello: dict[str, Any]) -> str:
+    def _set_clock(self, hello: Command) -> str:
         """Sets the clock, which a restored guest has stale; a refusal is reported, not fatal."""
         try:
             self._guest.set_clock(float(hello["host_time"]))
@@ -202,15 +204,18 @@ class _Captured(io.TextIOBase):
         return len(text)
 
 
-def serve(wire: Wire, guest: Guest) -> int:
+def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]] = collect) -> int:
     """Serves the host until `quit` or the end of its stream; returns the exit code, 2 after a fatal error."""
     try:
         hello = wire.receive()
         if hello is None:
             return 0
-        runner = Runner(wire, guest, hello)
+        runner = Runner(wire, guest, collected(), hello)
         while (command := wire.receive()) is not None and command["cmd"] != "quit":
             runner.handle(command)
+    except RegistryError as error:
+        wire.send("fatal", message=f"{shown_file(error.file)}:{error.line}: {error}")
+        return 2
     except (FatalError, ProtocolError) as error:
         wire.send("fatal", message=str(error))
         return 2
@@ -220,14 +225,7 @@ def serve(wire: Wire, guest: Guest) -> int:
     return 0
 
 
-def _collected() -> tuple[Registered, ...]:
-    try:
-        return collect()
-    except RegistryError as error:
-        raise FatalError(f"{shown_file(error.file)}:{error.line}: {error}") from error
-
-
-def _marker(hello: dict[str, Any], dbgprint: Callable[[str], None]) -> Marker:
+def _marker(hello: Command, dbgprint: Callable[[str], None]) -> Marker:
     try:
         return Marker(str(hello["marker"]), dbgprint)
     except (KeyError, ValueError) as error:

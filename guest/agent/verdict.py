@@ -12,6 +12,7 @@ from agent.operations import Operations
 from agent.protocol import MAX_DETAIL, MAX_MESSAGE, cut
 
 AGENT_FOLDER = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120  inside a zipapp
+LIBRARY_FOLDER = os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH120
 MAX_LOCALS = 20
 MAX_LOCAL = 200  # characters
 
@@ -33,8 +34,8 @@ def verdict(error: BaseException) -> Verdict:
     if isinstance(error, SkipScenario):
         return Verdict("skipped", cut(str(error), MAX_MESSAGE))
     shown = traceback.TracebackException.from_exception(error)
-    frames = _outside_agent(shown.stack)
-    shown.stack = traceback.StackSummary.from_list(frames)
+    _hide_agent(shown)
+    frames = shown.stack
     detail = "".join(shown.format()) + _locals(error.__traceback__)
     failed = isinstance(error, AssertionError)
     message = str(error) if failed else f"{type(error).__name__}: {error}"
@@ -43,15 +44,20 @@ def verdict(error: BaseException) -> Verdict:
     return Verdict("failed" if failed else "error", cut(message, MAX_MESSAGE), cut(detail, MAX_DETAIL))
 
 
-def _outside_agent(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
-    return [frame for frame in stack if not frame.filename.startswith(AGENT_FOLDER)]
+def _hide_agent(shown: traceback.TracebackException | None) -> None:
+    """Drops the agent's frames from an exception and from those it came of."""
+    while shown is not None:
+        shown.stack = traceback.StackSummary.from_list(
+            [frame for frame in shown.stack if not frame.filename.startswith(AGENT_FOLDER)]
+        )
+        shown = shown.__cause__ or shown.__context__
 
 
 def _locals(trace: TracebackType | None) -> str:
-    """The variables of the innermost frame outside the agent: what a plain `assert` looked at."""
+    """The variables of the innermost frame of the scenario's own code: what a plain `assert` looked at."""
     innermost = None
     while trace is not None:
-        if not trace.tb_frame.f_code.co_filename.startswith(AGENT_FOLDER):
+        if not trace.tb_frame.f_code.co_filename.startswith((AGENT_FOLDER, LIBRARY_FOLDER)):
             innermost = trace.tb_frame
         trace = trace.tb_next
     if innermost is None:
