@@ -1,13 +1,32 @@
-"""The libvirt domain: a frozen description of the machine and its XML, rendered from `vm/domain/`."""
+"""The libvirt domain: a frozen description of the machine and its XML, rendered from `vm/domain/`.
+
+`virDomainRestore` takes the XML anew at every restore (host paths and ports differ) and refuses one whose
+guest-visible part differs from the saved one: name, uuid, memory, vcpus, CPU and addresses must be the same.
+So the XML for a boot and for each restore comes from one template, and the uuid from the ready state's key.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import platform
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import jinja2
+
+from harness.errors import ImageError
 from harness.machine.accelerator import Accelerator
 from harness.machine.profile import Profile
+from harness.resources import vm_folder
+
+ADDRESS = "127.0.0.1"
+"""Where forwarded ports listen: loopback only."""
+
+_UUIDS = uuid.UUID("6f1c5a0e-7d0b-4f57-9d3a-5a1f0c9f6b11")
 
 
 @dataclass(frozen=True)
@@ -30,4 +49,96 @@ class MachineSpec:
         Raises:
             ImageError: a file of the image is missing or empty.
         """
-        raise NotImplementedError
+        spec = cls(image.resolve(), profile, accelerator, session)
+        for file in (spec.base, spec.kernel, spec.initrd):
+            if not file.is_file() or file.stat().st_size == 0:
+                raise ImageError(
+                    f"Image {image.name} has no usable {file.name}.",
+                    remedy="Build it anew: winvm image build --force.",
+                )
+        return spec
+
+    @property
+    def base(self) -> Path:
+        """The image's disk, read-only."""
+        return self.image / "base.qcow2"
+
+    @property
+    def kernel(self) -> Path:
+        """Linux kernel for direct boot."""
+        return self.image / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """Its initial RAM disk."""
+        return self.image / "initrd.img"
+
+    def ready_key(self, versions: Mapping[str, str]) -> str:
+        """12 hex digits that differ whenever a saved RAM state could not be restored or would be stale.
+
+        Args:
+            versions: of QEMU and libvirt, from `Connection.versions`.
+        """
+        parts = {
+            "accelerator": self.accelerator,
+            "cpu": host_cpu() if self.accelerator is Accelerator.KVM else "maximum",
+            "versions": dict(versions),
+            "hardware": self.profile.hardware.model_dump(mode="json"),
+            "boot": self.profile.boot.model_dump(mode="json"),
+            "template": _template_text(),
+            "session": self.session,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class HostSide:
+    """The part of a domain that is this host's and this run's: what a restore may change."""
+
+    overlay: Path
+    serials: Sequence[Path]
+    dbgprint: Path
+    ports: Mapping[str, int]
+
+
+def render(spec: MachineSpec, host: HostSide, *, name: str, key: str) -> str:
+    """The domain's XML; `name` and `key` (`MachineSpec.ready_key`) must be those of the boot at a restore."""
+    hardware = spec.profile.hardware
+    return (
+        _environment()
+        .from_string(_template_text())
+        .render(
+            name=name,
+            uuid=uuid.uuid5(_UUIDS, key),
+            accelerator=spec.accelerator.value,
+            hardware=hardware,
+            kernel=spec.kernel,
+            initrd=spec.initrd,
+            cmdline=spec.profile.boot.cmdline,
+            overlay=host.overlay,
+            serials=host.serials,
+            dbgprint=host.dbgprint,
+            address=ADDRESS,
+            forwards=hardware.forwards,
+            ports=host.ports,
+        )
+    )
+
+
+def host_cpu() -> str:
+    """What `host-passthrough` hands to the guest: model, stepping, microcode and flags of the first CPU."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return platform.processor()
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
+    lines = text.split("\n\n", 1)[0].splitlines()
+    return "\n".join(line for line in lines if line.split("\t", 1)[0].strip() in wanted)
+
+
+def _template_text() -> str:
+    return (vm_folder() / "domain" / "domain.xml.j2").read_text(encoding="utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)

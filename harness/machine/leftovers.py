@@ -1,9 +1,18 @@
-"""Finds and removes what killed runs left: QEMU processes, overlays, libvirt roots."""
+"""Finds and removes what killed runs left: QEMU processes, overlays, libvirt roots, half-made folders."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from harness.machine.processes import end_process, qemu_processes
+from harness.machine.runfolder import HALF_MADE, KEPT, open_lock, remove_tree, try_lock
+
+_HALF_MADE_SECONDS = 60.0
+"""A folder is half-made for a millisecond; one that is older belongs to a process that was killed then."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +24,42 @@ class Leftover:
 
 
 def remove_leftovers(runs: Path) -> list[Leftover]:
-    """Removes every folder under `runs` that is neither locked nor kept; returns what was found.
+    """Removes every folder under `runs` that no process holds; returns what was found.
 
-    A process is ended only when libvirt's pidfile in the folder names it and its command line holds the
-    folder's path.
+    A kept folder stays as long as a QEMU of it lives. A process is ended only when a pidfile in the folder
+    names it and its command line holds the folder's path.
+
+    Raises:
+        MachineError: a QEMU does not end.
     """
-    raise NotImplementedError
+    if not runs.is_dir():
+        return []
+    found = (_remove(path) for path in sorted(runs.iterdir()) if path.is_dir())
+    return [leftover for leftover in found if leftover is not None]
+
+
+def _remove(path: Path) -> Leftover | None:
+    if path.name.startswith(HALF_MADE):
+        try:
+            young = time.time() - path.stat().st_mtime < _HALF_MADE_SECONDS
+        except FileNotFoundError:
+            return None
+        if young:
+            return None
+        shutil.rmtree(path, ignore_errors=True)
+        return Leftover(path, ())
+    try:
+        lock = open_lock(path)
+    except FileNotFoundError:  # its owner removed it meanwhile
+        return None
+    try:
+        if not try_lock(lock):
+            return None
+        living = qemu_processes(path)
+        if living and (path / KEPT).exists():
+            return None
+        killed = tuple(pid for pid in living if end_process(pid, path))
+        remove_tree(path)
+        return Leftover(path, killed)
+    finally:
+        os.close(lock)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from harness.errors import ConfigurationError
+from harness.resources import vm_folder
 
 CAPABILITIES: frozenset[str] = frozenset(
     {
@@ -85,6 +86,15 @@ class Profile(_Table):
     def capabilities(self) -> frozenset[str]:
         """What the guest can show: the agent is told these, and scenarios that need others are skipped."""
         return CAPABILITIES - self.missing_capabilities
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """A shipped profile, `vm/profiles/<name>.toml`.
+
+        Raises:
+            ConfigurationError: as for `load`, or there is none of that name.
+        """
+        return cls.load(vm_folder() / "profiles" / f"{name}.toml")
 
     @classmethod
     def load(cls, file: Path) -> Self:

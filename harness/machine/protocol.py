@@ -3,8 +3,8 @@
 Channel files. QEMU writes four serial ports and the debug channel to host files. Every start and every
 revert begins a new *generation*: QEMU gets new files named `<channel>-<generation>.log`, and the stable names
 in `Channels` are symbolic links that are moved to them before the new QEMU opens them. A reader that tails a
-stable name therefore works like `tail -F`: it reads the file it has open to its end (the QEMU
-that wrote it is gone by then, so nothing is added later), sees that the name now leads to another inode, opens that at
+stable name therefore works like `tail -F`: it reads the file it has open to its end (the QEMU that wrote it
+is gone by then, so nothing is added later), sees that the name now leads to another inode, opens that at
 offset 0 and goes on. No byte is lost and no byte of one generation is mixed into another.
 """
 

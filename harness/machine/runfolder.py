@@ -1,64 +1,174 @@
 """Run folders: `$WINVM_HOME/runs/<run-id>/`, one per process that runs machines, held by a lock for its life.
 
-A process can open only one embedded libvirt root for as long as it lives (measured: a second path is refused
-even after every connection is closed), so the root belongs to the run folder and every machine of the
-process is a sub-folder of it:
+A process can open only one embedded libvirt root for as long as it lives (see `connection.py`), so the root
+belongs to the run folder, every machine of the process is a sub-folder of it, and a later run folder of the
+same process gets the same path again:
 
     runs/<run-id>/
         lock        flock(2) held by the owner; free = the owner is gone
-        kept        present when the machine is to outlive its process (`winvm up`)
+        kept        present when the machines are to outlive their process (`winvm up`)
         libvirt/    root of qemu:///embed
         <machine>/  overlay, channel files, machine.json
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
+import secrets
+import shutil
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from harness.deadline import Deadline
+from harness.errors import DeadlineError, HostError, MachineError
+from harness.machine.connection import Connection
+from harness.machine.processes import adopt_orphans, end_process, qemu_processes
+
+LOCK, KEPT, ROOT = "lock", "kept", "libvirt"
+HALF_MADE = ".new-"
+_POLL_SECONDS = 0.05
 
 
 class RunFolder:
     """A run folder whose lock this process holds. Leaving the context removes it unless `keep` was called.
 
-    Raises `HostError` when the folder cannot be made or its path is too long for libvirt's sockets.
+    Make one with `create` or `attach`; both raise `HostError` when this process has another one open.
     """
 
-    path: Path
+    _process_path: ClassVar[Path | None] = None
+    _process_open: ClassVar[bool] = False
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+        self._connection: Connection | None = None
+        self._open = True
+
+    @classmethod
+    def create(cls, runs: Path) -> Self:
+        """Makes and locks a new folder under `runs`; its name has a random part.
+
+        Raises:
+            HostError: it cannot be made.
+        """
+        cls._claim()
+        path = cls._process_path or runs / f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        # Under its own name only once it is locked: whoever looks for leftovers never sees it unlocked.
+        half = path.with_name(HALF_MADE + path.name)
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            half.mkdir(mode=0o700)
+            lock = open_lock(half)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            half.rename(path)
+        except OSError as error:
+            raise HostError(
+                f"Run folder {path} cannot be made: {error.strerror}.",
+                remedy="WINVM_HOME must name a writable folder.",
+            ) from error
+        return cls._opened(path, lock)
+
+    @classmethod
+    def attach(cls, path: Path, deadline: Deadline) -> Self:
+        """Takes the lock of a kept folder; waits until the deadline for a process that holds it.
+
+        Raises:
+            MachineError: there is no such folder.
+            DeadlineError: another process keeps holding it.
+        """
+        cls._claim()
+        path = path.resolve()
+        if cls._process_path not in (None, path):
+            raise HostError(
+                f"This process has used run folder {cls._process_path}; it cannot use {path} as well."
+            )
+        try:
+            lock = open_lock(path, create=False)
+        except OSError as error:
+            raise MachineError(
+                f"There is no run {path.name}.", remedy="Start a machine with winvm up."
+            ) from error
+        while not try_lock(lock):
+            if deadline.expired:
+                os.close(lock)
+                raise DeadlineError(
+                    f"Run {path.name} is in use by another process.", remedy="Wait for it, or end it."
+                )
+            time.sleep(_POLL_SECONDS)
+        return cls._opened(path, lock)
+
+    @classmethod
+    def _claim(cls) -> None:
+        if RunFolder._process_open:
+            raise HostError(f"This process has run folder {cls._process_path} open; it can have only one.")
+
+    @classmethod
+    def _opened(cls, path: Path, lock: int) -> Self:
+        RunFolder._process_path, RunFolder._process_open = path, True
+        return cls(path, lock)
 
     @property
     def id(self) -> str:
         """The run's id: the folder's name."""
-        raise NotImplementedError
+        return self.path.name
 
-    @classmethod
-    def create(cls, runs: Path) -> Self:
-        """Makes and locks a new folder under `runs`; its name has a random part."""
-        raise NotImplementedError
+    @property
+    def root(self) -> Path:
+        """libvirt's root."""
+        return self.path / ROOT
 
-    @classmethod
-    def attach(cls, path: Path, deadline: Deadline) -> Self:
-        """Takes the lock of a kept folder; waits until the deadline for a process that holds it."""
-        raise NotImplementedError
+    @property
+    def connection(self) -> Connection:
+        """The embedded libvirt of this folder, opened at the first use.
+
+        Raises:
+            HostError: libvirt refuses.
+        """
+        if self._connection is None:
+            adopt_orphans()
+            cached = self.path.parent.parent / "libvirt-cache"
+            if cached.is_dir():  # probing QEMU anew takes 4 to 8 s; libvirt checks itself what is stale
+                shutil.copytree(cached, self.root / "cache", dirs_exist_ok=True)
+            # A second root of one process is the first one's path again, where libvirt expects its folders.
+            for name in ("lib/qemu/save", "run/qemu", "log/qemu"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            self._connection = Connection.embedded(self.root)
+            self._connection.versions()
+            keep_cache(self.root / "cache", cached)
+        return self._connection
 
     @property
     def kept(self) -> bool:
         """Whether the folder outlives its process."""
-        raise NotImplementedError
+        return (self.path / KEPT).exists()
 
     def keep(self) -> None:
         """Leaves machines running when the process ends; `attach` finds them again."""
-        raise NotImplementedError
+        (self.path / KEPT).touch()
 
     def remove(self) -> None:
-        """Ends every QEMU of this folder and removes it; safe to repeat."""
-        raise NotImplementedError
+        """Ends every QEMU of this folder, kept or not, and removes it; safe to repeat."""
+        for pid in qemu_processes(self.path):
+            end_process(pid, self.path)
+        (self.path / KEPT).unlink(missing_ok=True)
+        remove_tree(self.path)
 
     def close(self) -> None:
-        """Removes the folder unless it is kept, and gives the lock back."""
-        raise NotImplementedError
+        """Removes the folder unless it is kept, and gives the lock back; safe to repeat."""
+        if not self._open:
+            return
+        try:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            if not self.kept:
+                self.remove()
+        finally:
+            self._open = RunFolder._process_open = False
+            os.close(self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -70,5 +180,58 @@ class RunFolder:
 
 
 def runs_of(runs: Path) -> list[Path]:
-    """Folders of kept runs under `runs`, oldest first."""
-    raise NotImplementedError
+    """Folders of kept runs under `runs` with a living machine, oldest first."""
+    if not runs.is_dir():
+        return []
+    return sorted(path for path in runs.iterdir() if (path / KEPT).exists() and qemu_processes(path))
+
+
+def open_lock(folder: Path, *, create: bool = True) -> int:
+    """A descriptor of the folder's lock file; not inherited by child processes."""
+    return os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+
+
+def try_lock(lock: int) -> bool:
+    """Whether the lock was free and is now held."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a run folder, its lock last: a removal that is cut short is found again as a leftover."""
+    for child in folder.iterdir() if folder.is_dir() else ():
+        if child.name == LOCK:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child, ignore_errors=True)
+        else:
+            child.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_cache(made: Path, cached: Path) -> None:
+    """Keeps what libvirt found out about QEMU for later roots; another process may do the same at once."""
+    if cached.is_dir() and not _newer(made, cached):
+        return
+    copy = cached.with_name(f"{cached.name}.{secrets.token_hex(3)}")
+    old = copy.with_suffix(".old")
+    try:
+        shutil.copytree(made, copy)
+        if cached.is_dir():
+            cached.rename(old)
+        copy.rename(cached)
+    except OSError:  # the other one was quicker; its copy is as good
+        shutil.rmtree(copy, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _newer(made: Path, cached: Path) -> bool:
+    """Whether libvirt wrote an entry that the cached copy does not have in this form."""
+    return any(
+        not (cached / file.relative_to(made)).exists()
+        or (cached / file.relative_to(made)).read_bytes() != file.read_bytes()
+        for file in made.rglob("*.xml")
+    )

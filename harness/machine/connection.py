@@ -1,0 +1,180 @@
+"""The connection to libvirt: embedded driver, its event loop, deadlines for its blocking calls, its errors.
+
+Facts of libvirt 11.3, measured: `qemu:///embed?root=DIR` needs no daemon; a process can open one root only, for
+as long as it lives; one process at a time may hold a root; after SIGKILL of the owner the domains run on and
+the next process that opens the root controls them; without a running event loop domain creation hangs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineError, HostError, MachineError
+
+# Read when the library is loaded: its log would go to stderr, where every domain warns that it is "tainted".
+os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
+
+import libvirt  # type: ignore[import-untyped]  # noqa: E402
+
+
+T = TypeVar("T")
+
+QEMU_CONF = """\
+# Written by winvm for this libvirt root.
+stdio_handler = "file"        # else virtlogd must run, and it rotates serial files at 2 MiB
+user = "root"                 # else QEMU runs as libvirt-qemu and cannot read a home directory
+group = "root"
+dynamic_ownership = 0         # files stay whose they are
+remember_owner = 0
+security_driver = "none"      # no AppArmor or SELinux profile knows these paths
+security_default_confined = 0
+namespaces = []               # no private /dev: saves a mount namespace per start
+cgroup_controllers = []       # works in containers without a writable cgroup tree
+save_image_format = "{save_format}"
+"""
+
+SAVE_FORMAT = "raw"
+
+SOCKET_PATH_LIMIT = 107
+"""Longest UNIX socket path in bytes; libvirt puts QEMU's monitor socket below the root."""
+
+
+class _EventLoop:
+    """The thread of libvirt's default event loop: one for the process, started with the first use."""
+
+    _lock = threading.Lock()
+    _instance: _EventLoop | None = None
+
+    def __init__(self) -> None:
+        libvirt.virEventRegisterDefaultImpl()
+        # libvirt prints every error to stderr otherwise; each is raised as an exception as well.
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="libvirt-events", daemon=True)
+        self._thread.start()
+        atexit.register(self._stop)
+
+    @classmethod
+    def ensure(cls) -> None:
+        with cls._lock:
+            if cls._instance is None:
+                cls._instance = cls()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            libvirt.virEventRunDefaultImpl()
+
+    def _stop(self) -> None:
+        # A timeout that is due at once wakes the loop; it must be gone before the interpreter is.
+        self._stopping = True
+        libvirt.virEventAddTimeout(0, lambda _timer, _opaque: None, None)
+        self._thread.join(timeout=2.0)
+
+
+@contextmanager
+def translated(what: str, remedy: str = "", detail: Callable[[], str] = str) -> Iterator[None]:
+    """Turns libvirt's error into `MachineError` saying that `what` failed; `detail` is asked only then."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise MachineError(
+            f"{what} failed: {error.get_error_message() or error}.", remedy=remedy, detail=detail()
+        ) from error
+
+
+def within(deadline: Deadline, what: str, call: Callable[[], T], abort: Callable[[], None]) -> T:
+    """Runs a blocking libvirt call in a thread; past the deadline calls `abort` and raises `DeadlineError`.
+
+    libvirt's calls have no timeout, and one in the main thread would hold back Ctrl-C until it returns.
+    `abort` must make the call end (ending QEMU does); it also runs when the wait is interrupted.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name=f"libvirt: {what}", daemon=True)
+    thread.start()
+    try:
+        thread.join(deadline.remaining())
+    except BaseException:
+        abort()
+        thread.join(timeout=5.0)
+        raise
+    if thread.is_alive():
+        abort()
+        thread.join(timeout=5.0)
+        raise DeadlineError(f"{what} did not finish within {deadline.seconds:g} s.")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+class Connection:
+    """An open libvirt connection. `api` is the foreign object, used inside this package only."""
+
+    def __init__(self, uri: str) -> None:
+        """Opens `uri`.
+
+        Raises:
+            HostError: libvirt refuses; the message says what to install or start.
+        """
+        _EventLoop.ensure()
+        self.uri = uri
+        try:
+            self.api: Any = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise HostError(
+                f"libvirt cannot open {uri}: {error.get_error_message() or error}.",
+                remedy="Run winvm doctor; it needs libvirt-daemon-driver-qemu, or libvirtd for a system URI.",
+            ) from error
+
+    @classmethod
+    def embedded(cls, root: Path) -> Self:
+        """The daemonless driver with its own state below `root`, which is made with its configuration.
+
+        Raises:
+            HostError: libvirt refuses, or the path is too long for its sockets.
+        """
+        longest = f"{root}/lib/qemu/domain-99-{'x' * 12}/monitor.sock"
+        if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
+            raise HostError(
+                f"{root} is too long a path: libvirt's sockets in it would pass {SOCKET_PATH_LIMIT} bytes.",
+                remedy="Set WINVM_HOME to a shorter path.",
+            )
+        configuration = root / "etc" / "qemu.conf"
+        configuration.parent.mkdir(parents=True, exist_ok=True)
+        configuration.write_text(QEMU_CONF.format(save_format=SAVE_FORMAT), encoding="utf-8")
+        return cls(f"qemu:///embed?root={root}")
+
+    def versions(self) -> dict[str, str]:
+        """Versions that a saved RAM state depends on.
+
+        Raises:
+            MachineError: libvirt does not find QEMU.
+        """
+        with translated("Asking libvirt for QEMU's version", "Run winvm doctor."):
+            return {"libvirt": dotted(self.api.getLibVersion()), "qemu": dotted(self.api.getVersion())}
+
+    def close(self) -> None:
+        """Lets go of the connection; domains keep running. Never raises."""
+        try:
+            self.api.close()
+        except libvirt.libvirtError:
+            return
+
+
+def dotted(number: int) -> str:
+    """libvirt's `major * 1000000 + minor * 1000 + release` as text."""
+    return f"{number // 1_000_000}.{number // 1_000 % 1_000}.{number % 1_000}"
