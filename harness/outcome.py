@@ -48,8 +48,14 @@ class Scenario:
     deadline_s: float = 30.0
     expect_dbgprint: tuple[str, ...] = ()
     expect_crash: CrashExpectation | None = None
+    tags: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Names of the pytest markers that select this scenario: its kind and its tags."""
+        return tuple(dict.fromkeys((self.kind, *self.tags)))
 
 
 @dataclass(frozen=True)

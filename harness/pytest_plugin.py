@@ -1,1 +1,239 @@
-"""pytest plugin of winvm."""
+"""pytest plugin: one item per scenario, run in a guest that the session shares.
+
+A test module asks for the `scenario` fixture and is called once for every scenario that winvm.toml names:
+
+    def test_scenario(scenario):
+        scenario.check()
+
+Options: `--guest PROFILE` and `--winvm-config FILE`. Markers: a scenario's kind and its tags. Nothing boots
+until the first scenario that is not skipped; an infrastructure error ends the session with winvm's exit code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import config as configuration
+from harness.errors import WinvmError
+from harness.terminal import paragraph, printable
+
+if TYPE_CHECKING:
+    from harness.artifacts import Artifacts
+    from harness.bench import Bench
+    from harness.outcome import RunResult, Scenario, ScenarioResult
+    from harness.pipeline import Plan
+    from harness.progress import Progress
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds winvm's options."""
+    group = parser.getgroup("winvm", "Windows driver scenarios in a VM")
+    group.addoption("--guest", metavar="PROFILE", help="guest profile for scenarios (default: winvm.toml's)")
+    group.addoption("--winvm-config", metavar="FILE", help="the winvm.toml to use (default: nearest upwards)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the state of this session."""
+    config.pluginmanager.register(Session(config), Session.NAME)
+
+
+class Session:
+    """Everything winvm keeps for one pytest session; made empty, filled by the first test that needs it."""
+
+    NAME = "winvm-session"
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._plan: Plan | None = None
+        self._artifacts: Artifacts | None = None
+        self._progress: Progress | None = None
+        self._bench: Bench | None = None
+        self._started = time.time()
+        self.run: RunResult | None = None
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Session:
+        """The session's state."""
+        found = config.pluginmanager.get_plugin(cls.NAME)
+        assert isinstance(found, cls)
+        return found
+
+    def plan(self) -> Plan:
+        """What is to be run where; built and collected once.
+
+        Raises:
+            WinvmError: configuration or scenarios cannot be used.
+        """
+        if self._plan is None:
+            from harness.pipeline import make_plan
+
+            named = self._config.getoption("--winvm-config")
+            path = Path(named) if named else configuration.find(self._config.invocation_params.dir)
+            self._plan = make_plan(configuration.load(path), self._config.getoption("--guest"))
+        return self._plan
+
+    def bench(self) -> Bench:
+        """The running bench; ends the pytest session if it cannot be brought up."""
+        if self._bench is None:
+            from harness.pipeline import open_bench
+
+            assert self._artifacts
+            try:
+                with self._unmuted():
+                    self._bench = open_bench(self.plan(), self._artifacts)
+            except WinvmError as error:
+                pytest.exit(paragraph(error), returncode=error.exit_code)
+        return self._bench
+
+    def skip(self, scenario: Scenario, missing: list[str]) -> None:
+        """Records a skipped scenario by the names of what is missing."""
+        from harness.outcome import Outcome, ScenarioResult
+
+        reason = "guest lacks " + ", ".join(missing)
+        self.record(ScenarioResult(scenario.name, scenario.kind, Outcome.SKIPPED, reason))
+        pytest.skip(reason)
+
+    def record(self, result: ScenarioResult) -> None:
+        """Adds a result to the run."""
+        assert self._artifacts
+        self._artifacts.add(result)
+
+    def _unmuted(self) -> AbstractContextManager[object]:
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if capture is None:
+            return nullcontext()
+        lifted: AbstractContextManager[object] = capture.global_and_fixture_disabled()
+        return lifted
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Makes the artifacts folder once it is known that scenarios will run."""
+        scenarios = [item for item in session.items if "scenario" in getattr(item, "fixturenames", ())]
+        if not scenarios or session.config.option.collectonly:
+            return
+        from harness.artifacts import Artifacts
+        from harness.progress import Progress
+
+        plan = self.plan()
+        try:
+            self._artifacts = Artifacts(plan.config.artifacts_folder)
+        except WinvmError as error:
+            pytest.exit(paragraph(error), returncode=error.exit_code)
+        self._progress = Progress(unmuted=self._unmuted)
+        self._artifacts.journal.listen(self._progress)
+        if not session.config.option.xmlpath:
+            _write_junit(session.config, self._artifacts.junit)
+
+    def pytest_sessionfinish(self) -> None:
+        """Ends the guest and writes results.json, whatever happened before."""
+        if self._artifacts is None:
+            return
+        from harness.outcome import RunResult
+
+        try:
+            if self._bench:
+                self._bench.close()
+        finally:
+            plan = self.plan()
+            self.run = RunResult(
+                run_id=self._artifacts.run_id,
+                guest=plan.profile.name,
+                started=self._started,
+                seconds=time.time() - self._started,
+                scenarios=tuple(self._artifacts.results),
+                missing_capabilities=tuple(sorted(plan.profile.missing_capabilities)),
+                environment=self._bench.environment if self._bench else {},
+            )
+            self._artifacts.finish(self.run)
+            if self._progress:
+                self._progress.close()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Says where the results are and what this guest could not show."""
+        if self.run is None or self._artifacts is None:
+            return
+        terminalreporter.section("winvm")
+        crashes = [result.crash for result in self.run.scenarios if result.crash]
+        counts = f"{len(self.run.scenarios)} scenarios, {len(crashes)} crashes"
+        terminalreporter.line(f"guest {self.run.guest}: {counts}")
+        if self.run.missing_capabilities:
+            terminalreporter.line("not shown here: " + ", ".join(self.run.missing_capabilities))
+        terminalreporter.line(f"artifacts: {self._artifacts.path}")
+
+
+class ScenarioRun:
+    """What a test gets as `scenario`."""
+
+    def __init__(self, scenario: Scenario, session: Session, node: pytest.Item) -> None:
+        self.scenario = scenario
+        self._session = session
+        self._node = node
+
+    def run(self) -> ScenarioResult:
+        """Runs the scenario and records its result; a missing capability skips the test."""
+        missing = sorted(set(self.scenario.needs) - self._session.plan().profile.capabilities)
+        if missing:
+            self._session.skip(self.scenario, missing)
+        result = self._session.bench().run(self.scenario)
+        self._session.record(result)
+        if result.dbgprint:
+            text = "\n".join(printable(record.text) for record in result.dbgprint)
+            self._node.add_report_section("call", "dbgprint", text)
+        return result
+
+    def check(self) -> None:
+        """Runs the scenario and fails the test unless it passed."""
+        from harness.outcome import Outcome
+
+        result = self.run()
+        if result.outcome is Outcome.SKIPPED:
+            pytest.skip(result.message)
+        if result.outcome is not Outcome.PASSED:
+            evidence = [f"{result.outcome}: {printable(result.message)}"]
+            evidence += [printable(line) for line in result.detail.splitlines()]
+            if result.crash and result.crash.folder:
+                evidence.append(f"evidence: {result.crash.folder}")
+            pytest.fail("\n".join(evidence), pytrace=False)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One item per scenario, in the order in which they are best run: crashing ones last."""
+    if "scenario" not in metafunc.fixturenames:
+        return
+    try:
+        plan = Session.of(metafunc.config).plan()
+    except WinvmError as error:
+        pytest.exit(paragraph(error), returncode=error.exit_code)
+    for mark in sorted({mark for scenario in plan.scenarios for mark in scenario.marks}):
+        metafunc.config.addinivalue_line("markers", f"{mark}: winvm scenarios of this kind")
+    parameters = []
+    for scenario in plan.scenarios:
+        marks = [getattr(pytest.mark, mark) for mark in scenario.marks]
+        parameters.append(pytest.param(scenario, id=scenario.name, marks=marks))
+    metafunc.parametrize("scenario", parameters, indirect=True)
+
+
+@pytest.fixture
+def scenario(request: pytest.FixtureRequest) -> Iterator[ScenarioRun]:
+    """The scenario of this item: `scenario.check()` runs it and fails the test unless it passed."""
+    yield ScenarioRun(request.param, Session.of(request.config), request.node)
+
+
+@pytest.fixture(scope="session")
+def bench(request: pytest.FixtureRequest) -> Bench:
+    """The running bench of this session: machine, transports, artifacts."""
+    return Session.of(request.config).bench()
+
+
+def _write_junit(config: pytest.Config, path: Path) -> None:
+    """Lets pytest write its JUnit XML to `path`; the path is known only once items are collected."""
+    from _pytest import junitxml
+
+    config.option.xmlpath = str(path)
+    junitxml.pytest_configure(config)
+    config.stash[junitxml.xml_key].pytest_sessionstart()

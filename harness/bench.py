@@ -1,0 +1,277 @@
+"""A guest with an agent in it: runs scenarios in turn, keeps what a crash leaves, restores the guest."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.agent_protocol import Finished
+from harness.artifacts import Artifacts
+from harness.crash.capture import DumpSource, capture
+from harness.crash.expectation import describe, mismatch
+from harness.deadline import Deadline
+from harness.errors import DriverLoadError, InfrastructureError
+from harness.guests import wine
+from harness.machine.profile import Profile
+from harness.machine.protocol import Machine
+from harness.outcome import Crash, DebugRecord, Outcome, Scenario, ScenarioResult
+from harness.session import AgentSession
+
+AGENT_PATH = wine.RUN_FOLDER + r"\agent.pyz"
+CONNECT_DEADLINE_S = 120.0
+LOAD_DEADLINE_S = 60.0
+QUIT_DEADLINE_S = 20.0
+DUMP_DEADLINE_S = 60.0
+SESSION_LIFETIME_S = 7 * 86400.0
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What is deployed into the guest.
+
+    Attributes:
+        agent: the zipapp.
+        service: name of the driver's service.
+        drivers: build name -> signed `.sys`.
+        contract: generated module that declares HELLO; empty if the driver has none.
+    """
+
+    agent: Path
+    service: str
+    drivers: Mapping[str, Path]
+    contract: str
+
+    def guest_path(self, build: str) -> str:
+        """Where a build's `.sys` lies in the guest."""
+        return rf"{wine.RUN_FOLDER}\{build}\{self.service}.sys"
+
+
+class Bench:
+    """One running guest.
+
+    A scenario's failure and a crash are results. Infrastructure that fails during a scenario becomes that
+    scenario's `ERROR`, and the guest is restored before the next; if it cannot be restored, `run` raises.
+
+    Args:
+        machine: started already.
+
+    Attributes:
+        on_close: ends the machine and what lies under it; set by whoever made them.
+    """
+
+    def __init__(
+        self,
+        guest: wine.WineGuest,
+        machine: Machine,
+        profile: Profile,
+        payload: Payload,
+        artifacts: Artifacts,
+        environment: dict[str, str],
+    ) -> None:
+        self.guest = guest
+        self.machine = machine
+        self.environment = environment
+        self._profile = profile
+        self._payload = payload
+        self._artifacts = artifacts
+        self._journal = artifacts.journal
+        self.on_close: Callable[[], None] = self.disconnect
+        self._nonce = secrets.token_hex(8)
+        self.transport = guest.transport(machine)
+        self.files = guest.files(machine)
+        self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce)
+        self._session: AgentSession | None = None
+        self._loaded = ""
+        self._next_id = 1
+
+    def connect(self, build: str) -> None:
+        """Deploys agent and drivers, starts the agent, loads one build.
+
+        Raises:
+            InfrastructureError: the guest does not answer.
+            DriverLoadError, ContractError: the driver is refused, or goes down in DriverEntry.
+        """
+        self._deploy()
+        crash = self._load(build)
+        if crash:
+            crash = self._captured(crash, "load")
+            raise DriverLoadError(
+                f"The driver crashed while it was loaded: {describe(crash)}.",
+                remedy=f"Its evidence is in {crash.folder}.",
+            )
+
+    def run(self, scenario: Scenario) -> ScenarioResult:
+        """Runs one scenario to its end, whatever that is.
+
+        Raises:
+            InfrastructureError: the guest could not be restored for it.
+        """
+        started, clock = time.time(), time.monotonic()
+        scenario_id, self._next_id = self._next_id, self._next_id + 1
+        with self._journal.step(f"scenario {scenario.name}") as found:
+            result = self._run(scenario, scenario_id)
+            found["outcome"] = result.outcome
+        return dataclasses.replace(result, started=started, seconds=round(time.monotonic() - clock, 3))
+
+    def detach(self) -> None:
+        """Ends the agent but leaves the driver loaded and the machine running."""
+        assert self._session
+        self._session.quit(Deadline.after(QUIT_DEADLINE_S))
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Drops every connection to the guest; safe to repeat, never raises."""
+        self._drop()
+        self.debug.close()
+
+    def close(self) -> None:
+        """Ends agent, machine and everything under it; safe to repeat."""
+        with self._journal.step("end guest"):
+            self.on_close()
+
+    def _run(self, scenario: Scenario, scenario_id: int) -> ScenarioResult:
+        failed = ScenarioResult(scenario.name, scenario.kind, Outcome.ERROR)
+        if self._session is None:
+            self._restore()
+        try:
+            crash = self._load(scenario.build or next(iter(self._payload.drivers)))
+            assert self._session
+            answer = crash or self._session.run(
+                scenario_id, scenario.name, Deadline.after(scenario.deadline_s)
+            )
+        except DriverLoadError as error:
+            self._loaded = ""
+            return dataclasses.replace(failed, message=str(error), detail=error.detail)
+        except InfrastructureError as error:
+            self._drop()
+            return dataclasses.replace(
+                failed, message=str(error), detail=error.detail, dbgprint=self.debug.slice(scenario_id)
+            )
+        if isinstance(answer, Crash):
+            return self._crashed(scenario, scenario_id, answer)
+        return self._finished(scenario, scenario_id, answer)
+
+    def _finished(self, scenario: Scenario, scenario_id: int, answer: Finished) -> ScenarioResult:
+        outcome, message = Outcome(answer.outcome), answer.message
+        records = self.debug.slice(scenario_id)
+        if outcome is Outcome.PASSED and scenario.expect_crash:
+            outcome, message = Outcome.FAILED, "The scenario ended, but it expected to take the guest down."
+        patterns = (*scenario.expect_dbgprint, *answer.expect_dbgprint)
+        if outcome is Outcome.PASSED and (missing := unmatched(patterns, records)):
+            outcome, message = Outcome.FAILED, missing
+        if outcome in (Outcome.FAILED, Outcome.ERROR):
+            self._loaded = ""  # what a failed scenario left in the driver must not fail the next
+        return ScenarioResult(
+            scenario.name,
+            scenario.kind,
+            outcome,
+            message,
+            answer.detail,
+            operations=answer.operations,
+            dbgprint=records,
+            notes=tuple(answer.notes),
+        )
+
+    def _crashed(self, scenario: Scenario, scenario_id: int, crash: Crash) -> ScenarioResult:
+        crash = self._captured(crash, scenario.name)
+        records = self.debug.slice(scenario_id)
+        if scenario.expect_crash and crash.scenario == scenario.name:
+            message = mismatch(scenario.expect_crash, crash)
+            outcome = Outcome.CRASHED if message else Outcome.PASSED
+            if not message and (message := unmatched(scenario.expect_dbgprint, records)):
+                outcome = Outcome.FAILED
+        else:
+            outcome = Outcome.HUNG if crash.kind == "hang" else Outcome.CRASHED
+            message = f"{describe(crash)}; last operation: {crash.last_operation or 'none journalled'}"
+            if crash.scenario != scenario.name:
+                message = f"Not run: {crash.scenario} took the driver down after its end. {message}"
+        return ScenarioResult(
+            scenario.name, scenario.kind, outcome, message, crash.text, dbgprint=records, crash=crash
+        )
+
+    def _captured(self, crash: Crash, scenario: str) -> Crash:
+        """Keeps the evidence of a crash and gives up the guest, which the next scenario restores."""
+        crash = dataclasses.replace(crash, scenario=crash.scenario or scenario)
+        dump = DumpSource(wine.MINIDUMP, "" if crash.kind == "exception" else wine.NO_DUMP[crash.kind])
+        with self._journal.step("keep crash evidence", scenario=crash.scenario, crash=describe(crash)):
+            crash = capture(
+                crash,
+                self._artifacts.crash_folder(crash.scenario),
+                machine=self.machine,
+                files=self.files,
+                records=self.debug.tail(),
+                dump=dump,
+                deadline=Deadline.after(DUMP_DEADLINE_S),
+            )
+        self._drop()
+        return crash
+
+    def _load(self, build: str) -> Crash | None:
+        if self._loaded == build:
+            return None
+        if build not in self._payload.drivers:
+            raise DriverLoadError(
+                f"There is no driver build {build!r}.",
+                remedy=f"winvm.toml builds {', '.join(self._payload.drivers)}.",
+            )
+        assert self._session
+        self._loaded = ""
+        with self._journal.step(f"load driver ({build})"):
+            answer = self._session.load(
+                self._payload.service,
+                self._payload.guest_path(build),
+                self._payload.contract or None,
+                Deadline.after(LOAD_DEADLINE_S),
+            )
+        if isinstance(answer, Crash):
+            return answer
+        self._loaded = build
+        return None
+
+    def _restore(self) -> None:
+        with self._journal.step("restore guest"):
+            self.machine.revert(Deadline.after(self._profile.timeouts.restore))
+            self.debug.rearm()
+            self._deploy()
+
+    def _deploy(self) -> None:
+        """From a machine that has just started to an agent that answers."""
+        deadline = Deadline.after(CONNECT_DEADLINE_S)
+        self.transport = self.guest.transport(self.machine)
+        self.files = self.guest.files(self.machine)
+        with self._journal.step("deploy"):
+            self.files.push(self._payload.agent, AGENT_PATH, deadline)
+            for build, driver in self._payload.drivers.items():
+                self.files.push(driver, self._payload.guest_path(build), deadline)
+        with self._journal.step("start agent"):
+            process = self.transport.start([wine.PYTHON, "-u", AGENT_PATH], deadline)
+            self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
+            ready = self._session.hello(
+                deadline,
+                capabilities=sorted(self._profile.capabilities),
+                journal=wine.JOURNAL_PORT,
+                set_clock=True,
+            )
+        self.environment.setdefault("guest python", ready.python)
+        self._loaded = ""
+
+    def _drop(self) -> None:
+        if self._session:
+            self._session.close()
+        self._session = None
+        self.transport.close()
+        self.files.close()
+
+
+def unmatched(patterns: Sequence[str], records: Sequence[DebugRecord]) -> str:
+    """Why a slice of debug output does not hold what was expected of it; empty when it does."""
+    lines = [record.text for record in records if record.source == "dbgprint"]
+    missing = [pattern for pattern in patterns if not any(re.search(pattern, line) for line in lines)]
+    if not missing:
+        return ""
+    return f"DbgPrint has no line that matches {', '.join(map(repr, missing))} among its {len(lines)} lines."

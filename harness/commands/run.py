@@ -1,0 +1,86 @@
+"""`winvm run`: the scenarios of winvm.toml through pytest, with winvm's exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import click
+import pytest
+
+from harness.cli import Invocation
+from harness.commands import load_config
+from harness.outcome import Outcome, RunResult
+from harness.pytest_plugin import Session
+from harness.report.results import run_document
+
+
+@click.command()
+@click.option("--guest", metavar="PROFILE", help="Guest profile; default is winvm.toml's.")
+@click.option(
+    "-k", "keyword", metavar="EXPRESSION", help="Only scenarios whose name matches, as pytest's -k."
+)
+@click.option("-m", "marker", metavar="EXPRESSION", help="Only scenarios of a kind or tag, as pytest's -m.")
+@click.option("-x", "first", is_flag=True, help="Stop at the first failure.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print results.json to stdout, everything else to stderr."
+)
+@click.pass_context
+def run(
+    context: click.Context,
+    guest: str | None,
+    keyword: str | None,
+    marker: str | None,
+    first: bool,
+    as_json: bool,
+) -> None:
+    """Run scenarios in a fresh guest."""
+    invocation: Invocation = context.obj
+    config = load_config(invocation)
+    arguments = [str(Path(__file__).parents[1] / "suite"), "--winvm-config", str(config.root / "winvm.toml")]
+    arguments += ["--rootdir", str(config.root), "-p", "no:cacheprovider", "-q", "-o", "addopts="]
+    if invocation.config_path:
+        arguments[2] = str(invocation.config_path.resolve())
+    for option, value in (("--guest", guest), ("-k", keyword), ("-m", marker)):
+        arguments += [option, value] if value else []
+    arguments += ["-x"] if first else []
+    watcher = _Watcher()
+    if as_json:
+        with redirect_stdout(sys.stderr):
+            code = int(pytest.main(arguments, plugins=[watcher]))
+        click.echo(json.dumps(run_document(watcher.result), default=str) if watcher.result else "null")
+    else:
+        code = int(pytest.main(arguments, plugins=[watcher]))
+    context.exit(130 if watcher.interrupted else exit_code(code, watcher.result))
+
+
+def exit_code(pytest_code: int, result: RunResult | None) -> int:
+    """winvm's exit code of a finished pytest session.
+
+    pytest's own 0 and 1 are looked at through the results: an unexpected crash outranks a failure.
+    """
+    if pytest_code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        return 2
+    if pytest_code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        return pytest_code  # an error of winvm's own, which ended the session with its exit code
+    outcomes = {scenario.outcome for scenario in result.scenarios} if result else set()
+    if outcomes & {Outcome.CRASHED, Outcome.HUNG}:
+        return 4
+    return pytest_code
+
+
+class _Watcher:
+    """Takes the run's result out of the session."""
+
+    result: RunResult | None = None
+    interrupted = False
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        # pytest calls this for pytest.exit() too.
+        self.interrupted = excinfo.errisinstance(KeyboardInterrupt)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.result = Session.of(session.config).run

@@ -1,0 +1,129 @@
+"""Gathers what is left of a guest that went down, piece by piece: a piece that fails costs only itself.
+
+The folder of one crash holds crash.json, dbgprint-tail.txt, journal.jsonl, and, where they could be had,
+screenshot.png and minidump.dmp. `notes` of the crash say why one is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineError, TransportError, WinvmError
+from harness.interfaces import FileTransfer
+from harness.machine.protocol import Machine
+from harness.outcome import Crash, DebugRecord
+from harness.report.results import crash_document, write_json
+from harness.terminal import printable
+
+DBGPRINT_TAIL = 300  # records
+JOURNAL_TAIL = 1 << 20  # bytes
+MINIDUMP_LIMIT = 256 << 20  # bytes
+SCREENSHOT_DEADLINE_S = 10.0
+SIZE_SETTLED_S = 0.5
+MDMP_SIGNATURE = b"MDMP"
+
+
+@dataclasses.dataclass(frozen=True)
+class DumpSource:
+    """Where the guest leaves a minidump of this crash; `absent` says why there will be none."""
+
+    guest_path: str
+    absent: str = ""
+
+
+def last_operation(journal: Path) -> str:
+    """The last whole line of the agent's write-ahead journal; empty when there is none."""
+    try:
+        with journal.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 8192))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        try:
+            entry = json.loads(line)
+            return f"{entry['op']} {entry.get('detail', '')}".strip()[:1000]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return ""
+
+
+def capture(
+    crash: Crash,
+    folder: Path,
+    *,
+    machine: Machine,
+    files: FileTransfer,
+    records: Sequence[DebugRecord],
+    dump: DumpSource,
+    deadline: Deadline,
+) -> Crash:
+    """Writes everything that can be had into `folder`; returns the crash with what was found.
+
+    Raises:
+        OSError: the artifacts' disk is full or gone, so that not even crash.json could be written.
+    """
+    found: list[str] = []
+    notes = list(crash.notes)
+
+    def attempt(name: str, make: Callable[[Path], object]) -> None:
+        try:
+            make(folder / name)
+        except (WinvmError, OSError) as error:
+            notes.append(f"{name} is missing: {error}")
+        else:
+            found.append(name)
+
+    attempt("screenshot.png", lambda file: machine.screenshot(file, deadline.at_most(SCREENSHOT_DEADLINE_S)))
+    attempt("journal.jsonl", lambda file: _copy_tail(machine.channels.journal, file))
+    attempt("dbgprint-tail.txt", lambda file: _write_records(records, file))
+    if dump.absent:
+        notes.append(f"minidump.dmp is missing: {dump.absent}")
+    else:
+        attempt("minidump.dmp", lambda file: _pull_dump(files, dump.guest_path, file, deadline))
+    complete = dataclasses.replace(
+        crash,
+        folder=folder,
+        artifacts=(*found, "crash.json"),
+        notes=tuple(notes),
+        last_operation=last_operation(machine.channels.journal),
+    )
+    write_json(folder / "crash.json", crash_document(complete))
+    return complete
+
+
+def _copy_tail(source: Path, target: Path) -> None:
+    with source.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - JOURNAL_TAIL))
+        target.write_bytes(file.read())
+
+
+def _write_records(records: Sequence[DebugRecord], target: Path) -> None:
+    lines = (f"{record.time:.6f} {printable(record.text)}\n" for record in records[-DBGPRINT_TAIL:])
+    target.write_text("".join(lines), encoding="utf-8")
+
+
+def _pull_dump(files: FileTransfer, guest_path: str, target: Path, deadline: Deadline) -> None:
+    """Waits until the dump has stopped growing, then copies it."""
+    size: int | None = None
+    while True:
+        now = files.size(guest_path, deadline)
+        if now and now == size:
+            break
+        size = now
+        if deadline.expired:
+            raise DeadlineError(
+                f"The guest wrote no minidump within {deadline.seconds:g} s."
+                if not size
+                else f"The minidump was still growing after {deadline.seconds:g} s."
+            )
+        time.sleep(min(SIZE_SETTLED_S, deadline.remaining()))
+    files.pull(guest_path, target, deadline, MINIDUMP_LIMIT)
+    with target.open("rb") as dump:
+        if dump.read(4) != MDMP_SIGNATURE:
+            raise TransportError(f"{guest_path} of the guest is not a minidump.")

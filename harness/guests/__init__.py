@@ -1,0 +1,1 @@
+"""What differs between flavours of guest, one file each, and nothing else."""

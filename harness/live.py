@@ -1,0 +1,63 @@
+"""The guest that `winvm up` leaves running: its record on disk, and finding it again from another process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.errors import ConfigurationError
+from harness.machine.protocol import Channels
+from harness.machine.runfolder import runs_of
+
+RECORD = "up.json"
+
+
+class LiveGuest(BaseModel):
+    """What other commands need to reach the guest, without opening libvirt.
+
+    Attributes:
+        folder: run folder that holds the machine.
+        profile: name of its profile.
+        image: folder of its image.
+        address, ports: where its forwards listen on the host.
+        machine: the machine's own folder, with its channel files.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    profile: str
+    image: Path
+    address: str
+    ports: Mapping[str, int]
+    machine: Path
+
+    @property
+    def channels(self) -> Channels:
+        """Where the guest's serial ports and debug channel end on the host."""
+        return Channels.inside(self.machine)
+
+    def save(self) -> None:
+        """Writes the record into the run folder."""
+        (self.folder / RECORD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def find(home: Path) -> LiveGuest:
+    """The guest that is up; the newest if there are several.
+
+    Raises:
+        ConfigurationError: none is up, or its record is damaged.
+    """
+    for folder in reversed(runs_of(home / "runs")):
+        record = folder / RECORD
+        if not record.is_file():
+            continue
+        try:
+            return LiveGuest.model_validate_json(record.read_bytes())
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"{record} is damaged.", remedy="Run `winvm down`, then `winvm up`."
+            ) from error
+    raise ConfigurationError("No guest is up.", remedy="Run `winvm up` first.")

@@ -1,0 +1,10 @@
+"""Every scenario that winvm.toml names, one item each."""
+
+from __future__ import annotations
+
+from harness.pytest_plugin import ScenarioRun
+
+
+def test_scenario(scenario: ScenarioRun) -> None:
+    """Passes if the scenario does."""
+    scenario.check()

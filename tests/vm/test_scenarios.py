@@ -1,0 +1,9 @@
+"""Every scenario of guest/scenarios in a real guest, one item each."""
+
+from __future__ import annotations
+
+from harness.pytest_plugin import ScenarioRun
+
+
+def test_scenario(scenario: ScenarioRun) -> None:
+    scenario.check()
