@@ -1,0 +1,173 @@
+"""A built image on disk: its files, its manifest, and whether they still belong together.
+
+images/wine-<digest12>/
+    manifest.json   digest, kernel command line, versions, size and SHA-256 of the disk
+    base.qcow2      0444; machines run on overlays of it
+    vmlinuz initrd.img
+    exports.json    {"ntoskrnl.exe": {"implemented": [...], "stubs": [...]}, "hal.dll": {...}}
+    secrets/        0700, files 0600
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import ImageError
+
+USER = "winvm"
+"""The account that the guest's WinRM endpoint knows."""
+
+_BUILD_AGAIN = "Remove that folder and run: winvm image build"
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Paths of one image's secrets; all made with the image, none of them ever leaves its folder."""
+
+    folder: Path
+
+    @property
+    def certificate(self) -> Path:
+        """PEM; names 127.0.0.1 and localhost; the only certificate a transport accepts."""
+        return self.folder / "certificate.pem"
+
+    @property
+    def key(self) -> Path:
+        """PEM, of `certificate`."""
+        return self.folder / "key.pem"
+
+    @property
+    def password_file(self) -> Path:
+        """Text, one line."""
+        return self.folder / "password"
+
+    @property
+    def password(self) -> str:
+        """The WinRM password of `USER`; raises `ImageError` when the file cannot be read."""
+        try:
+            return self.password_file.read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise ImageError(
+                f"The image's password {self.password_file} cannot be read: {error.strerror}.",
+                remedy=f"Run as the user who built the image, or: {_BUILD_AGAIN}",
+            ) from error
+
+    @property
+    def host_key(self) -> Path:
+        """OpenSSH public key that the guest's sshd presents."""
+        return self.folder / "ssh_host_ed25519_key.pub"
+
+    @property
+    def client_key(self) -> Path:
+        """OpenSSH private key that the guest's root account accepts."""
+        return self.folder / "client_ed25519"
+
+
+@dataclass(frozen=True)
+class BaseImage:
+    """One image folder that was complete when it was loaded.
+
+    digest: hex SHA-256 over everything the image was made from; its first 12 digits are in the folder's name.
+    cmdline: kernel command line for direct boot.
+    versions: what the image holds (`wine`, `kernel`, `python`, `debian`).
+    """
+
+    folder: Path
+    digest: str
+    cmdline: str
+    disk_size: int
+    disk_sha256: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def disk(self) -> Path:
+        """The read-only qcow2."""
+        return self.folder / "base.qcow2"
+
+    @property
+    def kernel(self) -> Path:
+        """Linux kernel for direct boot."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """Initial RAM disk for direct boot."""
+        return self.folder / "initrd.img"
+
+    @property
+    def exports(self) -> Path:
+        """JSON: which names of ntoskrnl.exe and hal.dll this guest's Wine implements and stubs."""
+        return self.folder / "exports.json"
+
+    @property
+    def secrets(self) -> Secrets:
+        """Certificate, keys and password of this image."""
+        return Secrets(self.folder / "secrets")
+
+
+def load(folder: Path) -> BaseImage:
+    """Reads an image's manifest and checks that its files are there, in the recorded sizes.
+
+    Raises:
+        ImageError: no manifest, or one that is not of this format, or a file is missing or was changed.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        image = BaseImage(
+            folder,
+            str(manifest["digest"]),
+            str(manifest["cmdline"]),
+            int(manifest["disk_size"]),
+            str(manifest["disk_sha256"]),
+            dict(manifest["versions"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ImageError(f"{folder} is not an image: {error}.", remedy=_BUILD_AGAIN) from error
+    secrets = image.secrets
+    needed = [image.disk, image.kernel, image.initrd, image.exports]
+    needed += [secrets.certificate, secrets.password_file, secrets.host_key, secrets.client_key]
+    for path in needed:
+        if not path.is_file():
+            raise ImageError(f"The image file {path} is missing.", remedy=_BUILD_AGAIN)
+    size = image.disk.stat().st_size
+    if size != image.disk_size:
+        raise ImageError(
+            f"The image disk {image.disk} has {size} bytes, not the {image.disk_size} it was built with.",
+            remedy=_BUILD_AGAIN,
+        )
+    return image
+
+
+def verify(image: BaseImage) -> None:
+    """Reads the whole disk (seconds) and compares it with the manifest; `load` only looks at its size.
+
+    Raises:
+        ImageError: the disk is not the one that was built.
+    """
+    with image.disk.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != image.disk_sha256:
+        raise ImageError(
+            f"The image disk {image.disk} was changed: SHA-256 {found}, built as {image.disk_sha256}.",
+            remedy=_BUILD_AGAIN,
+        )
+
+
+def images_folder(home: Path) -> Path:
+    """Where images live under the bench's home."""
+    return home / "images"
+
+
+def list_images(home: Path) -> list[BaseImage]:
+    """All complete images, newest first; damaged folders are left out."""
+    found: list[tuple[float, BaseImage]] = []
+    for manifest in images_folder(home).glob("*/manifest.json"):
+        try:
+            found.append((manifest.stat().st_mtime, load(manifest.parent)))
+        except (OSError, ImageError):
+            continue
+    return [image for _, image in sorted(found, key=lambda entry: entry[0], reverse=True)]

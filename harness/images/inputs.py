@@ -1,0 +1,58 @@
+"""Everything a Wine guest image is made from that does not come from a package registry, and its digest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import resources
+from harness.errors import ImageError
+from harness.images.recipe import Recipe, folder_files, input_digest, read_recipe
+
+_NOT_BUILDING = frozenset({"base.py", "lock.py"})
+"""Modules of this package whose changes leave images as they are."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Recipe, guest programs, and the hex SHA-256 over them and over the code that builds."""
+
+    recipe: Recipe
+    winrmd: bytes
+    standby: bytes
+    digest: str
+
+
+def gather(vm: Path | None = None, guest: Path | None = None) -> Inputs:
+    """Reads the inputs from the source tree or the installed wheel.
+
+    Raises:
+        HostError: the installation is incomplete.
+        ImageError: the recipe cannot be used, or the WinRM endpoint cannot be packed.
+    """
+    recipe = read_recipe((vm or resources.vm_folder()) / "wine")
+    guest = guest or resources.guest_folder()
+    winrmd = _pack_winrmd(guest / "winrmd")
+    standby = (guest / "agent" / "standby.py").read_bytes()
+    code = folder_files(Path(__file__).parent, "code", "*.py")
+    files = folder_files(recipe.folder, "recipe") | {"winrmd.pyz": winrmd, "standby.py": standby}
+    files |= {name: content for name, content in code.items() if Path(name).name not in _NOT_BUILDING}
+    return Inputs(recipe, winrmd, standby, input_digest(files))
+
+
+def _pack_winrmd(package: Path) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "winrmd.pyz"
+        packed = subprocess.run(
+            [sys.executable, str(package / "archive.py"), str(target)], capture_output=True, text=True
+        )
+        if packed.returncode != 0:
+            raise ImageError(
+                f"The WinRM endpoint in {package} cannot be packed.",
+                remedy="Reinstall winvm, or correct the sources.",
+                detail=packed.stderr[-2000:],
+            )
+        return target.read_bytes()

@@ -1,0 +1,116 @@
+"""The guest's root file system: Debian packages, the recipe's own files, Wine without its debug sections."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from harness.errors import HostError
+from harness.images.contained import Toolbox
+from harness.images.recipe import Recipe
+
+WINE_PE = Path("usr/lib/x86_64-linux-gnu/wine/x86_64-windows")
+"""Wine's builtin Windows modules, relative to the root."""
+
+_STRIP = "find . -type f -print0 | xargs -0 -n 40 -P 2 llvm-strip-19 --strip-debug"
+
+
+def debian_mirror() -> str:
+    """The mirror from which this host takes its own Debian release.
+
+    Raises:
+        HostError: apt is missing, or names none.
+    """
+    try:
+        targets = subprocess.run(
+            ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split("\n")
+        release = dict(
+            line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise HostError(
+            f"apt does not say which mirror this host uses: {error}.",
+            remedy="Build the guest image on Debian 12 or newer.",
+        ) from error
+    codename = release.get("VERSION_CODENAME", "").strip('"')
+    for target in targets:
+        name, _, mirror = target.partition(" ")
+        if name == codename and mirror:
+            return mirror
+    raise HostError(
+        f"apt has no package index of this host's release {codename!r}.",
+        remedy="Run: apt-get update, and check /etc/apt/sources.list.d.",
+    )
+
+
+def make_rootfs(recipe: Recipe, mirror: str, root: Path, kernel_folder: Path, tools: Toolbox) -> None:
+    """Unpacks and configures the packages in `root`, and leaves the kernel's .deb in `kernel_folder`.
+
+    Raises:
+        ImageError, HostError: see `ContainedTools.run`.
+    """
+    kernel_folder.mkdir()
+    hook = f"sh '{recipe.folder / 'download-kernel'}' '{recipe.kernel_package}' '{kernel_folder}'"
+    tools.run(
+        [
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=essential",
+            f"--include={','.join(recipe.packages)}",
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.excluded_paths),
+            f"--customize-hook={hook}",
+            recipe.suite,
+            str(root),
+            mirror,
+        ],
+        environment={"TMPDIR": str(root.parent), "LC_ALL": "C.UTF-8"},
+    )
+
+
+def strip_wine(root: Path, tools: Toolbox) -> None:
+    """Drops DWARF from Wine's Windows modules: two thirds of their size, and what makes winedbg slow.
+
+    Must come before the prefix is made, which copies them.
+    """
+    tools.run(["sh", "-c", f"cd '{root / WINE_PE}' && {_STRIP}"])
+
+
+def add_overlay(recipe: Recipe, root: Path) -> None:
+    """Copies `rootfs/` of the recipe into `root`; what starts with `#!` becomes executable.
+
+    A wheel carries no file modes, so they are not taken from the source.
+    """
+    overlay = recipe.folder / "rootfs"
+    for source in sorted(overlay.rglob("*")):
+        if source.is_file():
+            target = root / source.relative_to(overlay)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            target.chmod(0o755 if source.read_bytes().startswith(b"#!") else 0o644)
+    busybox = root / "usr/bin/busybox"
+    for name in ("usr/sbin/init", "usr/bin/ip", "usr/bin/hostname"):
+        link = root / name
+        link.unlink(missing_ok=True)
+        link.symlink_to("/" + str(busybox.relative_to(root)))
+
+
+def write_banner(root: Path, digest: str, versions: dict[str, str]) -> None:
+    """What the guest shows on its screen at boot."""
+    found = ", ".join(f"{name} {version}" for name, version in versions.items())
+    text = f"\n  winvm guest {digest[:12]}\n  {found}\n\n"
+    (root / "etc/winvm/banner").write_text(text, encoding="utf-8")
+
+
+def package_version(root: Path, package: str) -> str:
+    """The version of an installed Debian package; empty when dpkg's database does not name it."""
+    status = (root / "var/lib/dpkg/status").read_text(encoding="utf-8", errors="replace")
+    for entry in status.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line)
+        if fields.get("Package") == package:
+            return fields.get("Version", "")
+    return ""

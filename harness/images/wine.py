@@ -1,0 +1,157 @@
+"""The Wine guest image: found by the digest of its inputs, or built.
+
+A build works in `images/.build-<random>/` and renames the finished folder into place, so an image either is
+there as a whole or is not. The next build removes what a killed one left.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.build.wine_exports import wine_exports
+from harness.deadline import Deadline
+from harness.errors import ImageError
+from harness.images import disk, kernel, prefix, rootfs, windows_python
+from harness.images.base import BaseImage, images_folder, load
+from harness.images.contained import ContainedTools, check_host
+from harness.images.credentials import make_secrets
+from harness.images.inputs import Inputs, gather
+from harness.images.lock import build_lock
+from harness.journal import Journal
+
+BUILD_S = 1800.0
+"""A build takes about 70 s on two cores; the rest is for slow mirrors."""
+
+Build = Callable[[Inputs, Path, Path, Journal, Deadline], None]
+"""Fills a work folder with a sub-folder `image`: inputs, home, work folder, journal, deadline."""
+
+_WORK = ".build-"
+
+
+def ensure(home: Path, journal: Journal, build: Build | None = None) -> BaseImage:
+    """The image of the installed recipe: the cached one, or a new one (needs root, a minute or two).
+
+    Processes that ask at the same time wait for one build.
+
+    Raises:
+        HostError: not root, no disk space, a tool is missing.
+        ImageError: a build step failed; carries the end of its log.
+    """
+    inputs = gather()
+    image = find(home, inputs)
+    if image:
+        return image
+    images = images_folder(home)
+    images.mkdir(parents=True, exist_ok=True)
+    with build_lock(
+        images / ".lock", lambda: journal.note("waiting for another process that is building the guest image")
+    ):
+        remove_leftovers(images)
+        image = find(home, inputs)  # the other process may have built this one
+        if image is None:
+            image = _build_into_place(inputs, home, journal, build or build_image)
+    return image
+
+
+def find(home: Path, inputs: Inputs | None = None) -> BaseImage | None:
+    """The cached image of the installed recipe, if there is a whole one; costs a few file reads."""
+    try:
+        return load(_place(home, inputs or gather()))
+    except ImageError:
+        return None
+
+
+def remove_leftovers(images: Path) -> list[Path]:
+    """Removes what killed builds left under `images`; the caller holds the build lock."""
+    found = sorted(images.glob(f"{_WORK}*"))
+    for folder in found:
+        shutil.rmtree(folder)
+    return found
+
+
+def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadline: Deadline) -> None:
+    """The build itself, step by step."""
+    check_host()
+    disk.check_space(home)
+    recipe, root, packages, image = inputs.recipe, work / "root", work / "packages", work / "image"
+    tools = ContainedTools(build_log(home), deadline)
+    image.mkdir()
+    with journal.step("image: Windows Python, downloaded by hash"):
+        sdist = windows_python.download(recipe, home / "downloads", tools)
+    with journal.step("image: Debian and Wine packages"):
+        rootfs.make_rootfs(recipe, rootfs.debian_mirror(), root, packages, tools)
+        rootfs.add_overlay(recipe, root)
+    with journal.step("image: Wine without debug sections"):
+        rootfs.strip_wine(root, tools)
+    with journal.step("image: Wine prefix"):
+        prefix.make_prefix(recipe, root, tools)
+    with journal.step("image: Windows Python, signatures verified"):
+        windows_python.install(recipe, sdist, root, tools)
+    with journal.step("image: secrets, kernel, initial RAM disk"):
+        prefix.add_winvm(root, inputs.winrmd, inputs.standby, make_secrets(image / "secrets"))
+        tree = kernel.unpack_kernel(packages, tools)
+        release = kernel.write_kernel(tree, recipe, root / "usr/bin/busybox", image)
+        versions = _versions(root, sdist, release)
+        rootfs.write_banner(root, inputs.digest, versions)
+        exports = {name: wine_exports(root / rootfs.WINE_PE / name) for name in ("ntoskrnl.exe", "hal.dll")}
+        (image / "exports.json").write_text(json.dumps(exports), encoding="utf-8")
+    with journal.step("image: disk"):
+        disk.write_disk(root, image / "base.qcow2", recipe.disk_mib, tools)
+    _write_manifest(image, inputs, versions)
+
+
+def build_log(home: Path) -> Path:
+    """Output of the tools of the last build."""
+    return images_folder(home) / "build.log"
+
+
+def _build_into_place(inputs: Inputs, home: Path, journal: Journal, build: Build) -> BaseImage:
+    place = _place(home, inputs)
+    work = Path(tempfile.mkdtemp(prefix=_WORK, dir=place.parent))
+    build_log(home).write_bytes(b"")
+    # Guest files are made in here by root-owned tools that must be able to look up the path.
+    work.chmod(0o755)
+    try:
+        with journal.step("image: build", digest=inputs.digest):
+            build(inputs, home, work, journal, Deadline.after(BUILD_S))
+            if place.exists():  # damaged, or `find` had found it
+                shutil.rmtree(place)
+            (work / "image").rename(place)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return load(place)
+
+
+def _place(home: Path, inputs: Inputs) -> Path:
+    return images_folder(home) / f"wine-{inputs.digest[:12]}"
+
+
+def _versions(root: Path, sdist: Path, kernel_release: str) -> dict[str, str]:
+    """What a report says about the guest."""
+    return {
+        "debian": (root / "etc/debian_version").read_text(encoding="ascii").strip(),
+        "kernel": kernel_release,
+        "wine": rootfs.package_version(root, "wine"),
+        "python": sdist.name.removesuffix(".tar.gz"),
+    }
+
+
+def _write_manifest(image: Path, inputs: Inputs, versions: dict[str, str]) -> None:
+    base = image / "base.qcow2"
+    with base.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    manifest = {
+        "digest": inputs.digest,
+        "cmdline": inputs.recipe.cmdline,
+        "disk_size": base.stat().st_size,
+        "disk_sha256": sha256,
+        "versions": versions,
+        "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    (image / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
