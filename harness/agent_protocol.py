@@ -108,9 +108,9 @@ def parse_event(line: bytes) -> AgentEvent:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        reason = ascii(f"{where}: {first['msg']}" if where else first["msg"])[1:200].rstrip("'\"")
         raise AgentError(
-            f"The agent printed {quoted(line)}, which is not one of its events ({reason[:200]}).",
+            f"The agent printed {quoted(line)}, which is not one of its events ({reason}).",
             remedy="Something else wrote to the agent's output, or agent and host differ in version.",
         ) from error
 

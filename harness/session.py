@@ -134,7 +134,7 @@ class AgentSession:
         fields = {"service": service, "sys": sys_path, "contract": contract}
         answer = self._ask(Loaded, deadline, f"load {sys_path}", "load", **fields)
         if isinstance(answer, Loaded) and not answer.ok:
-            crash = self._late_crash(deadline.at_most(LOAD_GRACE_S))
+            crash = self._late_crash(deadline.at_most(LOAD_GRACE_S)) if answer.error_code else None
             if crash is None:
                 raise load_error(service, sys_path, answer)
             answer = crash

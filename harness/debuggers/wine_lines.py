@@ -127,7 +127,7 @@ class WineLines:
         elif channel == "seh" and (raised := _RAISED.search(text)):
             _remember(self._raised, tid, int(raised["code"], 16))
         elif channel == "ntoskrnl" and function == "KeBugCheckEx":
-            crash = _bugcheck(text, line, time)
+            crash = _bugcheck(text, line, time) if self._is_driver(tid) else None
         elif channel == "virtual" and (overflow := _STACK_OVERFLOW.search(text)):
             crash = self._stack_overflow(overflow["address"], tid, line, time)
         return Line("wine", line, crash)
