@@ -1,8 +1,8 @@
 """The connection to libvirt: embedded driver, its event loop, deadlines for its blocking calls, its errors.
 
-Facts of libvirt 11.3, measured: `qemu:///embed?root=DIR` needs no daemon; a process can open one root only, for
-as long as it lives; one process at a time may hold a root; after SIGKILL of the owner the domains run on and
-the next process that opens the root controls them; without a running event loop domain creation hangs.
+Facts of libvirt 11.3, measured: `qemu:///embed?root=DIR` needs no daemon; a process can open one root only,
+for as long as it lives; one process at a time may hold a root; after SIGKILL of the owner the domains run on
+and the next process that opens the root controls them; without a running event loop domain creation hangs.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from harness.errors import DeadlineError, HostError, MachineError
 # Read when the library is loaded: its log would go to stderr, where every domain warns that it is "tainted".
 os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 
-import libvirt  # type: ignore[import-untyped]  # noqa: E402
-
+import libvirt  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 

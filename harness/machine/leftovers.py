@@ -53,7 +53,8 @@ def _remove(path: Path) -> Leftover | None:
     except FileNotFoundError:  # its owner removed it meanwhile
         return None
     try:
-        if not try_lock(lock):
+        # No link left: its owner removed the folder between our open and the lock.
+        if not try_lock(lock) or not os.fstat(lock).st_nlink:
             return None
         living = qemu_processes(path)
         if living and (path / KEPT).exists():

@@ -30,9 +30,7 @@ def create_overlay(overlay: Path, backing: Path, deadline: Deadline) -> None:
             f"Disk image {backing} cannot be read: {error.strerror}.", remedy="Run winvm image build."
         ) from error
     if magic != QCOW2_MAGIC:
-        raise ImageError(
-            f"Disk image {backing} is not a qcow2 file.", remedy="Run winvm image build --force."
-        )
+        raise ImageError(f"Disk image {backing} is not qcow2.", remedy="Run winvm image build --force.")
     require_space(overlay.parent, OVERLAY_SPACE, "the disk overlay of a machine")
     _qemu_img(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(backing), str(overlay)], deadline)
 

@@ -20,7 +20,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of the daemonised QEMUs it starts (prctl(2), PR_SET_CHILD_SUBREAPER).
+    """Makes this process the parent of the daemonised QEMUs it starts: PR_SET_CHILD_SUBREAPER.
 
     libvirt's destroy waits until the dead QEMU's process id is gone, that is until its parent has reaped it.
     In containers PID 1 does that late (1.5 s measured) or never; as their parent `end_process` does it at once.
@@ -85,6 +85,6 @@ def _is_qemu_of(pid: int, folder: Path) -> bool:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    program = os.path.basename(arguments[0])
+    program = arguments[0].rsplit(b"/", 1)[-1]
     inside = os.fsencode(folder) + b"/"
     return program.startswith(b"qemu-") and any(inside in argument for argument in arguments)
