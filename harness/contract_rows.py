@@ -1,7 +1,8 @@
 """Reads a contract header: its X-macro rows, expanded by clang's preprocessor, as plain data.
 
 Letting the preprocessor do it means that a header may build its rows from other macros. The contract hash is
-the SHA-256 of the rows as canonical JSON: comments and layout do not count; names, numbers, offsets and texts do.
+the SHA-256 of the rows as canonical JSON: comments and layout do not count; names, numbers, offsets and texts
+do.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """Reads which kernel routines a guest's Wine really implements, from Wine's own PE builtin.
 
 winebuild gives every name that a Wine spec file marks `stub` an export whose code loads the module name into
-RCX and the routine's own name into RDX and calls `__wine_spec_unimplemented_stub`, which raises. Such a routine
-resolves at load time and ends the driver when it is called, so a driver's imports are checked against this list.
+RCX and the routine's own name into RDX and calls `__wine_spec_unimplemented_stub`, which raises. Such a
+routine resolves at load time and ends the driver when it is called; hence a driver's imports are compared with
+this list.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pefile
 
@@ -29,7 +31,7 @@ def wine_exports(ntoskrnl_exe: Path) -> dict[str, list[str]]:
     try:
         image = pefile.PE(str(ntoskrnl_exe), fast_load=True)
         image.parse_data_directories([pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_EXPORT"]])
-        exports = image.DIRECTORY_ENTRY_EXPORT.symbols
+        exports: list[Any] = image.DIRECTORY_ENTRY_EXPORT.symbols  # type: ignore[attr-defined]
     except (OSError, pefile.PEFormatError, AttributeError) as error:
         raise ImageError(
             f"{ntoskrnl_exe} has no readable export table: {error}.",

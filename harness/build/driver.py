@@ -1,0 +1,77 @@
+"""Builds a driver by its own build command and says where the compiler left it.
+
+The sample driver's command is its Makefile; a user's may be anything that leaves `<name>.sys` in the folder
+it is told. Compiling is the user's business, so nothing here knows about compilers.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import BuildError
+
+TIMEOUT_S = 900.0  # far beyond any driver's build; a build that waits for input would never end
+MAX_OUTPUT = 64 << 10  # characters of compiler output kept in an error
+
+
+def build_driver(folder: Path, command: Sequence[str], name: str, build: str, output: Path) -> Path:
+    """Runs `command` in `folder` and returns the `.sys`; its PDB, if any, lies beside it as `<name>.pdb`.
+
+    Args:
+        folder: where the command runs.
+        command: program and arguments; `{build}` and `{out}` in them are replaced.
+        name: file name of the driver without `.sys`.
+        build: which build, e.g. `release`.
+        output: folder for the result, created when missing.
+
+    Raises:
+        BuildError: the command cannot be run, fails, or leaves no driver; `detail` is its output.
+    """
+    output = output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    argv = [part.replace("{build}", build).replace("{out}", str(output)) for part in command]
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except OSError as error:
+        raise BuildError(
+            f"The driver's build command {argv[0]!r} cannot be run in {folder}: {error.strerror}.",
+            remedy="Install it, or correct driver.build and driver.folder in winvm.toml.",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(
+            f"The {build} build of {name} did not finish within {TIMEOUT_S:g} s.",
+            remedy=f"Run it by hand in {folder}: {' '.join(argv)}",
+            detail=_text(error.output),
+        ) from error
+    if done.returncode != 0:
+        raise BuildError(
+            f"The {build} build of {name} failed with exit code {done.returncode}.",
+            remedy="Correct the errors shown and run again.",
+            detail=_text(done.stdout),
+        )
+    driver = output / f"{name}.sys"
+    if not driver.is_file():
+        raise BuildError(
+            f"The {build} build of {name} succeeded but left no {driver}.",
+            remedy="Make driver.build in winvm.toml put <driver.name>.sys into {out}.",
+            detail=_text(done.stdout),
+        )
+    return driver
+
+
+def _text(output: str | bytes | None) -> str:
+    """The end of a command's output, where the errors are."""
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+    return text[-MAX_OUTPUT:].strip()
