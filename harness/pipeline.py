@@ -5,10 +5,8 @@ Only this module knows all stages; every stage is a step in the journal.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,13 +14,11 @@ from pathlib import Path
 from harness import config as configuration
 from harness.artifacts import Artifacts
 from harness.bench import Bench, Payload
-from harness.build.agent import build_agent, collect
 from harness.build.driver import build_driver
 from harness.build.inspect import inspect_driver
 from harness.build.sign import TestCertificate, sign, verify
 from harness.config import Config
 from harness.deadline import Deadline
-from harness.errors import ConfigurationError
 from harness.guests.wine import WineGuest
 from harness.images import base, wine
 from harness.journal import Journal
@@ -31,30 +27,13 @@ from harness.machine.accelerator import choose_accelerator
 from harness.machine.domain import MachineSpec
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.machine import LibvirtMachine
-from harness.machine.profile import Profile
 from harness.machine.ready import ready_state
 from harness.machine.runfolder import RunFolder
-from harness.outcome import Scenario
-from harness.resources import vm_folder
+from harness.plan import Plan, build_lock
 from harness.transports.sftp import SftpTransfer
 from harness.transports.winrm import WinRmTransport
 
 PROBE_DEADLINE_S = 30.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be run where.
-
-    Attributes:
-        agent: the zipapp with agent and scenarios.
-        scenarios: in the order in which they are best run: by driver build, those that expect a crash last.
-    """
-
-    config: Config
-    profile: Profile
-    agent: Path
-    scenarios: tuple[Scenario, ...]
 
 
 @dataclass(frozen=True)
@@ -63,26 +42,6 @@ class Reached:
 
     transport: WinRmTransport
     files: SftpTransfer
-
-
-def make_plan(config: Config, guest: str | None) -> Plan:
-    """Collects the scenarios; boots nothing.
-
-    Raises:
-        ConfigurationError: there is no such profile.
-        ScenarioError: a scenario module cannot be used.
-    """
-    profiles = vm_folder() / "profiles"
-    name = guest or config.guest.profile
-    if not (profiles / f"{name}.toml").is_file():
-        known = ", ".join(sorted(path.stem for path in profiles.glob("*.toml")))
-        raise ConfigurationError(f"There is no guest profile {name!r}.", remedy=f"Known profiles: {known}.")
-    with _build_lock(config):
-        agent = build_agent(config.build_folder / "agent.pyz", config.scenario_folders)
-    found = collect(agent, config.scenario_folders)
-    order = {build: number for number, build in enumerate(("", *config.driver.builds))}
-    scenarios = sorted(found, key=lambda s: (order.get(s.build, len(order)), s.expect_crash is not None))
-    return Plan(config, Profile.load(profiles / f"{name}.toml"), agent, tuple(scenarios))
 
 
 def build_drivers(config: Config, exports: Path | None, journal: Journal) -> dict[str, Path]:
@@ -95,7 +54,7 @@ def build_drivers(config: Config, exports: Path | None, journal: Journal) -> dic
         BuildError: any of it fails.
     """
     drivers = {}
-    with _build_lock(config):
+    with build_lock(config):
         certificate = TestCertificate.ensure(config.build_folder / "certificate")
         for build in config.driver.builds:
             with journal.step(f"build driver ({build})") as found:
@@ -193,12 +152,3 @@ def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench
     bench = Bench(guest, machine, plan.profile, payload, artifacts, environment)
     stack.callback(bench.disconnect)
     return bench, folder
-
-
-@contextmanager
-def _build_lock(config: Config) -> Iterator[None]:
-    """One process at a time in the build folder: two runs may start in the same second."""
-    config.build_folder.mkdir(parents=True, exist_ok=True)
-    with (config.build_folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.artifacts import Artifacts
     from harness.bench import Bench
     from harness.outcome import RunResult, Scenario, ScenarioResult
-    from harness.pipeline import Plan
+    from harness.plan import Plan
     from harness.progress import Progress
 
 
@@ -71,7 +71,7 @@ class Session:
             WinvmError: configuration or scenarios cannot be used.
         """
         if self._plan is None:
-            from harness.pipeline import make_plan
+            from harness.plan import make_plan
 
             named = self._config.getoption("--winvm-config")
             path = Path(named) if named else configuration.find(self._config.invocation_params.dir)

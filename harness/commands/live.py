@@ -32,7 +32,8 @@ FOREVER_S = 10 * 365 * 86400.0
 def up(context: click.Context, guest: str | None, build_name: str | None, as_json: bool) -> None:
     """Bring a guest up with the driver deployed, and leave it until `winvm down`."""
     from harness.artifacts import Artifacts
-    from harness.pipeline import bring_up, make_plan
+    from harness.pipeline import bring_up
+    from harness.plan import make_plan
     from harness.progress import Progress
 
     invocation: Invocation = context.obj

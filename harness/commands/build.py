@@ -1,0 +1,39 @@
+"""`winvm build`: the driver without a guest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from harness import config as configuration
+from harness.cli import Invocation
+from harness.commands import load_config
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print build name -> .sys as JSON.")
+@click.pass_context
+def build(context: click.Context, as_json: bool) -> None:
+    """Build, sign and inspect the driver, every build of winvm.toml."""
+    from harness.images.base import list_images
+    from harness.journal import Journal
+    from harness.pipeline import build_drivers
+    from harness.progress import Progress
+
+    invocation: Invocation = context.obj
+    config = load_config(invocation)
+    journal, progress = Journal(), Progress()
+    journal.listen(progress)
+    images = list_images(configuration.home())
+    exports: Path | None = images[0].exports if images else None
+    try:
+        drivers = build_drivers(config, exports, journal)
+    finally:
+        progress.close()
+    if as_json:
+        click.echo(json.dumps({name: str(path) for name, path in drivers.items()}))
+        return
+    for name, path in drivers.items():
+        click.echo(f"{name}: {path}")

@@ -1,0 +1,98 @@
+"""The wheel alone, in a bare virtual environment, is enough for another repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+SCENARIO = '''
+from agent import Context, scenario
+
+
+@scenario(needs=("irql",))
+def ping(t: Context) -> None:
+    """The driver answers."""
+
+
+@scenario(cases=[1, 2], expect_dbgprint=["pong"])
+def count(t: Context, number: int) -> None:
+    """Counting works."""
+'''
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+        str(ROOT),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, with_pip=True)
+    constraints = ROOT / "vm" / "host" / "constraints.txt"
+    command = [str(folder / "bin" / "pip"), "install", "--quiet", "-c", str(constraints), str(wheel)]
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    return folder / "bin" / "python"
+
+
+def test_the_wheel_ships_what_runs_in_the_guest(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for needed in (
+        "harness/_bundled/guest/agent/__main__.py",
+        "harness/_bundled/guest/winrmd/server.py",
+        "harness/_bundled/guest/scenarios/contract.py",
+        "harness/_bundled/vm/profiles/wine.toml",
+        "harness/_bundled/vm/wine/recipe.toml",
+        "harness/_bundled/driver/include/winvm_contract.h",
+    ):
+        assert needed in names
+    assert not [name for name in names if name.startswith(("tests/", "harness/_bundled/tests"))]
+
+
+def test_another_repository_collects_its_scenarios(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "mine.py").write_text(SCENARIO)
+    (tmp_path / "winvm.toml").write_text('[driver]\nname = "mine"\n[scenarios]\nfolders = ["scenarios"]\n')
+    (tmp_path / "test_driver.py").write_text("def test_driver(scenario):\n    scenario.check()\n")
+    command = [str(python), "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[:3] == [
+        "test_driver.py::test_driver[mine.ping]",
+        "test_driver.py::test_driver[mine.count[1]]",
+        "test_driver.py::test_driver[mine.count[2]]",
+    ]
+
+
+def test_a_broken_scenario_is_one_clear_error(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "mine.py").write_text("import nothing_of_that_name\n")
+    (tmp_path / "winvm.toml").write_text("[scenarios]\nfolders = ['scenarios']\n")
+    (tmp_path / "test_driver.py").write_text("def test_driver(scenario):\n    scenario.check()\n")
+    command = [str(python), "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "nothing_of_that_name" in done.stdout
+    assert "mine.py:1" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
