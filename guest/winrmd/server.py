@@ -157,6 +157,11 @@ class _Connection(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        if sys.platform == "win32":
+            # Under Wine hanging up reaches the peer but does not wake a thread that is blocked in recv.
+            timeout_ms = int(self.server.idle_timeout_s * 1000)
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout_ms)
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout_ms)
         self._allow(HANDSHAKE_TIMEOUT_S)
         self.server.attach(self)
 
