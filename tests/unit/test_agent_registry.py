@@ -1,0 +1,131 @@
+"""The scenario decorator: names, kinds, cases, options, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from agent import Context, Crash, scenario
+from agent.errors import RegistryError
+from agent.registry import Registered, declared_scenarios, forget_scenarios
+
+
+@pytest.fixture(autouse=True)
+def empty_registry() -> Iterator[None]:
+    forget_scenarios()
+    yield
+    forget_scenarios()
+
+
+def in_module(name: str, **variables: object) -> Callable[..., None]:
+    """A function as a scenario module `name` would define it."""
+    namespace: dict[str, object] = {"__name__": f"scenarios.{name}", **variables}
+    source = 'def works(t, *case):\n    """First line.\n\n    More."""\n    t.note(case)\n'
+    exec(compile(source, f"scenarios/{name}.py", "exec"), namespace)
+    function = namespace["works"]
+    assert callable(function)
+    return function
+
+
+def only() -> Registered:
+    (found,) = declared_scenarios()
+    return found
+
+
+def test_a_bare_decorator_registers_under_module_and_function() -> None:
+    scenario(in_module("ioctl"))
+    found = only()
+    assert (found.name, found.kind, found.summary) == ("ioctl.works", "ioctl", "First line.")
+    assert (found.needs, found.build, found.deadline_s, found.expect_crash) == ((), "", 30.0, None)
+    assert (found.file, found.line) == ("scenarios/ioctl.py", 1)
+
+
+def test_kind_comes_from_the_argument_then_the_module() -> None:
+    scenario(in_module("one", KIND="mdl"))
+    scenario(kind="async")(in_module("two", KIND="mdl"))
+    assert [found.kind for found in declared_scenarios()] == ["mdl", "async"]
+
+
+def test_metadata_has_every_field_the_host_reads() -> None:
+    crash = Crash(bugcheck=0xE2, parameters=(1, None, 3, 4))
+    scenario(
+        needs=["irql"],
+        build="fault",
+        deadline_s=5,
+        expect_dbgprint=["a.b"],
+        expect_crash=crash,
+        tags=["slow"],
+    )(in_module("fault"))
+    assert only().metadata() == {
+        "name": "fault.works",
+        "kind": "fault",
+        "summary": "First line.",
+        "needs": ["irql"],
+        "build": "fault",
+        "deadline_s": 5.0,
+        "expect_dbgprint": ["a.b"],
+        "expect_crash": {
+            "bugcheck": 0xE2,
+            "parameters": (1, None, 3, 4),
+            "exception": None,
+            "address": None,
+            "hang": False,
+        },
+        "tags": ["slow"],
+        "file": "scenarios/fault.py",
+        "line": 1,
+    }
+
+
+def test_a_mapping_of_cases_gives_ids_and_binds_values(context: Context) -> None:
+    scenario(cases={"zero": 0, "page": 4096})(in_module("ioctl"))
+    found = declared_scenarios()
+    assert [one.name for one in found] == ["ioctl.works[zero]", "ioctl.works[page]"]
+    found[1].run(context)
+    assert context.notes == ["(4096,)"]
+
+
+def test_a_sequence_of_cases_is_named_by_its_values() -> None:
+    scenario(cases=[0, 1, 3])(in_module("ioctl"))
+    assert [one.name for one in declared_scenarios()] == [f"ioctl.works[{n}]" for n in (0, 1, 3)]
+
+
+@pytest.fixture
+def context() -> Context:
+    from agent.deadline import Deadline
+
+    return Context("x", lambda _operation, _detail: None, Deadline.after(5))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"build": "debug"}, "build of"),
+        ({"deadline_s": 0}, "deadline_s of"),
+        ({"deadline_s": 1e9}, "deadline_s of"),
+        ({"expect_dbgprint": ["("]}, "expect_dbgprint of"),
+        ({"cases": {"a b": 1}}, "case id 'a b'"),
+        ({"kind": "two words"}, "kind or tag"),
+        ({"tags": ["a,b"]}, "kind or tag"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused_with_its_line(
+    options: dict[str, object], message: str
+) -> None:
+    scenario(**options)(in_module("ioctl"))  # type: ignore[call-overload]
+    with pytest.raises(RegistryError, match=message) as raised:
+        declared_scenarios()
+    assert (raised.value.file, raised.value.line) == ("scenarios/ioctl.py", 1)
+
+
+@pytest.mark.parametrize("option", ["needs", "expect_dbgprint", "tags"])
+def test_a_lone_string_where_a_list_belongs_is_refused(option: str) -> None:
+    with pytest.raises(RegistryError, match=f"{option} of works must be a list"):
+        scenario(**{option: "irql"})(in_module("ioctl"))  # type: ignore[call-overload]
+
+
+def test_two_scenarios_of_one_name_are_refused() -> None:
+    scenario(in_module("ioctl"))
+    scenario(in_module("ioctl"))
+    with pytest.raises(RegistryError, match=r"ioctl\.works is declared twice, first at"):
+        declared_scenarios()

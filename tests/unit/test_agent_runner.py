@@ -1,0 +1,272 @@
+"""One run of the agent against the shipped fake guest."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from agent import Context, Win32Error, scenario
+from agent.errors import RegistryError
+from agent.fake import FakeGuest
+from agent.protocol import Wire
+from agent.registry import Registered, declared_scenarios, forget_scenarios
+from agent.runner import serve
+from scenarios import contract
+
+Event = dict[str, Any]
+HELLO = {
+    "cmd": "hello",
+    "host_time": 1.5,
+    "marker": "abc",
+    "capabilities": ["irql"],
+    "journal": "\\\\.\\COM2",
+}
+
+
+@pytest.fixture(autouse=True)
+def empty_registry() -> Iterator[None]:
+    forget_scenarios()
+    yield
+    forget_scenarios()
+
+
+def converse(
+    guest: FakeGuest,
+    *commands: Event,
+    hello: Event | None = None,
+    collected: Callable[[], Sequence[Registered]] = declared_scenarios,
+) -> tuple[int, list[Event]]:
+    """Feeds the commands to an agent; its exit code and its events."""
+    lines = [json.dumps(command) for command in (hello or HELLO, *commands)]
+    sink = io.BytesIO()
+    code = serve(Wire(io.BytesIO("\n".join(lines).encode() + b"\n"), sink), guest, collected)
+    return code, [json.loads(line) for line in sink.getvalue().splitlines()]
+
+
+def run_one(body: Callable[[Context], None], guest: FakeGuest | None = None, **options: Any) -> Event:
+    """Runs one scenario; its `finished` event."""
+    declare: Any = scenario
+    declare(**options)(body)
+    name = declared_scenarios()[0].name
+    _, events = converse(
+        guest or FakeGuest(), {"cmd": "run", "id": 7, "scenario": name, "deadline_s": 5.0, "params": {"x": 1}}
+    )
+    assert [event["event"] for event in events] == ["ready", "started", "finished"]
+    assert events[2]["id"] == 7
+    return events[2]
+
+
+def test_ready_lists_the_scenarios() -> None:
+    @scenario
+    def works(t: Context) -> None: ...
+
+    code, events = converse(FakeGuest(), {"cmd": "quit"})
+    assert code == 0
+    assert events[0]["event"] == "ready"
+    assert events[0]["protocol"] == 1
+    assert events[0]["scenarios"] == [declared_scenarios()[0].name]
+
+
+def test_a_passing_scenario_reports_what_it_did() -> None:
+    guest = FakeGuest()
+
+    def works(t: Context) -> None:
+        t.record("DeviceIoControl", "code=0x222000")
+        t.note(f"params {t.params['x']}, irql {t.has('irql')}")
+        t.expect_dbgprint("later.*")
+        print("printed", 1)
+
+    event = run_one(works, guest, expect_dbgprint=["first"])
+    assert (event["outcome"], event["message"], event["operations"]) == ("passed", "", 1)
+    assert event["expect_dbgprint"] == ["first", "later.*"]
+    assert event["notes"] == ["params 1, irql True", "printed 1"]
+    assert json.loads(guest.lines[0])["scenario"] == event["scenario"]
+    assert [text.split()[2:4] for text in guest.printed] == [["begin", "7"], ["end", "7"]]
+
+
+def test_the_marker_comes_before_and_after_the_body() -> None:
+    guest = FakeGuest()
+
+    def looks(t: Context) -> None:
+        t.note(len(guest.printed))
+
+    assert run_one(looks, guest)["notes"] == ["1"]
+    assert len(guest.printed) == 2
+
+
+def raises_assertion(t: Context) -> None:
+    raise AssertionError("five is not six")
+
+
+def raises_error(t: Context) -> None:
+    raise Win32Error(5, "CreateFile(x)")
+
+
+def skips(t: Context) -> None:
+    t.skip("not today")
+
+
+def exits(t: Context) -> None:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "message"),
+    [
+        (raises_assertion, "failed", "five is not six"),
+        (raises_error, "error", "Win32Error: CreateFile(x): ERROR_ACCESS_DENIED (5)"),
+        (skips, "skipped", "not today"),
+        (exits, "error", "SystemExit: 3"),
+    ],
+)
+def test_what_a_scenario_raises_decides_its_outcome(
+    body: Callable[[Context], None], outcome: str, message: str
+) -> None:
+    event = run_one(body)
+    assert (event["outcome"], event["message"]) == (outcome, message)
+    assert "agent/runner.py" not in event["detail"]
+
+
+def test_a_missing_capability_is_named_and_the_body_not_run() -> None:
+    event = run_one(raises_error, needs=["irql", "wow64", "pool-tags"])
+    assert (event["outcome"], event["message"]) == ("skipped", "the guest lacks wow64, pool-tags")
+
+
+def test_notes_are_capped() -> None:
+    def talks(t: Context) -> None:
+        for _ in range(1000):
+            print("x" * 5000)
+
+    notes = run_one(talks)["notes"]
+    assert len(notes) == 100
+    assert {len(note) for note in notes} == {1000}
+
+
+def test_an_unknown_scenario_is_an_error_of_its_own() -> None:
+    _, events = converse(FakeGuest(), {"cmd": "run", "id": 1, "scenario": "no.such", "deadline_s": 1})
+    assert events[-1]["outcome"] == "error"
+    assert "no.such" in events[-1]["message"]
+
+
+def test_a_scenario_that_leaves_the_driver_unloaded_gets_it_loaded_again() -> None:
+    guest = FakeGuest()
+
+    def takes_it_down(t: Context) -> None:
+        t.used_services = True
+        guest.unload(t.service, t)
+
+    scenario(takes_it_down)
+    name = declared_scenarios()[0].name
+    _, events = converse(
+        guest,
+        {"cmd": "load", "service": "winvm", "sys": "C:\\x.sys", "contract": None},
+        {"cmd": "run", "id": 1, "scenario": name, "deadline_s": 5},
+    )
+    assert events[-1]["notes"] == ["the driver was loaded again after the scenario"]
+    assert guest.running == {"winvm": "C:\\x.sys"}
+
+
+def hello_answer(version: int = contract.CONTRACT_VERSION, digest: bytes = contract.CONTRACT_HASH) -> bytes:
+    answer = contract.Hello(version=version)
+    answer.hash = type(answer.hash)(*digest)
+    return bytes(answer)
+
+
+LOAD = {"cmd": "load", "service": "winvm", "sys": "C:\\x.sys", "contract": "contract"}
+
+
+def loaded(guest: FakeGuest, command: Event = LOAD) -> Event:
+    _, events = converse(guest, command)
+    assert events[-1]["event"] == "loaded"
+    return events[-1]
+
+
+def test_load_compares_the_contract() -> None:
+    assert loaded(FakeGuest(answer=hello_answer()))["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (hello_answer(version=99), "contract version 99"),
+        (hello_answer(digest=bytes(32)), "(0000000000000000)"),
+        (b"short", "has 5 bytes"),
+    ],
+)
+def test_another_contract_is_a_mismatch(answer: bytes, message: str) -> None:
+    event = loaded(FakeGuest(answer=answer))
+    assert (event["ok"], event["contract_mismatch"]) == (False, True)
+    assert message in event["message"]
+
+
+def test_no_contract_is_not_checked() -> None:
+    assert loaded(FakeGuest(), {**LOAD, "contract": None})["ok"] is True
+
+
+def test_a_missing_contract_module_is_told() -> None:
+    event = loaded(FakeGuest(), {**LOAD, "contract": "nowhere"})
+    assert (event["ok"], event["contract_mismatch"]) == (False, False)
+    assert "scenarios.nowhere" in event["message"]
+
+
+def test_a_driver_that_does_not_start_gives_its_code() -> None:
+    event = loaded(FakeGuest(load_error=1275))
+    assert (event["ok"], event["error_code"]) == (False, 1275)
+    assert "ERROR_DRIVER_BLOCKED" in event["message"]
+
+
+def test_unload() -> None:
+    guest = FakeGuest()
+    _, events = converse(guest, {**LOAD, "contract": None}, {"cmd": "unload", "service": "winvm"})
+    assert events[-1]["event"] == "unloaded"
+    assert events[-1]["ok"] is True
+    assert guest.running == {}
+
+
+def test_the_clock_is_set_when_asked() -> None:
+    guest = FakeGuest()
+    _, events = converse(guest, hello={**HELLO, "set_clock": True})
+    assert guest.clock == 1.5
+    assert events[0]["clock"] == "set"
+
+
+def test_no_journal_is_allowed_only_when_the_host_says_so() -> None:
+    refused = FakeGuest(serial_error=2)
+    code, events = converse(refused)
+    assert code == 2
+    assert events[0]["event"] == "fatal"
+    assert "COM2" in events[0]["message"]
+    code, events = converse(refused, hello={**HELLO, "journal": None})
+    assert (code, events[0]["event"]) == (0, "ready")
+
+
+@pytest.mark.parametrize(
+    ("commands", "message"),
+    [
+        ([{"cmd": "dance"}], "unknown command 'dance'"),
+        ([{"cmd": "run", "id": 1}], "lacks the field 'scenario'"),
+        ([{"nothing": 1}], "not a command"),
+    ],
+)
+def test_a_command_that_cannot_be_used_ends_the_run(commands: list[Event], message: str) -> None:
+    code, events = converse(FakeGuest(), *commands)
+    assert code == 2
+    assert events[-1]["event"] == "fatal"
+    assert message in events[-1]["message"]
+
+
+def test_hello_comes_first_and_carries_a_nonce() -> None:
+    assert "must be hello" in converse(FakeGuest(), hello={"cmd": "load"})[1][0]["message"]
+    assert "marker" in converse(FakeGuest(), hello={"cmd": "hello"})[1][0]["message"]
+
+
+def test_broken_scenarios_are_fatal_with_file_and_line() -> None:
+    def broken() -> Sequence[Registered]:
+        raise RegistryError("import failed: ValueError: x", "/a/agent.pyz/scenarios/ioctl.py", 12)
+
+    code, events = converse(FakeGuest(), collected=broken)
+    assert code == 2
+    assert events[-1] == {"event": "fatal", "message": "ioctl.py:12: import failed: ValueError: x"}
