@@ -87,18 +87,25 @@ class _BoundedAdapter(HTTPAdapter):
         response = super().send(
             request, stream=True, timeout=limits, verify=verify, cert=cert, proxies=proxies
         )
+        try:
+            body = self._read(response)
+        except BaseException:
+            response.close()
+            raise
+        response.raw.release_conn()
+        response.raw = io.BytesIO(body)
+        return response
+
+    def _read(self, response: requests.Response) -> bytes:
+        if response.is_redirect:
+            raise TransportError("The guest's WinRM redirected to another address, which is never followed.")
         body = bytearray()
         while chunk := response.raw.read1(1 << 16, decode_content=False):
             body += chunk
             if len(body) > ANSWER_LIMIT:
-                response.close()
                 raise TransportError(f"The guest's WinRM answer is longer than {ANSWER_LIMIT >> 20} MiB.")
             self.deadline.check("Reading the guest's WinRM answer")
-        response.raw.release_conn()
-        if response.is_redirect:
-            raise TransportError("The guest's WinRM redirected to another address, which is never followed.")
-        response.raw = io.BytesIO(bytes(body))
-        return response
+        return bytes(body)
 
 
 class _Connection:
@@ -136,7 +143,7 @@ class ConnectionPool:
     def __init__(self, endpoint: WinRmEndpoint) -> None:
         self.endpoint = endpoint
         self.lost = False
-        """Whether the newest call failed: the guest is probably gone."""
+        """Whether the connection of the newest call failed: the guest is probably gone."""
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -160,13 +167,17 @@ class ConnectionPool:
         except InfrastructureError:
             self._drop(connection)
             raise
-        except (requests.RequestException, HTTPError, WinRMError, WinRMTransportError) as error:
+        except (WinRMError, WinRMTransportError) as error:
+            self._give_back(connection)
+            raise _translate(error, self.endpoint, what, deadline) from error
+        except (requests.RequestException, HTTPError) as error:
             self._drop(connection)
             raise _translate(error, self.endpoint, what, deadline) from error
         except WinRMOperationTimeoutError as error:
             self._give_back(connection)
             raise DeadlineError(f"WinRM: {what} did not finish within its operation timeout.") from error
         except OSError as error:
+            self._drop(connection)
             raise AuthenticationError(
                 f"The guest's pinned certificate {self.endpoint.certificate} cannot be used: {error}.",
                 remedy="Build the image again: `winvm image build`.",
