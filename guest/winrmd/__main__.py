@@ -7,6 +7,7 @@ import logging
 import logging.handlers
 import sys
 import threading
+import time
 from pathlib import Path
 
 from winrmd.server import REAP_INTERVAL_S, Server, tls_context
@@ -38,14 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="winrmd", description="WS-Management shell endpoint over HTTPS.")
-    parser.add_argument("--bind", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104
+    parser.add_argument("--bind", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=5986)
     parser.add_argument("--certificate", type=Path, required=True, help="PEM")
     parser.add_argument("--key", type=Path, required=True, help="PEM")
     parser.add_argument("--user", default="winvm")
     parser.add_argument("--password-file", type=Path, required=True, help="UTF-8 text, one line")
     parser.add_argument(
-        "--log", type=Path, required=True, help="log file, with its predecessor at most 8 MiB"
+        "--log", type=Path, required=True, help="log file in UTC, with its predecessor at most 8 MiB"
     )
     return parser
 
@@ -59,7 +60,9 @@ def _password(path: Path) -> str:
 
 def _log_to(path: Path) -> None:
     handler = _LogFile(path, backupCount=1, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
     logger = logging.getLogger("winrmd")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -22,6 +22,8 @@ MAX_SHELLS = 32
 MAX_COMMANDS = 32
 DEFAULT_IDLE_S = 7200.0
 
+ERROR_INVALID_PARAMETER = 87
+
 
 class NotFoundFault(Fault):
     """The request names a shell or a command that does not exist (any more)."""
@@ -44,17 +46,12 @@ class QuotaFault(Fault):
 
 @dataclass
 class Command:
-    """One command of a shell."""
+    """One command of a shell: whether a client has signalled it, and has been told of its end."""
 
     id: str
     process: Process
     signalled: bool = False
     reported: bool = False
-
-    @property
-    def spent(self) -> bool:
-        """Whether no client will ask for it again."""
-        return self.signalled and self.reported
 
     def receive(
         self, names: Sequence[str], limit: int, timeout_s: float, abandoned: Callable[[], bool]
@@ -77,6 +74,7 @@ class Shell:
     created: float = field(default_factory=time.monotonic)
     last_used: float = field(default_factory=time.monotonic)
     in_use: int = 0
+    closed: bool = False
     commands: dict[str, Command] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -85,28 +83,17 @@ class Shell:
 
         Raises:
             Fault: it cannot be started; the code is the system's error code.
+            NotFoundFault: the shell was deleted meanwhile.
             QuotaFault: too many commands are still there.
         """
-        environment = _merged(os.environ, self.environment)
         with self.lock:
-            self._drop_spent()
-            if len(self.commands) >= MAX_COMMANDS:
-                raise QuotaFault("commands", MAX_COMMANDS)
-            if command_id in self.commands:
-                raise Fault(
-                    183, f"Command {command_id} exists already.", subcode="w:AlreadyExists", sender=True
-                )
-            try:
-                if skip_shell:
-                    line = commandline.direct(command, arguments)
-                else:
-                    line = commandline.through_shell(
-                        command, arguments, self.codepage, environment.get("PATH")
-                    )
-                process = Process(line, environment, self.directory)
-            except (OSError, ValueError) as error:
-                code = getattr(error, "winerror", None) or getattr(error, "errno", None) or 87
-                raise Fault(code, f"Cannot start the command: {error}", sender=True) from error
+            self._make_room(command_id)
+        # Without the lock: starting takes long in an emulated guest, and other commands go on meanwhile.
+        process = self._start(command, arguments, skip_shell)
+        with self.lock:
+            if self.closed or command_id in self.commands:
+                process.close()
+                raise NotFoundFault("shell", self.id)
             started = Command(command_id, process)
             self.commands[command_id] = started
             return started
@@ -134,17 +121,42 @@ class Shell:
                 return
             command.process.terminate(exit_code)
             command.signalled = True
-            self._drop_spent()
+            if command.reported:
+                self._drop([command])
 
     def close(self) -> None:
         """Ends all commands."""
         with self.lock:
-            for command in self.commands.values():
-                command.process.close()
-            self.commands.clear()
+            self.closed = True
+            self._drop(list(self.commands.values()))
 
-    def _drop_spent(self) -> None:
-        for command in [command for command in self.commands.values() if command.spent]:
+    def _start(self, command: str, arguments: Sequence[str], skip_shell: bool) -> Process:
+        environment = _merged(os.environ, self.environment)
+        try:
+            if skip_shell:
+                line = commandline.direct(command, arguments)
+            else:
+                line = commandline.through_shell(command, arguments, self.codepage, environment.get("PATH"))
+            return Process(line, environment, self.directory)
+        except (OSError, ValueError) as error:
+            code = (
+                getattr(error, "winerror", None) or getattr(error, "errno", None) or ERROR_INVALID_PARAMETER
+            )
+            raise Fault(code, f"Cannot start the command: {error}", sender=True) from error
+
+    def _make_room(self, command_id: str) -> None:
+        if command_id in self.commands:
+            raise Fault(183, f"Command {command_id} exists already.", subcode="w:AlreadyExists", sender=True)
+        if len(self.commands) >= MAX_COMMANDS:
+            # Some clients never signal what has ended, others never receive the end of what they signalled.
+            self._drop(
+                [command for command in self.commands.values() if command.signalled or command.reported]
+            )
+        if len(self.commands) >= MAX_COMMANDS:
+            raise QuotaFault("commands", MAX_COMMANDS)
+
+    def _drop(self, commands: Sequence[Command]) -> None:
+        for command in commands:
             command.process.close()
             del self.commands[command.id]
 

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,35 @@ def test_shells_and_commands_are_limited(endpoint: Endpoint) -> None:
     ]
     assert commands == [200] * MAX_COMMANDS + [500]
     connection.close()
+
+
+def test_ended_commands_make_room(endpoint: Endpoint) -> None:
+    """pypsrp never signals a command that has ended."""
+    shell = open_shell(endpoint)
+    connection = endpoint.connect()
+    for number in range(MAX_COMMANDS + 2):
+        assert endpoint.post(run(shell, "true", f"c{number}"), connection=connection)[0] == 200
+        assert "ExitCode" in endpoint.post(receive(shell, f"c{number}"), connection=connection)[1]
+    connection.close()
+
+
+def test_commands_started_at_once_do_not_hold_each_others_pipes(endpoint: Endpoint) -> None:
+    """A pipe end inherited by another program would keep this one's input open for ever."""
+    shell = open_shell(endpoint)
+
+    def whole_life(number: int) -> str:
+        name = f"c{number}"
+        endpoint.post(run(shell, f"read line; cat; echo $line; exit {number}", name))
+        endpoint.post(send(shell, b"hello\n", name).replace(b"<sh:Stream ", b'<sh:Stream End="True" '))
+        texts: list[str] = []
+        while not texts or "ExitCode" not in texts[-1]:
+            texts.append(endpoint.post(receive(shell, name))[1])
+            assert TIMED_OUT not in texts[-1]
+        assert output("".join(texts)) == b"hello\n"
+        return texts[-1].partition("<rsp:ExitCode>")[2].partition("<")[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(whole_life, range(16))) == [str(number) for number in range(16)]
 
 
 def test_idle_shells_end_with_their_commands(endpoint: Endpoint) -> None:
