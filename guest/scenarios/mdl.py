@@ -1,0 +1,174 @@
+"""WinDDK 0x805: kernel memory of 716 records mapped into the caller by an MDL, until the handle is closed."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+
+from agent import Child, Context, equal, raises_win32, scenario
+from agent.win32 import constants
+from agent.win32.device import Device
+from agent.win32.memory import read_address
+
+LINK = "WinDDK"
+MAP = 0x222014
+RECORDS = 716
+RECORD_BYTES = 516  # {char username[256]; char password[256]; int count}
+FIRST = b"hello zephyr".ljust(256, b"\0") + b"123456".ljust(256, b"\0") + struct.pack("<i", RECORDS)
+OTHERS = FIRST[:512] + struct.pack("<i", 0)
+CONTENT = FIRST + OTHERS * (RECORDS - 1)
+NEEDS = ("user-mdl-mapping",)
+
+
+def mapped(device: Device) -> int:
+    """Asks for the mapping; its address in this process."""
+    answer = device.ioctl(MAP, out=8)
+    equal(len(answer), 8, "bytes of the address")
+    address: int = struct.unpack("<Q", answer)[0]
+    assert 0x10000 <= address < 0x7FFFFFFF0000, f"{address:#x} is not an address of user mode"
+    return address
+
+
+def readable(address: int) -> bool:
+    """Whether an address can be read; ctypes raises the access violation as OSError."""
+    try:
+        read_address(address, 1)
+    except OSError:
+        return False
+    return True
+
+
+@scenario(needs=NEEDS, tags=("smoke",))
+def records_in_the_caller(t: Context) -> None:
+    """The mapping holds 716 records "hello zephyr"/"123456", the first with count 716, the rest with 0."""
+    with t.open(LINK) as device:
+        address = mapped(device)
+        content = read_address(address, RECORDS * RECORD_BYTES)
+        equal(content[:RECORD_BYTES], FIRST, "the first record")
+        equal(content == CONTENT, True, "whether all 716 records are as they should be")
+
+
+@scenario(needs=NEEDS)
+def rest_of_the_last_page_is_zero(t: Context) -> None:
+    """Behind the last record the mapping shows zeros to the end of the page, nothing else of the kernel's."""
+    used = RECORDS * RECORD_BYTES
+    with t.open(LINK) as device:
+        address = mapped(device)
+        equal(address % constants.PAGE_SIZE, 0, "offset of the mapping in its page")
+        rest = -used % constants.PAGE_SIZE
+        equal(read_address(address + used, rest), b"\0" * rest, "bytes behind the last record")
+
+
+@scenario(needs=NEEDS)
+def asking_again_gives_the_same(t: Context) -> None:
+    """A second request on the handle gives the same address, and what the caller wrote is still there."""
+    with t.open(LINK) as device:
+        address = mapped(device)
+        ctypes.memmove(address, b"HELLO", 5)
+        equal([mapped(device) for _ in range(3)], [address] * 3, "addresses")
+        equal(read_address(address, 12), b"HELLO zephyr", "the first user name")
+
+
+@scenario(needs=NEEDS)
+def closing_unmaps(t: Context) -> None:
+    """After the handle is closed the address cannot be read; the next handle gets fresh records."""
+    with t.open(LINK) as device:
+        address = mapped(device)
+        ctypes.memmove(address, b"overwritten!", 12)
+        equal(readable(address), True, "whether the open mapping can be read")
+    equal(readable(address), False, "whether the mapping can be read after the close")
+    with t.open(LINK) as device:
+        equal(read_address(mapped(device), RECORD_BYTES), FIRST, "the first record of the next mapping")
+
+
+@scenario(needs=NEEDS)
+def two_handles_two_mappings(t: Context) -> None:
+    """Two handles have mappings of their own: writing or closing one leaves the other alone."""
+    with t.open(LINK) as kept:
+        kept_at = mapped(kept)
+        with t.open(LINK) as other:
+            other_at = mapped(other)
+            assert kept_at != other_at, "both handles got one address"
+            ctypes.memmove(other_at, b"overwritten!", 12)
+            equal(read_address(kept_at, 12), b"hello zephyr", "the first mapping")
+        equal(readable(other_at), False, "whether the closed handle's mapping can be read")
+        equal(read_address(kept_at, RECORDS * RECORD_BYTES) == CONTENT, True, "whether the rest is whole")
+
+
+@scenario(needs=NEEDS, deadline_s=60)
+def killed_process_leaves_nothing(t: Context) -> None:
+    """A process killed while it has a mapping takes nothing down, and another's mapping stays usable."""
+    with t.open(LINK) as device:
+        address = mapped(device)
+        with t.spawn(hold_mapping) as child:
+            equal(child.receive(), "hello zephyr", "what the second process reads")
+            child.kill()
+        equal(read_address(address, RECORDS * RECORD_BYTES) == CONTENT, True, "whether this mapping is whole")
+    with t.open(LINK) as device:
+        equal(read_address(mapped(device), RECORD_BYTES), FIRST, "the first record after the kill")
+
+
+def hold_mapping(child: Child) -> None:
+    """Second process: maps, says what it sees, and waits to be killed."""
+    with child.open(LINK) as device:
+        child.send(read_address(mapped(device), 12).decode())
+        child.receive()
+
+
+@scenario(needs=NEEDS)
+def mapped_by_four_threads(t: Context) -> None:
+    """Four threads mapping and closing 25 times each always see whole records."""
+
+    def map_often(_index: int) -> int:
+        whole = 0
+        for _ in range(25):
+            with t.open(LINK) as device:
+                whole += read_address(mapped(device), RECORD_BYTES) == FIRST
+        return whole
+
+    equal(t.threads(4, map_often), [25] * 4, "whole mappings of each thread")
+
+
+@scenario(needs=NEEDS)
+def mapped_once_by_racing_requests(t: Context) -> None:
+    """Four threads asking through one handle get one address: no second mapping is made and forgotten."""
+    with t.open(LINK, overlapped=True) as device:
+        addresses = t.threads(4, lambda _index: device.ioctl_async(MAP, out=8).wait())
+        equal([len(address) for address in addresses], [8] * 4, "bytes of each address")
+        equal(len(set(addresses)), 1, "different addresses")
+
+
+@scenario(cases=(0, 1, 4, 7))
+def no_room_for_the_address(t: Context, room: int) -> None:
+    """Output shorter than a pointer is refused before anything is mapped, and not one byte is written."""
+    with t.open(LINK) as device, t.memory(8) as memory:
+        memory.write(b"\x88" * 8)
+        with raises_win32(constants.ERROR_INSUFFICIENT_BUFFER):
+            device.ioctl_raw(MAP, 0, 0, memory.address if room else 0, room)
+        equal(memory.read(), b"\x88" * 8, "the output buffer")
+
+
+@scenario(tags=("smoke",), expect_dbgprint=[r"WinDDK: cannot map into the caller, status 0xC000009A"])
+def failed_mapping_is_reported(t: Context) -> None:
+    """Where the system cannot map into the caller, the request fails each time and leaves nothing behind."""
+    if t.has("user-mdl-mapping"):
+        t.skip("this system maps into the caller, so the failure cannot be provoked")
+    for _ in range(5):
+        with t.open(LINK) as device, t.memory(8) as memory:
+            memory.write(b"\x99" * 8)
+            for _ in range(4):
+                with raises_win32(constants.ERROR_NO_SYSTEM_RESOURCES):
+                    device.ioctl_raw(MAP, 0, 0, memory.address, 8)
+            equal(memory.read(), b"\x99" * 8, "the output buffer")
+
+
+@scenario
+def unknown_code_is_refused(t: Context) -> None:
+    """A control code that is not WinDDK's fails with invalid function, as do read and write."""
+    with t.open(LINK) as device:
+        with raises_win32(constants.ERROR_INVALID_FUNCTION):
+            device.ioctl(0x222010, b"", 8)
+        with raises_win32(constants.ERROR_INVALID_FUNCTION):
+            device.read(8)
+        with raises_win32(constants.ERROR_INVALID_FUNCTION):
+            device.write(b"12345678")
