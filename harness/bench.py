@@ -59,6 +59,7 @@ class Bench:
 
     Args:
         machine: started already.
+        standby: where the restored guest's waiting interpreter is found.
 
     Attributes:
         on_close: ends the machine and what lies under it; set by whoever made them.
@@ -71,6 +72,7 @@ class Bench:
         profile: Profile,
         payload: Payload,
         artifacts: Artifacts,
+        standby: Mapping[str, str],
         environment: dict[str, str],
     ) -> None:
         self.guest = guest
@@ -79,6 +81,7 @@ class Bench:
         self._profile = profile
         self._payload = payload
         self._artifacts = artifacts
+        self._standby = standby
         self._journal = artifacts.journal
         self.on_close: Callable[[], None] = self.disconnect
         self._nonce = secrets.token_hex(8)
@@ -249,8 +252,9 @@ class Bench:
             for build, driver in self._payload.drivers.items():
                 self.files.push(driver, self._payload.guest_path(build), deadline)
         with self._journal.step("start agent"):
-            process = self.transport.start([wine.PYTHON, "-u", AGENT_PATH], deadline)
+            process = self.guest.standby(self.transport, self._standby)
             self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
+            self._session.start_agent(AGENT_PATH)
             ready = self._session.hello(
                 deadline,
                 capabilities=sorted(self._profile.capabilities),

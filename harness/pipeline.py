@@ -9,27 +9,22 @@ import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 from harness import config as configuration
 from harness.artifacts import Artifacts
 from harness.bench import Bench, Payload
-from harness.build.driver import build_driver
-from harness.build.inspect import inspect_driver
-from harness.build.sign import TestCertificate, sign, verify
-from harness.config import Config
+from harness.build.builds import build_drivers
 from harness.deadline import Deadline
 from harness.guests.wine import WineGuest
 from harness.images import base, wine
-from harness.journal import Journal
 from harness.live import LiveGuest
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.domain import MachineSpec
+from harness.machine.launch import launch
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.machine import LibvirtMachine
-from harness.machine.ready import ready_state
 from harness.machine.runfolder import RunFolder
-from harness.plan import Plan, build_lock
+from harness.plan import Plan
 from harness.transports.sftp import SftpTransfer
 from harness.transports.winrm import WinRmTransport
 
@@ -42,33 +37,6 @@ class Reached:
 
     transport: WinRmTransport
     files: SftpTransfer
-
-
-def build_drivers(config: Config, exports: Path | None, journal: Journal) -> dict[str, Path]:
-    """Compiles, signs and inspects every build; returns build name -> `.sys`.
-
-    Args:
-        exports: the guest image's list of what its Wine implements; imports beyond it become notes.
-
-    Raises:
-        BuildError: any of it fails.
-    """
-    drivers = {}
-    with build_lock(config):
-        certificate = TestCertificate.ensure(config.build_folder / "certificate")
-        for build in config.driver.builds:
-            with journal.step(f"build driver ({build})") as found:
-                output = config.build_folder / "driver" / build
-                driver = build_driver(
-                    config.driver_folder, config.driver.build, config.driver.name, build, output
-                )
-                sign(driver, certificate)
-                verify(driver, certificate)
-                for line in inspect_driver(driver, exports):
-                    journal.note(f"{driver.name} ({build}): {line}")
-                found["sha256"] = hashlib.sha256(driver.read_bytes()).hexdigest()
-            drivers[build] = driver
-    return drivers
 
 
 def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
@@ -133,11 +101,11 @@ def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench
     folder = stack.enter_context(RunFolder.create(home / "runs"))
     spec = MachineSpec.checked(image.folder, plan.profile, probe.accelerator)
     timeouts = plan.profile.timeouts
-    with journal.step("ready state"):
-        ready = ready_state(spec, folder, guest.wait_ready, Deadline.after(timeouts.boot))
-    machine = stack.enter_context(LibvirtMachine(folder, spec, ready))
-    with journal.step("restore guest"):
-        machine.start(Deadline.after(timeouts.restore))
+    with journal.step("start guest"):
+        boot = Deadline.after(timeouts.boot)
+        restore = Deadline.after(timeouts.boot + timeouts.restore)
+        machine, ready = launch(spec, folder, guest.wait_ready, boot, restore)
+        stack.callback(_end, machine, folder)
     payload = Payload(plan.agent, plan.config.driver.name, drivers, plan.config.driver.contract)
     environment = {
         "winvm": version("winvm"),
@@ -149,6 +117,11 @@ def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench
             for build, path in drivers.items()
         },
     }
-    bench = Bench(guest, machine, plan.profile, payload, artifacts, environment)
+    bench = Bench(guest, machine, plan.profile, payload, artifacts, ready.facts, environment)
     stack.callback(bench.disconnect)
     return bench, folder
+
+
+def _end(machine: LibvirtMachine, folder: RunFolder) -> None:
+    if not folder.kept:
+        machine.destroy()

@@ -93,6 +93,14 @@ class DebugLog:
         data = data[: data.rfind(b"\n") + 1]
         return _records(data), start + len(data)
 
+    def tail(self, limit: int) -> tuple[DebugRecord, ...]:
+        """The whole records among the last `limit` bytes."""
+        start = max(0, self._end - limit)
+        with self.path.open("rb") as file:
+            file.seek(start)
+            data = file.read(self._end - start)
+        return _records(data.partition(b"\n")[2] if start else data)
+
     def close(self) -> None:
         """Closes the file for appending; reading goes on."""
         with self._lock:

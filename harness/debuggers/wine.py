@@ -23,6 +23,7 @@ LINE_LIMIT = 8192
 RECORDS_LIMIT = 4 << 20
 """Bytes of the log that one call of `records` turns into records."""
 SLICES_LIMIT = 100_000
+TAIL_BYTES = 64 << 10
 
 
 @dataclass
@@ -95,6 +96,10 @@ class WineDebugStream:
                 return ()
             start, end = found.start, self._log.end if found.end is None else found.end
         return self._log.read(start, end)
+
+    def tail(self) -> tuple[DebugRecord, ...]:
+        """The newest records, some tens of kilobytes of them: what came before a crash."""
+        return self._log.tail(TAIL_BYTES)
 
     def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
         """Waits until the slice of a scenario is complete; False when the deadline passed first."""

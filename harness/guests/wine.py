@@ -13,7 +13,7 @@ from harness.errors import BootError, DeadlineError, TransportError
 from harness.images.base import USER, BaseImage
 from harness.machine.protocol import Machine, MachineState
 from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
-from harness.transports.winrm import CommandAddress, WinRmTransport
+from harness.transports.winrm import CommandAddress, WinRmProcess, WinRmTransport
 from harness.transports.wsman import WinRmEndpoint
 
 PYTHON = r"C:\Python\python.exe"
@@ -75,32 +75,39 @@ class WineGuest:
         """The live debug output, logged to `log`."""
         return WineDebugStream(machine.channels.dbgprint, log, nonce)
 
-    def wait_ready(self, machine: Machine, deadline: Deadline) -> None:
-        """Blocks until WinRM answers completely.
+    def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
+        """Blocks until WinRM answers completely, then starts the interpreter that a saved guest holds warm.
+
+        Returns:
+            What `standby` needs to find that interpreter again.
 
         Raises:
-            BootError: it did not, or the machine ended; `detail` holds the console tail.
+            BootError: the guest did not answer, or the machine ended; `detail` holds the console tail.
         """
         transport = self.transport(machine)
         try:
             transport.wait_ready(deadline, _alive(machine))
+            process = transport.start([PYTHON, "-u", STANDBY], deadline)
+            output = b""
+            for _, data in process.receive(deadline):
+                output += data
+                if b'"standby"' in output:
+                    return {"shell": process.address.shell_id, "command": process.address.command_id}
         except (DeadlineError, TransportError) as error:
             raise BootError(
                 f"The guest did not become ready: {error.message}",
                 remedy=error.remedy or "Read the console output below.",
                 detail=console_tail(machine),
             ) from error
-        finally:
-            transport.close()
+        raise BootError(
+            f"The standby interpreter in the guest ended with exit code {process.exit_code}.",
+            remedy="Build the image again: winvm image build",
+            detail=output[-CONSOLE_TAIL:].decode("utf-8", "backslashreplace"),
+        )
 
-    def standby(self, machine: Machine, deadline: Deadline) -> CommandAddress:
-        """Starts an interpreter that waits for an agent, so that a saved guest holds it warm."""
-        transport = self.transport(machine)
-        process = transport.start([PYTHON, "-u", STANDBY], deadline)
-        for _, data in process.receive(deadline):
-            if b'"standby"' in data:
-                return process.address
-        raise BootError("The standby interpreter of the guest did not start.", detail=console_tail(machine))
+    def standby(self, transport: WinRmTransport, facts: Mapping[str, str]) -> WinRmProcess:
+        """The interpreter that `wait_ready` started before the guest was saved."""
+        return transport.attach(CommandAddress(facts["shell"], facts["command"]), "the agent")
 
 
 def console_tail(machine: Machine) -> str:

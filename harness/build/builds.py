@@ -1,0 +1,40 @@
+"""Every build of a configured driver: compiled, signed, verified, inspected."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from harness.build.driver import build_driver
+from harness.build.inspect import inspect_driver
+from harness.build.sign import TestCertificate, sign, verify
+from harness.config import Config
+from harness.journal import Journal
+from harness.plan import build_lock
+
+
+def build_drivers(config: Config, exports: Path | None, journal: Journal) -> dict[str, Path]:
+    """Compiles, signs and inspects every build; returns build name -> `.sys`.
+
+    Args:
+        exports: the guest image's list of what its Wine implements; imports beyond it become notes.
+
+    Raises:
+        BuildError: any of it fails.
+    """
+    drivers = {}
+    with build_lock(config):
+        certificate = TestCertificate.ensure(config.build_folder / "certificate")
+        for build in config.driver.builds:
+            with journal.step(f"build driver ({build})") as found:
+                output = config.build_folder / "driver" / build
+                driver = build_driver(
+                    config.driver_folder, config.driver.build, config.driver.name, build, output
+                )
+                sign(driver, certificate)
+                verify(driver, certificate)
+                for line in inspect_driver(driver, exports):
+                    journal.note(f"{driver.name} ({build}): {line}")
+                found["sha256"] = hashlib.sha256(driver.read_bytes()).hexdigest()
+            drivers[build] = driver
+    return drivers
