@@ -71,14 +71,12 @@ class Runner:
         name = command["cmd"]
         if name not in handlers:
             raise FatalError(f"unknown command {name!r}")
-        try:
-            handlers[name](command)
-        except KeyError as error:
-            raise FatalError(f"command {name} lacks the field {error}") from error
+        handlers[name](command)
 
     def _load(self, command: Command) -> None:
-        service, path = command["service"], command["sys"]
+        service, path = _field(command, "service"), _field(command, "sys")
         contract = command.get("contract")
+        self._service = ""
         started = time.perf_counter()
         scope = self._scope()
         try:
@@ -95,9 +93,11 @@ class Runner:
         self._wire.send("loaded", ok=True, seconds=_since(started))
 
     def _unload(self, command: Command) -> None:
+        service = _field(command, "service")
         started = time.perf_counter()
+        self._service = ""
         try:
-            self._guest.unload(command["service"], self._scope())
+            self._guest.unload(service, self._scope())
         except (Win32Error, WaitTimeoutError) as error:
             code = error.code if isinstance(error, Win32Error) else 0
             self._wire.send("unloaded", ok=False, error_code=code, message=str(error))
@@ -105,8 +105,8 @@ class Runner:
         self._wire.send("unloaded", ok=True, seconds=_since(started))
 
     def _run(self, command: Command) -> None:
-        number, name = int(command["id"]), str(command["scenario"])
-        deadline_s = float(command["deadline_s"])
+        number, name = int(_field(command, "id")), str(_field(command, "scenario"))
+        deadline_s = float(_field(command, "deadline_s"))
         found = self._scenarios.get(name)
         self._wire.send("started", id=number, scenario=name)
         started, before = time.perf_counter(), self._journal.count
@@ -170,7 +170,7 @@ class Runner:
     def _set_clock(self, hello: Command) -> str:
         """Sets the clock, which a restored guest has stale; a refusal is reported, not fatal."""
         try:
-            self._guest.set_clock(float(hello["host_time"]))
+            self._guest.set_clock(float(_field(hello, "host_time")))
         except (Win32Error, WaitTimeoutError, OSError) as error:
             return f"not set: {error}"
         return "set"
@@ -227,9 +227,15 @@ def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]
 
 def _marker(hello: Command, dbgprint: Callable[[str], None]) -> Marker:
     try:
-        return Marker(str(hello["marker"]), dbgprint)
-    except (KeyError, ValueError) as error:
+        return Marker(str(_field(hello, "marker")), dbgprint)
+    except ValueError as error:
         raise FatalError(f"hello needs a marker nonce: {error}") from error
+
+
+def _field(command: Command, name: str) -> Any:
+    if name not in command:
+        raise FatalError(f"command {command['cmd']} lacks the field {name!r}")
+    return command[name]
 
 
 def _since(started: float) -> float:

@@ -23,7 +23,6 @@ CreateEventW = Function(DLL, "CreateEventW", HANDLE, POINTER, BOOL, BOOL, LPCWST
 OpenEventW = Function(DLL, "OpenEventW", HANDLE, DWORD, BOOL, LPCWSTR)
 SetEvent = Function(DLL, "SetEvent", BOOL, HANDLE)
 ResetEvent = Function(DLL, "ResetEvent", BOOL, HANDLE)
-PulseEvent = Function(DLL, "PulseEvent", BOOL, HANDLE)
 WaitForSingleObject = Function(DLL, "WaitForSingleObject", DWORD, HANDLE, DWORD, failed=never)
 VirtualAlloc = Function(DLL, "VirtualAlloc", POINTER, POINTER, SIZE_T, DWORD, DWORD)
 VirtualFree = Function(DLL, "VirtualFree", BOOL, POINTER, SIZE_T, DWORD)
