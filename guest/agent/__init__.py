@@ -18,14 +18,18 @@ from agent.operations import Operations
 from agent.process import Child, Process
 from agent.registry import Crash, scenario
 from agent.service import Service, ServiceManager, State
+from agent.win32.device import Device
+from agent.win32.overlapped import Pending
 
 __all__ = [
     "Child",
     "ChildError",
     "Context",
     "Crash",
+    "Device",
     "NtStatusError",
     "Operations",
+    "Pending",
     "Process",
     "Service",
     "ServiceManager",
