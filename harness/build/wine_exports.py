@@ -2,8 +2,8 @@
 
 winebuild gives every name that a Wine spec file marks `stub` an export whose code loads the module name into
 RCX and the routine's own name into RDX and calls `__wine_spec_unimplemented_stub`, which raises. Such a
-routine resolves at load time and ends the driver when it is called; hence a driver's imports are compared with
-this list.
+routine resolves at load time and ends the driver when it is called; hence a driver's imports are compared
+with this list.
 """
 
 from __future__ import annotations
