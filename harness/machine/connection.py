@@ -15,13 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import libvirt  # type: ignore[import-untyped]
+
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
-
-# Read when the library is loaded: its log would go to stderr, where every domain warns that it is "tainted".
-os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
-
-import libvirt  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 

@@ -1,13 +1,55 @@
-"""One libvirt machine of a run: start, revert, suspend, screenshot, stop, destroy."""
+"""One libvirt machine of a run: start, revert, suspend, screenshot, save, stop, destroy."""
 
 from __future__ import annotations
 
-from typing import Self
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import libvirt  # type: ignore[import-untyped]
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.deadline import Deadline
-from harness.machine.domain import MachineSpec
-from harness.machine.ready import ReadyState
+from harness.errors import DeadlineError, MachineError
+from harness.machine.connection import translated, within
+from harness.machine.domain import ADDRESS, HostSide, MachineSpec, render
+from harness.machine.events import LifecycleEvents
+from harness.machine.overlay import create_overlay
+from harness.machine.ports import choose_ports
+from harness.machine.processes import end_process
+from harness.machine.protocol import Channels, LifecycleEvent, MachineState
 from harness.machine.runfolder import RunFolder
+from harness.machine.savedstate import ReadyState
+
+RECORD = "machine.json"
+LOG_TAIL_BYTES = 4000
+SCREENSHOT_LIMIT = 32 * 2**20
+PORT_ATTEMPTS = 5
+DESTROY_SECONDS = 20.0
+
+_STATES = {
+    libvirt.VIR_DOMAIN_RUNNING: MachineState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: MachineState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: MachineState.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: MachineState.STOPPED,
+    libvirt.VIR_DOMAIN_SHUTOFF: MachineState.STOPPED,
+    libvirt.VIR_DOMAIN_CRASHED: MachineState.CRASHED,
+}
+
+
+class _Record(BaseModel):
+    """`machine.json`: what another process needs to take the machine over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: MachineSpec
+    ready: ReadyState | None
+    ports: dict[str, int]
+    generation: int
 
 
 class LibvirtMachine:
@@ -18,19 +60,241 @@ class LibvirtMachine:
         folder: the run folder of this process.
         spec: hardware and image.
         ready: what `start` and `revert` restore; None boots from the image instead.
-        name: sub-folder of `folder`, unique in it.
+        name: sub-folder of `folder`, unique in it; at most 12 characters (libvirt's socket paths). A restore
+            needs the name of the boot, so it is the same for every machine of one spec.
     """
 
     def __init__(
         self, folder: RunFolder, spec: MachineSpec, ready: ReadyState | None, name: str = "guest"
     ) -> None:
-        raise NotImplementedError
+        self._run = folder
+        self._spec = spec
+        self._ready = ready
+        self._name = name
+        self._connection = folder.connection
+        self._key = ready.key if ready else spec.ready_key(self._connection.versions())
+        self._ports: dict[str, int] = {}
+        self._generation = 0
+        self._events = LifecycleEvents(self._connection, name)
 
     @classmethod
-    def attach(cls, folder: RunFolder, deadline: Deadline, name: str = "guest") -> Self:
+    def attach(cls, folder: RunFolder, name: str = "guest") -> Self:
         """The machine that another process left running in a kept folder, with its ports and generation.
 
         Raises:
             MachineError: there is no such machine, or it has died.
         """
-        raise NotImplementedError
+        try:
+            record = _Record.model_validate_json((folder.path / name / RECORD).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise MachineError(
+                f"Run {folder.id} has no machine {name} that can be taken over.",
+                remedy="Run winvm down, then winvm up.",
+            ) from error
+        machine = cls(folder, record.spec, record.ready, name)
+        machine._ports, machine._generation = dict(record.ports), record.generation
+        if machine.state() is MachineState.STOPPED:
+            raise MachineError(
+                f"Machine {name} of run {folder.id} is not running any more.",
+                remedy="Run winvm down, then winvm up.",
+                detail=machine.log_tail(),
+            )
+        return machine
+
+    @property
+    def name(self) -> str:
+        """See `Machine`."""
+        return self._name
+
+    @property
+    def folder(self) -> Path:
+        """See `Machine`."""
+        return self._run.path / self._name
+
+    @property
+    def address(self) -> str:
+        """See `Machine`."""
+        return ADDRESS
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """See `Machine`."""
+        return dict(self._ports)
+
+    @property
+    def channels(self) -> Channels:
+        """See `Machine`."""
+        return Channels.inside(self.folder)
+
+    @property
+    def generation(self) -> int:
+        """See `Machine`."""
+        return self._generation
+
+    def start(self, deadline: Deadline) -> None:
+        """See `Machine`."""
+        if self.state() is not MachineState.STOPPED:
+            raise MachineError(f"Machine {self._name} is already running.", remedy="Use revert.")
+        self._launch(deadline)
+
+    def revert(self, deadline: Deadline) -> None:
+        """See `Machine`."""
+        self._power_off()
+        self._launch(deadline)
+
+    def suspend(self, deadline: Deadline) -> None:
+        """See `Machine`."""
+        self._call("Suspending", lambda: self._domain().suspend(), deadline)
+
+    def resume(self, deadline: Deadline) -> None:
+        """See `Machine`."""
+        self._call("Resuming", lambda: self._domain().resume(), deadline)
+
+    def screenshot(self, file: Path, deadline: Deadline) -> Path:
+        """See `Machine`."""
+        picture = self._call("A screenshot", self._screenshot, deadline)
+        if not picture.startswith(b"\x89PNG\r\n\x1a\n"):
+            raise MachineError("libvirt's screenshot is not a PNG.", remedy="Use QEMU 10 and libvirt 11.")
+        file.write_bytes(picture)
+        return file
+
+    def save(self, memory: Path, disk: Path, deadline: Deadline) -> None:
+        """Stops the machine, leaving its RAM and devices in `memory` and its disk overlay in `disk`."""
+        self._call("Saving", lambda: self._domain().save(str(memory)), deadline)
+        shutil.move(self._overlay, disk)
+
+    def state(self) -> MachineState:
+        """See `Machine`."""
+        try:
+            state, _reason = self._domain().state()
+        except libvirt.libvirtError:
+            return MachineState.STOPPED
+        return _STATES.get(state, MachineState.RUNNING)
+
+    def events(self) -> Sequence[LifecycleEvent]:
+        """See `Machine`."""
+        return self._events.take()
+
+    def stop(self, deadline: Deadline) -> None:
+        """See `Machine`."""
+        with contextlib.suppress(libvirt.libvirtError):  # no such domain, or QEMU is past answering
+            self._domain().shutdown()
+            self._events.wait_for(MachineState.STOPPED, deadline)
+        self._power_off()
+
+    def destroy(self) -> None:
+        """See `Machine`."""
+        self._power_off()
+        self._events.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log_tail(self) -> str:
+        """The ends of QEMU's log and of the console, for errors."""
+        logs = {
+            "QEMU": self._run.root / "log" / "qemu" / f"{self._name}.log",
+            "console": self.channels.console,
+        }
+        return "\n".join(f"--- {title} ---\n{text}" for title, log in logs.items() if (text := _tail(log)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._run.kept:
+            self.destroy()
+
+    @property
+    def _overlay(self) -> Path:
+        return self.folder / "disk.qcow2"
+
+    def _domain(self) -> Any:
+        return self._connection.api.lookupByName(self._name)
+
+    def _launch(self, deadline: Deadline) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self._overlay.unlink(missing_ok=True)
+        create_overlay(self._overlay, self._ready.disk if self._ready else self._spec.base, deadline)
+        self._generation += 1
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self._ports = self._ports or choose_ports(self._spec.profile.hardware.forwards, ADDRESS)
+            try:
+                self._create(deadline)
+                break
+            except MachineError as error:
+                # The probed port was taken before QEMU bound it; the wording is QEMU 10's.
+                if attempt == PORT_ATTEMPTS or "host forwarding rule" not in error.message:
+                    raise
+                self._ports = {}
+        record = _Record(spec=self._spec, ready=self._ready, ports=self._ports, generation=self._generation)
+        (self.folder / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def _create(self, deadline: Deadline) -> None:
+        console, journal, dbgprint, com3, com4 = self._new_channel_files()
+        host = HostSide(self._overlay, (console, journal, com3, com4), dbgprint, self._ports)
+        xml = render(self._spec, host, name=self._name, key=self._key)
+        api = self._connection.api
+        if self._ready:
+            memory = str(self._ready.memory)
+            self._call("Restoring", lambda: api.restoreFlags(memory, xml, 0), deadline)
+        else:
+            self._call("Starting", lambda: api.createXML(xml, 0), deadline)
+
+    def _new_channel_files(self) -> list[Path]:
+        """Empty files for this generation, with the stable names leading to them."""
+        files = []
+        for name, stable in vars(self.channels).items():
+            file = stable.with_name(f"{name}-{self._generation}.log")
+            file.write_bytes(b"")
+            link = stable.with_suffix(".new")
+            link.unlink(missing_ok=True)
+            link.symlink_to(file.name)
+            link.replace(stable)
+            files.append(file)
+        return files
+
+    def _call(self, what: str, call: Callable[[], Any], deadline: Deadline) -> Any:
+        deadline.check(f"{what} machine {self._name}")
+        try:
+            with translated(f"{what} machine {self._name}", detail=self.log_tail):
+                return within(deadline, f"{what} machine {self._name}", call, self._end_qemu)
+        except DeadlineError as error:
+            error.detail = self.log_tail()
+            raise
+
+    def _screenshot(self) -> bytes:
+        stream = self._connection.api.newStream(0)
+        self._domain().screenshot(stream, 0, 0)
+        picture = bytearray()
+        while data := stream.recv(2**18):
+            picture += data
+            if len(picture) > SCREENSHOT_LIMIT:
+                stream.abort()
+                raise MachineError(f"A screenshot of more than {SCREENSHOT_LIMIT} bytes was refused.")
+        stream.finish()
+        return bytes(picture)
+
+    def _end_qemu(self) -> None:
+        pidfile = self._run.root / "run" / "qemu" / f"{self._name}.pid"
+        with contextlib.suppress(OSError, ValueError):
+            end_process(int(pidfile.read_text(encoding="ascii")), self._run.path)
+
+    def _power_off(self) -> None:
+        """Ends QEMU first: libvirt's own way asks it politely and then waits for its process id to go."""
+        self._end_qemu()
+        deadline = Deadline.after(DESTROY_SECONDS)
+        with contextlib.suppress(libvirt.libvirtError):
+            within(deadline, f"Destroying {self._name}", lambda: self._domain().destroy(), self._end_qemu)
+        while self.state() is not MachineState.STOPPED:
+            deadline.check(f"Destroying machine {self._name}", "End its QEMU process by hand.")
+            time.sleep(0.01)
+
+
+def _tail(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - LOG_TAIL_BYTES))
+            return stream.read().decode("utf-8", "backslashreplace").strip()
+    except OSError:
+        return ""

@@ -36,7 +36,7 @@ def create_overlay(overlay: Path, backing: Path, deadline: Deadline) -> None:
 
 
 def set_backing(overlay: Path, backing: str, deadline: Deadline) -> None:
-    """Changes the recorded name of the backing file, not the data; a relative one is relative to `overlay`."""
+    """Changes the recorded backing file, not the data; a relative name is relative to `overlay`."""
     _qemu_img(["rebase", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", backing, str(overlay)], deadline)
 
 

@@ -11,21 +11,51 @@ import ctypes
 import os
 import select
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import MachineError
 
 _PR_SET_CHILD_SUBREAPER = 36
+_REAPER = "reap QEMUs"
+_REAP_SECONDS = 0.02
 
 
-def adopt_orphans() -> None:
-    """Makes this process the parent of the daemonised QEMUs it starts: PR_SET_CHILD_SUBREAPER.
+def adopt_qemus() -> None:
+    """Makes this process the parent of the daemonised QEMUs it starts, and reaps each when it has ended.
 
-    libvirt's destroy waits until the dead QEMU's process id is gone, that is until its parent has reaped it.
-    In containers PID 1 does that late (1.5 s measured) or never; as their parent `end_process` does it at once.
+    libvirt's destroy, save and capability probes wait until a dead QEMU's process id is gone, that is until
+    its parent has reaped it. Where PID 1 is no real init that is late (1.5 s measured) or never.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if not any(thread.name == _REAPER for thread in threading.enumerate()):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        threading.Thread(target=_reap, name=_REAPER, daemon=True).start()
+
+
+def _reap() -> None:
+    while True:
+        try:
+            # WNOWAIT only looks: whatever is not an adopted QEMU belongs to subprocess or to libvirt.
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            dead = None
+        if dead is not None and _is_adopted_qemu(dead.si_pid):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(dead.si_pid, os.WNOHANG)
+        else:
+            time.sleep(_REAP_SECONDS)
+
+
+def _is_adopted_qemu(pid: int) -> bool:
+    """Whether a dead child is a QEMU that daemonised itself: it has a session of its own, unlike libvirt's
+    direct children (proc(5), stat: fields 2 and 6)."""
+    try:
+        name, rest = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)
+    except OSError:
+        return False
+    return "(qemu-system" in name and int(rest.split()[3]) != os.getsid(0)
 
 
 def qemu_processes(folder: Path) -> list[int]:
@@ -62,8 +92,6 @@ def end_process(pid: int, folder: Path, seconds: float = 10.0) -> bool:
                 f"QEMU process {pid} did not end within {seconds:g} s of SIGKILL.",
                 remedy="Look at the host's kernel log; its storage may hang.",
             )
-        with contextlib.suppress(ChildProcessError):  # not ours: another process started it
-            os.waitid(os.P_PIDFD, handle, os.WEXITED)
         return True
 
 

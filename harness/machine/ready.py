@@ -1,38 +1,30 @@
-"""The saved 'ready' state: RAM and disk of a guest that answers, made once per image and profile.
-
-It lives in `images/<image>/ready-<key12>/`: `memory.save` (libvirt save file), `disk.qcow2` (overlay of
-`base.qcow2` as it was at the save, read-only), `domain.xml`, `manifest.json`. The folder is made beside its
-place and renamed into it, so that a killed build leaves no half state.
-"""
+"""From a spec to a running machine: the ready state is found or made, then restored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.errors import ImageError, InfrastructureError, MachineError
 from harness.machine.domain import MachineSpec
+from harness.machine.machine import LibvirtMachine
+from harness.machine.overlay import OVERLAY_SPACE, require_space, set_backing
 from harness.machine.protocol import Machine
 from harness.machine.runfolder import RunFolder
+from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
 
-WaitReady = Callable[[Machine, Deadline], None]
+WaitReady = Callable[[Machine, Deadline], Mapping[str, str] | None]
 """Blocks until the guest of a booting machine answers completely (an HTTPS answer, not an open port).
 
-Raises `BootError` or `DeadlineError`. Runs at cold boot only.
+Returns facts about the guest to keep with the saved state, if any. Raises `BootError` or `DeadlineError`.
 """
-
-
-@dataclass(frozen=True)
-class ReadyState:
-    """A sealed ready state on disk."""
-
-    folder: Path
-    key: str
-    memory: Path
-    disk: Path
-    size: int
-    """Bytes of the save file."""
 
 
 def ready_state(
@@ -40,16 +32,105 @@ def ready_state(
 ) -> ReadyState:
     """The ready state of `spec`: found, or made by a cold boot in `folder` (several processes: one makes it).
 
-    A state that is incomplete or damaged is removed and made again.
+    A state that is incomplete is made again.
 
     Raises:
         BootError: the guest did not become ready; `detail` holds the console tail.
         MachineError: libvirt or QEMU refused.
         HostError: not enough disk space.
+        DeadlineError: the deadline passed, maybe while another process was making it.
     """
-    raise NotImplementedError
+    key = spec.ready_key(folder.connection.versions())
+    if found := ReadyState.find(spec.image, key):
+        return found
+    with _image_lock(spec.image, key, deadline):
+        if found := ReadyState.find(spec.image, key):  # made by another process while this one waited
+            return found
+        _remove_drafts(spec.image, key)
+        return _make(spec, folder, key, wait_ready, deadline)
 
 
-def find_ready_state(spec: MachineSpec) -> ReadyState | None:
-    """The ready state of `spec` if there is a whole one; costs a few file reads."""
-    raise NotImplementedError
+def launch(
+    spec: MachineSpec, folder: RunFolder, wait_ready: WaitReady, boot: Deadline, restore: Deadline
+) -> tuple[LibvirtMachine, ReadyState]:
+    """A machine restored from its ready state; a state that proves damaged is made anew, once.
+
+    Args:
+        boot: for finding or making the ready state.
+        restore: for one restore.
+
+    Raises:
+        Those of `ready_state`.
+    """
+    ready = ready_state(spec, folder, wait_ready, boot)
+    machine = LibvirtMachine(folder, spec, ready)
+    try:
+        machine.start(restore)
+    except MachineError:
+        machine.destroy()
+        if ready.intact():
+            raise
+        ready.discard()
+    except BaseException:
+        machine.destroy()
+        raise
+    else:
+        return machine, ready
+    ready = ready_state(spec, folder, wait_ready, boot)
+    machine = LibvirtMachine(folder, spec, ready)
+    try:
+        machine.start(Deadline.after(restore.seconds))
+    except BaseException:
+        machine.destroy()
+        raise
+    return machine, ready
+
+
+def _make(
+    spec: MachineSpec, folder: RunFolder, key: str, wait_ready: WaitReady, deadline: Deadline
+) -> ReadyState:
+    memory_size = spec.profile.hardware.memory_mib * 2**20
+    require_space(spec.image, memory_size + OVERLAY_SPACE, "saving the ready state")
+    draft = spec.image / f".ready-{key}-{secrets.token_hex(3)}"
+    try:
+        draft.mkdir(mode=0o700)
+    except OSError as error:
+        raise ImageError(f"Image folder {spec.image} cannot be written to: {error.strerror}.") from error
+    try:
+        with LibvirtMachine(folder, spec, None) as machine:
+            machine.start(deadline)
+            try:
+                facts = wait_ready(machine, deadline) or {}
+            except InfrastructureError as error:
+                error.detail = error.detail or machine.log_tail()
+                raise
+            machine.save(draft / MEMORY, draft / DISK, deadline)
+        set_backing(draft / DISK, f"../{spec.base.name}", deadline)
+        return seal(draft, spec.image, key, facts)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _remove_drafts(image: Path, key: str) -> None:
+    """What a killed process left; the lock says that nobody is making one."""
+    for draft in image.glob(f".ready-{key}-*"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _image_lock(image: Path, key: str, deadline: Deadline) -> Iterator[None]:
+    try:
+        lock = os.open(image / f".lock-{key}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ImageError(f"Image folder {image} cannot be written to: {error.strerror}.") from error
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                deadline.check("Another process, which is making the ready state,")
+                time.sleep(0.1)
+        yield
+    finally:
+        os.close(lock)

@@ -25,7 +25,7 @@ from typing import ClassVar, Self
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
 from harness.machine.connection import Connection
-from harness.machine.processes import adopt_orphans, end_process, qemu_processes
+from harness.machine.processes import adopt_qemus, end_process, qemu_processes
 
 LOCK, KEPT, ROOT = "lock", "kept", "libvirt"
 HALF_MADE = ".new-"
@@ -128,7 +128,7 @@ class RunFolder:
             HostError: libvirt refuses.
         """
         if self._connection is None:
-            adopt_orphans()
+            adopt_qemus()
             cached = self.path.parent.parent / "libvirt-cache"
             if cached.is_dir():  # probing QEMU anew takes 4 to 8 s; libvirt checks itself what is stale
                 shutil.copytree(cached, self.root / "cache", dirs_exist_ok=True)
