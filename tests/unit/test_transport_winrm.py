@@ -100,12 +100,13 @@ def test_what_no_command_line_can_carry_is_refused(argv: list[str]) -> None:
 def test_output_streams_while_the_program_runs(transport: WinRmTransport) -> None:
     heard: list[tuple[float, str, bytes]] = []
     result = transport.run(
-        [PYTHON, "-c", "import time; print(1, flush=True); time.sleep(0.5); print(2)"],
+        [PYTHON, "-c", "import time; print('a' * 9, flush=True); time.sleep(0.5); print('b' * 9)"],
         soon(),
         lambda stream, data: heard.append((time.monotonic(), stream, data)),
     )
-    assert [(stream, data) for _, stream, data in heard] == [("stdout", b"1\n"), ("stdout", b"2\n")]
-    assert heard[1][0] - heard[0][0] > 0.3
+    assert {stream for _, stream, _ in heard} == {"stdout"}
+    assert b"".join(data for _, _, data in heard) == b"aaaaaaaaa\nbbbbbbbbb\n"
+    assert heard[-1][0] - heard[0][0] > 0.3
     assert (result.exit_code, result.stdout) == (0, b"")
 
 
