@@ -18,6 +18,8 @@ from harness.images.rootfs import WINE_PE
 PREFIX = Path("winvm/prefix")
 """WINEPREFIX, relative to the root."""
 DRIVE_C = PREFIX / "drive_c"
+WINRMD = "C:\\winvm\\winrmd.pyz"
+"""Where the guest's session finds the WinRM endpoint."""
 _FOLDERS = ("dumps", "run", "secrets")
 
 

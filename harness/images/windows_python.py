@@ -6,6 +6,7 @@ import fnmatch
 import hashlib
 import io
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -153,3 +154,22 @@ def _is_executable(path: Path) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def compile_zipapp(archive: bytes, path: str, root: Path, tools: Toolbox) -> bytes:
+    """The same zipapp with byte code beside its sources, which the emulated guest is slow to compile.
+
+    `path` is its path in the guest, for tracebacks.
+    """
+    folder = root / "tmp" / "zipapp"
+    with zipfile.ZipFile(io.BytesIO(archive)) as sources:
+        for name in sources.namelist():
+            sources.extract(name, folder)
+    compile_all = f"-m compileall -q -b --invalidation-mode unchecked-hash -d '{path}' 'Z:\\tmp\\zipapp'"
+    run_wine(root, tools, f"$WINELOADER 'C:\\Python\\python.exe' {compile_all}")
+    compiled = io.BytesIO()
+    with zipfile.ZipFile(compiled, "w") as target:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            target.write(file, file.relative_to(folder).as_posix())
+    shutil.rmtree(folder)
+    return compiled.getvalue()

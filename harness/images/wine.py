@@ -94,7 +94,8 @@ def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadli
     with journal.step("image: Windows Python, signatures verified"):
         windows_python.install(recipe, sdist, root, tools)
     with journal.step("image: secrets, kernel, initial RAM disk"):
-        prefix.add_winvm(root, inputs.winrmd, inputs.standby, make_secrets(image / "secrets"))
+        winrmd = windows_python.compile_zipapp(inputs.winrmd, prefix.WINRMD, root, tools)
+        prefix.add_winvm(root, winrmd, inputs.standby, make_secrets(image / "secrets"))
         tree = kernel.unpack_kernel(packages, tools)
         release = kernel.write_kernel(tree, recipe, root / "usr/bin/busybox", image)
         versions = _versions(root, sdist, release)
