@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -26,12 +25,12 @@ NEXT = int(ProclookIoctl.NEXT)
 EVENT_BYTES = 32
 ROOM = 64 * EVENT_BYTES
 NEEDS = ("process-notify",)
+DETACHED_PROCESS = 0x8  # no console (processthreadsapi.h)
 
 
 def start_process() -> subprocess.Popen[bytes]:
     """A process that ends by itself; the handle kept in the object keeps its id from being used again."""
-    flags = subprocess.DETACHED_PROCESS if sys.platform == "win32" else 0
-    return subprocess.Popen(["cmd.exe", "/c", "exit"], creationflags=flags)
+    return subprocess.Popen(["cmd.exe", "/c", "exit"], creationflags=DETACHED_PROCESS)
 
 
 def ask_next(device: Device) -> Pending:
