@@ -1,12 +1,47 @@
-"""Which accelerator really runs a guest on this host: a functional probe, never the existence of /dev/kvm."""
+"""Which accelerator really runs a guest on this host: a functional probe, never the existence of /dev/kvm.
+
+There are hosts where /dev/kvm opens and virtual CPUs can be made, yet QEMU aborts on an MSR or the first
+interrupt in long mode is an "emulation failure" (seen inside a cloud VM). So a boot sector that enters long
+mode and takes one interrupt is run under KVM with the CPU model that the domain will have.
+"""
 
 from __future__ import annotations
 
 import enum
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
 from harness.deadline import Deadline
+from harness.errors import ConfigurationError, HostError
+
+QEMU = "qemu-system-x86_64"
+OLDEST_TCG = (10, 0)
+"""QEMU 7.2's TCG corrupts flags in cmpxchg16b and faults in user-mode IRETQ with SMAP: Wine dies."""
+
+PROBE_SECONDS = 8.0
+"""A working KVM needs 0.1 s, TCG 0.2 s."""
+
+SUCCESS = 0x2A << 1 | 1
+"""QEMU's exit code when the payload writes 0x2a to isa-debug-exit."""
+
+PAYLOAD = bytes.fromhex(
+    "fa31c08ed88ec08ed0bc007cfcbf0010b90018f3abc70600100320c70600200330c706003083000f20e06683c8200f22"
+    "e066b8001000000f22d866b9800000c00f32660d000100000f30660f0116d07c0f20c0660d010000800f22c0ea617c08"
+    "00b8100000008ed88ec08ed0b8ac7c00006689042530400000c70425324000000800008ec7042536400000000000000f"
+    "011c25d67c000031dbcc83fb5a750ab82a00000066ba0105eef4ebfdbb5a00000048cf0f1f4400000000000000000000"
+    "00000000009a200000000000009200001700b87c00003f000040"
+).ljust(510, b"\0") + bytes((0x55, 0xAA))
+"""`vm/probe/longmode.S`, assembled."""
+
+Run = Callable[[Sequence[str], float], tuple[int | None, str]]
+"""Runs a program for at most so many seconds: its exit code (None when it was ended) and output."""
 
 
 class Accelerator(enum.StrEnum):
@@ -24,11 +59,116 @@ class Probe:
     reason: str
 
 
-def choose_accelerator(cache: Path, deadline: Deadline) -> Probe:
-    """The accelerator to use; `WINVM_ACCEL=kvm|tcg` overrides, the probe's result is kept in `cache`.
+class _Cached(BaseModel):
+    boot_id: str
+    qemu: str
+    accelerator: Accelerator
+    reason: str
+
+
+def run_program(argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
+    """The real `Run`; a program that is not installed gives exit code 127, as in a shell."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None, ""
+    except OSError as error:
+        return 127, str(error)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def choose_accelerator(
+    cache: Path, deadline: Deadline, *, run: Run = run_program, kvm: Path = Path("/dev/kvm")
+) -> Probe:
+    """The accelerator to use. `WINVM_ACCEL=kvm|tcg` overrides.
+
+    Args:
+        cache: file that keeps the probe's result until the host reboots or QEMU changes.
 
     Raises:
         ConfigurationError: `WINVM_ACCEL` holds something else.
-        HostError: QEMU is missing, or is too old (< 10) for TCG.
+        HostError: QEMU is missing, or is too old for TCG.
     """
-    raise NotImplementedError
+    version = qemu_version(run, deadline)
+    probe = _wanted() or _decide(cache, deadline, version, run, kvm)
+    if probe.accelerator is Accelerator.TCG and _numbers(version) < OLDEST_TCG:
+        raise HostError(
+            f"QEMU {version} is too old to emulate the guest's CPU (KVM is not used: {probe.reason}).",
+            remedy="Install QEMU 10 or newer; vm/host/install.sh takes it from Debian's backports.",
+        )
+    return probe
+
+
+def qemu_version(run: Run, deadline: Deadline) -> str:
+    """Version of the installed QEMU, e.g. `10.0.2`.
+
+    Raises:
+        HostError: there is none.
+    """
+    code, output = run([QEMU, "--version"], deadline.at_most(PROBE_SECONDS).remaining())
+    match = re.search(r"version (\d+(?:\.\d+)+)", output)
+    if code != 0 or match is None:
+        raise HostError(f"{QEMU} does not run: {output.strip() or code}.", remedy="Install qemu-system-x86.")
+    return match[1]
+
+
+def probe_kvm(run: Run, deadline: Deadline) -> Probe:
+    """Runs the payload under KVM."""
+    with tempfile.NamedTemporaryFile(prefix="winvm-probe-") as disk:
+        disk.write(PAYLOAD)
+        disk.flush()
+        argv = [QEMU, "-machine", "pc", "-accel", "kvm", "-cpu", "host", "-m", "16"]
+        argv += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+        argv += ["-drive", f"file={disk.name},format=raw,if=ide"]
+        argv += ["-device", "isa-debug-exit,iobase=0x501,iosize=1"]
+        code, output = run(argv, deadline.at_most(PROBE_SECONDS).remaining())
+    if code == SUCCESS:
+        return Probe(Accelerator.KVM, "a long-mode payload ran under KVM")
+    if code is None:
+        return Probe(Accelerator.TCG, "a long-mode payload hung under KVM")
+    first = next(iter(output.strip().splitlines()), f"exit code {code}")
+    return Probe(Accelerator.TCG, f"a long-mode payload failed under KVM: {first}")
+
+
+def _wanted() -> Probe | None:
+    name = os.environ.get("WINVM_ACCEL", "")
+    if not name:
+        return None
+    try:
+        return Probe(Accelerator(name), f"WINVM_ACCEL={name}")
+    except ValueError as error:
+        raise ConfigurationError(
+            f"WINVM_ACCEL={name!r} names no accelerator.", remedy="Use kvm or tcg, or unset it."
+        ) from error
+
+
+def _decide(cache: Path, deadline: Deadline, version: str, run: Run, kvm: Path) -> Probe:
+    if not kvm.exists():
+        return Probe(Accelerator.TCG, f"there is no {kvm}")
+    if not os.access(kvm, os.R_OK | os.W_OK):
+        return Probe(Accelerator.TCG, f"{kvm} may not be opened by this user (add it to the group kvm)")
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    try:
+        known = _Cached.model_validate_json(cache.read_bytes())
+        if (known.boot_id, known.qemu) == (boot_id, version):
+            return Probe(known.accelerator, known.reason)
+    except (OSError, ValidationError):
+        pass  # nothing known yet
+    probe = probe_kvm(run, deadline)
+    known = _Cached(boot_id=boot_id, qemu=version, accelerator=probe.accelerator, reason=probe.reason)
+    draft = cache.with_name(f"{cache.name}.{os.getpid()}")
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_text(known.model_dump_json() + "\n", encoding="utf-8")
+    draft.replace(cache)
+    return probe
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -281,8 +281,7 @@ class LibvirtMachine:
             end_process(int(pidfile.read_text(encoding="ascii")), self._run.path)
 
     def _power_off(self) -> None:
-        """Ends QEMU first: libvirt's own way asks it politely and then waits for its process id to go."""
-        self._end_qemu()
+        """libvirt ends QEMU; where it cannot, QEMU is killed."""
         deadline = Deadline.after(DESTROY_SECONDS)
         with contextlib.suppress(libvirt.libvirtError):
             within(deadline, f"Destroying {self._name}", lambda: self._domain().destroy(), self._end_qemu)
