@@ -29,7 +29,10 @@ _ERRORS: dict[int, tuple[str, str]] = {
     1068: ("ERROR_SERVICE_DEPENDENCY_FAIL", "A driver that this one depends on did not start."),
     1072: ("ERROR_SERVICE_MARKED_FOR_DELETE", "A handle to the old service is still open; revert the guest."),
     1077: ("ERROR_SERVICE_NEVER_STARTED", "The service did not start; see the debug log."),
-    1114: ("ERROR_DLL_INIT_FAILED", "DriverEntry failed; see its DbgPrint output."),
+    1114: (
+        "ERROR_DLL_INIT_FAILED",
+        "DriverEntry failed, or (Wine) the .sys file is missing; see dbgprint.log.",
+    ),
     1275: ("ERROR_DRIVER_BLOCKED", "The guest's policy blocks the driver; test-sign it, or lift the policy."),
     1450: ("ERROR_NO_SYSTEM_RESOURCES", "DriverEntry ran out of resources; check what it allocates."),
 }
