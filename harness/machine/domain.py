@@ -34,12 +34,14 @@ class MachineSpec:
     """Everything that decides the virtual hardware and what it boots; equal specs share a ready state.
 
     image: the image folder, with `base.qcow2`, `vmlinuz`, `initrd.img`; never written to but for `ready-*`.
+    cmdline: kernel command line, from the image's manifest.
     session: version of the guest-side command that the ready state holds running (e.g. a digest of winrmd).
     """
 
     image: Path
     profile: Profile
     accelerator: Accelerator
+    cmdline: str
     session: str = ""
 
     @classmethod
@@ -49,7 +51,14 @@ class MachineSpec:
         Raises:
             ImageError: a file of the image is missing or empty.
         """
-        spec = cls(image.resolve(), profile, accelerator, session)
+        try:
+            cmdline = str(json.loads((image / "manifest.json").read_text(encoding="utf-8"))["cmdline"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ImageError(
+                f"Image {image.name} has no usable manifest.json: {error}.",
+                remedy="Build it anew: winvm image build --force.",
+            ) from error
+        spec = cls(image.resolve(), profile, accelerator, cmdline, session)
         for file in (spec.base, spec.kernel, spec.initrd):
             if not file.is_file() or file.stat().st_size == 0:
                 raise ImageError(
@@ -84,7 +93,7 @@ class MachineSpec:
             "cpu": host_cpu() if self.accelerator is Accelerator.KVM else "maximum",
             "versions": dict(versions),
             "hardware": self.profile.hardware.model_dump(mode="json"),
-            "boot": self.profile.boot.model_dump(mode="json"),
+            "cmdline": self.cmdline,
             "template": _template_text(),
             "session": self.session,
         }
@@ -114,7 +123,7 @@ def render(spec: MachineSpec, host: HostSide, *, name: str, key: str) -> str:
             hardware=hardware,
             kernel=spec.kernel,
             initrd=spec.initrd,
-            cmdline=spec.profile.boot.cmdline,
+            cmdline=spec.cmdline,
             overlay=host.overlay,
             serials=host.serials,
             dbgprint=host.dbgprint,

@@ -46,12 +46,6 @@ class Hardware(_Table):
     """Name of a forward (`winrm`, `ssh`) -> port in the guest; the host port is chosen per run."""
 
 
-class Boot(_Table):
-    """Direct kernel boot of the image's `vmlinuz` and `initrd.img`."""
-
-    cmdline: str
-
-
 class Timeouts(_Table):
     """Seconds, for TCG on two cores; a deadline that passes is reported with the name of its entry."""
 
@@ -70,7 +64,6 @@ class Profile(_Table):
     name: str
     guest: Literal["wine", "windows"]
     hardware: Hardware
-    boot: Boot
     timeouts: Timeouts
     missing_capabilities: frozenset[str] = frozenset()
 
