@@ -18,6 +18,7 @@ from harness.outcome import Crash, DebugRecord
 POLL_S = 0.02
 """Seconds between looks at the file: a crash is known this much after Wine printed it."""
 READ_SIZE = 1 << 20
+POLL_READS = 16
 LINE_LIMIT = 8192
 """Bytes of one record's text; a longer line goes on in the next record."""
 RECORDS_LIMIT = 4 << 20
@@ -79,9 +80,15 @@ class WineDebugStream:
         return self._crash
 
     def poll(self) -> None:
-        """Takes in what the file holds now, without waiting for the thread."""
-        with self._reading:
-            while data := self._tail.read(READ_SIZE):
+        """Takes in what the file holds now, without waiting for the thread.
+
+        Bounded, and with the lock free in between: a guest may print faster than this reads.
+        """
+        for _ in range(POLL_READS):
+            with self._reading:
+                data = self._tail.read(READ_SIZE)
+                if not data:
+                    return
                 self._take(data)
 
     def slice(self, scenario_id: int) -> tuple[DebugRecord, ...]:
