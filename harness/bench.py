@@ -251,6 +251,7 @@ class Bench:
             self.files.push(self._payload.agent, AGENT_PATH, deadline)
             for build, driver in self._payload.drivers.items():
                 self.files.push(driver, self._payload.guest_path(build), deadline)
+            self.guest.set_clock(self.files, deadline)
         with self._journal.step("start agent"):
             process = self.guest.standby(self.transport, self._standby)
             self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
@@ -259,7 +260,7 @@ class Bench:
                 deadline,
                 capabilities=sorted(self._profile.capabilities),
                 journal=wine.JOURNAL_PORT,
-                set_clock=True,
+                set_clock=False,
             )
         self.environment.setdefault("guest python", ready.python)
         self._loaded = ""

@@ -20,9 +20,9 @@ from harness.images import base, wine
 from harness.live import LiveGuest
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.domain import MachineSpec
-from harness.machine.launch import launch
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.machine import LibvirtMachine
+from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
 from harness.plan import Plan
 from harness.transports.sftp import SftpTransfer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,13 @@ class WineGuest:
             remedy="Build the image again: winvm image build",
             detail=output[-CONSOLE_TAIL:].decode("utf-8", "backslashreplace"),
         )
+
+    def set_clock(self, files: SftpTransfer, deadline: Deadline) -> None:
+        """Sets the guest's clock to the host's: a restored guest still has the time of its save.
+
+        Wine refuses SetSystemTime, so it is done by the Linux below it.
+        """
+        files.execute(f"date -u -s @{time.time():.3f}", deadline)
 
     def standby(self, transport: WinRmTransport, facts: Mapping[str, str]) -> WinRmProcess:
         """The interpreter that `wait_ready` started before the guest was saved."""
