@@ -4,11 +4,12 @@ import ctypes
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.contract import HEADER, OUTPUT, drift, hash_header, main, render
-from harness.contract_rows import read_contract
+from harness.contract_rows import Contract, read_contract
 from harness.errors import ContractError
 
 SMALL = """
@@ -26,25 +27,26 @@ SMALL = """
 
 
 @pytest.fixture
-def small(tmp_path):
+def small(tmp_path: Path) -> Path:
     header = tmp_path / "mine.h"
     header.write_text(SMALL)
     return header
 
 
-def load(path: Path):
+def load(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location("generated_contract", path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture(scope="module")
-def contract():
+def contract() -> Contract:
     return read_contract(HEADER)
 
 
-def test_committed_module_is_what_the_header_says(contract):
+def test_committed_module_is_what_the_header_says(contract: Contract) -> None:
     assert drift(render(contract, HEADER.name), OUTPUT) == ""
 
 
@@ -63,12 +65,12 @@ def test_committed_module_is_what_the_header_says(contract):
         ("FAULT", "BUGCHECK", 0x22A404),
     ],
 )
-def test_public_control_codes(contract, device, operation, code):
+def test_public_control_codes(contract: Contract, device: str, operation: str, code: int) -> None:
     codes = {(ioctl.device, ioctl.operation): ioctl.code for ioctl in contract.ioctls}
     assert codes[device, operation] == code
 
 
-def test_codes_are_unique_within_a_device(contract):
+def test_codes_are_unique_within_a_device(contract: Contract) -> None:
     codes = [(ioctl.device, ioctl.code) for ioctl in contract.ioctls]
     assert len(codes) == len(set(codes))
 
@@ -77,11 +79,11 @@ def test_codes_are_unique_within_a_device(contract):
     ("name", "size"),
     [("Hello", 48), ("Registers", 12), ("User", 516), ("HeapRequest", 16), ("ProcessNote", 24)],
 )
-def test_generated_structures_have_the_wire_size(name, size):
+def test_generated_structures_have_the_wire_size(name: str, size: int) -> None:
     assert ctypes.sizeof(getattr(load(OUTPUT), name)) == size
 
 
-def test_generated_module_says_how_to_ask_for_hello(contract):
+def test_generated_module_says_how_to_ask_for_hello(contract: Contract) -> None:
     module = load(OUTPUT)
     assert module.HELLO_DEVICE == r"\\.\Winvm"
     assert module.HELLO_CODE == 0x222000
@@ -102,7 +104,9 @@ def test_generated_module_says_how_to_ask_for_hello(contract):
         ("#define WINVM_CONTRACT_VERSION 1", "#define WINVM_CONTRACT_VERSION 2"),
     ],
 )
-def test_check_refuses_drift(tmp_path, capsys, contract, old, new):
+def test_check_refuses_drift(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], contract: Contract, old: str, new: str
+) -> None:
     text = HEADER.read_text()
     assert text.count(old) == 1
     changed = tmp_path / "winvm_contract.h"
@@ -114,17 +118,17 @@ def test_check_refuses_drift(tmp_path, capsys, contract, old, new):
     assert read_contract(changed).hash != contract.hash
 
 
-def test_comments_do_not_change_the_hash(tmp_path, contract):
+def test_comments_do_not_change_the_hash(tmp_path: Path, contract: Contract) -> None:
     changed = tmp_path / "winvm_contract.h"
     changed.write_text(HEADER.read_text().replace("/* C++", "/* c++") + "\n/* more words */\n")
     assert read_contract(changed).hash == contract.hash
 
 
-def test_check_refuses_a_missing_module(tmp_path):
+def test_check_refuses_a_missing_module(tmp_path: Path) -> None:
     assert main(["--output", str(tmp_path / "absent.py"), "--check"]) == 2
 
 
-def test_another_header(tmp_path, small):
+def test_another_header(tmp_path: Path, small: Path) -> None:
     output = tmp_path / "mine.py"
     assert main(["--header", str(small), "--prefix", "MINE", "--output", str(output)]) == 0
     assert main(["--header", str(small), "--prefix", "MINE", "--output", str(output), "--check"]) == 0
@@ -146,14 +150,14 @@ def test_another_header(tmp_path, small):
         ("#define MINE_CONTRACT_VERSION 7", "#error broken", "cannot be preprocessed"),
     ],
 )
-def test_a_row_that_makes_no_sense(small, old, new, message):
+def test_a_row_that_makes_no_sense(small: Path, old: str, new: str, message: str) -> None:
     small.write_text(SMALL.replace(old, new))
     with pytest.raises(ContractError, match=message) as caught:
         read_contract(small, "MINE")
     assert caught.value.remedy
 
 
-def test_a_structure_whose_offset_is_wrong_does_not_import(tmp_path, small):
+def test_a_structure_whose_offset_is_wrong_does_not_import(tmp_path: Path, small: Path) -> None:
     small.write_text(SMALL.replace("ARRAY(MINE_PAIR, 2,", "ARRAY(MINE_PAIR, 3,"))
     output = tmp_path / "mine.py"
     assert main(["--header", str(small), "--prefix", "MINE", "--output", str(output)]) == 0
@@ -161,17 +165,17 @@ def test_a_structure_whose_offset_is_wrong_does_not_import(tmp_path, small):
         load(output)
 
 
-def test_no_header(tmp_path):
+def test_no_header(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"no contract header .*absent\.h"):
         read_contract(tmp_path / "absent.h")
 
 
-def test_no_compiler():
+def test_no_compiler() -> None:
     with pytest.raises(ContractError, match="no-such-clang"):
         read_contract(HEADER, compiler="no-such-clang")
 
 
-def test_hash_header_is_left_alone_when_nothing_changed(tmp_path, contract):
+def test_hash_header_is_left_alone_when_nothing_changed(tmp_path: Path, contract: Contract) -> None:
     output = tmp_path / "hash.h"
     assert main(["--hash-header", str(output)]) == 0
     assert output.read_text() == hash_header(contract, "WINVM")

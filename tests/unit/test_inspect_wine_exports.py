@@ -1,6 +1,7 @@
 """Stubs in a Wine builtin are told from implemented routines by their code, on a PE made the same way."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,7 @@ stubbed_name: .asciz "Stubbed"
 """
 
 
-def test_stubs_are_told_from_routines(tmp_path):
+def test_stubs_are_told_from_routines(tmp_path: Path) -> None:
     (tmp_path / "thunks.s").write_text(ASSEMBLY)
     subprocess.run(
         ["clang-19", "--target=x86_64-w64-windows-gnu", "-c", "thunks.s", "-o", "thunks.o"],
@@ -52,7 +53,7 @@ def test_stubs_are_told_from_routines(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"MZ nothing more"])
-def test_what_is_no_pe_file(tmp_path, data):
+def test_what_is_no_pe_file(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "ntoskrnl.exe"
     path.write_bytes(data)
     with pytest.raises(ImageError, match=r"ntoskrnl\.exe has no readable export table"):
