@@ -22,6 +22,7 @@ IMAGE_SPACE = 6 * 2**30
 """Bytes: an image while it is built (4 GiB), its ready state, and the overlay of one run."""
 TEMPORARY_SPACE = 256 * 2**20
 PROBE_SECONDS = 30.0
+OLDEST_LIBVIRT = (11, 2)
 MINGW = Path("/usr/x86_64-w64-mingw32")
 HEADERS = ("include/windows.h", "include/ddk/wdm.h", "lib/libntoskrnl.a")
 
@@ -134,6 +135,9 @@ def _libvirt(host: Host) -> Check:
             str(error) if isinstance(error, WinvmError) else f"{error}. {INSTALL.format(package='libvirt')}"
         )
         return Check("libvirt", "", "", works=False, remedy=remedy)
+    if tuple(int(part) for part in versions["libvirt"].split(".")) < OLDEST_LIBVIRT:
+        remedy = "Version 11.2 or newer is needed: earlier ones cannot write sparse save files."
+        return Check("libvirt", "qemu:///embed", versions["libvirt"], works=False, remedy=remedy)
     return Check("libvirt", "qemu:///embed", versions["libvirt"], works=True)
 
 

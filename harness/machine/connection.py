@@ -33,10 +33,9 @@ security_driver = "none"      # no AppArmor or SELinux profile knows these paths
 security_default_confined = 0
 namespaces = []               # no private /dev: saves a mount namespace per start
 cgroup_controllers = []       # works in containers without a writable cgroup tree
-save_image_format = "{save_format}"
+save_image_format = "sparse"  # each page has its place in the file: QEMU writes and reads it without the
+                               # helper program that "raw" needs, and zero pages take no space
 """
-
-SAVE_FORMAT = "raw"
 
 SOCKET_PATH_LIMIT = 107
 """Longest UNIX socket path in bytes; libvirt puts QEMU's monitor socket below the root."""
@@ -151,7 +150,7 @@ class Connection:
             )
         configuration = root / "etc" / "qemu.conf"
         configuration.parent.mkdir(parents=True, exist_ok=True)
-        configuration.write_text(QEMU_CONF.format(save_format=SAVE_FORMAT), encoding="utf-8")
+        configuration.write_text(QEMU_CONF, encoding="utf-8")
         return cls(f"qemu:///embed?root={root}")
 
     def versions(self) -> dict[str, str]:

@@ -64,8 +64,8 @@ class ReadyState:
 
     @property
     def size(self) -> int:
-        """Bytes of both files."""
-        return self.memory.stat().st_size + self.disk.stat().st_size
+        """Bytes of both files on the disk; the memory file is sparse."""
+        return sum(file.stat().st_blocks * 512 for file in (self.memory, self.disk))
 
     @classmethod
     def find(cls, image: Path, key: str) -> Self | None:
