@@ -21,7 +21,7 @@ host:
 $(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
 	@echo "winvm: making $(VENV) ($(shell $(PYTHON) --version 2>/dev/null || echo python3))"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
 	@touch $@
 
 check: setup ## format, lint, types, contract drift; no VM

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from harness.errors import DriverLoadError, InfrastructureError
 from harness.guests import wine
 from harness.machine.profile import Profile
 from harness.machine.protocol import Machine
-from harness.outcome import Crash, DebugRecord, Outcome, Scenario, ScenarioResult
+from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
+from harness.patterns import unmatched
 from harness.session import AgentSession
 
 AGENT_PATH = wine.RUN_FOLDER + r"\agent.pyz"
@@ -271,12 +271,3 @@ class Bench:
         self._session = None
         self.transport.close()
         self.files.close()
-
-
-def unmatched(patterns: Sequence[str], records: Sequence[DebugRecord]) -> str:
-    """Why a slice of debug output does not hold what was expected of it; empty when it does."""
-    lines = [record.text for record in records if record.source == "dbgprint"]
-    missing = [pattern for pattern in patterns if not any(re.search(pattern, line) for line in lines)]
-    if not missing:
-        return ""
-    return f"DbgPrint has no line that matches {', '.join(map(repr, missing))} among its {len(lines)} lines."

@@ -6,16 +6,17 @@ Needs neither libvirt nor a compiler, so that collecting is quick and works anyw
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build.agent import build_agent, collect
 from harness.config import Config
-from harness.errors import ConfigurationError
+from harness.errors import ConfigurationError, ScenarioError
 from harness.machine.profile import Profile
 from harness.outcome import Scenario
+from harness.patterns import PatternError, compile_pattern
 from harness.resources import vm_folder
 
 
@@ -49,9 +50,23 @@ def make_plan(config: Config, guest: str | None) -> Plan:
     with build_lock(config):
         agent = build_agent(config.build_folder / "agent.pyz", config.scenario_folders)
     found = collect(agent, config.scenario_folders)
+    _check_patterns(found)
     order = {build: number for number, build in enumerate(("", *config.driver.builds))}
     scenarios = sorted(found, key=lambda s: (order.get(s.build, len(order)), s.expect_crash is not None))
     return Plan(config, Profile.load(profiles / f"{name}.toml"), agent, tuple(scenarios))
+
+
+def _check_patterns(scenarios: Iterable[Scenario]) -> None:
+    for scenario in scenarios:
+        for pattern in scenario.expect_dbgprint:
+            try:
+                compile_pattern(pattern)
+            except PatternError as error:
+                raise ScenarioError(
+                    f"{scenario.file}:{scenario.line}: expect_dbgprint of {scenario.name} "
+                    f"holds {pattern!r}: {error}.",
+                    remedy="Use RE2 syntax: no look-around, no back-references.",
+                ) from error
 
 
 @contextmanager

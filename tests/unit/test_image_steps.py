@@ -139,7 +139,7 @@ def test_the_certificate_names_loopback_and_the_keys_are_pairs(tmp_path: Path) -
 
 
 def read_newc(archive: bytes) -> dict[str, tuple[int, bytes]]:
-    """Mode and content by name, as the kernel reads them: magic, 13 fields of 8 hex digits, 4-byte padding."""
+    """Mode and content by name: magic, 13 fields of 8 hex digits, 4-byte padding, as the kernel reads it."""
     found: dict[str, tuple[int, bytes]] = {}
     at = 0
     while at < len(archive):
