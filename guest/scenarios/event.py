@@ -11,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-from agent import Child, Context, State, Win32Error, equal, one_of, raises_win32, scenario
+from agent import Child, Context, State, WaitTimeoutError, Win32Error, equal, one_of, raises_win32, scenario
 from agent.win32 import constants
 from agent.win32.device import Device
 from agent.win32.overlapped import Pending
@@ -50,7 +50,7 @@ def listen(device: Device, timeout_s: float) -> Iterator[ProcessEvent]:
         pending = ask_next(device)
         try:
             output = pending.wait(timeout_s)
-        except AssertionError:  # the wait ran out
+        except WaitTimeoutError:
             pending.cancel()
             try:
                 output = pending.wait()
@@ -208,7 +208,7 @@ def wait_for_events(child: Child) -> None:
         del requests
 
 
-@scenario(needs=NEEDS, deadline_s=300, tags=("smoke",))
+@scenario(needs=NEEDS, deadline_s=300)
 def two_hundred_processes_in_order(t: Context) -> None:
     """Every one of 200 rapid process starts and exits is queued, in order, without a gap, with its parent."""
     count, at_once = 200, 8
@@ -232,16 +232,16 @@ def two_hundred_processes_in_order(t: Context) -> None:
     equal(
         [event.sequence for event in seen], list(range(first, first + len(seen))), "sequence numbers, no gap"
     )
-    ours = [event for event in seen if event.pid in set(pids)]
-    equal(len(ours), 2 * count, "events of the 200 processes: each started once, ended once")
+    # A process of somebody else may have had and left one of the ids before: the parent tells them apart.
+    ours = [event for event in seen if event.parent == os.getpid()]
+    equal(len(ours), 2 * count, "events of this process's children: each started once, ended once")
     equal([event.pid for event in ours if event.created], pids, "starts, in order")
-    equal({event.parent for event in ours if event.created}, {os.getpid()}, "parent of the started")
     place = {(event.pid, event.created): at for at, event in enumerate(ours)}
     early = [pid for pid in pids if place[pid, 0] < place[pid, 1]]
     equal(early, [], "processes told to have ended before they started")
 
 
-@scenario(needs=NEEDS)
+@scenario(needs=NEEDS, tags=("smoke",))
 def event_wakes_a_listener(t: Context) -> None:
     """A thread waiting on the named event wakes when a process starts, although the event is only pulsed."""
     woken = threading.Event()

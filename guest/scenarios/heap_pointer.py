@@ -36,7 +36,7 @@ def still_fills(t: Context, device: Device) -> None:
         equal(heap.read(), RECORDS, "the heap block")
 
 
-@scenario(needs=NEEDS)
+@scenario(needs=NEEDS, tags=("smoke",))
 def fills_ten_records(t: Context) -> None:
     """The heap block holds PID = 2i and PPID = 4i for i = 0..9, and the answer is 10."""
     with t.open(LINK) as device, t.heap(BYTES) as heap:

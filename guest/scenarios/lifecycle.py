@@ -96,8 +96,8 @@ def hello_with_a_short_output(t: Context, room: int) -> None:
 
 @scenario(cases=LINKS)
 def open_and_close_often(t: Context, link: str) -> None:
-    """Each device opens through its symbolic link, twenty times in a row."""
-    for _ in range(20):
+    """Each device opens through its symbolic link, ten times in a row."""
+    for _ in range(10):
         t.open(link).close()
 
 
@@ -276,8 +276,8 @@ def stop_under_an_open_handle(t: Context) -> None:
 
 @scenario(deadline_s=60)
 def load_unload_cycles(t: Context) -> None:
-    """The driver survives being loaded and unloaded again and again (parameter `cycles`, by default 3)."""
-    cycles = int(t.params.get("cycles", 3))
+    """The driver survives being loaded and unloaded again and again (parameter `cycles`, by default 2)."""
+    cycles = int(t.params.get("cycles", 2))
     with t.services() as manager, manager.open(t.service) as service:
         for cycle in range(cycles):
             restart(service)

@@ -7,8 +7,12 @@ import struct
 
 from agent import Child, Context, equal, raises_win32, scenario
 from agent.win32 import constants
+from agent.win32.binding import Function
 from agent.win32.device import Device
+from agent.win32.kernel32 import CloseHandle
+from agent.win32.layouts import BOOL, DWORD, HANDLE, POINTER
 from agent.win32.memory import read_address
+from agent.win32.native import current_process
 
 LINK = "WinDDK"
 MAP = 0x222014
@@ -18,6 +22,22 @@ FIRST = b"hello zephyr".ljust(256, b"\0") + b"123456".ljust(256, b"\0") + struct
 OTHERS = FIRST[:512] + struct.pack("<i", 0)
 CONTENT = FIRST + OTHERS * (RECORDS - 1)
 NEEDS = ("user-mdl-mapping",)
+
+PROCESS_DUP_HANDLE = 0x40
+DUPLICATE_SAME_ACCESS = 2
+OpenProcess = Function("kernel32", "OpenProcess", HANDLE, DWORD, BOOL, DWORD)
+DuplicateHandle = Function(
+    "kernel32",
+    "DuplicateHandle",
+    BOOL,
+    HANDLE,  # of the source process
+    HANDLE,
+    HANDLE,  # of the target process
+    POINTER,  # handle out
+    DWORD,  # access
+    BOOL,  # inheritable
+    DWORD,  # options
+)
 
 
 def mapped(device: Device) -> int:
@@ -113,6 +133,46 @@ def hold_mapping(child: Child) -> None:
     with child.open(LINK) as device:
         child.send(read_address(mapped(device), 12).decode())
         child.receive()
+
+
+@scenario(needs=NEEDS, deadline_s=60)
+def handle_outlives_the_mapping_process(t: Context) -> None:
+    """A duplicate of a killed process's handle has no claim to its mapping, and afterwards maps afresh."""
+    with t.spawn(lend_handle) as child:
+        value = int(child.receive())
+        with duplicate(t, child.pid, value) as device:
+            with raises_win32(constants.ERROR_BAD_COMMAND):
+                mapped(device)  # the address would be the other process's
+            child.kill()
+            equal(read_address(mapped(device), RECORD_BYTES), FIRST, "the first record after the kill")
+
+
+def lend_handle(child: Child) -> None:
+    """Second process: maps, tells its handle's number, and waits to be killed."""
+    with child.open(LINK) as device:
+        mapped(device)
+        child.send(device.value)
+        child.receive()
+
+
+def duplicate(t: Context, pid: int, value: int) -> Device:
+    """A handle of this process to what another process's handle refers to."""
+    process = OpenProcess.check(f"OpenProcess({pid})", PROCESS_DUP_HANDLE, False, pid)
+    copy = HANDLE()
+    try:
+        DuplicateHandle.check(
+            f"DuplicateHandle({value:#x})",
+            process,
+            value,
+            current_process(),
+            ctypes.addressof(copy),
+            0,
+            False,
+            DUPLICATE_SAME_ACCESS,
+        )
+    finally:
+        CloseHandle.call(process)
+    return Device(copy.value or 0, LINK, t)
 
 
 @scenario(needs=NEEDS)

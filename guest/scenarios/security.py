@@ -20,7 +20,7 @@ def foreign_codes_are_refused(t: Context, link: str) -> None:
                 device.ioctl(code, b"\xff" * 64, 64)
 
 
-@scenario
+@scenario(tags=("smoke",))
 def read_only_handle_cannot_write(t: Context) -> None:
     """A handle opened for reading is refused a write before the driver sees it, and still reads."""
     with t.open(registers.LINK) as device:

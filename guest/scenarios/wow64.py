@@ -54,6 +54,8 @@ public static class Native {{
     }}
 }}
 '@
+# Not through the pipeline, which may fold long lines.
+function Say($text) {{ [Console]::Out.WriteLine($text) }}
 $device = [Native]::Open('\\\\.\\{mdl.LINK}')
 """
 
@@ -79,12 +81,12 @@ def mapping_of_a_32_bit_caller(t: Context) -> None:
     short, answer, content = run_narrow(
         t,
         f"""
-[Native]::Ask($device, {mdl.MAP}, (New-Object byte[] 0), 3)
+Say ([Native]::Ask($device, {mdl.MAP}, (New-Object byte[] 0), 3))
 $answer = [Native]::Ask($device, {mdl.MAP}, (New-Object byte[] 0), 8)
-$answer
+Say $answer
 $bytes = New-Object byte[] 4
 for ($i = 0; $i -lt 4; $i++) {{ $bytes[$i] = [Convert]::ToByte($answer.Substring(2 * $i, 2), 16) }}
-[Native]::Peek([IntPtr][BitConverter]::ToInt32($bytes, 0), {mdl.RECORDS * mdl.RECORD_BYTES})
+Say ([Native]::Peek([IntPtr][BitConverter]::ToInt32($bytes, 0), {mdl.RECORDS * mdl.RECORD_BYTES}))
 """,
     )
     equal(short, "error 122", "the answer with room for 3 bytes")
@@ -100,12 +102,12 @@ def heap_of_a_32_bit_caller(t: Context) -> None:
         f"""
 $size = {heap_pointer.BYTES}
 $block = [System.Runtime.InteropServices.Marshal]::AllocHGlobal($size)
-[Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, $block), 4)
-[Native]::Peek($block, $size)
-[Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size - 1, $block), 4)
-[Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, [IntPtr]::Zero), 4)
-[Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, [IntPtr]-8), 4)
-[Native]::Ask($device, {heap_pointer.FILL}, (New-Object byte[] 7), 4)
+Say ([Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, $block), 4))
+Say ([Native]::Peek($block, $size))
+Say ([Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size - 1, $block), 4))
+Say ([Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, [IntPtr]::Zero), 4))
+Say ([Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, [IntPtr]-8), 4))
+Say ([Native]::Ask($device, {heap_pointer.FILL}, (New-Object byte[] 7), 4))
 """,
     )
     equal(lines[0], struct.pack("<I", 10).hex().upper(), "the count")
