@@ -135,7 +135,7 @@ def cancel_races_completion(t: Context) -> None:
     with t.open(LINK, overlapped=True) as device:
         for step in range(12):
             pending = device.read_async(13)
-            pause_until = time.monotonic() + PERIOD_S * (0.8 + 0.04 * step)
+            pause_until = time.monotonic() + PERIOD_S * (0.4 + 0.08 * step)
             while time.monotonic() < pause_until and not pending.done:
                 time.sleep(0.002)
             pending.cancel()
