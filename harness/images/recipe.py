@@ -17,6 +17,7 @@ class PythonRecipe:
 
     archive: str
     folder: str
+    version: str
     excluded: tuple[str, ...]
     signer: str
 
@@ -58,6 +59,7 @@ def read_recipe(folder: Path) -> Recipe:
             python=PythonRecipe(
                 str(python["archive"]),
                 str(python["folder"]),
+                str(python["version"]),
                 tuple(python["excluded"]),
                 str(python["signer"]),
             ),

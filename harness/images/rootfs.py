@@ -101,8 +101,9 @@ def add_overlay(recipe: Recipe, root: Path) -> None:
 
 def write_banner(root: Path, digest: str, versions: dict[str, str]) -> None:
     """What the guest shows on its screen at boot."""
-    found = ", ".join(f"{name} {version}" for name, version in versions.items())
-    text = f"\n  winvm guest {digest[:12]}\n  {found}\n\n"
+    clear = "\033[H\033[2J"
+    found = "".join(f"  {name:<8} {version}\n" for name, version in versions.items())
+    text = f"{clear}\n  winvm guest, image {digest[:12]}\n\n{found}\n"
     (root / "etc/winvm/banner").write_text(text, encoding="utf-8")
 
 

@@ -64,12 +64,14 @@ def install(recipe: Recipe, sdist: Path, root: Path, tools: Toolbox) -> None:
     """Unpacks into `C:\\Python`, verifies every executable, and compiles the standard library.
 
     Raises:
-        ImageError: a file is not signed by the recipe's signer, or the compiler fails.
+        ImageError: a file is not signed by the recipe's signer, or Python does not run on the prefix.
     """
     target = root / DRIVE_C / "Python"
     unpack(recipe.python, sdist, target)
     for path in executables(target):
         verify_signature(path, recipe.python.signer)
+    started = f"import ctypes, platform, ssl; assert platform.python_version() == '{recipe.python.version}'"
+    run_wine(root, tools, f'$WINELOADER "C:\\Python\\python.exe" -c "{started}"')
     # Unchecked: the guest does not look up each source's time stamp, which is slow there.
     compile_all = "-m compileall -q --invalidation-mode unchecked-hash"
     run_wine(root, tools, f"$WINELOADER 'C:\\Python\\python.exe' {compile_all} 'C:\\Python\\Lib'")

@@ -98,7 +98,7 @@ def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadli
         prefix.add_winvm(root, winrmd, inputs.standby, make_secrets(image / "secrets"))
         tree = kernel.unpack_kernel(packages, tools)
         release = kernel.write_kernel(tree, recipe, root / "usr/bin/busybox", image)
-        versions = _versions(root, sdist, release)
+        versions = _versions(root, inputs, release)
         rootfs.write_banner(root, inputs.digest, versions)
         exports = {name: wine_exports(root / rootfs.WINE_PE / name) for name in ("ntoskrnl.exe", "hal.dll")}
         (image / "exports.json").write_text(json.dumps(exports), encoding="utf-8")
@@ -133,13 +133,13 @@ def _place(home: Path, inputs: Inputs) -> Path:
     return images_folder(home) / f"wine-{inputs.digest[:12]}"
 
 
-def _versions(root: Path, sdist: Path, kernel_release: str) -> dict[str, str]:
+def _versions(root: Path, inputs: Inputs, kernel_release: str) -> dict[str, str]:
     """What a report says about the guest."""
     return {
         "debian": (root / "etc/debian_version").read_text(encoding="ascii").strip(),
         "kernel": kernel_release,
         "wine": rootfs.package_version(root, "wine"),
-        "python": sdist.name.removesuffix(".tar.gz"),
+        "python": inputs.recipe.python.version,
     }
 
 

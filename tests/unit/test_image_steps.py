@@ -218,7 +218,9 @@ def make_sdist(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-PYTHON = PythonRecipe("data.zip", "cp311", ("Scripts/*", "vcruntime140*.dll"), "Python Software Foundation")
+PYTHON = PythonRecipe(
+    "data.zip", "cp311", "3.11.9", ("Scripts/*", "vcruntime140*.dll"), "Python Software Foundation"
+)
 
 
 def test_python_is_unpacked_without_what_the_recipe_excludes(tmp_path: Path) -> None:
