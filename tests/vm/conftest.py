@@ -1,0 +1,68 @@
+"""A guest that the command line brings up, beside the one that the scenarios run in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import config
+from harness.live import LiveGuest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs `winvm` with a home of its own, so that it meets no guest of the user's; images are shared."""
+
+    home: Path
+
+    def run(
+        self, *arguments: str, timeout: float = 300, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
+        """One command to its end."""
+        environment = {**os.environ, "WINVM_HOME": str(self.home)}
+        command = [sys.executable, "-m", "harness", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, input=stdin, capture_output=True, timeout=timeout, check=False
+        )
+
+    def ok(self, *arguments: str, timeout: float = 300, stdin: bytes = b"") -> bytes:
+        """One command that must succeed; its output."""
+        done = self.run(*arguments, timeout=timeout, stdin=stdin)
+        assert done.returncode == 0, (
+            f"{arguments}: {done.returncode}\n{done.stdout!r}\n{done.stderr.decode()}"
+        )
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def winvm() -> Iterator[CommandLine]:
+    """The command line, with a short-named home: libvirt's socket paths have 107 bytes."""
+    home = Path(tempfile.mkdtemp(prefix="winvm-"))
+    shared = config.home()
+    for name in ("images", "downloads"):
+        (shared / name).mkdir(parents=True, exist_ok=True)
+        (home / name).symlink_to(shared / name)
+    line = CommandLine(home)
+    try:
+        yield line
+    finally:
+        line.run("down")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def up(winvm: CommandLine) -> Iterator[LiveGuest]:
+    """A guest that `winvm up` left, with the release driver loaded."""
+    yield LiveGuest.model_validate(json.loads(winvm.ok("up", "--json", timeout=600)))
+    winvm.ok("down")

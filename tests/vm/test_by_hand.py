@@ -1,0 +1,94 @@
+"""The guest used by hand, as README shows: up, push, exec, pull, shell, logs, down; and C programs in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.live import LiveGuest
+from tests.vm.conftest import CommandLine
+
+PROGRAMS = Path(__file__).parents[1] / "programs"
+# What these need of the driver, Wine's kernel does not have; see the capabilities of vm/profiles/wine.toml.
+NEEDS_WINDOWS = {"proclook", "winddk_map", "winddk_heap"}
+PYTHON = r"C:\Python\python.exe"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("programs")
+    subprocess.run(["make", "-C", str(PROGRAMS), f"OUT={folder}"], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in PROGRAMS.glob("*.c")} - NEEDS_WINDOWS))
+def test_a_program_written_for_the_device_works(
+    winvm: CommandLine, up: LiveGuest, programs: Path, name: str
+) -> None:
+    winvm.ok("push", str(programs / f"{name}.exe"), rf"C:\programs\{name}.exe")
+    done = winvm.run("exec", "--", rf"C:\programs\{name}.exe")
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+    assert done.stdout
+
+
+def test_the_exit_code_comes_back(winvm: CommandLine, up: LiveGuest) -> None:
+    assert winvm.run("exec", "--", PYTHON, "-c", "raise SystemExit(7)").returncode == 7
+
+
+def test_an_exit_code_beyond_a_byte_is_told(winvm: CommandLine, up: LiveGuest) -> None:
+    done = winvm.run("exec", "--", PYTHON, "-c", "import os; os._exit(0xC0000005 - 2**32)")
+    assert done.returncode == 255
+    assert b"0xc0000005" in done.stderr
+
+
+def test_output_and_input_pass_through(winvm: CommandLine, up: LiveGuest) -> None:
+    program = (
+        "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read()[::-1]); print('e', file=sys.stderr)"
+    )
+    done = winvm.run("exec", "--", PYTHON, "-c", program, stdin=bytes(range(256)) * 300)
+    assert done.stdout == (bytes(range(256)) * 300)[::-1]
+    assert done.stderr.strip() == b"e"
+
+
+def test_a_file_comes_back_as_it_went(winvm: CommandLine, up: LiveGuest, tmp_path: Path) -> None:
+    sent, received = tmp_path / "sent.bin", tmp_path / "received.bin"
+    sent.write_bytes(bytes(range(256)) * 4096)
+    winvm.ok("push", str(sent), r"C:\some\new\folder\file.bin")
+    winvm.ok("pull", r"c:\SOME\new\folder\FILE.bin", str(received))
+    assert received.read_bytes() == sent.read_bytes()
+
+
+@pytest.mark.parametrize("path", [r"C:\a\..\..\..\etc\passwd", "C:\\a\x01b", r"D:\x", "relative"])
+def test_a_guest_path_that_is_no_file_name_is_refused(
+    winvm: CommandLine, up: LiveGuest, tmp_path: Path, path: str
+) -> None:
+    done = winvm.run("pull", path, str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shell_takes_lines(winvm: CommandLine, up: LiveGuest) -> None:
+    assert b"hello from cmd" in winvm.ok("shell", stdin=b"echo hello from cmd\r\nexit\r\n")
+
+
+def test_logs_show_the_driver(winvm: CommandLine, up: LiveGuest) -> None:
+    lines = [json.loads(line) for line in winvm.ok("logs", "--json").splitlines()]
+    assert any("DriverEntry, release build" in line["text"] for line in lines)
+    assert {line["source"] for line in lines} == {"dbgprint"}
+
+
+def test_nothing_is_left_after_down(winvm: CommandLine) -> None:
+    winvm.ok("down")
+    assert list((winvm.home / "runs").iterdir()) == []
+    found = subprocess.run(["pgrep", "-af", str(winvm.home)], capture_output=True, text=True, check=False)
+    assert "qemu" not in found.stdout
+
+
+def test_commands_without_a_guest_say_so(winvm: CommandLine) -> None:
+    done = winvm.run("exec", "--", "cmd.exe")
+    assert done.returncode == 2
+    assert done.stderr.decode().strip() == "winvm: No guest is up. Run `winvm up` first."
