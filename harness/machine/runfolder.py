@@ -55,7 +55,13 @@ class RunFolder:
             HostError: it cannot be made.
         """
         cls._claim()
+        runs = runs.resolve()
         path = cls._process_path or runs / f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        if path.parent != runs:
+            raise HostError(
+                f"This process has used run folder {path}; it cannot make one in {runs} as well.",
+                remedy="Use one WINVM_HOME in a process.",
+            )
         # Under its own name only once it is locked: whoever looks for leftovers never sees it unlocked.
         half = path.with_name(HALF_MADE + path.name)
         try:

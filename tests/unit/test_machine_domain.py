@@ -1,0 +1,107 @@
+"""The domain's XML against libvirt's schema, and what the ready key depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from harness.errors import ImageError
+from harness.machine.accelerator import Accelerator
+from harness.machine.domain import HostSide, MachineSpec, render
+from harness.machine.profile import Profile
+
+QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+VERSIONS = {"qemu": "10.0.2", "libvirt": "11.3.0"}
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> MachineSpec:
+    image = tmp_path / "wine-0123456789ab"
+    image.mkdir()
+    for name in ("base.qcow2", "vmlinuz", "initrd.img"):
+        (image / name).write_bytes(b"x")
+    (image / "manifest.json").write_text(json.dumps({"cmdline": "root=/dev/vda rw <&>"}))
+    return MachineSpec.checked(image, Profile.named("wine"), Accelerator.TCG)
+
+
+def xml_of(spec: MachineSpec, tmp_path: Path) -> str:
+    serials = [tmp_path / f"com{number}.log" for number in range(1, 5)]
+    host = HostSide(
+        tmp_path / "disk & more.qcow2", serials, tmp_path / "dbg.log", {"winrm": 20001, "ssh": 20002}
+    )
+    return render(spec, host, name="guest", key="0123456789ab")
+
+
+@pytest.mark.parametrize("accelerator", Accelerator)
+@pytest.mark.skipif(not shutil.which("virt-xml-validate"), reason="libvirt-clients is not installed")
+def test_libvirt_accepts_the_xml(spec: MachineSpec, tmp_path: Path, accelerator: Accelerator) -> None:
+    file = tmp_path / "domain.xml"
+    file.write_text(xml_of(dataclasses.replace(spec, accelerator=accelerator), tmp_path))
+    done = subprocess.run(["virt-xml-validate", str(file), "domain"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_guest_gets_its_devices_and_no_way_out(spec: MachineSpec, tmp_path: Path) -> None:
+    root = ElementTree.fromstring(xml_of(spec, tmp_path))
+    assert root.findtext("os/cmdline") == "root=/dev/vda rw <&>"
+    assert [serial.get("type") for serial in root.findall("devices/serial")] == ["file"] * 4
+    target = root.find("devices/channel/target")
+    assert target is not None
+    assert target.get("name") == "org.winvm.dbgprint"
+    network = [arg.get("value", "") for arg in root.iter(f"{QEMU}arg")][1]
+    assert "restrict=on" in network
+    assert "hostfwd=tcp:127.0.0.1:20001-10.0.2.15:5986" in network
+    assert network.count("hostfwd=") == network.count("127.0.0.1") == 2
+
+
+@pytest.mark.parametrize(("accelerator", "mode"), [("tcg", "maximum"), ("kvm", "host-passthrough")])
+def test_the_cpu_follows_the_accelerator(
+    spec: MachineSpec, tmp_path: Path, accelerator: str, mode: str
+) -> None:
+    xml = xml_of(dataclasses.replace(spec, accelerator=Accelerator(accelerator)), tmp_path)
+    cpu = ElementTree.fromstring(xml).find("cpu")
+    assert cpu is not None
+    assert cpu.get("mode") == mode
+
+
+def with_hardware(spec: MachineSpec, **changes: object) -> MachineSpec:
+    hardware = spec.profile.hardware.model_copy(update=changes)
+    return dataclasses.replace(spec, profile=spec.profile.model_copy(update={"hardware": hardware}))
+
+
+CHANGES: dict[str, Callable[[MachineSpec], MachineSpec]] = {
+    "memory": lambda spec: with_hardware(spec, memory_mib=2048),
+    "vcpus": lambda spec: with_hardware(spec, vcpus=2),
+    "machine": lambda spec: with_hardware(spec, machine="q35"),
+    "forwards": lambda spec: with_hardware(spec, forwards={"winrm": 5986}),
+    "accelerator": lambda spec: dataclasses.replace(spec, accelerator=Accelerator.KVM),
+    "session": lambda spec: dataclasses.replace(spec, session="2"),
+    "cmdline": lambda spec: dataclasses.replace(spec, cmdline="quiet"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_key_changes_with(spec: MachineSpec, change: str) -> None:
+    assert CHANGES[change](spec).ready_key(VERSIONS) != spec.ready_key(VERSIONS)
+
+
+def test_the_key_changes_with_versions_only(spec: MachineSpec) -> None:
+    key = spec.ready_key(VERSIONS)
+    assert len(key) == 12
+    assert spec.ready_key(dict(reversed(VERSIONS.items()))) == key
+    assert spec.ready_key({**VERSIONS, "qemu": "10.0.3"}) != key
+
+
+@pytest.mark.parametrize("name", ["base.qcow2", "vmlinuz", "initrd.img", "manifest.json"])
+def test_an_incomplete_image_is_refused(spec: MachineSpec, name: str) -> None:
+    (spec.image / name).unlink()
+    with pytest.raises(ImageError, match=name) as caught:
+        MachineSpec.checked(spec.image, spec.profile, Accelerator.TCG)
+    assert caught.value.remedy
