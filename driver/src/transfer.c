@@ -102,9 +102,16 @@ _Use_decl_annotations_ NTSTATUS WinvmGive(WINVM_REQUEST *Request, const VOID *Fr
             RtlCopyMemory(mapped, From, Size);
             break;
         }
+        case METHOD_IN_DIRECT:
+            /* The I/O manager probed for reading only: writing through a mapping of the MDL would change pages that
+             * the caller may not write. So the MDL only says where the buffer is; UserBuffer is not set here. */
+            if (Request->Irp->MdlAddress == NULL) {
+                return STATUS_INSUFFICIENT_RESOURCES;
+            }
+            status = WinvmWriteUser(Request->Irp->RequestorMode, MmGetMdlVirtualAddress(Request->Irp->MdlAddress), From,
+                                    Size, 1);
+            break;
         default:
-            /* For METHOD_IN_DIRECT the I/O manager probed for reading only: writing through the MDL would change pages
-             * that the caller may not write, so the address is probed and written instead, as for METHOD_NEITHER. */
             status = WinvmWriteUser(Request->Irp->RequestorMode, Request->Irp->UserBuffer, From, Size, 1);
             break;
     }
