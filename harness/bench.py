@@ -11,18 +11,17 @@ from pathlib import Path
 
 from harness.agent_protocol import Finished
 from harness.artifacts import Artifacts
-from harness.crash.capture import DumpSource, capture
+from harness.crash.capture import capture
 from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
 from harness.errors import DriverLoadError, InfrastructureError
-from harness.guests import wine
+from harness.guests.protocol import Guest
 from harness.machine.profile import Profile
 from harness.machine.protocol import Machine
 from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
 from harness.patterns import unmatched
 from harness.session import AgentSession
 
-AGENT_PATH = wine.RUN_FOLDER + r"\agent.pyz"
 CONNECT_DEADLINE_S = 120.0
 LOAD_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 20.0
@@ -46,10 +45,6 @@ class Payload:
     drivers: Mapping[str, Path]
     contract: str
 
-    def guest_path(self, build: str) -> str:
-        """Where a build's `.sys` lies in the guest."""
-        return rf"{wine.RUN_FOLDER}\{build}\{self.service}.sys"
-
 
 class Bench:
     """One running guest.
@@ -67,7 +62,7 @@ class Bench:
 
     def __init__(
         self,
-        guest: wine.WineGuest,
+        guest: Guest,
         machine: Machine,
         profile: Profile,
         payload: Payload,
@@ -85,8 +80,7 @@ class Bench:
         self._journal = artifacts.journal
         self.on_close: Callable[[], None] = self.disconnect
         self._nonce = secrets.token_hex(8)
-        self.transport = guest.transport(machine)
-        self.files = guest.files(machine)
+        self.link = guest.link(machine)
         self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce)
         self._session: AgentSession | None = None
         self._loaded = ""
@@ -200,15 +194,14 @@ class Bench:
     def _captured(self, crash: Crash, scenario: str) -> Crash:
         """Keeps the evidence of a crash and gives up the guest, which the next scenario restores."""
         crash = dataclasses.replace(crash, scenario=crash.scenario or scenario)
-        dump = DumpSource(wine.MINIDUMP, "" if crash.kind == "exception" else wine.NO_DUMP[crash.kind])
         with self._journal.step("keep crash evidence", scenario=crash.scenario, crash=describe(crash)):
             crash = capture(
                 crash,
                 self._artifacts.crash_folder(crash.scenario),
                 machine=self.machine,
-                files=self.files,
+                files=self.link.files,
                 records=self.debug.tail(),
-                dump=dump,
+                dump=self.guest.dump(crash),
                 deadline=Deadline.after(DUMP_DEADLINE_S),
             )
         self._drop()
@@ -227,7 +220,7 @@ class Bench:
         with self._journal.step(f"load driver ({build})"):
             answer = self._session.load(
                 self._payload.service,
-                self._payload.guest_path(build),
+                self._driver_path(build),
                 self._payload.contract or None,
                 Deadline.after(LOAD_DEADLINE_S),
             )
@@ -245,21 +238,21 @@ class Bench:
     def _deploy(self) -> None:
         """From a machine that has just started to an agent that answers."""
         deadline = Deadline.after(CONNECT_DEADLINE_S)
-        self.transport = self.guest.transport(self.machine)
-        self.files = self.guest.files(self.machine)
+        self.link = self.guest.link(self.machine)
+        agent = rf"{self.guest.run_folder}\agent.pyz"
         with self._journal.step("deploy"):
-            self.files.push(self._payload.agent, AGENT_PATH, deadline)
+            self.link.files.push(self._payload.agent, agent, deadline)
             for build, driver in self._payload.drivers.items():
-                self.files.push(driver, self._payload.guest_path(build), deadline)
-            self.guest.set_clock(self.files, deadline)
+                self.link.files.push(driver, self._driver_path(build), deadline)
+            self.link.set_clock(deadline)
         with self._journal.step("start agent"):
-            process = self.guest.standby(self.transport, self._standby)
+            process = self.link.agent(self._standby)
             self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
-            self._session.start_agent(AGENT_PATH)
+            self._session.start_agent(agent)
             ready = self._session.hello(
                 deadline,
                 capabilities=sorted(self._profile.capabilities),
-                journal=wine.JOURNAL_PORT,
+                journal=self.guest.journal_port,
                 set_clock=False,
             )
         self.environment.setdefault("guest python", ready.python)
@@ -269,5 +262,7 @@ class Bench:
         if self._session:
             self._session.close()
         self._session = None
-        self.transport.close()
-        self.files.close()
+        self.link.close()
+
+    def _driver_path(self, build: str) -> str:
+        return rf"{self.guest.run_folder}\{build}\{self._payload.service}.sys"

@@ -76,13 +76,25 @@ class FileTransfer(Protocol):
 
 
 class DebugStream(Protocol):
-    """Live debug output of the guest's kernel, read on the host from outside the guest."""
+    """Live debug output of the guest's kernel, read on the host from outside the guest.
+
+    It knows the markers that the agent prints around each scenario, and cuts the output there.
+    """
 
     def records(self) -> Sequence[DebugRecord]:
         """All records not returned before, oldest first; does not block."""
 
     def crash(self) -> Crash | None:
         """The first crash seen since `rearm`, if any; scenario and artefacts are not filled in."""
+
+    def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
+        """Waits until a scenario's output is complete; False when the deadline passed first."""
+
+    def slice(self, scenario_id: int) -> tuple[DebugRecord, ...]:
+        """What was printed between the markers of one run of a scenario, up to now if it has not ended."""
+
+    def tail(self) -> tuple[DebugRecord, ...]:
+        """The newest records: what came before a crash."""
 
     def rearm(self) -> None:
         """Forgets the crash after the guest was reverted and reads on from the new end."""

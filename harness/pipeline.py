@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import version
 
 from harness import config as configuration
@@ -15,8 +14,9 @@ from harness.artifacts import Artifacts
 from harness.bench import Bench, Payload
 from harness.build.builds import build_drivers
 from harness.deadline import Deadline
-from harness.guests.wine import WineGuest
+from harness.guests.wine import WineGuest, WineLink
 from harness.images import base, wine
+from harness.images.base import BaseImage
 from harness.live import LiveGuest
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.domain import MachineSpec
@@ -25,18 +25,8 @@ from harness.machine.machine import LibvirtMachine
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
 from harness.plan import Plan
-from harness.transports.sftp import SftpTransfer
-from harness.transports.winrm import WinRmTransport
 
 PROBE_DEADLINE_S = 30.0
-
-
-@dataclass(frozen=True)
-class Reached:
-    """Connections to a guest that is up."""
-
-    transport: WinRmTransport
-    files: SftpTransfer
 
 
 def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
@@ -46,7 +36,7 @@ def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
         WinvmError: a stage fails; everything started by then is ended.
     """
     with ExitStack() as stack:
-        bench, _ = _assemble(plan, artifacts, stack)
+        bench, *_ = _assemble(plan, artifacts, stack)
         bench.connect(plan.config.driver.builds[0])
         bench.on_close = stack.pop_all().close
     return bench
@@ -59,13 +49,13 @@ def bring_up(plan: Plan, artifacts: Artifacts, build: str) -> LiveGuest:
         WinvmError: a stage fails; nothing is left then.
     """
     with ExitStack() as stack:
-        bench, folder = _assemble(plan, artifacts, stack)
+        bench, folder, image = _assemble(plan, artifacts, stack)
         bench.connect(build)
         machine = bench.machine
         live = LiveGuest(
             folder=folder.path,
             profile=plan.profile.name,
-            image=bench.guest.image.folder,
+            image=image.folder,
             address=machine.address,
             ports=dict(machine.ports),
             machine=machine.folder,
@@ -76,17 +66,16 @@ def bring_up(plan: Plan, artifacts: Artifacts, build: str) -> LiveGuest:
     return live
 
 
-def reach(live: LiveGuest) -> Reached:
+def reach(live: LiveGuest) -> WineLink:
     """Connections to the guest that is up; nothing is opened yet.
 
     Raises:
         ImageError: its image is gone or damaged.
     """
-    guest = WineGuest(base.load(live.image))
-    return Reached(guest.transport(live), guest.files(live))
+    return WineGuest(base.load(live.image)).link(live)
 
 
-def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench, RunFolder]:
+def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench, RunFolder, BaseImage]:
     """Every stage up to a started machine; what must be ended later is put on `stack`."""
     journal, home = artifacts.journal, configuration.home()
     with journal.step("guest image"):
@@ -119,7 +108,7 @@ def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench
     }
     bench = Bench(guest, machine, plan.profile, payload, artifacts, ready.facts, environment)
     stack.callback(bench.disconnect)
-    return bench, folder
+    return bench, folder, image
 
 
 def _end(machine: LibvirtMachine, folder: RunFolder) -> None:

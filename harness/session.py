@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from harness.agent_protocol import (
     LINE_LIMIT,
@@ -49,13 +49,6 @@ INBOX_LINES = 16
 E = TypeVar("E", Ready, Loaded, Unloaded, Finished)
 
 
-class MarkedDebugStream(DebugStream, Protocol):
-    """A debug stream that understands the agent's in-band markers."""
-
-    def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
-        """Waits until a scenario's output is complete; False when the deadline passed first."""
-
-
 @dataclasses.dataclass(frozen=True)
 class _Lost:
     """The agent will say nothing more, for this reason."""
@@ -73,9 +66,7 @@ class AgentSession:
         lifetime: when the session ends even if nobody closes it.
     """
 
-    def __init__(
-        self, process: GuestProcess, debug: MarkedDebugStream, nonce: str, lifetime: Deadline
-    ) -> None:
+    def __init__(self, process: GuestProcess, debug: DebugStream, nonce: str, lifetime: Deadline) -> None:
         self._process = process
         self._debug = debug
         self._nonce = nonce

@@ -6,21 +6,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from harness.crash.capture import DumpSource
 from harness.deadline import Deadline
 from harness.debuggers.wine import WineDebugStream
 from harness.errors import BootError, DeadlineError, TransportError
+from harness.guests.protocol import Reachable
 from harness.images.base import USER, BaseImage
 from harness.machine.protocol import Machine, MachineState
+from harness.outcome import Crash
 from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
 from harness.transports.winrm import CommandAddress, WinRmProcess, WinRmTransport
 from harness.transports.wsman import WinRmEndpoint
 
 PYTHON = r"C:\Python\python.exe"
 STANDBY = r"C:\winvm\standby.py"
-RUN_FOLDER = r"C:\winvm\run"
-JOURNAL_PORT = r"\\.\COM2"
 MINIDUMP = r"C:\winvm\dumps\crash.dmp"
 DRIVE_C = "/winvm/prefix/drive_c"
 SSH_USER = "root"
@@ -33,16 +33,25 @@ NO_DUMP = {
 """Why a crash of this kind leaves no minidump."""
 
 
-class Reachable(Protocol):
-    """Where the forwards of a machine listen on the host."""
+class WineLink:
+    """Connections to one running Wine guest; implements `Link`."""
 
-    @property
-    def address(self) -> str:
-        """Host address."""
+    def __init__(self, transport: WinRmTransport, files: SftpTransfer) -> None:
+        self.transport = transport
+        self.files = files
 
-    @property
-    def ports(self) -> Mapping[str, int]:
-        """Host port by name of the forward: `winrm`, `ssh`."""
+    def agent(self, standby: Mapping[str, str]) -> WinRmProcess:
+        """See `Link`."""
+        return self.transport.attach(CommandAddress(standby["shell"], standby["command"]), "the agent")
+
+    def set_clock(self, deadline: Deadline) -> None:
+        """See `Link`. Wine refuses SetSystemTime, so the Linux below it does it."""
+        self.files.execute(f"date -u -s @{time.time():.3f}", deadline)
+
+    def close(self) -> None:
+        """See `Link`."""
+        self.transport.close()
+        self.files.close()
 
 
 @dataclass(frozen=True)
@@ -55,37 +64,34 @@ class WineGuest:
 
     image: BaseImage
 
-    def endpoint(self, host: Reachable) -> WinRmEndpoint:
-        """Where and how the machine's WinRM is reached."""
-        secrets = self.image.secrets
-        return WinRmEndpoint(host.address, host.ports["winrm"], USER, secrets.password, secrets.certificate)
+    run_folder = r"C:\winvm\run"
+    journal_port = r"\\.\COM2"
 
-    def transport(self, host: Reachable) -> WinRmTransport:
-        """Commands in the guest; not connected yet."""
-        return WinRmTransport(self.endpoint(host))
+    def link(self, host: Reachable) -> WineLink:
+        """See `Guest`."""
+        secrets, address, ports = self.image.secrets, host.address, host.ports
+        winrm = WinRmEndpoint(address, ports["winrm"], USER, secrets.password, secrets.certificate)
+        ssh = SftpEndpoint(address, ports["ssh"], SSH_USER, secrets.host_key, secrets.client_key)
+        return WineLink(WinRmTransport(winrm), SftpTransfer(ssh, DriveMap({"C:": DRIVE_C})))
 
-    def files(self, host: Reachable) -> SftpTransfer:
-        """File transfer; not connected yet."""
-        secrets = self.image.secrets
-        endpoint = SftpEndpoint(
-            host.address, host.ports["ssh"], SSH_USER, secrets.host_key, secrets.client_key
-        )
-        return SftpTransfer(endpoint, DriveMap({"C:": DRIVE_C}))
+    def dump(self, crash: Crash) -> DumpSource:
+        """See `Guest`."""
+        return DumpSource(MINIDUMP, NO_DUMP.get(crash.kind, ""))
 
     def debug_stream(self, machine: Machine, log: Path, nonce: str) -> WineDebugStream:
-        """The live debug output, logged to `log`."""
+        """See `Guest`."""
         return WineDebugStream(machine.channels.dbgprint, log, nonce)
 
     def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
         """Blocks until WinRM answers completely, then starts the interpreter that a saved guest holds warm.
 
         Returns:
-            What `standby` needs to find that interpreter again.
+            What `Link.agent` needs to find that interpreter again.
 
         Raises:
             BootError: the guest did not answer, or the machine ended; `detail` holds the console tail.
         """
-        transport = self.transport(machine)
+        transport = self.link(machine).transport
         try:
             transport.wait_ready(deadline, _alive(machine))
             process = transport.start([PYTHON, "-u", STANDBY], deadline)
@@ -105,17 +111,6 @@ class WineGuest:
             remedy="Build the image again: winvm image build",
             detail=output[-CONSOLE_TAIL:].decode("utf-8", "backslashreplace"),
         )
-
-    def set_clock(self, files: SftpTransfer, deadline: Deadline) -> None:
-        """Sets the guest's clock to the host's: a restored guest still has the time of its save.
-
-        Wine refuses SetSystemTime, so it is done by the Linux below it.
-        """
-        files.execute(f"date -u -s @{time.time():.3f}", deadline)
-
-    def standby(self, transport: WinRmTransport, facts: Mapping[str, str]) -> WinRmProcess:
-        """The interpreter that `wait_ready` started before the guest was saved."""
-        return transport.attach(CommandAddress(facts["shell"], facts["command"]), "the agent")
 
 
 def console_tail(machine: Machine) -> str:

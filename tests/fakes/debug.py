@@ -55,6 +55,9 @@ class FakeDebugStream:
             return ()
         return tuple(self._all[self._begun[scenario_id] : self._ended.get(scenario_id)])
 
+    def tail(self) -> tuple[DebugRecord, ...]:
+        return tuple(self._all)
+
     def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: scenario_id in self._ended, deadline.remaining())

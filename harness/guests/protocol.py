@@ -1,0 +1,67 @@
+"""What the bench needs to know of a flavour of guest; a new flavour is one file beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from harness.crash.capture import DumpSource
+from harness.deadline import Deadline
+from harness.interfaces import DebugStream, FileTransfer, GuestProcess, Transport
+from harness.machine.protocol import Machine
+from harness.outcome import Crash
+
+
+class Reachable(Protocol):
+    """Where the forwards of a machine listen on the host."""
+
+    @property
+    def address(self) -> str:
+        """Host address."""
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """Host port by name of the forward: `winrm`, `ssh`."""
+
+
+class Link(Protocol):
+    """The connections to one running guest; opened at first use, useless once it was reverted."""
+
+    @property
+    def transport(self) -> Transport:
+        """Commands."""
+
+    @property
+    def files(self) -> FileTransfer:
+        """Bulk files."""
+
+    def agent(self, standby: Mapping[str, str]) -> GuestProcess:
+        """The interpreter that waited in the saved guest for an agent; `standby` says where it is."""
+
+    def set_clock(self, deadline: Deadline) -> None:
+        """Sets the guest's clock to the host's: a restored guest still has the time of its save."""
+
+    def close(self) -> None:
+        """Drops all connections; never raises."""
+
+
+class Guest(Protocol):
+    """One flavour of guest, made from one image."""
+
+    @property
+    def run_folder(self) -> str:
+        """Windows path of the folder that a run deploys into."""
+
+    @property
+    def journal_port(self) -> str:
+        """Serial port that the agent's write-ahead journal goes to."""
+
+    def link(self, host: Reachable) -> Link:
+        """Connections to a running guest, none of them open yet."""
+
+    def debug_stream(self, machine: Machine, log: Path, nonce: str) -> DebugStream:
+        """The live debug output, logged to `log`; `nonce` names this run in the agent's markers."""
+
+    def dump(self, crash: Crash) -> DumpSource:
+        """Where a crash leaves its dump, or why it leaves none."""
