@@ -1,0 +1,63 @@
+"""A flavour of guest without a guest: its agent follows a script, its files are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness.crash.capture import DumpSource
+from harness.deadline import Deadline
+from harness.guests.protocol import Reachable
+from harness.machine.protocol import Machine
+from harness.outcome import Crash
+from tests.fakes.agent import FakeAgent
+from tests.fakes.debug import FakeDebugStream
+from tests.fakes.files import FakeFileTransfer
+from tests.fakes.transport import FakeGuestProcess, FakeTransport
+
+DUMP = r"C:\dump.dmp"
+
+
+class FakeLink:
+    """Implements `Link`; every link has an agent of its own, as every restored guest has."""
+
+    def __init__(self, agent: FakeAgent) -> None:
+        self.transport = FakeTransport()
+        self.files = FakeFileTransfer()
+        self.scripted = agent
+        self.closed = False
+
+    def agent(self, standby: Mapping[str, str]) -> FakeGuestProcess:
+        assert standby == {"waits": "here"}
+        return self.scripted.process
+
+    def set_clock(self, deadline: Deadline) -> None:
+        deadline.check("setting the clock")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeGuest:
+    """Implements `Guest`. `script` prepares the agent of each link, which are kept in `links`."""
+
+    run_folder = r"C:\run"
+    journal_port = r"\\.\COM2"
+
+    def __init__(self, script: Callable[[FakeAgent, FakeLink], None] = lambda agent, link: None) -> None:
+        self.debug = FakeDebugStream()
+        self.links: list[FakeLink] = []
+        self._script = script
+
+    def link(self, host: Reachable) -> FakeLink:
+        agent = FakeAgent(self.debug)
+        link = FakeLink(agent)
+        self._script(agent, link)
+        self.links.append(link)
+        return link
+
+    def debug_stream(self, machine: Machine, log: Path, nonce: str) -> FakeDebugStream:
+        return self.debug
+
+    def dump(self, crash: Crash) -> DumpSource:
+        return DumpSource(DUMP, "" if crash.kind == "exception" else "this kind leaves none.")

@@ -1,0 +1,252 @@
+"""The bench around the agent: what becomes of results, crashes and failures, and what is restored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.artifacts import Artifacts
+from harness.bench import Bench, Payload
+from harness.deadline import Deadline
+from harness.errors import DriverLoadError
+from harness.machine.fake import FakeMachine
+from harness.machine.profile import Profile
+from harness.outcome import CrashExpectation, Outcome, Scenario
+from harness.resources import vm_folder
+from tests.fakes.agent import FakeAgent
+from tests.fakes.guest import DUMP, FakeGuest, FakeLink
+
+Script = Callable[[FakeAgent, FakeLink], None]
+BUGCHECK = CrashExpectation(bugcheck=0xE2, parameters=(1, 2, 3, 4))
+
+
+class Setup:
+    """A bench on fakes."""
+
+    def __init__(self, folder: Path, script: Script) -> None:
+        drivers = {build: folder / f"{build}.sys" for build in ("release", "fault")}
+        for file in (*drivers.values(), folder / "agent.pyz"):
+            file.write_bytes(file.name.encode())
+        self.guest = FakeGuest(script)
+        self.machine = FakeMachine(folder / "guest")
+        self.machine.start(Deadline.after(5))
+        self.artifacts = Artifacts(folder / "artifacts")
+        payload = Payload(folder / "agent.pyz", "drv", drivers, "contract")
+        profile = Profile.load(vm_folder() / "profiles" / "wine.toml")
+        self.bench = Bench(self.guest, self.machine, profile, payload, self.artifacts, {"waits": "here"}, {})
+
+    def commands(self, link: int = 0) -> list[str]:
+        return [command["cmd"] for command in self.guest.links[link].scripted.commands]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Setup]:
+    def build(script: Script = lambda agent, link: None) -> Setup:
+        setup = Setup(tmp_path, script)
+        return setup
+
+    return build
+
+
+def scenario(name: str = "s.one", **options: Any) -> Scenario:
+    return Scenario(name, "s", deadline_s=options.pop("deadline_s", 5.0), **options)
+
+
+def connected(setup: Setup) -> Bench:
+    # The bench links once when it is made and once when it deploys.
+    setup.bench.connect("release")
+    return setup.bench
+
+
+def agent_of(setup: Setup) -> FakeAgent:
+    return setup.guest.links[-1].scripted
+
+
+def test_agent_and_drivers_are_deployed_and_the_first_build_loaded(make: Callable[..., Setup]) -> None:
+    setup = make()
+    connected(setup)
+    files = setup.guest.links[-1].files.files
+    assert files == {
+        r"c:\run\agent.pyz": b"agent.pyz",
+        r"c:\run\release\drv.sys": b"release.sys",
+        r"c:\run\fault\drv.sys": b"fault.sys",
+    }
+    load = next(command for command in agent_of(setup).commands if command["cmd"] == "load")
+    assert (load["service"], load["sys"], load["contract"]) == ("drv", r"C:\run\release\drv.sys", "contract")
+
+
+def test_a_passed_scenario_needs_its_dbgprint(make: Callable[..., Setup]) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        def printing(command: dict[str, Any]) -> None:
+            agent.debug.mark("begin", command["id"])
+            agent.debug.say("drv: hello")
+            agent.debug.mark("end", command["id"])
+            agent.say("finished", id=command["id"], scenario=command["scenario"], outcome="passed")
+
+        agent.when("s.one", printing)
+
+    bench = connected(make(script))
+    passed = bench.run(scenario(expect_dbgprint=("hel+o",)))
+    assert (passed.outcome, [record.text for record in passed.dbgprint]) == (Outcome.PASSED, ["drv: hello"])
+    failed = bench.run(scenario(expect_dbgprint=("goodbye",)))
+    assert failed.outcome is Outcome.FAILED
+    assert "'goodbye'" in failed.message
+
+
+def test_the_build_a_scenario_names_is_loaded_once(make: Callable[..., Setup]) -> None:
+    setup = make()
+    bench = connected(setup)
+    for build in ("fault", "fault", "release"):
+        assert bench.run(scenario(build=build)).outcome is Outcome.PASSED
+    loads = [command["sys"] for command in agent_of(setup).commands if command["cmd"] == "load"]
+    assert loads == [rf"C:\run\{build}\drv.sys" for build in ("release", "fault", "release")]
+
+
+def test_a_failed_scenario_gets_the_driver_loaded_anew_for_the_next(make: Callable[..., Setup]) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        agent.when("s.bad", lambda command: agent.finish(command, "failed", message="1 != 2"))
+
+    setup = make(script)
+    bench = connected(setup)
+    assert bench.run(scenario("s.bad")).message == "1 != 2"
+    bench.run(scenario())
+    assert setup.commands(-1).count("load") == 2
+
+
+def crash(kind: str, code: int, *parameters: int) -> Script:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        link.files.put(DUMP, b"MDMP and more")
+
+        def down(command: dict[str, Any]) -> None:
+            agent.debug.mark("begin", command["id"])
+            agent.debug.say("last words")
+            agent.debug.break_down(kind, code, *parameters)
+
+        agent.when("s.down", down)
+
+    return script
+
+
+def test_the_expected_bugcheck_passes_and_the_guest_is_restored(make: Callable[..., Setup]) -> None:
+    setup = make(crash("bugcheck", 0xE2, 1, 2, 3, 4))
+    bench = connected(setup)
+    setup.machine.write("journal", b'{"n":1,"op":"DeviceIoControl","detail":"code=0x1"}\n{"n":2,"op":"hal')
+    result = bench.run(scenario("s.down", expect_crash=BUGCHECK))
+    assert (result.outcome, result.message) == (Outcome.PASSED, "")
+    assert result.crash
+    assert result.crash.last_operation == "DeviceIoControl code=0x1"
+    assert setup.machine.calls.count("revert") == 0, "restored only when a next scenario needs it"
+    assert bench.run(scenario()).outcome is Outcome.PASSED
+    assert setup.machine.calls.count("revert") == 1
+    assert setup.guest.links[-2].closed
+
+
+@pytest.mark.parametrize(("code", "parameters"), [(0xE3, (1, 2, 3, 4)), (0xE2, (1, 2, 3, 5))])
+def test_another_bugcheck_than_the_expected_is_a_crash(
+    make: Callable[..., Setup], code: int, parameters: tuple[int, ...]
+) -> None:
+    result = connected(make(crash("bugcheck", code, *parameters))).run(
+        scenario("s.down", expect_crash=BUGCHECK)
+    )
+    assert result.outcome is Outcome.CRASHED
+    assert "Expected bugcheck" in result.message
+
+
+def test_an_unexpected_crash_keeps_its_evidence(make: Callable[..., Setup]) -> None:
+    setup = make(crash("exception", 0xC0000005, 0xC0000005, 0x1000, 0, 1))
+    result = connected(setup).run(scenario("s.down"))
+    assert result.outcome is Outcome.CRASHED
+    assert "exception 0xc0000005 at 0x1000 on address 0x0" in result.message
+    assert result.crash
+    assert result.crash.folder
+    kept = {path.name for path in result.crash.folder.iterdir()}
+    assert kept == {"crash.json", "dbgprint-tail.txt", "journal.jsonl", "minidump.dmp", "screenshot.png"}
+    assert "last words" in (result.crash.folder / "dbgprint-tail.txt").read_text()
+    document = json.loads((result.crash.folder / "crash.json").read_text())
+    assert document["scenario"] == "s.down"
+    assert sorted(document["artifacts"]) == sorted(kept)
+
+
+def test_a_dump_that_is_none_is_told_and_costs_nothing_else(make: Callable[..., Setup]) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        crash("exception", 0xC0000005)(agent, link)
+        link.files.put(DUMP, b"hello")
+
+    result = connected(make(script)).run(scenario("s.down"))
+    assert result.crash
+    assert any("is not a minidump" in note for note in result.crash.notes)
+    assert "minidump.dmp" not in result.crash.artifacts
+    assert "screenshot.png" in result.crash.artifacts
+
+
+def test_no_progress_is_a_hang(make: Callable[..., Setup]) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        agent.when("s.stuck", lambda command: None)
+
+    bench = connected(make(script))
+    assert bench.run(scenario("s.stuck", deadline_s=0.2)).outcome is Outcome.HUNG
+    expected = bench.run(scenario("s.stuck", deadline_s=0.2, expect_crash=CrashExpectation(hang=True)))
+    assert expected.outcome is Outcome.PASSED
+    assert expected.crash
+    assert expected.crash.kind == "hang"
+
+
+def test_a_scenario_that_should_crash_and_does_not_fails(make: Callable[..., Setup]) -> None:
+    result = connected(make()).run(scenario(expect_crash=BUGCHECK))
+    assert result.outcome is Outcome.FAILED
+    assert "expected to take the guest down" in result.message
+
+
+def test_a_crash_after_the_end_is_blamed_on_the_scenario_before(make: Callable[..., Setup]) -> None:
+    setup = make()
+    bench = connected(setup)
+    assert bench.run(scenario("s.guilty")).outcome is Outcome.PASSED
+    setup.guest.debug.break_down("bugcheck", 0xE2, 1, 2, 3, 4)
+    result = bench.run(scenario("s.innocent", expect_crash=BUGCHECK))
+    assert result.outcome is Outcome.CRASHED
+    assert result.message.startswith("Not run: s.guilty took the driver down after its end.")
+
+
+def test_a_lost_agent_is_an_error_and_the_next_scenario_runs(make: Callable[..., Setup]) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        agent.when("s.kill", lambda command: agent.process.end(3))
+
+    setup = make(script)
+    bench = connected(setup)
+    lost = bench.run(scenario("s.kill"))
+    assert lost.outcome is Outcome.ERROR
+    assert "exit code 0x3" in lost.message
+    assert bench.run(scenario()).outcome is Outcome.PASSED
+    assert setup.machine.calls.count("revert") == 1
+
+
+def test_output_that_is_no_event_is_an_error(make: Callable[..., Setup]) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        agent.when("s.print", lambda command: agent.process.say(b"Hello, \x1b[31mworld\n"))
+
+    result = connected(make(script)).run(scenario("s.print"))
+    assert result.outcome is Outcome.ERROR
+    assert "'Hello, \\x1b[31mworld'" in result.message
+
+
+def test_a_crash_in_driver_entry_ends_the_start(make: Callable[..., Setup]) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        def down(command: dict[str, Any]) -> None:
+            agent.debug.break_down("bugcheck", 0x7E, 1, 2, 3, 4)
+
+        agent.when("load", down)
+
+    setup = make(script)
+    with pytest.raises(DriverLoadError, match="crashed while it was loaded: bugcheck 0x0000007e"):
+        setup.bench.connect("release")
+    assert list((setup.artifacts.path / "crashes").iterdir())
+
+
+def test_a_build_that_does_not_exist_is_named(make: Callable[..., Setup]) -> None:
+    result = connected(make()).run(scenario(build="checked"))
+    assert result.outcome is Outcome.ERROR
+    assert "no driver build 'checked'" in result.message
