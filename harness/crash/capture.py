@@ -26,6 +26,7 @@ MINIDUMP_LIMIT = 256 << 20  # bytes
 SCREENSHOT_DEADLINE_S = 10.0
 SIZE_SETTLED_S = 0.5
 MDMP_SIGNATURE = b"MDMP"
+UNWINDING = "CloseHandle after error"  # as guest/agent/win32/handle.py writes it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,10 @@ class DumpSource:
 
 
 def last_operation(journal: Path) -> str:
-    """The last whole line of the agent's write-ahead journal; empty when there is none."""
+    """The last operation in the agent's write-ahead journal; empty when there is none.
+
+    Not the closing of handles after an operation failed: a caller outlives the driver for a moment.
+    """
     try:
         with journal.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - 8192))
@@ -47,6 +51,8 @@ def last_operation(journal: Path) -> str:
     for line in reversed(lines):
         try:
             entry = json.loads(line)
+            if entry["op"] == UNWINDING:
+                continue
             return f"{entry['op']} {entry.get('detail', '')}".strip()[:1000]
         except (ValueError, KeyError, TypeError):
             continue
@@ -68,6 +74,7 @@ def capture(
     Raises:
         OSError: the artifacts' disk is full or gone, so that not even crash.json could be written.
     """
+    operation = last_operation(machine.channels.journal)  # first: a guest that still runs goes on writing
     found: list[str] = []
     notes = list(crash.notes)
 
@@ -91,7 +98,7 @@ def capture(
         folder=folder,
         artifacts=(*found, "crash.json"),
         notes=tuple(notes),
-        last_operation=last_operation(machine.channels.journal),
+        last_operation=operation,
     )
     write_json(folder / "crash.json", crash_document(complete))
     return complete

@@ -21,6 +21,11 @@ from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import DUMP, FakeGuest, FakeLink
 
 Script = Callable[[FakeAgent, FakeLink], None]
+JOURNAL = (
+    b'{"n":1,"op":"DeviceIoControl","detail":"code=0x1"}\n'
+    b'{"n":2,"op":"CloseHandle after error","detail":"Device"}\n'
+    b'{"n":3,"op":"hal'
+)
 BUGCHECK = CrashExpectation(bugcheck=0xE2, parameters=(1, 2, 3, 4))
 
 
@@ -134,7 +139,7 @@ def crash(kind: str, code: int, *parameters: int) -> Script:
 def test_the_expected_bugcheck_passes_and_the_guest_is_restored(make: Callable[..., Setup]) -> None:
     setup = make(crash("bugcheck", 0xE2, 1, 2, 3, 4))
     bench = connected(setup)
-    setup.machine.write("journal", b'{"n":1,"op":"DeviceIoControl","detail":"code=0x1"}\n{"n":2,"op":"hal')
+    setup.machine.write("journal", JOURNAL)
     result = bench.run(scenario("s.down", expect_crash=BUGCHECK))
     assert (result.outcome, result.message) == (Outcome.PASSED, "")
     assert result.crash

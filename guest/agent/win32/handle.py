@@ -12,6 +12,9 @@ Record = Callable[[str, str], None]
 """Called with (operation, detail) *before* an operation is issued; returns once the journal has it."""
 
 
+UNWINDING = "CloseHandle after error"
+
+
 class Scope(Protocol):
     """What handles need of the scenario they belong to (`agent.operations.Operations` is one)."""
 
@@ -35,8 +38,10 @@ class Handle:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        # An error on the way out may be the crash itself, as the caller sees it: the journal tells the
+        # operation that failed from the closing that follows.
+        self._close("CloseHandle" if kind is None else UNWINDING)
 
     @property
     def is_open(self) -> bool:
@@ -49,8 +54,11 @@ class Handle:
         Raises:
             Win32Error: CloseHandle failed.
         """
+        self._close("CloseHandle")
+
+    def _close(self, operation: str) -> None:
         if not self._open:
             return
         self._open = False
-        self._scope.record("CloseHandle", self.name)
+        self._scope.record(operation, self.name)
         CloseHandle.check(f"CloseHandle({self.name})", self.value)

@@ -1,0 +1,110 @@
+"""A driver that goes down unexpectedly: noticed, named, kept, and the run goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vm.conftest import ROOT, CommandLine
+
+CONFIG = f"""
+[driver]
+name = "winvm"
+folder = "{ROOT / "driver"}"
+builds = ["fault"]
+[scenarios]
+folders = ["scenarios"]
+"""
+
+SCENARIOS = '''
+"""A guilty scenario between two innocent ones."""
+
+from agent import Context, scenario
+
+ARM, NULL_WRITE = 0x22A400, 0x22A408
+KEY = {key}
+
+
+@scenario
+def before(t: Context) -> None:
+    """Passes before the crash."""
+    t.open("LySharkSync").close()
+
+
+@scenario
+def guilty(t: Context) -> None:
+    """Takes the driver down and expects nothing of the kind."""
+    with t.open("WinvmFault") as device:
+        device.ioctl(ARM, KEY.to_bytes(4, "little"), 0)
+        device.ioctl(NULL_WRITE, b"", 0)
+
+
+@scenario(expect_dbgprint=["LySharkSync: opened"])
+def later(t: Context) -> None:
+    """Passes in the restored guest."""
+    t.open("LySharkSync").close()
+'''
+
+
+@pytest.fixture(scope="module")
+def run(winvm: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any], Path]:
+    """Exit code, results.json and artifacts of one run."""
+    from scenarios import contract
+
+    assert (contract.FaultIoctl.ARM, contract.FaultIoctl.NULL_WRITE) == (0x22A400, 0x22A408)
+    folder = tmp_path_factory.mktemp("crash")
+    (folder / "scenarios").mkdir()
+    (folder / "scenarios" / "one.py").write_text(SCENARIOS.format(key=contract.FAULT_ARM_KEY))
+    (folder / "winvm.toml").write_text(CONFIG)
+    done = winvm.run("--config", str(folder / "winvm.toml"), "run", "--json", timeout=600)
+    assert done.stdout, done.stderr.decode()
+    return done.returncode, json.loads(done.stdout), folder / "artifacts" / "latest"
+
+
+def test_the_run_goes_on_and_says_that_the_guest_crashed(run: tuple[int, dict[str, Any], Path]) -> None:
+    code, results, _ = run
+    outcomes = {result["name"]: result["outcome"] for result in results["scenarios"]}
+    assert outcomes == {"one.before": "passed", "one.guilty": "crashed", "one.later": "passed"}
+    assert code == 4
+
+
+def test_the_crash_is_noticed_at_once_and_names_its_cause(run: tuple[int, dict[str, Any], Path]) -> None:
+    _, results, _ = run
+    (guilty,) = [result for result in results["scenarios"] if result["name"] == "one.guilty"]
+    crash = guilty["crash"]
+    assert (crash["kind"], crash["code"], crash["parameters"][2:]) == (
+        "exception",
+        "0xc0000005",
+        ["0x0", "0x1"],
+    )
+    assert crash["time"] - guilty["started"] < 10
+    assert crash["last_operation"].startswith("DeviceIoControl WinvmFault code=0x22A408")
+    assert "0xc0000005" in guilty["message"]
+    assert any("WinvmFault: null write" in record["text"] for record in guilty["dbgprint"])
+
+
+def test_the_evidence_is_whole(run: tuple[int, dict[str, Any], Path]) -> None:
+    _, _, artifacts = run
+    (folder,) = (artifacts / "crashes").iterdir()
+    assert (folder / "screenshot.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (folder / "minidump.dmp").read_bytes()[:4] == b"MDMP"
+    journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    assert journal[-1]["scenario"] == "one.guilty"
+    assert "null write" in (folder / "dbgprint-tail.txt").read_text()
+    assert json.loads((folder / "crash.json").read_text())["scenario"] == "one.guilty"
+
+
+def test_every_artifact_of_the_run_is_there(run: tuple[int, dict[str, Any], Path]) -> None:
+    _, _, artifacts = run
+    assert {path.name for path in artifacts.iterdir()} >= {
+        "crashes", "dbgprint.log", "junit.xml", "results.json", "run.jsonl",
+    }  # fmt: skip
+    steps = [json.loads(line) for line in (artifacts / "run.jsonl").read_text().splitlines()]
+    started = [event["step"] for event in steps if event["event"] == "start"]
+    ended = [event["step"] for event in steps if event["event"] == "end"]
+    assert sorted(started) == sorted(ended)
+    assert "restore guest" in ended
+    assert (artifacts / "junit.xml").read_text().count("<testcase ") == 3
