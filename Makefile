@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 GUEST  ?= wine
 SOURCES := harness guest tests
 
-.PHONY: help setup check test vm-test smoke bench format contract driver image clean distclean
+.PHONY: help setup check test vm-test self-test smoke bench format contract driver image clean distclean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,7 +35,10 @@ test: setup ## unit and host-side tests; no VM
 	$(BIN)/pytest tests/unit
 
 vm-test: setup ## the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
-	$(BIN)/pytest tests/vm --guest $(GUEST)
+	$(BIN)/pytest tests/vm/test_scenarios.py --guest $(GUEST)
+
+self-test: setup ## the bench itself in a VM: its commands, crashes, faults, other drivers
+	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py
 
 smoke: setup ## a quick subset of the scenarios
 	$(BIN)/winvm run --guest $(GUEST) -m smoke
