@@ -6,11 +6,12 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.agent_protocol import Finished
 from harness.artifacts import Artifacts
+from harness.config import Parameter
 from harness.crash.capture import capture
 from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
@@ -38,12 +39,14 @@ class Payload:
         service: name of the driver's service.
         drivers: build name -> signed `.sys`.
         contract: generated module that declares HELLO; empty if the driver has none.
+        parameters: what scenarios find in `t.params`.
     """
 
     agent: Path
     service: str
     drivers: Mapping[str, Path]
     contract: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 class Bench:
@@ -58,6 +61,8 @@ class Bench:
 
     Attributes:
         on_close: ends the machine and what lies under it; set by whoever made them.
+        loaded: the driver build that is loaded; empty when none is.
+        last_crash: the newest crash of the run, evidence kept.
     """
 
     def __init__(
@@ -83,7 +88,8 @@ class Bench:
         self.link = guest.link(machine)
         self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce)
         self._session: AgentSession | None = None
-        self._loaded = ""
+        self.loaded = ""
+        self.last_crash: Crash | None = None
         self._next_id = 1
 
     def connect(self, build: str) -> None:
@@ -94,16 +100,52 @@ class Bench:
             DriverLoadError, ContractError: the driver is refused, or goes down in DriverEntry.
         """
         self._deploy()
-        crash = self._load(build)
-        if crash:
-            crash = self._captured(crash, "load")
+        self.load(build)
+
+    def recover(self) -> None:
+        """Restores the guest if a crash or a lost connection took it; no driver is loaded then.
+
+        Raises:
+            InfrastructureError: it could not be restored.
+        """
+        if self._session is None:
+            self._restore()
+
+    def load(self, build: str) -> None:
+        """Loads a driver build in place of what is loaded, which may be this one already.
+
+        Raises:
+            InfrastructureError: the guest does not answer.
+            DriverLoadError, ContractError: the driver is refused, or goes down in DriverEntry.
+        """
+        self.recover()
+        self._refuse(self._load(build), "loaded")
+
+    def unload(self) -> None:
+        """Stops and removes the driver's service; nothing to do when no build is loaded.
+
+        Raises:
+            InfrastructureError: the guest does not answer.
+            DriverLoadError: the driver does not stop, or goes down in its unload routine.
+        """
+        if self._session is None or not self.loaded:
+            return
+        self.loaded = ""
+        with self._journal.step("unload driver"):
+            answer = self._session.unload(self._payload.service, Deadline.after(LOAD_DEADLINE_S))
+        if isinstance(answer, Crash):
+            self._refuse(answer, "unloaded")
+        elif not answer.ok:
             raise DriverLoadError(
-                f"The driver crashed while it was loaded: {describe(crash)}.",
-                remedy=f"Its evidence is in {crash.folder}.",
+                f"The driver cannot be unloaded: {answer.message}.",
+                remedy="Close every handle to its devices, and check its DriverUnload.",
             )
 
-    def run(self, scenario: Scenario) -> ScenarioResult:
+    def run(self, scenario: Scenario, parameters: Mapping[str, Parameter] | None = None) -> ScenarioResult:
         """Runs one scenario to its end, whatever that is.
+
+        Args:
+            parameters: over those of the payload.
 
         Raises:
             InfrastructureError: the guest could not be restored for it.
@@ -111,7 +153,7 @@ class Bench:
         started, clock = time.time(), time.monotonic()
         scenario_id, self._next_id = self._next_id, self._next_id + 1
         with self._journal.step(f"scenario {scenario.name}") as found:
-            result = self._run(scenario, scenario_id)
+            result = self._run(scenario, scenario_id, {**self._payload.parameters, **(parameters or {})})
             found["outcome"] = result.outcome
         return dataclasses.replace(result, started=started, seconds=round(time.monotonic() - clock, 3))
 
@@ -131,18 +173,19 @@ class Bench:
         with self._journal.step("end guest"):
             self.on_close()
 
-    def _run(self, scenario: Scenario, scenario_id: int) -> ScenarioResult:
+    def _run(
+        self, scenario: Scenario, scenario_id: int, parameters: Mapping[str, Parameter]
+    ) -> ScenarioResult:
         failed = ScenarioResult(scenario.name, scenario.kind, Outcome.ERROR)
-        if self._session is None:
-            self._restore()
+        self.recover()
         try:
             crash = self._load(scenario.build or next(iter(self._payload.drivers)))
             assert self._session
             answer = crash or self._session.run(
-                scenario_id, scenario.name, Deadline.after(scenario.deadline_s)
+                scenario_id, scenario.name, Deadline.after(scenario.deadline_s), parameters
             )
         except DriverLoadError as error:
-            self._loaded = ""
+            self.loaded = ""
             return dataclasses.replace(failed, message=str(error), detail=error.detail)
         except InfrastructureError as error:
             self._drop()
@@ -162,7 +205,7 @@ class Bench:
         if outcome is Outcome.PASSED and (missing := unmatched(patterns, records)):
             outcome, message = Outcome.FAILED, missing
         if outcome in (Outcome.FAILED, Outcome.ERROR):
-            self._loaded = ""  # what a failed scenario left in the driver must not fail the next
+            self.loaded = ""  # what a failed scenario left in the driver must not fail the next
         return ScenarioResult(
             scenario.name,
             scenario.kind,
@@ -204,11 +247,20 @@ class Bench:
                 dump=self.guest.dump(crash),
                 deadline=Deadline.after(DUMP_DEADLINE_S),
             )
+        self.last_crash = crash
         self._drop()
         return crash
 
+    def _refuse(self, crash: Crash | None, doing: str) -> None:
+        if crash:
+            crash = self._captured(crash, doing)
+            raise DriverLoadError(
+                f"The driver crashed while it was {doing}: {describe(crash)}.",
+                remedy=f"Its evidence is in {crash.folder}.",
+            )
+
     def _load(self, build: str) -> Crash | None:
-        if self._loaded == build:
+        if self.loaded == build:
             return None
         if build not in self._payload.drivers:
             raise DriverLoadError(
@@ -216,7 +268,7 @@ class Bench:
                 remedy=f"winvm.toml builds {', '.join(self._payload.drivers)}.",
             )
         assert self._session
-        self._loaded = ""
+        self.loaded = ""
         with self._journal.step(f"load driver ({build})"):
             answer = self._session.load(
                 self._payload.service,
@@ -226,7 +278,7 @@ class Bench:
             )
         if isinstance(answer, Crash):
             return answer
-        self._loaded = build
+        self.loaded = build
         return None
 
     def _restore(self) -> None:
@@ -256,7 +308,7 @@ class Bench:
                 set_clock=False,
             )
         self.environment.setdefault("guest python", ready.python)
-        self._loaded = ""
+        self.loaded = ""
 
     def _drop(self) -> None:
         if self._session:

@@ -11,13 +11,25 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    ValidationError,
+)
 
 from harness.errors import ConfigurationError
 
 FILE_NAME = "winvm.toml"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
 
 
 class _Section(BaseModel):
@@ -27,15 +39,15 @@ class _Section(BaseModel):
 class DriverSection(_Section):
     """`[driver]`: what is built and how it is loaded.
 
-    `build` is run once for each of `builds` in `folder`, with `{build}` and `{out}` replaced; it leaves
-    `<name>.sys` and `<name>.pdb` in `{out}`. `contract` names the generated module that declares HELLO,
-    empty when the driver has none.
+    `build` is run once for each of `builds` in `folder`, with `{build}`, `{out}` and `{python}` (winvm's own
+    interpreter) replaced; it leaves `<name>.sys` and `<name>.pdb` in `{out}`. `contract` names the generated
+    module that declares HELLO, empty when the driver has none.
     """
 
     name: Name = "winvm"
     folder: Path = Path("driver")
     build: tuple[str, ...] = ("make", "--no-print-directory", "BUILD={build}", "OUT={out}")
-    builds: tuple[Name, ...] = Field(default=("release", "fault"), min_length=1)
+    builds: tuple[Name, ...] = Field(default=("release",), min_length=1)
     contract: str = ""
 
 
@@ -58,12 +70,16 @@ class ArtifactsSection(_Section):
 
 
 class Config(_Section):
-    """The whole file. `root` is the folder that holds it; every path property is absolute."""
+    """The whole file. `root` is the folder that holds it; every path property is absolute.
+
+    `[parameters]` declares what scenarios find in `t.params`: names, defaults and, by these, types.
+    """
 
     driver: DriverSection = DriverSection()
     scenarios: ScenariosSection = ScenariosSection()
     guest: GuestSection = GuestSection()
     artifacts: ArtifactsSection = ArtifactsSection()
+    parameters: dict[ParameterName, Parameter] = Field(default_factory=dict)
     root: Path = Field(default=Path(), exclude=True)
 
     @property

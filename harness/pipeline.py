@@ -95,7 +95,9 @@ def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench
         restore = Deadline.after(timeouts.boot + timeouts.restore)
         machine, ready = launch(spec, folder, guest.wait_ready, boot, restore)
         stack.callback(_end, machine, folder)
-    payload = Payload(plan.agent, plan.config.driver.name, drivers, plan.config.driver.contract)
+    payload = Payload(
+        plan.agent, plan.config.driver.name, drivers, plan.config.driver.contract, plan.parameters
+    )
     environment = {
         "winvm": version("winvm"),
         "image": image.digest,
@@ -105,6 +107,7 @@ def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench
             f"driver {build}": hashlib.sha256(path.read_bytes()).hexdigest()
             for build, path in drivers.items()
         },
+        **{f"parameter {name}": str(value) for name, value in plan.parameters.items()},
     }
     bench = Bench(guest, machine, plan.profile, payload, artifacts, ready.facts, environment)
     stack.callback(bench.disconnect)

@@ -6,18 +6,21 @@ Needs neither libvirt nor a compiler, so that collecting is quick and works anyw
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.build.agent import build_agent, collect
-from harness.config import Config
+from harness.config import Config, Parameter
 from harness.errors import ConfigurationError, ScenarioError
 from harness.machine.profile import Profile
 from harness.outcome import Scenario
+from harness.parameters import parameters_of
 from harness.patterns import PatternError, compile_pattern
 from harness.resources import vm_folder
+
+ALL_BUILDS = "all"
 
 
 @dataclass(frozen=True)
@@ -27,21 +30,32 @@ class Plan:
     Attributes:
         agent: the zipapp with agent and scenarios.
         scenarios: in the order in which they are best run: by driver build, those that expect a crash last.
+        parameters: what every scenario finds in `t.params`.
     """
 
     config: Config
     profile: Profile
     agent: Path
     scenarios: tuple[Scenario, ...]
+    parameters: Mapping[str, Parameter]
 
 
-def make_plan(config: Config, guest: str | None) -> Plan:
+def make_plan(
+    config: Config, guest: str | None, builds: Sequence[str] = (), parameters: Iterable[str] = ()
+) -> Plan:
     """Collects the scenarios; boots nothing.
 
+    Args:
+        builds: driver builds to run against, or `all`; every scenario that fits a build is then there once
+            for it, as `name@build`. By default each scenario runs against its own build, or else the first.
+        parameters: `name=value`, over the values of winvm.toml.
+
     Raises:
-        ConfigurationError: there is no such profile.
+        ConfigurationError: there is no such profile, build or parameter.
         ScenarioError: a scenario module cannot be used.
     """
+    chosen = _chosen_builds(config, builds)
+    values = parameters_of(config.parameters, parameters)
     profiles = vm_folder() / "profiles"
     name = guest or config.guest.profile
     if not (profiles / f"{name}.toml").is_file():
@@ -51,9 +65,39 @@ def make_plan(config: Config, guest: str | None) -> Plan:
         agent = build_agent(config.build_folder / "agent.pyz", config.scenario_folders)
     found = collect(agent, config.scenario_folders)
     _check_patterns(found)
+    _check_builds(found, config.driver.builds)
+    if chosen:
+        found = tuple(_variants(found, chosen))
     order = {build: number for number, build in enumerate(("", *config.driver.builds))}
-    scenarios = sorted(found, key=lambda s: (order.get(s.build, len(order)), s.expect_crash is not None))
-    return Plan(config, Profile.load(profiles / f"{name}.toml"), agent, tuple(scenarios))
+    scenarios = sorted(found, key=lambda s: (order[s.build], s.expect_crash is not None))
+    return Plan(config, Profile.load(profiles / f"{name}.toml"), agent, tuple(scenarios), values)
+
+
+def _chosen_builds(config: Config, builds: Sequence[str]) -> tuple[str, ...]:
+    known = config.driver.builds
+    if unknown := sorted(set(builds) - {ALL_BUILDS, *known}):
+        raise ConfigurationError(
+            f"There is no driver build {unknown[0]!r}.", remedy=f"winvm.toml builds {', '.join(known)}."
+        )
+    return known if ALL_BUILDS in builds else tuple(dict.fromkeys(builds))
+
+
+def _check_builds(scenarios: Iterable[Scenario], builds: Sequence[str]) -> None:
+    for scenario in scenarios:
+        if scenario.build and scenario.build not in builds:
+            raise ScenarioError(
+                f"{scenario.file}:{scenario.line}: {scenario.name} needs the driver build "
+                f"{scenario.build!r}, which winvm.toml does not have.",
+                remedy=f"Name one of {', '.join(builds)}, or add it to driver.builds.",
+            )
+
+
+def _variants(scenarios: Iterable[Scenario], builds: Sequence[str]) -> Iterator[Scenario]:
+    """Each scenario once per build that it can run against."""
+    for scenario in scenarios:
+        for build in builds:
+            if scenario.build in ("", build):
+                yield replace(scenario, name=f"{scenario.name}@{build}", build=build)
 
 
 def _check_patterns(scenarios: Iterable[Scenario]) -> None:

@@ -5,8 +5,9 @@ A test module asks for the `scenario` fixture and is called once for every scena
     def test_scenario(scenario):
         scenario.check()
 
-Options: `--guest PROFILE` and `--winvm-config FILE`. Markers: a scenario's kind and its tags. Nothing boots
-until the first scenario that is not skipped; an infrastructure error ends the session with winvm's exit code.
+Options: `--guest PROFILE`, `--winvm-config FILE`, `--build NAME`, `--param NAME=VALUE`. Markers: a scenario's
+kind and its tags. Nothing boots until the first scenario that is not skipped; an infrastructure error ends
+the session with winvm's exit code.
 """
 
 from __future__ import annotations
@@ -36,6 +37,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("winvm", "Windows driver scenarios in a VM")
     group.addoption("--guest", metavar="PROFILE", help="guest profile for scenarios (default: winvm.toml's)")
     group.addoption("--winvm-config", metavar="FILE", help="the winvm.toml to use (default: nearest upwards)")
+    group.addoption(
+        "--build",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="driver build to run against, `all` for every one; may be repeated",
+    )
+    group.addoption(
+        "--param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="parameter of scenarios, declared in winvm.toml; may be repeated",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +90,8 @@ class Session:
 
             named = self._config.getoption("--winvm-config")
             path = Path(named) if named else configuration.find(self._config.invocation_params.dir)
-            self._plan = make_plan(configuration.load(path), self._config.getoption("--guest"))
+            guest, builds, parameters = map(self._config.getoption, ("--guest", "--build", "--param"))
+            self._plan = make_plan(configuration.load(path), guest, builds, parameters)
         return self._plan
 
     def bench(self) -> Bench:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 Function = Callable[[Context], None]
 CaseFunction = Callable[[Context, T], None]
 
-BUILDS = ("", "release", "fault")
+BUILD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MARK = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 CASE_ID = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
@@ -171,7 +171,7 @@ def scenario(
         cases: one scenario per case; the function takes the case's value as its second argument.
             A mapping gives the ids; otherwise the id is the value's text (`str`).
         needs: capabilities the guest must have, else the host skips the scenario and names them.
-        build: `release` or `fault` when it runs against that driver build only; empty for either.
+        build: the one driver build of winvm.toml that it runs against; empty for any.
         deadline_s: seconds until the host calls the scenario hung.
         expect_dbgprint: regular expressions, each of which must match a DbgPrint line of this scenario.
         expect_crash: the scenario passes only when the guest goes down like this.
@@ -286,8 +286,8 @@ def _bound(function: Callable[..., None], value: object) -> Function:
 
 
 def _validate(declared: Declared, name: str, file: str, line: int) -> None:
-    if declared.build not in BUILDS:
-        raise RegistryError(f"build of {name} must be one of {BUILDS}, not {declared.build!r}", file, line)
+    if declared.build and not BUILD.fullmatch(declared.build):
+        raise RegistryError(f"build of {name} must match {BUILD.pattern}, not {declared.build!r}", file, line)
     if not 0 < declared.deadline_s <= 3600:
         raise RegistryError(
             f"deadline_s of {name} must be in (0, 3600], not {declared.deadline_s}", file, line

@@ -107,7 +107,7 @@ class Runner:
     def _run(self, command: Command) -> None:
         number, name = int(_field(command, "id")), str(_field(command, "scenario"))
         deadline_s = float(_field(command, "deadline_s"))
-        found = self._scenarios.get(name)
+        found = self._scenarios.get(name.partition("@")[0])  # `name@build` is `name` against that build
         self._wire.send("started", id=number, scenario=name)
         started, before = time.perf_counter(), self._journal.count
         self._journal.enter(name)

@@ -6,7 +6,9 @@ it is told. Compiling is the user's business, so nothing here knows about compil
 
 from __future__ import annotations
 
+import re
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
 
     Args:
         folder: where the command runs.
-        command: program and arguments; `{build}` and `{out}` in them are replaced.
+        command: program and arguments; `{build}`, `{out}` and `{python}` in them are replaced.
         name: file name of the driver without `.sys`.
         build: which build, e.g. `release`.
         output: folder for the result, created when missing.
@@ -31,7 +33,8 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
     """
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    argv = [part.replace("{build}", build).replace("{out}", str(output)) for part in command]
+    words = {"{build}": build, "{out}": str(output), "{python}": sys.executable}
+    argv = [re.sub(r"\{(build|out|python)\}", lambda found: words[found[0]], part) for part in command]
     try:
         done = subprocess.run(
             argv,

@@ -23,6 +23,16 @@ from harness.report.results import run_document
     "-k", "keyword", metavar="EXPRESSION", help="Only scenarios whose name matches, as pytest's -k."
 )
 @click.option("-m", "marker", metavar="EXPRESSION", help="Only scenarios of a kind or tag, as pytest's -m.")
+@click.option(
+    "--build",
+    "builds",
+    metavar="NAME",
+    multiple=True,
+    help="Run against this driver build; `all` for every one.",
+)
+@click.option(
+    "--param", "parameters", metavar="NAME=VALUE", multiple=True, help="Parameter that winvm.toml declares."
+)
 @click.option("-x", "first", is_flag=True, help="Stop at the first failure.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print results.json to stdout, everything else to stderr."
@@ -33,6 +43,8 @@ def run(
     guest: str | None,
     keyword: str | None,
     marker: str | None,
+    builds: tuple[str, ...],
+    parameters: tuple[str, ...],
     first: bool,
     as_json: bool,
 ) -> None:
@@ -45,6 +57,8 @@ def run(
         arguments[2] = str(invocation.config_path.resolve())
     for option, value in (("--guest", guest), ("-k", keyword), ("-m", marker)):
         arguments += [option, value] if value else []
+    arguments += [f"--build={build}" for build in builds]
+    arguments += [f"--param={parameter}" for parameter in parameters]
     arguments += ["-x"] if first else []
     watcher = _Watcher()
     if as_json:

@@ -100,7 +100,7 @@ def context() -> Context:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"build": "debug"}, "build of"),
+        ({"build": "de bug"}, "build of"),
         ({"deadline_s": 0}, "deadline_s of"),
         ({"deadline_s": 1e9}, "deadline_s of"),
         ({"expect_dbgprint": ["("]}, "expect_dbgprint of"),

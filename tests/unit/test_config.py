@@ -29,7 +29,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 def test_an_empty_file_has_every_default(tmp_path: Path) -> None:
     loaded = config.load(write(tmp_path, ""))
     assert loaded.guest.profile == "wine"
-    assert loaded.driver.builds == ("release", "fault")
+    assert loaded.driver.builds == ("release",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""Parameters of scenarios: declared with their defaults in winvm.toml, given on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from harness.config import Parameter
+from harness.errors import ConfigurationError
+
+_BOOLEANS = {"true": True, "false": False}
+
+
+def parameters_of(declared: Mapping[str, Parameter], given: Iterable[str]) -> dict[str, Parameter]:
+    """The declared values with the given ones over them.
+
+    Args:
+        given: `name=value`; the value is read as the type of the declared default.
+
+    Raises:
+        ConfigurationError: no such parameter is declared, or the value is not of its type.
+    """
+    values = dict(declared)
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in declared:
+            known = ", ".join(declared) or "none"
+            raise ConfigurationError(
+                f"--param {text}: there is no parameter {name!r}; declared are: {known}.",
+                remedy="Declare it with its default under [parameters] in winvm.toml; give it as name=value.",
+            )
+        values[name] = _read(name, value, declared[name])
+    return values
+
+
+def _read(name: str, text: str, default: Parameter) -> Parameter:
+    try:
+        if isinstance(default, bool):
+            return _BOOLEANS[text]
+        if isinstance(default, int):
+            return int(text, 0)
+        return type(default)(text)
+    except (KeyError, ValueError) as error:
+        kind = "true or false" if isinstance(default, bool) else f"of type {type(default).__name__}"
+        raise ConfigurationError(
+            f"--param {name}={text}: the value must be {kind}, like its default {default!r}."
+        ) from error

@@ -1,0 +1,97 @@
+"""Which scenarios are run against which driver build, and with which parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import config
+from harness.errors import ConfigurationError, ScenarioError
+from harness.plan import Plan, make_plan
+
+SCENARIOS = '''
+from agent import Context, Crash, scenario
+
+
+@scenario
+def anywhere(t: Context) -> None:
+    """Fits every build."""
+
+
+@scenario(build="checked", expect_crash=Crash(bugcheck=0xE2))
+def only_checked(t: Context) -> None:
+    """Fits one."""
+'''
+TOML = """
+[driver]
+name = "mine"
+builds = ["release", "checked"]
+[scenarios]
+folders = ["scenarios"]
+[parameters]
+rounds = 3
+text = "hello"
+fast = false
+share = 0.5
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "mine.py").write_text(SCENARIOS)
+    (tmp_path / "winvm.toml").write_text(TOML)
+    return tmp_path
+
+
+def plan(project: Path, builds: tuple[str, ...] = (), parameters: tuple[str, ...] = ()) -> Plan:
+    return make_plan(config.load(project / "winvm.toml"), None, builds, parameters)
+
+
+def names(project: Path, *builds: str) -> list[tuple[str, str]]:
+    return [(scenario.name, scenario.build) for scenario in plan(project, builds).scenarios]
+
+
+def test_by_default_each_scenario_is_there_once(project: Path) -> None:
+    assert names(project) == [("mine.anywhere", ""), ("mine.only_checked", "checked")]
+
+
+def test_a_scenario_is_there_once_for_each_build_it_fits(project: Path) -> None:
+    everything = [
+        ("mine.anywhere@release", "release"),
+        ("mine.anywhere@checked", "checked"),
+        ("mine.only_checked@checked", "checked"),
+    ]
+    assert names(project, "all") == everything
+    assert names(project, "release", "checked") == everything
+    assert names(project, "release") == everything[:1]
+
+
+def test_an_unknown_build_is_refused(project: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no driver build 'debug'.*release, checked"):
+        plan(project, ("debug",))
+
+
+def test_a_scenario_for_a_build_that_nobody_makes_is_refused_with_its_line(project: Path) -> None:
+    (project / "winvm.toml").write_text(TOML.replace(', "checked"', ""))
+    with pytest.raises(ScenarioError, match=r"mine\.py:10: mine\.only_checked needs .*'checked'"):
+        plan(project)
+
+
+def test_parameters_have_the_type_of_their_default(project: Path) -> None:
+    assert plan(project).parameters == {"rounds": 3, "text": "hello", "fast": False, "share": 0.5}
+    given = plan(project, parameters=("rounds=0x10", "text=a=b", "fast=true", "share=2")).parameters
+    assert given == {"rounds": 16, "text": "a=b", "fast": True, "share": 2.0}
+
+
+@pytest.mark.parametrize("given", ["round=3", "rounds", "rounds=many", "fast=1", "share=half"])
+def test_a_parameter_that_cannot_be_meant_is_refused(project: Path, given: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--param {given}: "):
+        plan(project, parameters=(given,))
+
+
+def test_a_parameter_is_a_plain_value(project: Path) -> None:
+    (project / "winvm.toml").write_text(TOML + "nested = [1, 2]\n")
+    with pytest.raises(ConfigurationError, match=r"parameters\.nested"):
+        plan(project)
