@@ -68,16 +68,24 @@ def test_a_blocking_call_is_aborted_at_its_deadline() -> None:
         within(Deadline.after(SOON), "A failing one", lambda: 1 // 0, lambda: None)
 
 
+def start_as_qemu(folder: Path) -> subprocess.Popen[bytes]:
+    """A process whose program is `folder`/qemu-system-x86_64, once its command line can be read in /proc."""
+    folder.mkdir(parents=True)
+    program = folder / "qemu-system-x86_64"
+    program.symlink_to("/bin/sh")
+    wait_forever = [str(program), "-c", "echo up; read _"]
+    process = subprocess.Popen(wait_forever, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline() == b"up\n"
+    return process
+
+
 @pytest.fixture
 def impostor(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process whose program is called qemu-..., as in a run folder's pidfile."""
-    program = tmp_path / "bin" / "qemu-system-x86_64"
-    program.parent.mkdir()
-    program.symlink_to("/bin/sleep")
-    process = subprocess.Popen([str(program), "60"])
-    yield process
-    process.kill()
-    process.wait()
+    with start_as_qemu(tmp_path / "bin") as process:
+        yield process
+        process.kill()
 
 
 def test_no_process_is_ended_for_its_number_alone(tmp_path: Path, impostor: subprocess.Popen[bytes]) -> None:
@@ -95,14 +103,11 @@ def test_no_process_is_ended_for_its_number_alone(tmp_path: Path, impostor: subp
 
 def test_the_qemu_of_a_run_is_ended_with_its_folder(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "stale"
-    program = run / "qemu-system-x86_64"
-    program.parent.mkdir(parents=True)
-    program.symlink_to("/bin/sleep")
-    process = subprocess.Popen([str(program), "60"])
-    (run / "guest.pid").write_text(str(process.pid))
-    (leftover,) = remove_leftovers(tmp_path / "runs")
-    assert leftover.killed == (process.pid,)
-    assert process.wait(SOON) == -9
+    with start_as_qemu(run) as process:
+        (run / "guest.pid").write_text(str(process.pid))
+        (leftover,) = remove_leftovers(tmp_path / "runs")
+        assert leftover.killed == (process.pid,)
+        assert process.wait(SOON) == -9
     assert not run.exists()
 
 
