@@ -5,41 +5,45 @@ from __future__ import annotations
 import os
 import sys
 
-from harness.errors import WinvmError
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Runs the command line and exits the process."""
-    import click
-
-    from harness.cli import winvm
-
     try:
-        code = winvm.main(standalone_mode=False)
-    except WinvmError as error:
-        report(error)
-        code = error.exit_code
-    except click.exceptions.Abort:
+        code = _run()
+    except KeyboardInterrupt:  # also while modules are imported
         print("winvm: interrupted.", file=sys.stderr)
-        code = 130
-    except KeyboardInterrupt:
-        print("winvm: interrupted.", file=sys.stderr)
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = 2
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe (head, less) has gone: not an error, and nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
 
 
-def report(error: WinvmError) -> None:
-    """Prints an error as one paragraph, its evidence below it."""
+def _run() -> int:
+    import click
+
     from harness.terminal import paragraph
+    from harness.unexpected import as_winvm_error
 
-    print(paragraph(error), file=sys.stderr)
+    try:
+        from harness.cli import winvm
+
+        code = winvm.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one paragraph
+        shown = as_winvm_error(error)
+        print(paragraph(shown), file=sys.stderr)
+        return shown.exit_code
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

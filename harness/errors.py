@@ -13,7 +13,8 @@
     │   ├── TransportError       WinRM or SFTP failed
     │   │   └── AuthenticationError   certificate, host key or password refused
     │   ├── AgentError           the agent died or spoke something that is not its protocol
-    │   └── DeadlineError        an operation did not finish in time
+    │   ├── DeadlineError        an operation did not finish in time
+    │   └── InternalError        a fault of the bench itself; its traceback is in a file
     └── DriverLoadError     (1)  the service control manager would not start the driver
 
 A scenario that fails and a guest that crashes are outcomes (`harness.outcome`), not errors.
@@ -102,6 +103,10 @@ class AgentError(InfrastructureError):
 
 class DeadlineError(InfrastructureError):
     """An operation did not finish before its deadline."""
+
+
+class InternalError(InfrastructureError):
+    """A fault of the bench itself; the remedy names the file that holds its traceback."""
 
 
 class DriverLoadError(WinvmError):

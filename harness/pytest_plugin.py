@@ -13,16 +13,17 @@ the session with winvm's exit code.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from harness import config as configuration
 from harness.errors import WinvmError
 from harness.terminal import paragraph, printable
+from harness.unexpected import as_winvm_error
 
 if TYPE_CHECKING:
     from harness.artifacts import Artifacts
@@ -70,6 +71,7 @@ class Session:
         self._progress: Progress | None = None
         self._bench: Bench | None = None
         self._started = time.time()
+        self.unusable: WinvmError | None = None
         self.run: RunResult | None = None
 
     @classmethod
@@ -97,14 +99,11 @@ class Session:
     def bench(self) -> Bench:
         """The running bench; ends the pytest session if it cannot be brought up."""
         if self._bench is None:
-            from harness.pipeline import open_bench
-
             assert self._artifacts
-            try:
-                with self._unmuted():
-                    self._bench = open_bench(self.plan(), self._artifacts)
-            except WinvmError as error:
-                pytest.exit(paragraph(error), returncode=error.exit_code)
+            with _ending_the_session(), self._unmuted():
+                from harness.pipeline import open_bench
+
+                self._bench = open_bench(self.plan(), self._artifacts)
         return self._bench
 
     def skip(self, scenario: Scenario, missing: list[str]) -> None:
@@ -128,25 +127,36 @@ class Session:
         return lifted
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Makes the artifacts folder once it is known that scenarios will run."""
+        """Makes the artifacts folder once it is known that scenarios will run.
+
+        What was found wrong while items were made is reported here: pytest catches an exit during collection.
+        """
+        if self.unusable:
+            _exit(self.unusable)
         scenarios = [item for item in session.items if "scenario" in getattr(item, "fixturenames", ())]
         if not scenarios or session.config.option.collectonly:
             return
         from harness.artifacts import Artifacts
         from harness.progress import Progress
 
-        plan = self.plan()
-        try:
-            self._artifacts = Artifacts(plan.config.artifacts_folder)
-        except WinvmError as error:
-            pytest.exit(paragraph(error), returncode=error.exit_code)
+        with _ending_the_session():
+            self._artifacts = Artifacts(self.plan().config.artifacts_folder)
         self._progress = Progress(unmuted=self._unmuted)
         self._artifacts.journal.listen(self._progress)
         if not session.config.option.xmlpath:
             _write_junit(session.config, self._artifacts.junit)
 
-    def pytest_sessionfinish(self) -> None:
-        """Ends the guest and writes results.json, whatever happened before."""
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self) -> Generator[None]:
+        """Ends the guest and writes results.json, whatever happened before; pytest's own reports come after.
+
+        A disk that is full fails these as well, so their errors leave here too.
+        """
+        with _ending_the_session():
+            self._finish()
+            yield
+
+    def _finish(self) -> None:
         if self._artifacts is None:
             return
         from harness.outcome import RunResult
@@ -195,8 +205,10 @@ class ScenarioRun:
         missing = sorted(set(self.scenario.needs) - self._session.plan().profile.capabilities)
         if missing:
             self._session.skip(self.scenario, missing)
-        result = self._session.bench().run(self.scenario)
-        self._session.record(result)
+        bench = self._session.bench()
+        with _ending_the_session():
+            result = bench.run(self.scenario)
+            self._session.record(result)
         if result.dbgprint:
             text = "\n".join(printable(record.text) for record in result.dbgprint)
             self._node.add_report_section("call", "dbgprint", text)
@@ -221,10 +233,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One item per scenario, in the order in which they are best run: crashing ones last."""
     if "scenario" not in metafunc.fixturenames:
         return
+    session = Session.of(metafunc.config)
     try:
-        plan = Session.of(metafunc.config).plan()
-    except WinvmError as error:
-        pytest.exit(paragraph(error), returncode=error.exit_code)
+        plan = session.plan()
+    except Exception as error:  # noqa: BLE001 - shown as one paragraph, whatever it is
+        session.unusable = as_winvm_error(error)
+        metafunc.parametrize("scenario", [])
+        return
     for mark in sorted({mark for scenario in plan.scenarios for mark in scenario.marks}):
         metafunc.config.addinivalue_line("markers", f"{mark}: winvm scenarios of this kind")
     parameters = []
@@ -244,6 +259,19 @@ def scenario(request: pytest.FixtureRequest) -> Iterator[ScenarioRun]:
 def bench(request: pytest.FixtureRequest) -> Bench:
     """The running bench of this session: machine, transports, artifacts."""
     return Session.of(request.config).bench()
+
+
+@contextmanager
+def _ending_the_session() -> Iterator[None]:
+    """Turns what is no result of a scenario into the end of the session, with winvm's exit code."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a bug is shown as one paragraph, too
+        _exit(as_winvm_error(error))
+
+
+def _exit(error: WinvmError) -> NoReturn:
+    pytest.exit(f"\n{paragraph(error)}\n", returncode=error.exit_code)
 
 
 def _write_junit(config: pytest.Config, path: Path) -> None:
