@@ -1,0 +1,53 @@
+"""Exceptions outside the error tree, at the outermost boundary: faults of the host, and faults of the bench.
+
+Whoever runs the bench reads one paragraph in every case. A traceback is for whoever mends the bench, so it
+goes to a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+import traceback
+
+from harness.errors import HostError, InternalError, WinvmError
+
+_REMEDIES = {
+    errno.ENOSPC: "Free disk space, or move the bench: WINVM_HOME, [artifacts] folder and TMPDIR say where.",
+    errno.EDQUOT: "Raise the quota, or move the bench: WINVM_HOME, [artifacts] folder and TMPDIR say where.",
+    errno.EROFS: "Use folders that can be written: WINVM_HOME, [artifacts] folder and TMPDIR say where.",
+    errno.EACCES: "Run as the user whose files they are, or as root.",
+    errno.EPERM: "Run as the user whose files they are, or as root.",
+    errno.EMFILE: "Raise the limit of open files: ulimit -n",
+    errno.ENFILE: "End programs that hold files open.",
+    errno.ENOMEM: "Free memory.",
+    errno.EIO: "Look at the host's kernel log; its storage fails.",
+}
+"""What the host refuses to any program; other errors of the system are the bench's own fault."""
+
+
+def as_winvm_error(error: Exception) -> WinvmError:
+    """The error to show for any exception: itself, the host's refusal, or an `InternalError`."""
+    if isinstance(error, WinvmError):
+        return error
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        where = f"{error.filename}: " if error.filename else ""
+        return HostError(f"{where}{error.strerror}.", remedy=_REMEDIES[error.errno])
+    return _internal(error)
+
+
+def _internal(error: Exception) -> InternalError:
+    said = f"internal error: {type(error).__name__}: {error}".rstrip(".: ")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            prefix="winvm-error-",
+            suffix=".txt",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return InternalError(f"{said}.", remedy="Please report it.", detail=traceback.format_exc())
+    return InternalError(f"{said}.", remedy=f"Please report it with {file.name}.")
