@@ -1,6 +1,6 @@
 """artifacts/<run>/: the one place a run leaves what it found. Owns the names in it and `latest`.
 
-run.jsonl      every step and result as it happens      results.json   the whole run, written at its end
+run.jsonl      every step and result as it happens      results.json   every result, `.partial` until the end
 dbgprint.log   the guest's debug output                 junit.xml      by pytest
 crashes/NN-scenario/   one folder per crash
 """
@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import HostError
 from harness.journal import Journal
-from harness.outcome import RunResult, ScenarioResult
-from harness.report.results import run_document, scenario_document, write_json
+from harness.outcome import Outcome, RunResult, ScenarioResult
+from harness.report.results import ResultsFile, scenario_document
 
 
 class Artifacts:
@@ -25,23 +27,34 @@ class Artifacts:
     Args:
         parent: the artifacts folder; made if missing.
 
+    Attributes:
+        counts: results so far by outcome.
+        crashes: results so far that have a crash.
+
     Raises:
         HostError: the folder cannot be made.
     """
 
     def __init__(self, parent: Path) -> None:
-        self.run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        self.run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         self.path = parent / self.run_id
         try:
             self.path.mkdir(parents=True)
             self.journal = Journal(self.path / "run.jsonl")
+            self._results = ResultsFile(self.results, self.run_id)
             self._link(parent / "latest")
         except OSError as error:
             raise HostError(
                 f"The artifacts folder {self.path} cannot be made: {error.strerror}.",
                 remedy="Free disk space, or name another folder under [artifacts] in winvm.toml.",
             ) from error
-        self.results: list[ScenarioResult] = []
+        self.counts: Counter[Outcome] = Counter()
+        self.crashes = 0
+
+    @property
+    def results(self) -> Path:
+        """Every result as data, once the run has ended."""
+        return self.path / "results.json"
 
     @property
     def dbgprint_log(self) -> Path:
@@ -54,38 +67,76 @@ class Artifacts:
         return self.path / "junit.xml"
 
     def crash_folder(self, scenario: str) -> Path:
-        """A new folder for one crash of `scenario`."""
+        """A new folder for one crash of `scenario`.
+
+        Raises:
+            HostError: it cannot be made.
+        """
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", scenario)[:80]
         parent = self.path / "crashes"
-        parent.mkdir(exist_ok=True)
-        folder = parent / f"{sum(1 for _ in parent.iterdir()) + 1:02d}-{safe}"
-        folder.mkdir()
+        try:
+            parent.mkdir(exist_ok=True)
+            folder = parent / f"{sum(1 for _ in parent.iterdir()) + 1:02d}-{safe}"
+            folder.mkdir()
+        except OSError as error:
+            raise HostError(
+                f"No folder for a crash of {scenario} can be made in {self.path}: {error.strerror}.",
+                remedy="Free disk space.",
+            ) from error
         return folder
 
     def add(self, result: ScenarioResult) -> None:
-        """Records one result, in memory and in run.jsonl, so that a killed run still shows it."""
-        self.results.append(result)
+        """Records one result in results.json and run.jsonl, so that a killed run still shows it.
+
+        Raises:
+            HostError: the disk is full; every result before this one is kept.
+        """
         document = scenario_document(result)
         del document["dbgprint"]
         self.journal.record("result", **document)
-
-    def finish(self, run: RunResult) -> Path:
-        """Writes results.json and closes the journal.
-
-        Raises:
-            HostError: the disk is full; run.jsonl still holds every result.
-        """
-        path = self.path / "results.json"
         try:
-            write_json(path, run_document(run))
+            self._results.add(result)
         except OSError as error:
             raise HostError(
-                f"{path} cannot be written: {error.strerror}.",
-                remedy=f"Free disk space; every result so far is in {self.path / 'run.jsonl'}.",
+                f"The result of {result.name} cannot be written to {self.path}: {error.strerror}.",
+                remedy="Free disk space; every result before it is kept there.",
+            ) from error
+        self.counts[result.outcome] += 1
+        self.crashes += result.crash is not None
+
+    def finish(
+        self,
+        guest: str,
+        started: float,
+        missing_capabilities: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> RunResult:
+        """Completes results.json and closes the journal.
+
+        Raises:
+            HostError: the disk is full; every result is in results.json.partial.
+        """
+        run = RunResult(
+            run_id=self.run_id,
+            guest=guest,
+            started=started,
+            seconds=time.time() - started,
+            counts=dict(self.counts),
+            crashes=self.crashes,
+            results=self.results,
+            missing_capabilities=missing_capabilities,
+            environment=dict(environment or {}),
+        )
+        try:
+            self._results.finish(run)
+        except OSError as error:
+            raise HostError(
+                f"{self.results} cannot be completed: {error.strerror}.",
+                remedy=f"Free disk space; every result is in {self.results}.partial.",
             ) from error
         finally:
             self.journal.close()
-        return path
+        return run
 
     def _link(self, latest: Path) -> None:
         """Points `latest` at this run; two runs starting together each win for a moment, neither fails."""

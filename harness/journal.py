@@ -1,16 +1,18 @@
 """Step events of a run: each step's start and end go to run.jsonl as they happen, one JSON object a line.
 
 A killed run leaves a file whose last line is the step it was in. Listeners (progress on a terminal) see the
-same events.
+same events. A full disk loses events, and the next one that fits says how many: it never ends a run.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ class Journal:
 
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
-        self._file = path.open("a", encoding="utf-8", buffering=1) if path else None
+        self._file = io.FileIO(path, "a") if path else None
+        self._lost = 0
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
@@ -75,6 +78,21 @@ class Journal:
     def _write(self, event: Event) -> None:
         with self._lock:
             if self._file:
-                self._file.write(json.dumps(event, default=str) + "\n")
+                self._append(self._file, event)
             for listener in self._listeners:
                 listener(event)
+
+    def _append(self, file: io.FileIO, event: Event) -> None:
+        lines = [{"event": "lost", "events": self._lost, "time": event["time"]}] if self._lost else []
+        data = b"".join(json.dumps(line, default=str).encode() + b"\n" for line in (*lines, event))
+        end = os.fstat(file.fileno()).st_size
+        try:
+            written = file.write(data)
+        except OSError:
+            written = 0
+        if written == len(data):
+            self._lost = 0
+            return
+        self._lost += 1
+        with suppress(OSError):
+            file.truncate(end)

@@ -6,6 +6,7 @@ They are plain data: JSON in `results.json` has the same field names.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,12 +107,17 @@ class ScenarioResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A whole run, in the order in which its scenarios ended."""
+    """A whole run but for its results: those are in `results.json`, since they may be many.
+
+    counts: results by outcome. crashes: results with a crash, expected ones too. results: `results.json`.
+    """
 
     run_id: str
     guest: str
     started: float
     seconds: float
-    scenarios: tuple[ScenarioResult, ...]
+    counts: Mapping[Outcome, int]
+    crashes: int
+    results: Path
     missing_capabilities: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)

@@ -52,6 +52,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help="parameter of scenarios, declared in winvm.toml; may be repeated",
     )
+    group.addoption(
+        "--repeat",
+        metavar="N",
+        type=int,
+        default=1,
+        help="run each chosen scenario N times in a row; it passes if every run does",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -106,6 +113,11 @@ class Session:
                 self._bench = open_bench(self.plan(), self._artifacts)
         return self._bench
 
+    @property
+    def repeat(self) -> int:
+        """How often each scenario is run."""
+        return max(1, int(self._config.getoption("--repeat")))
+
     def skip(self, scenario: Scenario, missing: list[str]) -> None:
         """Records a skipped scenario by the names of what is missing."""
         from harness.outcome import Outcome, ScenarioResult
@@ -159,23 +171,17 @@ class Session:
     def _finish(self) -> None:
         if self._artifacts is None:
             return
-        from harness.outcome import RunResult
-
         try:
             if self._bench:
                 self._bench.close()
         finally:
-            plan = self.plan()
-            self.run = RunResult(
-                run_id=self._artifacts.run_id,
-                guest=plan.profile.name,
-                started=self._started,
-                seconds=time.time() - self._started,
-                scenarios=tuple(self._artifacts.results),
-                missing_capabilities=tuple(sorted(plan.profile.missing_capabilities)),
-                environment=self._bench.environment if self._bench else {},
+            profile = self.plan().profile
+            self.run = self._artifacts.finish(
+                profile.name,
+                self._started,
+                tuple(sorted(profile.missing_capabilities)),
+                self._bench.environment if self._bench else {},
             )
-            self._artifacts.finish(self.run)
             if self._progress:
                 self._progress.close()
 
@@ -184,8 +190,7 @@ class Session:
         if self.run is None or self._artifacts is None:
             return
         terminalreporter.section("winvm")
-        crashes = [result.crash for result in self.run.scenarios if result.crash]
-        counts = f"{len(self.run.scenarios)} scenarios, {len(crashes)} crashes"
+        counts = f"{sum(self.run.counts.values())} scenarios, {self.run.crashes} crashes"
         terminalreporter.line(f"guest {self.run.guest}: {counts}")
         if self.run.missing_capabilities:
             terminalreporter.line("not shown here: " + ", ".join(self.run.missing_capabilities))
@@ -202,6 +207,37 @@ class ScenarioRun:
 
     def run(self) -> ScenarioResult:
         """Runs the scenario and records its result; a missing capability skips the test."""
+        result = self._run()
+        self._report(result)
+        return result
+
+    def check(self) -> None:
+        """Runs the scenario, as often as `--repeat` says, and fails the test unless it passed every time."""
+        from harness.outcome import Outcome
+
+        times = self._session.repeat
+        failures = 0
+        shown: ScenarioResult | None = None
+        for _ in range(times):
+            result = self._run()
+            good = result.outcome in (Outcome.PASSED, Outcome.SKIPPED)
+            if shown is None or (not good and not failures):  # the first failure tells more than the last
+                shown = result
+            failures += not good
+        assert shown
+        self._report(shown)
+        if failures:
+            evidence = [f"{shown.outcome}: {printable(shown.message)}"]
+            if times > 1:
+                evidence.insert(0, f"{failures} of {times} runs did not pass; the first of them:")
+            evidence += [printable(line) for line in shown.detail.splitlines()]
+            if shown.crash and shown.crash.folder:
+                evidence.append(f"evidence: {shown.crash.folder}")
+            pytest.fail("\n".join(evidence), pytrace=False)
+        if shown.outcome is Outcome.SKIPPED:
+            pytest.skip(shown.message)
+
+    def _run(self) -> ScenarioResult:
         missing = sorted(set(self.scenario.needs) - self._session.plan().profile.capabilities)
         if missing:
             self._session.skip(self.scenario, missing)
@@ -209,24 +245,12 @@ class ScenarioRun:
         with _ending_the_session():
             result = bench.run(self.scenario)
             self._session.record(result)
+        return result
+
+    def _report(self, result: ScenarioResult) -> None:
         if result.dbgprint:
             text = "\n".join(printable(record.text) for record in result.dbgprint)
             self._node.add_report_section("call", "dbgprint", text)
-        return result
-
-    def check(self) -> None:
-        """Runs the scenario and fails the test unless it passed."""
-        from harness.outcome import Outcome
-
-        result = self.run()
-        if result.outcome is Outcome.SKIPPED:
-            pytest.skip(result.message)
-        if result.outcome is not Outcome.PASSED:
-            evidence = [f"{result.outcome}: {printable(result.message)}"]
-            evidence += [printable(line) for line in result.detail.splitlines()]
-            if result.crash and result.crash.folder:
-                evidence.append(f"evidence: {result.crash.folder}")
-            pytest.fail("\n".join(evidence), pytrace=False)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -14,7 +14,6 @@ from harness.cli import Invocation
 from harness.commands import load_config
 from harness.outcome import Outcome, RunResult
 from harness.pytest_plugin import Session
-from harness.report.results import run_document
 
 
 @click.command()
@@ -33,6 +32,9 @@ from harness.report.results import run_document
 @click.option(
     "--param", "parameters", metavar="NAME=VALUE", multiple=True, help="Parameter that winvm.toml declares."
 )
+@click.option(
+    "--repeat", metavar="N", type=click.IntRange(1), default=1, help="Run each scenario N times in a row."
+)
 @click.option("-x", "first", is_flag=True, help="Stop at the first failure.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print results.json to stdout, everything else to stderr."
@@ -45,6 +47,7 @@ def run(
     marker: str | None,
     builds: tuple[str, ...],
     parameters: tuple[str, ...],
+    repeat: int,
     first: bool,
     as_json: bool,
 ) -> None:
@@ -59,12 +62,17 @@ def run(
         arguments += [option, value] if value else []
     arguments += [f"--build={build}" for build in builds]
     arguments += [f"--param={parameter}" for parameter in parameters]
+    arguments += [f"--repeat={repeat}"]
     arguments += ["-x"] if first else []
     watcher = _Watcher()
     if as_json:
         with redirect_stdout(sys.stderr):
             code = int(pytest.main(arguments, plugins=[watcher]))
-        click.echo(json.dumps(run_document(watcher.result), default=str) if watcher.result else "null")
+        if watcher.result:
+            with watcher.result.results.open() as results:
+                shutil.copyfileobj(results, sys.stdout)
+        else:
+            click.echo("null")
     else:
         code = int(pytest.main(arguments, plugins=[watcher]))
     context.exit(130 if watcher.interrupted else exit_code(code, watcher.result))
@@ -79,8 +87,8 @@ def exit_code(pytest_code: int, result: RunResult | None) -> int:
         return 2
     if pytest_code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return pytest_code  # an error of winvm's own, which ended the session with its exit code
-    outcomes = {scenario.outcome for scenario in result.scenarios} if result else set()
-    if outcomes & {Outcome.CRASHED, Outcome.HUNG}:
+    counts = result.counts if result else {}
+    if counts.get(Outcome.CRASHED) or counts.get(Outcome.HUNG):
         return 4
     return pytest_code
 

@@ -4,12 +4,73 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from harness.fallocate import reserve
 from harness.outcome import Crash, RunResult, ScenarioResult
 
 SCHEMA = 1
+TAIL_SPACE = 64 << 10
+"""Bytes kept free for the end of results.json: environment and counts."""
+
+
+class ResultsFile:
+    """results.json while the run lasts: every result is on disk, and not in memory, once it is known.
+
+    Until `finish` the file is called `results.json.partial` and lacks its end; a line holds one result, so a
+    killed run's file is read line by line. The space for the end is reserved with each result: a disk that
+    becomes full costs the result that did not fit, and the document still becomes whole.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, path: Path, run_id: str) -> None:
+        self.path = path
+        self._partial = path.with_name(path.name + ".partial")
+        self._descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._size = 0
+        self._separator = "\n"
+        head = json.dumps({"schema": SCHEMA, "run": run_id})[:-1]
+        self._append(f'{head}, "scenarios": [', TAIL_SPACE)
+
+    def add(self, result: ScenarioResult) -> None:
+        """Appends one result.
+
+        Raises:
+            OSError: it does not fit on the disk; the file holds what it held before.
+        """
+        self._append(self._separator + json.dumps(scenario_document(result), default=str), TAIL_SPACE)
+        self._separator = ",\n"
+
+    def finish(self, run: RunResult) -> None:
+        """Writes the end and gives the file its name.
+
+        Raises:
+            OSError: the disk is full, and nothing could be reserved on this file system.
+        """
+        self._append(f"\n], {json.dumps(run_document(run), default=str)[1:]}\n", 0)
+        os.ftruncate(self._descriptor, self._size)  # what was reserved and not needed
+        self._partial.replace(self.path)
+        os.close(self._descriptor)
+
+    def _append(self, text: str, behind: int) -> None:
+        data = text.encode()
+        try:
+            reserve(self._descriptor, self._size, len(data) + behind)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
+                os.lseek(self._descriptor, self._size, os.SEEK_SET)
+                reserve(self._descriptor, self._size, TAIL_SPACE)
+            raise
+        self._size += len(data)
 
 
 def crash_document(crash: Crash) -> dict[str, Any]:
@@ -29,20 +90,14 @@ def scenario_document(result: ScenarioResult) -> dict[str, Any]:
 
 
 def run_document(run: RunResult) -> dict[str, Any]:
-    """A whole run as JSON-ready data."""
-    counts: dict[str, int] = {}
-    for result in run.scenarios:
-        counts[result.outcome] = counts.get(result.outcome, 0) + 1
+    """A run as JSON-ready data, but for its results."""
     return {
-        "schema": SCHEMA,
-        "run": run.run_id,
         "guest": run.guest,
         "started": run.started,
         "seconds": round(run.seconds, 3),
-        "counts": counts,
+        "counts": dict(run.counts),
         "missing_capabilities": list(run.missing_capabilities),
         "environment": run.environment,
-        "scenarios": [scenario_document(result) for result in run.scenarios],
     }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
 from harness.commands.run import exit_code
-from harness.outcome import Outcome, RunResult, ScenarioResult
+from harness.outcome import Outcome, RunResult
 
 
 def result(*outcomes: Outcome) -> RunResult:
-    return RunResult("r", "wine", 0.0, 1.0, tuple(ScenarioResult("s", "k", outcome) for outcome in outcomes))
+    return RunResult("r", "wine", 0.0, 1.0, Counter(outcomes), 0, Path("results.json"))
 
 
 @pytest.mark.parametrize(
