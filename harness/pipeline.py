@@ -78,13 +78,16 @@ def reach(live: LiveGuest) -> WineLink:
 def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench, RunFolder, BaseImage]:
     """Every stage up to a started machine; what must be ended later is put on `stack`."""
     journal, home = artifacts.journal, configuration.home()
-    with journal.step("guest image"):
-        image = wine.ensure(home, journal)
-    drivers = build_drivers(plan.config, image.exports, journal)
-    guest = WineGuest(image)
-    with journal.step("choose accelerator") as found:
+    with journal.step(
+        "choose accelerator"
+    ) as found:  # first: a host that cannot run a guest need not build one
         probe = choose_accelerator(home / "accelerator.json", Deadline.after(PROBE_DEADLINE_S))
         found["accelerator"], found["reason"] = probe.accelerator, probe.reason
+    with journal.step("guest image"):
+        image = wine.ensure(home, journal)
+        base.verify_if_touched(image)
+    drivers = build_drivers(plan.config, image.exports, journal)
+    guest = WineGuest(image)
     with journal.step("remove leftovers") as found:
         found["removed"] = [str(leftover.path) for leftover in remove_leftovers(home / "runs")]
     folder = stack.enter_context(RunFolder.create(home / "runs"))

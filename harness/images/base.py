@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from harness.errors import ImageError
 USER = "winvm"
 """The account that the guest's WinRM endpoint knows."""
 
-_BUILD_AGAIN = "Remove that folder and run: winvm image build"
+BUILD_AGAIN = "Remove the image's folder and run: winvm image build"
+"""The remedy for an image that is not whole."""
+VERIFIED = ".verified"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Secrets:
         except OSError as error:
             raise ImageError(
                 f"The image's password {self.password_file} cannot be read: {error.strerror}.",
-                remedy=f"Run as the user who built the image, or: {_BUILD_AGAIN}",
+                remedy=f"Run as the user who built the image, or: {BUILD_AGAIN}",
             ) from error
 
     @property
@@ -126,18 +129,18 @@ def load(folder: Path) -> BaseImage:
             dict(manifest["versions"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{folder} is not an image: {error}.", remedy=_BUILD_AGAIN) from error
+        raise ImageError(f"{folder} is not an image: {error}.", remedy=BUILD_AGAIN) from error
     secrets = image.secrets
     needed = [image.disk, image.kernel, image.initrd, image.exports]
     needed += [secrets.certificate, secrets.password_file, secrets.host_key, secrets.client_key]
     for path in needed:
         if not path.is_file():
-            raise ImageError(f"The image file {path} is missing.", remedy=_BUILD_AGAIN)
+            raise ImageError(f"The image file {path} is missing.", remedy=BUILD_AGAIN)
     size = image.disk.stat().st_size
     if size != image.disk_size:
         raise ImageError(
             f"The image disk {image.disk} has {size} bytes, not the {image.disk_size} it was built with.",
-            remedy=_BUILD_AGAIN,
+            remedy=BUILD_AGAIN,
         )
     return image
 
@@ -153,8 +156,25 @@ def verify(image: BaseImage) -> None:
     if found != image.disk_sha256:
         raise ImageError(
             f"The image disk {image.disk} was changed: SHA-256 {found}, built as {image.disk_sha256}.",
-            remedy=_BUILD_AGAIN,
+            remedy=BUILD_AGAIN,
         )
+
+
+def verify_if_touched(image: BaseImage) -> None:
+    """`verify`, unless the disk's inode is as it was when it was last found whole.
+
+    Raises:
+        ImageError: the disk is not the one that was built.
+    """
+    found = image.disk.stat()
+    stamp = f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n"
+    note = image.folder / VERIFIED
+    with suppress(OSError):
+        if note.read_text(encoding="ascii") == stamp:
+            return
+    verify(image)
+    with suppress(OSError):  # somebody else's image is verified each time
+        note.write_text(stamp, encoding="ascii")
 
 
 def images_folder(home: Path) -> Path:

@@ -87,17 +87,26 @@ def run_program(argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
 def choose_accelerator(
     cache: Path, deadline: Deadline, *, run: Run = run_program, kvm: Path = Path("/dev/kvm")
 ) -> Probe:
-    """The accelerator to use. `WINVM_ACCEL=kvm|tcg` overrides.
+    """The accelerator to use. `WINVM_ACCEL=tcg` overrides the probe; `WINVM_ACCEL=kvm` demands its success.
 
     Args:
         cache: file that keeps the probe's result until the host reboots or QEMU changes.
 
     Raises:
         ConfigurationError: `WINVM_ACCEL` holds something else.
-        HostError: QEMU is missing, or is too old for TCG.
+        HostError: QEMU is missing, or is too old for TCG, or KVM is demanded and does not work.
     """
     version = qemu_version(run, deadline)
-    probe = _wanted() or _decide(cache, deadline, version, run, kvm)
+    wanted = _wanted()
+    if wanted is Accelerator.TCG:
+        probe = Probe(wanted, f"WINVM_ACCEL={wanted}")
+    else:
+        probe = _decide(cache, deadline, version, run, kvm)
+    if wanted and probe.accelerator is not wanted:
+        raise HostError(
+            f"WINVM_ACCEL={wanted} cannot be had: {probe.reason}.",
+            remedy="Unset WINVM_ACCEL to emulate the CPU, or run on a host whose KVM works.",
+        )
     if probe.accelerator is Accelerator.TCG and _numbers(version) < OLDEST_TCG:
         raise HostError(
             f"QEMU {version} is too old to emulate the guest's CPU (KVM is not used: {probe.reason}).",
@@ -137,12 +146,12 @@ def probe_kvm(run: Run, deadline: Deadline) -> Probe:
     return Probe(Accelerator.TCG, f"a long-mode payload failed under KVM: {first}")
 
 
-def _wanted() -> Probe | None:
+def _wanted() -> Accelerator | None:
     name = os.environ.get("WINVM_ACCEL", "")
     if not name:
         return None
     try:
-        return Probe(Accelerator(name), f"WINVM_ACCEL={name}")
+        return Accelerator(name)
     except ValueError as error:
         raise ConfigurationError(
             f"WINVM_ACCEL={name!r} names no accelerator.", remedy="Use kvm or tcg, or unset it."

@@ -15,10 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import libvirt  # type: ignore[import-untyped]
-
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
+
+try:
+    import libvirt  # type: ignore[import-untyped]
+except ImportError as missing:
+    raise HostError(
+        f"libvirt's Python module cannot be loaded: {missing}.",
+        remedy="Install it: vm/host/install.sh, then pip install libvirt-python in winvm's environment.",
+    ) from missing
 
 T = TypeVar("T")
 
@@ -79,9 +85,7 @@ def translated(what: str, remedy: str = "", detail: Callable[[], str] = str) -> 
     try:
         yield
     except libvirt.libvirtError as error:
-        raise MachineError(
-            f"{what} failed: {error.get_error_message() or error}.", remedy=remedy, detail=detail()
-        ) from error
+        raise MachineError(f"{what} failed: {_words(error)}.", remedy=remedy, detail=detail()) from error
 
 
 def within(deadline: Deadline, what: str, call: Callable[[], T], abort: Callable[[], None]) -> T:
@@ -131,8 +135,8 @@ class Connection:
             self.api: Any = libvirt.open(uri)
         except libvirt.libvirtError as error:
             raise HostError(
-                f"libvirt cannot open {uri}: {error.get_error_message() or error}.",
-                remedy="Run winvm doctor; it needs libvirt-daemon-driver-qemu, or libvirtd for a system URI.",
+                f"libvirt cannot open {uri}: {_words(error)}.",
+                remedy="Install libvirt-daemon-driver-qemu; vm/host/install.sh does.",
             ) from error
 
     @classmethod
@@ -159,7 +163,7 @@ class Connection:
         Raises:
             MachineError: libvirt does not find QEMU.
         """
-        with translated("Asking libvirt for QEMU's version", "Run winvm doctor."):
+        with translated("Asking libvirt for QEMU's version", "Install QEMU 10 or newer: qemu-system-x86."):
             return {"libvirt": dotted(self.api.getLibVersion()), "qemu": dotted(self.api.getVersion())}
 
     def close(self) -> None:
@@ -168,6 +172,11 @@ class Connection:
             self.api.close()
         except libvirt.libvirtError:
             return
+
+
+def _words(error: Any) -> str:
+    """libvirt's message in one line; QEMU's last words in it come with their line ends."""
+    return " ".join(str(error.get_error_message() or error).split()).rstrip(". ")
 
 
 def dotted(number: int) -> str:

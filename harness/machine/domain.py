@@ -19,6 +19,7 @@ from typing import Self
 import jinja2
 
 from harness.errors import ImageError
+from harness.images.base import BUILD_AGAIN
 from harness.machine.accelerator import Accelerator
 from harness.machine.profile import Profile
 from harness.resources import vm_folder
@@ -56,16 +57,18 @@ class MachineSpec:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ImageError(
                 f"Image {image.name} has no usable manifest.json: {error}.",
-                remedy="Build it anew: winvm image build --force.",
+                remedy=BUILD_AGAIN,
             ) from error
         spec = cls(image.resolve(), profile, accelerator, cmdline, session)
         for file in (spec.base, spec.kernel, spec.initrd):
             if not file.is_file() or file.stat().st_size == 0:
-                raise ImageError(
-                    f"Image {image.name} has no usable {file.name}.",
-                    remedy="Build it anew: winvm image build --force.",
-                )
+                raise ImageError(f"Image {image.name} has no usable {file.name}.", remedy=BUILD_AGAIN)
         return spec
+
+    def require_base(self) -> None:
+        """Raises `ImageError` when the disk below the saved state is gone: somebody removed the image."""
+        if not self.base.is_file():
+            raise ImageError(f"The image disk {self.base} is gone.", remedy=BUILD_AGAIN)
 
     @property
     def base(self) -> Path:

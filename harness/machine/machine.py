@@ -27,6 +27,7 @@ from harness.machine.savedstate import ReadyState
 
 RECORD = "machine.json"
 LOG_TAIL_BYTES = 4000
+LOOK_BELOW = "QEMU's own words are below; winvm doctor checks the host."
 SCREENSHOT_LIMIT = 32 * 2**20
 PORT_ATTEMPTS = 5
 DESTROY_SECONDS = 20.0
@@ -191,10 +192,10 @@ class LibvirtMachine:
     def log_tail(self) -> str:
         """The ends of QEMU's log and of the console, for errors."""
         logs = {
-            "QEMU": self._run.root / "log" / "qemu" / f"{self._name}.log",
-            "console": self.channels.console,
+            "QEMU": _said(_tail(self._run.root / "log" / "qemu" / f"{self._name}.log")),
+            "console": _tail(self.channels.console),
         }
-        return "\n".join(f"--- {title} ---\n{text}" for title, log in logs.items() if (text := _tail(log)))
+        return "\n".join(f"--- {title} ---\n{text}" for title, text in logs.items() if text)
 
     def __enter__(self) -> Self:
         return self
@@ -215,6 +216,7 @@ class LibvirtMachine:
     def _launch(self, deadline: Deadline) -> None:
         self.folder.mkdir(exist_ok=True)
         self._overlay.unlink(missing_ok=True)
+        self._spec.require_base()
         create_overlay(self._overlay, self._ready.disk if self._ready else self._spec.base, deadline)
         self._generation += 1
         for attempt in range(1, PORT_ATTEMPTS + 1):
@@ -257,7 +259,7 @@ class LibvirtMachine:
     def _call(self, what: str, call: Callable[[], Any], deadline: Deadline) -> Any:
         deadline.check(f"{what} machine {self._name}")
         try:
-            with translated(f"{what} machine {self._name}", detail=self.log_tail):
+            with translated(f"{what} machine {self._name}", LOOK_BELOW, self.log_tail):
                 return within(deadline, f"{what} machine {self._name}", call, self._end_qemu)
         except DeadlineError as error:
             error.detail = self.log_tail()
@@ -288,6 +290,15 @@ class LibvirtMachine:
         while self.state() is not MachineState.STOPPED:
             deadline.check(f"Destroying machine {self._name}", "End its QEMU process by hand.")
             time.sleep(0.01)
+
+
+def _said(log: str) -> str:
+    """QEMU's log without its command line, whose lines end in a backslash but for the last."""
+    lines = log.splitlines()
+    continued = [False, *(line.endswith("\\") for line in lines)]
+    return "\n".join(
+        line for line, of, on in zip(lines, continued, continued[1:], strict=False) if not (of or on)
+    )
 
 
 def _tail(file: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, ImageError, MachineError
+from harness.images.base import BUILD_AGAIN
 
 QCOW2_MAGIC = b"QFI\xfb"
 
@@ -27,10 +28,10 @@ def create_overlay(overlay: Path, backing: Path, deadline: Deadline) -> None:
             magic = file.read(len(QCOW2_MAGIC))
     except OSError as error:
         raise ImageError(
-            f"Disk image {backing} cannot be read: {error.strerror}.", remedy="Run winvm image build."
+            f"Disk image {backing} cannot be read: {error.strerror}.", remedy=BUILD_AGAIN
         ) from error
     if magic != QCOW2_MAGIC:
-        raise ImageError(f"Disk image {backing} is not qcow2.", remedy="Run winvm image build --force.")
+        raise ImageError(f"Disk image {backing} is not qcow2.", remedy=BUILD_AGAIN)
     require_space(overlay.parent, OVERLAY_SPACE, "the disk overlay of a machine")
     _qemu_img(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(backing), str(overlay)], deadline)
 

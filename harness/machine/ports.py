@@ -29,7 +29,7 @@ def choose_ports(names: Iterable[str], address: str) -> dict[str, int]:
         else:
             raise HostError(
                 f"No free port between {LOWEST} and {HIGHEST} on {address} for {name}.",
-                remedy="End programs that listen there; winvm down --all ends kept machines.",
+                remedy="End programs that listen there; winvm down ends the guests that are up.",
             )
     return chosen
 
