@@ -49,6 +49,28 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["agent.pyz"]
 
 
+def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
+    program = "import sys; from pathlib import Path; from harness.build.agent import *\n"
+    program += "build_agent(Path(sys.argv[1]), [sample_scenarios()])"
+    for seed in "12":
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", program, str(tmp_path / seed)], check=True, env=environment)
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_modules_run_from_byte_code_and_tracebacks_show_their_source(tmp_path: Path) -> None:
+    source = "print(__spec__.cached)\nraise OSError('here')  # told\n"
+    pyz = build_agent(tmp_path / "agent.pyz", [folder(tmp_path / "mine", raises=source)])
+    program = "import traceback\ntry: import scenarios.raises\nexcept OSError: traceback.print_exc()"
+    environment = {**os.environ, "PYTHONPATH": str(pyz)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip().endswith("raises.pyc")
+    assert 'raises.py", line 2' in done.stderr
+    assert "raise OSError('here')  # told" in done.stderr
+
+
 def test_collect_gives_the_metadata_with_source_files(tmp_path: Path) -> None:
     scenarios = folder(tmp_path / "mine", good=GOOD)
     pyz = build_agent(tmp_path / "agent.pyz", [scenarios])
@@ -81,7 +103,7 @@ def test_the_sample_scenarios_collect_on_this_machine(tmp_path: Path) -> None:
             r"bad\.py:2: .*on Windows only",
         ),
         (
-            "from agent import scenario\n\n@scenario(build='x')\ndef f(t): ...\n",
+            "from agent import scenario\n\n@scenario(build='x y')\ndef f(t): ...\n",
             r"bad\.py:3: build of bad\.f",
         ),
     ],
