@@ -17,8 +17,9 @@ from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
 from harness.errors import DriverLoadError, InfrastructureError
 from harness.guests.protocol import Guest
+from harness.machine.channels import bound
 from harness.machine.profile import Profile
-from harness.machine.protocol import Machine
+from harness.machine.protocol import Machine, MachineState
 from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
 from harness.patterns import unmatched
 from harness.session import AgentSession
@@ -155,6 +156,7 @@ class Bench:
         with self._journal.step(f"scenario {scenario.name}") as found:
             result = self._run(scenario, scenario_id, {**self._payload.parameters, **(parameters or {})})
             found["outcome"] = result.outcome
+        bound(self.machine.channels)
         return dataclasses.replace(result, started=started, seconds=round(time.monotonic() - clock, 3))
 
     def detach(self) -> None:
@@ -190,7 +192,10 @@ class Bench:
         except InfrastructureError as error:
             self._drop()
             return dataclasses.replace(
-                failed, message=str(error), detail=error.detail, dbgprint=self.debug.slice(scenario_id)
+                failed,
+                message=self._explained(str(error)),
+                detail=error.detail,
+                dbgprint=self.debug.slice(scenario_id),
             )
         if isinstance(answer, Crash):
             return self._crashed(scenario, scenario_id, answer)
@@ -226,7 +231,7 @@ class Bench:
             if not message and (message := unmatched(scenario.expect_dbgprint, records)):
                 outcome = Outcome.FAILED
         else:
-            outcome = Outcome.HUNG if crash.kind == "hang" else Outcome.CRASHED
+            outcome = Outcome.HUNG if crash.kind in ("hang", "flood") else Outcome.CRASHED
             message = f"{describe(crash)}; last operation: {crash.last_operation or 'none journalled'}"
             if crash.scenario != scenario.name:
                 message = f"Not run: {crash.scenario} took the driver down after its end. {message}"
@@ -250,6 +255,14 @@ class Bench:
         self.last_crash = crash
         self._drop()
         return crash
+
+    def _explained(self, message: str) -> str:
+        """An error's message, with what libvirt says when the machine is gone."""
+        if self.machine.state() in (MachineState.RUNNING, MachineState.PAUSED):
+            return message
+        events = self.machine.events()
+        reason = f" ({events[-1].reason})" if events else ""
+        return f"The virtual machine ended by itself{reason}. {message}"
 
     def _refuse(self, crash: Crash | None, doing: str) -> None:
         if crash:

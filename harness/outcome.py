@@ -19,7 +19,7 @@ class Outcome(enum.StrEnum):
     ERROR = "error"  # the scenario raised something that is not an assertion
     SKIPPED = "skipped"  # a capability is missing; the message names it
     CRASHED = "crashed"  # the driver went down and the scenario did not expect that crash
-    HUNG = "hung"  # no result before its deadline
+    HUNG = "hung"  # no result before its deadline, or none but a flood of debug output
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class DebugRecord:
 class Crash:
     """One guest crash: what the kernel (or Wine) reported, and what was gathered on the host.
 
-    `kind` is `bugcheck`, `exception` or `hang`. `parameters` are the four bugcheck parameters;
+    `kind` is `bugcheck`, `exception`, `hang` or `flood` (the guest was given up because it prints faster than
+    the host reads). `parameters` are the four bugcheck parameters;
     for an exception they hold (code, instruction address, accessed address, 1 for a write).
     """
 

@@ -32,6 +32,7 @@ class DebugLog:
         self._file = path.open("ab", buffering=0)
         self._end = self._file.seek(0, 2)
         self._full = False
+        self._dropped = 0
         self._lock = threading.Lock()
 
     @property
@@ -49,11 +50,13 @@ class DebugLog:
             for source, text in lines:
                 starts.append(end)
                 if self._full:
+                    self._dropped += 1
                     continue
                 line = f"{stamp} {source} {text}\n".encode("utf-8", "backslashreplace")
                 if end + len(line) > self._limit:
                     line = f"{stamp} harness debug output beyond {self._limit} bytes is not kept\n".encode()
                     self._full = True
+                    self._dropped += 1
                 batch.append(line)
                 end += len(line)
             self._write(b"".join(batch))
@@ -67,8 +70,10 @@ class DebugLog:
             written = self._file.write(data)
         except OSError:
             written = 0
+        kept = data.rfind(b"\n", 0, written) + 1
         self._full = self._full or written < len(data)
-        self._end += data.rfind(b"\n", 0, written) + 1
+        self._dropped += data.count(b"\n", kept)
+        self._end += kept
 
     def read(self, start: int, end: int, limit: int = SLICE_LIMIT) -> tuple[DebugRecord, ...]:
         """The records between two offsets; from a longer range the first and last `limit / 2` bytes."""
@@ -102,8 +107,11 @@ class DebugLog:
         return _records(data.partition(b"\n")[2] if start else data)
 
     def close(self) -> None:
-        """Closes the file for appending; reading goes on."""
+        """Closes the file for appending, with the number of lines that it does not hold; reading goes on."""
         with self._lock:
+            if self._dropped and not self._file.closed:
+                stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+                self._write(f"{stamp} harness {self._dropped} lines of debug output were dropped\n".encode())
             self._file.close()
 
 

@@ -6,41 +6,78 @@ import contextlib
 import os
 from pathlib import Path
 
+from harness.fallocate import punch_hole
+
+RECLAIM_STEP = 16 << 20
+"""Bytes read before their disk space is given back."""
+BLOCK = 4096
+
 
 class FileTail:
     """The bytes appended to `path` since the last `read`, from the file's beginning.
 
     The file need not exist yet. QEMU truncates its channel files when a machine starts anew, and libvirt may
     replace them; either way reading starts over at the new beginning.
+
+    Args:
+        reclaim: give back the disk space of what was read, `RECLAIM_STEP` at a time; the writer, which only
+            appends, does not notice. A later tail of the same file begins where data is left.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reclaim: bool = False) -> None:
         self.path = path
+        self._reclaim = reclaim
         self._descriptor: int | None = None
         self._position = 0
+        self._reclaimed = 0
 
     def read(self, limit: int) -> bytes:
         """Up to `limit` new bytes; empty when there is nothing new."""
         if self._descriptor is not None:
-            data = os.pread(self._descriptor, limit, self._position)
-            self._position += len(data)
-            if data:
+            if data := self._next(self._descriptor, limit):
                 return data
             if not self._starts_over():
                 return b""
             self.close()
         with contextlib.suppress(FileNotFoundError):
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            data = os.pread(self._descriptor, limit, 0)
-            self._position = len(data)
-            return data
+            self._descriptor = os.open(
+                self.path, (os.O_RDWR if self._reclaim else os.O_RDONLY) | os.O_CLOEXEC
+            )
+            with contextlib.suppress(OSError):  # ENXIO: no data yet
+                self._position = self._reclaimed = os.lseek(self._descriptor, 0, os.SEEK_DATA)
+            return self._next(self._descriptor, limit)
         return b""
+
+    def unread(self) -> int:
+        """Bytes that wait to be read in the file that is open."""
+        if self._descriptor is None:
+            return 0
+        return max(0, os.fstat(self._descriptor).st_size - self._position)
+
+    def abandon(self) -> int:
+        """Gives up the open file if the path leads to another by now; returns the bytes left unread in it."""
+        if self._descriptor is None or not self._starts_over():
+            return 0
+        unread = self.unread()
+        if self._reclaim:
+            punch_hole(self._descriptor, self._reclaimed, self._position + unread - self._reclaimed)
+        self.close()
+        return unread
 
     def close(self) -> None:
         """Closes the file; a later `read` starts at its beginning."""
         if self._descriptor is not None:
             os.close(self._descriptor)
-        self._descriptor, self._position = None, 0
+        self._descriptor, self._position, self._reclaimed = None, 0, 0
+
+    def _next(self, descriptor: int, limit: int) -> bytes:
+        data = os.pread(descriptor, limit, self._position)
+        self._position += len(data)
+        if self._reclaim and self._position - self._reclaimed >= RECLAIM_STEP + BLOCK:
+            read = self._position - self._position % BLOCK
+            punch_hole(descriptor, self._reclaimed, read - self._reclaimed)
+            self._reclaimed = read
+        return data
 
     def _starts_over(self) -> bool:
         assert self._descriptor is not None

@@ -23,6 +23,8 @@ LINE_LIMIT = 8192
 """Bytes of one record's text; a longer line goes on in the next record."""
 RECORDS_LIMIT = 4 << 20
 """Bytes of the log that one call of `records` turns into records."""
+UNREAD_LIMIT = 1 << 30
+"""Bytes that the guest may be ahead of this reader; one that prints faster for so long is given up."""
 SLICES_LIMIT = 100_000
 TAIL_BYTES = 64 << 10
 
@@ -51,14 +53,16 @@ class WineDebugStream:
         log: Path,
         nonce: str,
         log_limit: int = LOG_LIMIT,
+        unread_limit: int = UNREAD_LIMIT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         marker = f"WINVM-MARK {nonce} "
         self._marker = re.compile(re.escape(marker) + r"(begin|end) (\d{1,9})(?: |$)")
-        self._tail = FileTail(source)
+        self._tail = FileTail(source, reclaim=True)
         self._log = DebugLog(log, log_limit)
         self._lines = WineLines(marker)
         self._clock = clock
+        self._unread_limit = unread_limit
         self._partial = b""
         self._returned = self._log.end
         self._slices: dict[int, _Slice] = {}
@@ -90,6 +94,7 @@ class WineDebugStream:
                 if not data:
                     return
                 self._take(data)
+                self._look_for_flood()
 
     def slice(self, scenario_id: int) -> tuple[DebugRecord, ...]:
         """What was printed between the markers of one run of a scenario, without the markers.
@@ -126,14 +131,18 @@ class WineDebugStream:
     def rearm(self, source: Path | None = None) -> None:
         """Forgets the crash after the guest was reverted, and reads on; in `source` if the file is a new one.
 
-        What the old file still held belongs to the time before, and is logged first.
+        What the old file still held belongs to the time before: some of it is logged first, and of a flood
+        the number of bytes that are not.
         """
         with self._reading:
             self.poll()
             self._flush()
             if source is not None:
                 self._tail.close()
-                self._tail = FileTail(source)
+                self._tail = FileTail(source, reclaim=True)
+            if dropped := self._tail.abandon():
+                text = f"{dropped} bytes of debug output from before the restore were dropped"
+                self._log.append(self._clock(), [("harness", text)])
             self._lines.forget()
             with self._changed:
                 self._crash = None
@@ -153,6 +162,13 @@ class WineDebugStream:
         with self._reading:
             self.poll()
             self._flush()
+
+    def _look_for_flood(self) -> None:
+        if self._crash is None and (unread := self._tail.unread()) > self._unread_limit:
+            text = f"The guest prints faster than it can be read: {unread >> 20} MiB are waiting."
+            with self._changed:
+                self._crash = Crash("flood", 0, (), scenario="", time=self._clock(), text=text)
+                self._changed.notify_all()
 
     def _flush(self) -> None:
         if self._partial:

@@ -29,6 +29,7 @@ CONSOLE_TAIL = 4000  # bytes
 NO_DUMP = {
     "bugcheck": "Wine ends the process of the driver at KeBugCheckEx without writing one.",
     "hang": "a guest that hangs writes none.",
+    "flood": "a guest that floods its debug output is ended at once.",
 }
 """Why a crash of this kind leaves no minidump."""
 

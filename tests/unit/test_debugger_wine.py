@@ -11,7 +11,7 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.debuggers.log import DebugLog
-from harness.debuggers.tail import FileTail
+from harness.debuggers.tail import RECLAIM_STEP, FileTail
 from harness.debuggers.wine import LINE_LIMIT, WineDebugStream
 from harness.debuggers.wine_lines import WineLines
 from harness.outcome import Crash
@@ -253,9 +253,10 @@ def test_the_log_has_a_limit_and_a_crash_beyond_it_is_still_seen(tmp_path: Path)
     stream.poll()
     assert stream.crash() is not None
     stream.close()
-    text = (tmp_path / "dbgprint.log").read_text()
-    assert len(text) < 1200
-    assert text.endswith(" harness debug output beyond 1000 bytes is not kept\n")
+    *kept, limit, dropped = (tmp_path / "dbgprint.log").read_text().splitlines()
+    assert sum(map(len, kept)) < 1000
+    assert limit.endswith(" harness debug output beyond 1000 bytes is not kept")
+    assert dropped.endswith(f" harness {51 - len(kept)} lines of debug output were dropped")
 
 
 def test_a_full_disk_ends_the_log_only() -> None:
@@ -277,3 +278,44 @@ def test_a_file_that_does_not_exist_yet_is_empty(tmp_path: Path) -> None:
     (tmp_path / "later").write_bytes(b"0123456789abc")
     assert [tail.read(10), tail.read(10), tail.read(10)] == [b"0123456789", b"abc", b""]
     tail.close()
+
+
+def test_what_was_read_takes_no_disk_space(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    block = bytes(range(256)) * 4096 * 4
+    tail = FileTail(raw, reclaim=True)
+    other = FileTail(raw)
+    with raw.open("ab") as file:  # appends as QEMU does, whatever is done to the beginning
+        for _ in range(16):
+            file.write(block)
+            file.flush()
+            assert tail.read(len(block)) == block
+    assert raw.stat().st_size == 16 * len(block)
+    assert raw.stat().st_blocks * 512 <= (RECLAIM_STEP + len(block))
+    assert other.read(1) != b"", "a second reader begins where data is left"
+    tail.close()
+    other.close()
+
+
+def test_a_guest_that_prints_faster_than_the_host_reads_is_given_up(tmp_path: Path) -> None:
+    raw = tmp_path / "raw-1"
+    (tmp_path / "raw").symlink_to(raw)
+    raw.write_bytes(f"{dbgprint('flood')}\n".encode() * (160 << 20 >> 6))
+    stream = WineDebugStream(tmp_path / "raw", tmp_path / "dbgprint.log", NONCE, unread_limit=8 << 20)
+    try:
+        stream.poll()
+        crash = stream.crash()
+        assert crash is not None
+        assert crash.kind == "flood"
+        (tmp_path / "raw-2").write_text(f"{dbgprint('after the restore')}\n")
+        (tmp_path / "raw").unlink()
+        (tmp_path / "raw").symlink_to(tmp_path / "raw-2")
+        stream.rearm()
+        stream.poll()
+        assert stream.crash() is None
+        texts = [record.text for record in stream.tail()]
+        assert texts[-1] == "after the restore"
+        assert "bytes of debug output from before the restore were dropped" in texts[-2]
+        assert raw.stat().st_blocks == 0
+    finally:
+        stream.close()
