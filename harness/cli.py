@@ -11,6 +11,8 @@ import click
 COMMANDS = {
     "doctor": ("harness.commands.doctor", "Say for each need of the bench whether this host meets it."),
     "build": ("harness.commands.build", "Build, sign and inspect the driver."),
+    "init": ("harness.commands.scaffold", "Write winvm.toml, an example scenario and a test file here."),
+    "new-driver": ("harness.commands.scaffold", "Write a small driver with its scenarios into a new folder."),
     "image": ("harness.commands.image", "Build and list guest images."),
     "run": ("harness.commands.run", "Run scenarios in a fresh guest."),
     "up": ("harness.commands.live", "Bring a guest up with the driver deployed, and leave it."),
@@ -39,7 +41,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name.replace("exec", "execute"))
+        function = {"exec": "execute"}.get(cmd_name, cmd_name.replace("-", "_"))
+        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), function)
         assert isinstance(command, click.Command)
         return command
 

@@ -42,6 +42,9 @@ class DriverSection(_Section):
     `build` is run once for each of `builds` in `folder`, with `{build}`, `{out}` and `{python}` (winvm's own
     interpreter) replaced; it leaves `<name>.sys` and `<name>.pdb` in `{out}`. `contract` names the generated
     module that declares HELLO, empty when the driver has none.
+
+    `prebuilt` is a `.sys` that somebody else builds, with `{build}` replaced; nothing is built then. `inf`
+    installs the driver by its INF package, on guests that can.
     """
 
     name: Name = "winvm"
@@ -49,6 +52,8 @@ class DriverSection(_Section):
     build: tuple[str, ...] = ("make", "--no-print-directory", "BUILD={build}", "OUT={out}")
     builds: tuple[Name, ...] = Field(default=("release",), min_length=1)
     contract: str = ""
+    prebuilt: str = ""
+    inf: Path | None = None
 
 
 class ScenariosSection(_Section):
@@ -86,6 +91,11 @@ class Config(_Section):
     def driver_folder(self) -> Path:
         """Where the driver's build command runs."""
         return self.root / self.driver.folder
+
+    def prebuilt_driver(self, build: str) -> Path | None:
+        """The `.sys` that is taken instead of building one, if winvm.toml names one."""
+        named = self.driver.prebuilt.replace("{build}", build)
+        return self.root / named if named else None
 
     @property
     def scenario_folders(self) -> tuple[Path, ...]:

@@ -1,0 +1,103 @@
+"""Writes the files of a new project from harness/templates/.
+
+A template is a working project named `skeleton`; its name is replaced in contents and file names, as it is,
+in capitals and in camel case. So the templates themselves can be compiled, formatted and read.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.contract import render
+from harness.contract_rows import read_contract
+from harness.errors import ConfigurationError
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+NAME_LIMIT = 32
+RESERVED = frozenset({"skeleton", "winvm", "wdm", "ntddk", "int", "char", "long", "short", "void", "double"})
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a template became: files written, and files that were there already and left alone."""
+
+    new: tuple[Path, ...]
+    kept: tuple[Path, ...]
+
+
+def write_project(folder: Path, name: str) -> Written:
+    """A commented winvm.toml, an example scenario and a test file; nothing that exists is touched.
+
+    Raises:
+        ConfigurationError: the name cannot be used, or the folder cannot be written to.
+    """
+    return _write(TEMPLATES / "init", folder, name)
+
+
+def write_driver(folder: Path, name: str) -> Written:
+    """A small WDM driver with its contract, scenarios, Makefile and winvm.toml, in a new folder.
+
+    Raises:
+        ConfigurationError: the name cannot be used, or the folder is not empty or cannot be written to.
+        ContractError: the contract's generator cannot run.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigurationError(
+            f"The folder {folder} is not empty.", remedy="Choose another name, or remove it."
+        )
+    written = _write(TEMPLATES / "driver", folder, name)
+    header = folder / "include" / f"{name}_contract.h"
+    contract = folder / "scenarios" / "contract.py"
+    contract.write_text(render(read_contract(header, name.upper()), header.name), encoding="utf-8")
+    local = folder / "local.mk"
+    local.write_text(f"# This machine's own, not for the repository.\nPYTHON ?= {sys.executable}\n")
+    return Written((*written.new, contract, local), written.kept)
+
+
+def project_name(folder: Path) -> str:
+    """A name for the driver in `folder`: the folder's own, as far as it can be one."""
+    words = re.findall(r"[a-z0-9]+", folder.resolve().name.lower())
+    name = re.sub(r"^[0-9_]+", "", "_".join(words))[:NAME_LIMIT].rstrip("_")
+    return name if NAME.fullmatch(name) and not _taken(name) else "mydriver"
+
+
+def _taken(name: str) -> bool:
+    return name in RESERVED or keyword.iskeyword(name)
+
+
+def _write(template: Path, folder: Path, name: str) -> Written:
+    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT or _taken(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be the name of a driver.",
+            remedy=f"Use at most {NAME_LIMIT} lower-case letters, digits and single underscores, a letter "
+            "first; it becomes a service, a device and names in C and Python.",
+        )
+    new, kept = [], []
+    for source in sorted(path for path in template.rglob("*") if path.is_file()):
+        if "__pycache__" in source.parts:
+            continue
+        relative = _named(str(source.relative_to(template)), name)
+        target = folder / relative.replace("gitignore", ".gitignore")
+        if target.exists():
+            kept.append(target)
+            continue
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(_named(source.read_text(encoding="utf-8"), name), encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{target} cannot be written: {error.strerror}.", remedy="Choose another folder."
+            ) from error
+        new.append(target)
+    return Written(tuple(new), tuple(kept))
+
+
+def _named(text: str, name: str) -> str:
+    camel = "".join(part.capitalize() for part in name.split("_"))
+    forms = {"skeleton": name, "SKELETON": name.upper(), "Skeleton": camel}
+    return re.sub("skeleton|SKELETON|Skeleton", lambda found: forms[found[0]], text)
