@@ -20,6 +20,7 @@ class Outcome(enum.StrEnum):
     SKIPPED = "skipped"  # a capability is missing; the message names it
     CRASHED = "crashed"  # the driver went down and the scenario did not expect that crash
     HUNG = "hung"  # no result before its deadline, or none but a flood of debug output
+    LOST = "lost"  # agent, guest or connection ended during it, and no crash of the driver explains that
 
 
 @dataclass(frozen=True)

@@ -164,9 +164,12 @@ class Session:
 
         A disk that is full fails these as well, so their errors leave here too.
         """
-        with _ending_the_session():
-            self._finish()
-            yield
+        try:
+            with _ending_the_session():
+                self._finish()
+        finally:
+            with _ending_the_session():
+                yield
 
     def _finish(self) -> None:
         if self._artifacts is None:

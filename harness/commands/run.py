@@ -81,15 +81,18 @@ def run(
 def exit_code(pytest_code: int, result: RunResult | None) -> int:
     """winvm's exit code of a finished pytest session.
 
-    pytest's own 0 and 1 are looked at through the results: an unexpected crash outranks a failure.
+    pytest's own 0 and 1 are looked at through the results: an unexpected crash outranks a lost guest, and that
+    a failure.
     """
-    if pytest_code == pytest.ExitCode.NO_TESTS_COLLECTED:
+    if pytest_code in (pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.USAGE_ERROR):
         return 2
     if pytest_code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return pytest_code  # an error of winvm's own, which ended the session with its exit code
     counts = result.counts if result else {}
     if counts.get(Outcome.CRASHED) or counts.get(Outcome.HUNG):
         return 4
+    if counts.get(Outcome.LOST):
+        return 3
     return pytest_code
 
 
@@ -100,8 +103,8 @@ class _Watcher:
     interrupted = False
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        # pytest calls this for pytest.exit() too.
-        self.interrupted = excinfo.errisinstance(KeyboardInterrupt)
+        # pytest calls this for pytest.exit() and errors of collection too.
+        self.interrupted = excinfo.type is KeyboardInterrupt
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

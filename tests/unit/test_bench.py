@@ -216,25 +216,25 @@ def test_a_crash_after_the_end_is_blamed_on_the_scenario_before(make: Callable[.
     assert result.message.startswith("Not run: s.guilty took the driver down after its end.")
 
 
-def test_a_lost_agent_is_an_error_and_the_next_scenario_runs(make: Callable[..., Setup]) -> None:
+def test_a_lost_agent_is_told_and_the_next_scenario_runs(make: Callable[..., Setup]) -> None:
     def script(agent: FakeAgent, link: FakeLink) -> None:
         agent.when("s.kill", lambda command: agent.process.end(3))
 
     setup = make(script)
     bench = connected(setup)
     lost = bench.run(scenario("s.kill"))
-    assert lost.outcome is Outcome.ERROR
+    assert lost.outcome is Outcome.LOST
     assert "exit code 0x3" in lost.message
     assert bench.run(scenario()).outcome is Outcome.PASSED
     assert setup.machine.calls.count("revert") == 1
 
 
-def test_output_that_is_no_event_is_an_error(make: Callable[..., Setup]) -> None:
+def test_output_that_is_no_event_loses_the_agent(make: Callable[..., Setup]) -> None:
     def script(agent: FakeAgent, link: FakeLink) -> None:
         agent.when("s.print", lambda command: agent.process.say(b"Hello, \x1b[31mworld\n"))
 
     result = connected(make(script)).run(scenario("s.print"))
-    assert result.outcome is Outcome.ERROR
+    assert result.outcome is Outcome.LOST
     assert "'Hello, \\x1b[31mworld'" in result.message
 
 

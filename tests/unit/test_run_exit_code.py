@@ -23,8 +23,11 @@ def result(*outcomes: Outcome) -> RunResult:
         (1, [Outcome.ERROR], 1),
         (1, [Outcome.FAILED, Outcome.CRASHED], 4),
         (1, [Outcome.HUNG], 4),
+        (1, [Outcome.FAILED, Outcome.LOST], 3),
+        (1, [Outcome.LOST, Outcome.CRASHED], 4),
         (2, [Outcome.PASSED], 2),
         (3, [], 3),
+        (4, [], 2),
         (5, [], 2),
     ],
 )
