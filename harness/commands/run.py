@@ -81,8 +81,8 @@ def run(
 def exit_code(pytest_code: int, result: RunResult | None) -> int:
     """winvm's exit code of a finished pytest session.
 
-    pytest's own 0 and 1 are looked at through the results: an unexpected crash outranks a lost guest, and that
-    a failure.
+    pytest's own 0 and 1 are looked at through the results: an unexpected crash outranks a lost guest, which
+    outranks a failure.
     """
     if pytest_code in (pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.USAGE_ERROR):
         return 2
