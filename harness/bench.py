@@ -53,8 +53,8 @@ class Payload:
 class Bench:
     """One running guest.
 
-    A scenario's failure and a crash are results. Infrastructure that fails during a scenario becomes that
-    scenario's `ERROR`, and the guest is restored before the next; if it cannot be restored, `run` raises.
+    A scenario's failure and a crash are results. Infrastructure that fails during a scenario makes that
+    scenario `LOST`, and the guest is restored before the next; if it cannot be restored, `run` raises.
 
     Args:
         machine: started already.
@@ -193,6 +193,7 @@ class Bench:
             self._drop()
             return dataclasses.replace(
                 failed,
+                outcome=Outcome.LOST,
                 message=self._explained(str(error)),
                 detail=error.detail,
                 dbgprint=self.debug.slice(scenario_id),
