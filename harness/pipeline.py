@@ -5,8 +5,9 @@ Only this module knows all stages; every stage is a step in the journal.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from harness import config as configuration
@@ -15,8 +16,10 @@ from harness.bench import Bench, Payload
 from harness.build.builds import build_drivers
 from harness.deadline import Deadline
 from harness.guests.wine import WineGuest, WineLink
+from harness.handover import content_hash
 from harness.images import base, wine
 from harness.images.base import BaseImage
+from harness.journal import Journal
 from harness.live import LiveGuest
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.domain import MachineSpec
@@ -75,46 +78,62 @@ def reach(live: LiveGuest) -> WineLink:
     return WineGuest(base.load(live.image)).link(live)
 
 
-def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench, RunFolder, BaseImage]:
-    """Every stage up to a started machine; what must be ended later is put on `stack`."""
-    journal, home = artifacts.journal, configuration.home()
-    with journal.step(
-        "choose accelerator"
-    ) as found:  # first: a host that cannot run a guest need not build one
-        probe = choose_accelerator(home / "accelerator.json", Deadline.after(PROBE_DEADLINE_S))
-        found["accelerator"], found["reason"] = probe.accelerator, probe.reason
+@dataclass(frozen=True)
+class Prepared:
+    """Everything there is before a guest runs."""
+
+    image: BaseImage
+    spec: MachineSpec
+    payload: Payload
+    environment: dict[str, str]
+
+
+def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -> Prepared:
+    """Image, accelerator and driver builds, all of winvm.toml's or those named; leftovers are removed."""
+    home = configuration.home()
     with journal.step("guest image"):
         image = wine.ensure(home, journal)
-        base.verify_if_touched(image)
-    drivers = build_drivers(plan.config, image.exports, journal)
-    guest = WineGuest(image)
+    drivers = build_drivers(plan.config, image.exports, journal, builds)
+    with journal.step("choose accelerator") as found:
+        probe = choose_accelerator(home / "accelerator.json", Deadline.after(PROBE_DEADLINE_S))
+        found["accelerator"], found["reason"] = probe.accelerator, probe.reason
     with journal.step("remove leftovers") as found:
         found["removed"] = [str(leftover.path) for leftover in remove_leftovers(home / "runs")]
-    folder = stack.enter_context(RunFolder.create(home / "runs"))
-    spec = MachineSpec.checked(image.folder, plan.profile, probe.accelerator)
-    timeouts = plan.profile.timeouts
-    with journal.step("start guest"):
-        boot = Deadline.after(timeouts.boot)
-        restore = Deadline.after(timeouts.boot + timeouts.restore)
-        machine, ready = launch(spec, folder, guest.wait_ready, boot, restore)
-        stack.callback(_end, machine, folder)
-    payload = Payload(
-        plan.agent, plan.config.driver.name, drivers, plan.config.driver.contract, plan.parameters
-    )
     environment = {
         "winvm": version("winvm"),
         "image": image.digest,
         **{f"image {name}": value for name, value in image.versions.items()},
         "accelerator": probe.accelerator,
-        **{
-            f"driver {build}": hashlib.sha256(path.read_bytes()).hexdigest()
-            for build, path in drivers.items()
-        },
+        **{f"driver {build}": content_hash(path) for build, path in drivers.items()},
         **{f"parameter {name}": str(value) for name, value in plan.parameters.items()},
     }
-    bench = Bench(guest, machine, plan.profile, payload, artifacts, ready.facts, environment)
+    driver = plan.config.driver
+    payload = Payload(plan.agent, driver.name, drivers, driver.contract, plan.parameters)
+    spec = MachineSpec.checked(image.folder, plan.profile, probe.accelerator)
+    return Prepared(image, spec, payload, environment)
+
+
+def start_guest(
+    plan: Plan, prepared: Prepared, folder: RunFolder, artifacts: Artifacts, stack: ExitStack
+) -> Bench:
+    """A machine in `folder`, restored from the ready state; what must be ended later is put on `stack`."""
+    timeouts, guest = plan.profile.timeouts, WineGuest(prepared.image)
+    with artifacts.journal.step("start guest"):
+        boot = Deadline.after(timeouts.boot)
+        restore = Deadline.after(timeouts.boot + timeouts.restore)
+        machine, ready = launch(prepared.spec, folder, guest.wait_ready, boot, restore)
+        stack.callback(_end, machine, folder)
+    environment = dict(prepared.environment)
+    bench = Bench(guest, machine, plan.profile, prepared.payload, artifacts, ready.facts, environment)
     stack.callback(bench.disconnect)
-    return bench, folder, image
+    return bench
+
+
+def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench, RunFolder, BaseImage]:
+    """Every stage up to a started machine; what must be ended later is put on `stack`."""
+    prepared = prepare(plan, artifacts.journal)
+    folder = stack.enter_context(RunFolder.create(configuration.home() / "runs"))
+    return start_guest(plan, prepared, folder, artifacts, stack), folder, prepared.image
 
 
 def _end(machine: LibvirtMachine, folder: RunFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.build.driver import build_driver
@@ -13,19 +14,23 @@ from harness.journal import Journal
 from harness.plan import build_lock
 
 
-def build_drivers(config: Config, exports: Path | None, journal: Journal) -> dict[str, Path]:
-    """Compiles, signs and inspects every build; returns build name -> `.sys`.
+def build_drivers(
+    config: Config, exports: Path | None, journal: Journal, builds: Iterable[str] | None = None
+) -> dict[str, Path]:
+    """Compiles, signs and inspects every build; returns build name -> `.sys`, in the order of winvm.toml.
 
     Args:
+        builds: only these.
         exports: the guest image's list of what its Wine implements; imports beyond it become notes.
 
     Raises:
         BuildError: any of it fails.
     """
     drivers = {}
+    wanted = config.driver.builds if builds is None else frozenset(builds)
     with build_lock(config):
         certificate = TestCertificate.ensure(config.build_folder / "certificate")
-        for build in config.driver.builds:
+        for build in filter(wanted.__contains__, config.driver.builds):
             with journal.step(f"build driver ({build})") as found:
                 output = config.build_folder / "driver" / build
                 driver = build_driver(

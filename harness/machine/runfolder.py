@@ -155,11 +155,15 @@ class RunFolder:
         """Leaves machines running when the process ends; `attach` finds them again."""
         (self.path / KEPT).touch()
 
+    def own(self) -> None:
+        """Undoes `keep`: machines end with this process again, even if it is killed."""
+        (self.path / KEPT).unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Ends every QEMU of this folder, kept or not, and removes it; safe to repeat."""
         for pid in qemu_processes(self.path):
             end_process(pid, self.path)
-        (self.path / KEPT).unlink(missing_ok=True)
+        self.own()
         remove_tree(self.path)
 
     def close(self) -> None:

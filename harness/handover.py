@@ -1,0 +1,35 @@
+"""What lets another process go on with an agent that was released in a suspended guest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Handover(BaseModel):
+    """The state of a released agent and of its guest's disk.
+
+    Attributes:
+        standby: where the agent is found in the guest.
+        nonce: names the agent in its in-band markers.
+        next_id: of the next scenario; ids are not used twice.
+        deployed: guest path -> SHA-256 (hex) of what was pushed there.
+        checkpoint: the same for the state that a revert restores; None if that is the image's ready state.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    standby: Mapping[str, str]
+    nonce: str
+    next_id: int
+    deployed: Mapping[str, str]
+    checkpoint: Mapping[str, str] | None
+
+
+def content_hash(file: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
