@@ -24,8 +24,9 @@ OUTPUT = ROOT / "guest" / "scenarios" / "contract.py"
 
 def render(contract: Contract, source: str) -> str:
     """The generated module's text; `source` is how its docstring names the header."""
-    lines = [
-        "# ruff: noqa: N815 (member names are the contract's)",
+    members = [field.name for structure in contract.structures for field in structure.fields]
+    lines = ["# ruff: noqa: N815 (member names are the contract's)"] if any(map(_mixed_case, members)) else []
+    lines += [
         f'"""The driver\'s IOCTL contract, generated from {source}. Do not edit.',
         "",
         "Regenerate with `python -m harness.contract`; meanings of the control codes are in the header.",
@@ -75,6 +76,10 @@ def render(contract: Contract, source: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _mixed_case(name: str) -> bool:
+    return name[0].islower() and name != name.lower()
 
 
 def _camel(name: str) -> str:
