@@ -29,7 +29,7 @@ class _Event(BaseModel):
 
 
 class Standby(_Event):
-    """The guest's waiting interpreter is up."""
+    """The guest's waiting interpreter is up; or the agent that it became is, and waits for hello."""
 
     event: Literal["standby"]
 
@@ -66,14 +66,6 @@ class Unloaded(_Event):
     seconds: _Seconds = 0.0
 
 
-class Started(_Event):
-    """A scenario is about to run."""
-
-    event: Literal["started"]
-    id: _Count
-    scenario: _Name
-
-
 class Finished(_Event):
     """A scenario came to its end; `expect_dbgprint` are regular expressions that its slice must match."""
 
@@ -96,7 +88,7 @@ class Fatal(_Event):
     message: _Text
 
 
-AgentEvent = Standby | Ready | Loaded | Unloaded | Started | Finished | Fatal
+AgentEvent = Standby | Ready | Loaded | Unloaded | Finished | Fatal
 
 _EVENTS: TypeAdapter[AgentEvent] = TypeAdapter(Annotated[AgentEvent, Field(discriminator="event")])
 

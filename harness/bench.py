@@ -15,18 +15,21 @@ from harness.config import Parameter
 from harness.crash.capture import capture
 from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
-from harness.errors import DriverLoadError, InfrastructureError
+from harness.errors import AgentError, DriverLoadError, InfrastructureError
 from harness.guests.protocol import Guest
+from harness.handover import Handover, content_hash
 from harness.machine.channels import bound
 from harness.machine.profile import Profile
 from harness.machine.protocol import Machine, MachineState
 from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
 from harness.patterns import unmatched
-from harness.session import AgentSession
+from harness.session import AgentSession, start_agent
 
 CONNECT_DEADLINE_S = 120.0
 LOAD_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 20.0
+WAKE_DEADLINE_S = 15.0
+"""From a suspended guest to an agent that answers; a second or two."""
 DUMP_DEADLINE_S = 60.0
 SESSION_LIFETIME_S = 7 * 86400.0
 
@@ -59,6 +62,7 @@ class Bench:
     Args:
         machine: started already.
         standby: where the restored guest's waiting interpreter is found.
+        handover: of the process that suspended this guest; `connect` goes on with the agent in it.
 
     Attributes:
         on_close: ends the machine and what lies under it; set by whoever made them.
@@ -75,6 +79,7 @@ class Bench:
         artifacts: Artifacts,
         standby: Mapping[str, str],
         environment: dict[str, str],
+        handover: Handover | None = None,
     ) -> None:
         self.guest = guest
         self.machine = machine
@@ -85,22 +90,37 @@ class Bench:
         self._standby = standby
         self._journal = artifacts.journal
         self.on_close: Callable[[], None] = self.disconnect
-        self._nonce = secrets.token_hex(8)
+        self._handover = handover
+        self._nonce = handover.nonce if handover else secrets.token_hex(8)
         self.link = guest.link(machine)
         self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce)
         self._session: AgentSession | None = None
         self.loaded = ""
         self.last_crash: Crash | None = None
-        self._next_id = 1
+        self._next_id = handover.next_id if handover else 1
+        self._deployed = dict(handover.deployed) if handover else {}
+        self._checkpoint_holds = handover.checkpoint if handover else None
 
     def connect(self, build: str) -> None:
         """Deploys agent and drivers, starts the agent, loads one build.
+
+        A guest that was handed over gets only what changed. It is restored if that does not work: what counts
+        is what a guest says that has no past.
 
         Raises:
             InfrastructureError: the guest does not answer.
             DriverLoadError, ContractError: the driver is refused, or goes down in DriverEntry.
         """
-        self._deploy()
+        if self._handover is None:
+            self._deploy()
+            self._meet_agent()
+        else:
+            try:
+                self._take_over()
+                self.load(build)
+            except (InfrastructureError, DriverLoadError) as error:
+                self._journal.note(f"the warm guest is restored: {error.message}")
+                self._drop()
         self.load(build)
 
     def recover(self) -> None:
@@ -158,6 +178,31 @@ class Bench:
             found["outcome"] = result.outcome
         bound(self.machine.channels)
         return dataclasses.replace(result, started=started, seconds=round(time.monotonic() - clock, 3))
+
+    def hand_over(self) -> Handover:
+        """Leaves the guest suspended for another process: driver unloaded, agent waiting.
+
+        A guest that a crash took is restored first.
+
+        Raises:
+            InfrastructureError: the guest does not answer, or could not be restored.
+            DriverLoadError: the driver does not unload.
+        """
+        self.recover()
+        assert self._session
+        with self._journal.step("suspend guest"):
+            answer = self._session.release(self._payload.service, Deadline.after(LOAD_DEADLINE_S))
+            self.machine.suspend(Deadline.after(WAKE_DEADLINE_S))
+        self.disconnect()
+        if isinstance(answer, Crash) or not answer.ok or self.debug.crash():
+            raise DriverLoadError("The driver does not unload.", remedy="Check its DriverUnload.")
+        return Handover(
+            standby=self._standby,
+            nonce=self._nonce,
+            next_id=self._next_id,
+            deployed=self._deployed,
+            checkpoint=self._checkpoint_holds,
+        )
 
     def detach(self) -> None:
         """Ends the agent but leaves the driver loaded and the machine running."""
@@ -298,23 +343,39 @@ class Bench:
     def _restore(self) -> None:
         with self._journal.step("restore guest"):
             self.machine.revert(Deadline.after(self._profile.timeouts.restore))
+            self.link = self.guest.link(self.machine)
+            if self._checkpoint_holds is None:
+                self._deploy()
+                self._checkpoint()
+            else:
+                self._deployed = dict(self._checkpoint_holds)
+                self._push(Deadline.after(CONNECT_DEADLINE_S))
             self.debug.rearm()
-            self._deploy()
+            self._meet_agent()
+
+    def _checkpoint(self) -> None:
+        """Saves the guest with the agent imported; later restores begin there."""
+        with self._journal.step("save guest with agent"):
+            self.link.close()
+            self.machine.checkpoint(Deadline.after(self._profile.timeouts.restore))
+            self._checkpoint_holds = dict(self._deployed)
+            self.link = self.guest.link(self.machine)
 
     def _deploy(self) -> None:
-        """From a machine that has just started to an agent that answers."""
+        """From a machine that has just started to an agent that waits for hello."""
         deadline = Deadline.after(CONNECT_DEADLINE_S)
-        self.link = self.guest.link(self.machine)
-        agent = rf"{self.guest.run_folder}\agent.pyz"
-        with self._journal.step("deploy"):
-            self.link.files.push(self._payload.agent, agent, deadline)
-            for build, driver in self._payload.drivers.items():
-                self.link.files.push(driver, self._driver_path(build), deadline)
-            self.link.set_clock(deadline)
+        self._deployed = {}
+        self._push(deadline)
         with self._journal.step("start agent"):
+            start_agent(self.link.agent(self._standby), self._agent_path, deadline)
+
+    def _meet_agent(self) -> None:
+        """From an agent that waits for hello to one that answers."""
+        deadline = Deadline.after(CONNECT_DEADLINE_S)
+        with self._journal.step("meet agent"):
+            self.link.set_clock(deadline)
             process = self.link.agent(self._standby)
             self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
-            self._session.start_agent(agent)
             ready = self._session.hello(
                 deadline,
                 capabilities=sorted(self._profile.capabilities),
@@ -324,11 +385,41 @@ class Bench:
         self.environment.setdefault("guest python", ready.python)
         self.loaded = ""
 
+    def _take_over(self) -> None:
+        """From a suspended guest to its agent, which answers."""
+        deadline = Deadline.after(WAKE_DEADLINE_S)
+        self.debug.rearm()  # what was printed before the suspension is not this run's
+        with self._journal.step("resume guest"):
+            self.machine.resume(deadline)
+        self._push(deadline)
+        with self._journal.step("meet agent"):
+            self.link.set_clock(deadline)
+            process = self.link.agent(self._standby)
+            self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
+            answer = self._session.unload(self._payload.service, deadline)
+        if isinstance(answer, Crash):
+            raise AgentError(f"The agent in the suspended guest is gone: {answer.text}")
+
+    def _push(self, deadline: Deadline) -> None:
+        """Copies in what the guest does not have."""
+        wanted = {self._agent_path: self._payload.agent}
+        wanted |= {self._driver_path(build): driver for build, driver in self._payload.drivers.items()}
+        hashes = {path: content_hash(file) for path, file in wanted.items()}
+        changed = [path for path in wanted if self._deployed.get(path) != hashes[path]]
+        with self._journal.step("deploy", files=changed):
+            for path in changed:
+                self.link.files.push(wanted[path], path, deadline)
+                self._deployed[path] = hashes[path]
+
     def _drop(self) -> None:
         if self._session:
             self._session.close()
         self._session = None
         self.link.close()
+
+    @property
+    def _agent_path(self) -> str:
+        return rf"{self.guest.run_folder}\agent.pyz"
 
     def _driver_path(self, build: str) -> str:
         return rf"{self.guest.run_folder}\{build}\{self._payload.service}.sys"

@@ -23,7 +23,6 @@ from harness.agent_protocol import (
     Loaded,
     Ready,
     Standby,
-    Started,
     Unloaded,
     command_line,
     parse_event,
@@ -56,11 +55,38 @@ class _Lost:
     reason: str
 
 
+def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
+    """Makes the guest's standby interpreter the agent in `zipapp` (a guest path).
+
+    The agent waits for hello then, and no request waits in the guest, so that it may be saved.
+
+    Raises:
+        AgentError: the agent cannot be imported, or says something else.
+        DeadlineError: it said nothing in time.
+    """
+    process.send(command_line("start", zipapp=zipapp))
+    said = errors = b""
+    for stream, data in process.receive(deadline):
+        if stream == "stderr":
+            errors = (errors + data)[-STDERR_TAIL:]
+            continue
+        said += data
+        line, newline, _ = said.partition(b"\n")
+        if newline or len(said) > LINE_LIMIT:
+            event = parse_event(line.removesuffix(b"\r"))
+            if isinstance(event, Standby):
+                return
+            raise _agent_error(f"The agent did not start: {quoted(line)}.", errors)
+    if process.exit_code is None:
+        raise DeadlineError(f"The agent did not start within {deadline.seconds:g} s.")
+    raise _agent_error(f"The agent ended at its start with exit code {process.exit_code:#x}.", errors)
+
+
 class AgentSession:
     """One agent process over its streams.
 
     Args:
-        process: the running agent, or the guest's standby interpreter before `start_agent`.
+        process: the running agent, see `start_agent`.
         debug: told apart from the agent's own answer by time alone, so it must be live.
         nonce: names this run in the in-band markers.
         lifetime: when the session ends even if nobody closes it.
@@ -76,15 +102,12 @@ class AgentSession:
         self._lost: _Lost | None = None
         self._stderr = b""
         self._closed = threading.Event()
+        self._releasing = threading.Event()
         self._last_scenario = ""
         self._reader = threading.Thread(target=self._read, name="agent-reader", daemon=True)
         self._writer = threading.Thread(target=self._write, name="agent-writer", daemon=True)
         self._reader.start()
         self._writer.start()
-
-    def start_agent(self, zipapp: str) -> None:
-        """Tells the standby interpreter to become the agent in `zipapp` (a guest path)."""
-        self._outbox.put(command_line("start", zipapp=zipapp))
 
     def hello(
         self,
@@ -179,6 +202,18 @@ class AgentSession:
             answer = crash
         return dataclasses.replace(answer, scenario=scenario)
 
+    def release(self, service: str, deadline: Deadline) -> Unloaded | Crash:
+        """Unloads a driver and closes the session, but leaves the agent waiting for the next one.
+
+        The answer is the last thing read: a Receive left pending would take the first answer to the next
+        session. After a `Crash` the agent is of no use.
+        """
+        self._releasing.set()
+        answer = self.unload(service, deadline)
+        self._reader.join(deadline.remaining())
+        self.close()
+        return answer
+
     def quit(self, deadline: Deadline) -> None:
         """Asks the agent to end, waits for it, and closes the session."""
         self._outbox.put(command_line("quit"))
@@ -206,7 +241,7 @@ class AgentSession:
                 raise self._error(
                     f"The agent gave up when it should {what}: {quoted(event.message.encode())}."
                 )
-            if not isinstance(event, Standby | Started):
+            if not isinstance(event, Standby):
                 raise self._error(f"The agent said {event.event!r} when it should {what}.")
 
     def _next(self, deadline: Deadline, what: str) -> AgentEvent | Crash:
@@ -246,11 +281,7 @@ class AgentSession:
         return Crash("hang", 0, (), scenario="", time=time.time(), text=text)
 
     def _error(self, message: str) -> AgentError:
-        return AgentError(
-            message,
-            remedy="See dbgprint.log and journal.jsonl of this run for what the guest did last.",
-            detail=self._stderr.decode("utf-8", "backslashreplace"),
-        )
+        return _agent_error(message, self._stderr)
 
     def _read(self) -> None:
         """Thread: cuts the agent's output into lines. The bounded inbox holds back a guest that floods it."""
@@ -267,7 +298,7 @@ class AgentSession:
                 if len(partial) > LINE_LIMIT:
                     reason = f"it printed a line of more than {LINE_LIMIT} bytes, {quoted(partial)}"
                     break
-                if self._closed.is_set():
+                if self._closed.is_set() or (lines and self._releasing.is_set()):
                     break
             else:
                 if (code := self._process.exit_code) is not None:
@@ -291,4 +322,13 @@ class AgentSession:
                 self._process.send(data)
             except (InfrastructureError, OSError) as error:
                 self._hand_over(_Lost(f"sending to it failed: {error}"))
-        self._process.terminate()
+        if not self._releasing.is_set():
+            self._process.terminate()
+
+
+def _agent_error(message: str, stderr: bytes) -> AgentError:
+    return AgentError(
+        message,
+        remedy="See dbgprint.log and journal.jsonl of this run for what the guest did last.",
+        detail=stderr.decode("utf-8", "backslashreplace"),
+    )

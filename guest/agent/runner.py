@@ -108,7 +108,6 @@ class Runner:
         number, name = int(_field(command, "id")), str(_field(command, "scenario"))
         deadline_s = float(_field(command, "deadline_s"))
         found = self._scenarios.get(name.partition("@")[0])  # `name@build` is `name` against that build
-        self._wire.send("started", id=number, scenario=name)
         started, before = time.perf_counter(), self._journal.count
         self._journal.enter(name)
         context = Context(
@@ -207,10 +206,12 @@ class _Captured(io.TextIOBase):
 def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]] = collect) -> int:
     """Serves the host until `quit` or the end of its stream; returns the exit code, 2 after a fatal error."""
     try:
+        scenarios = collected()
+        wire.send("standby")  # all imported: from here on a saved guest can go on with any host
         hello = wire.receive()
         if hello is None:
             return 0
-        runner = Runner(wire, guest, collected(), hello)
+        runner = Runner(wire, guest, scenarios, hello)
         while (command := wire.receive()) is not None and command["cmd"] != "quit":
             runner.handle(command)
     except RegistryError as error:

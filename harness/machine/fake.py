@@ -54,6 +54,12 @@ class FakeMachine:
         self._become(MachineState.STOPPED, "destroyed")
         self._new_generation()
 
+    def checkpoint(self, deadline: Deadline) -> None:
+        """See `Machine`."""
+        self._enter("checkpoint", deadline)
+        self._become(MachineState.STOPPED, "saved")
+        self._new_generation()
+
     def suspend(self, deadline: Deadline) -> None:
         """See `Machine`."""
         self._enter("suspend", deadline)

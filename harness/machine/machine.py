@@ -18,14 +18,15 @@ from harness.errors import DeadlineError, MachineError
 from harness.machine.connection import translated, within
 from harness.machine.domain import ADDRESS, HostSide, MachineSpec, render
 from harness.machine.events import LifecycleEvents
-from harness.machine.overlay import create_overlay
+from harness.machine.overlay import OVERLAY_SPACE, create_overlay, require_space
 from harness.machine.ports import choose_ports
 from harness.machine.processes import end_process
 from harness.machine.protocol import Channels, LifecycleEvent, MachineState
 from harness.machine.runfolder import RunFolder
-from harness.machine.savedstate import ReadyState
+from harness.machine.savedstate import DISK, MEMORY, ReadyState
 
 RECORD = "machine.json"
+CHECKPOINT = "checkpoint"
 LOG_TAIL_BYTES = 4000
 LOOK_BELOW = "QEMU's own words are below; winvm doctor checks the host."
 SCREENSHOT_LIMIT = 32 * 2**20
@@ -103,6 +104,16 @@ class LibvirtMachine:
         return machine
 
     @property
+    def spec(self) -> MachineSpec:
+        """Hardware and image."""
+        return self._spec
+
+    @property
+    def ready(self) -> ReadyState | None:
+        """What `start` and `revert` restore."""
+        return self._ready
+
+    @property
     def name(self) -> str:
         """See `Machine`."""
         return self._name
@@ -163,6 +174,16 @@ class LibvirtMachine:
         """Stops the machine, leaving its RAM and devices in `memory` and its disk overlay in `disk`."""
         self._call("Saving", lambda: self._domain().save(str(memory)), deadline)
         shutil.move(self._overlay, disk)
+
+    def checkpoint(self, deadline: Deadline) -> None:
+        """See `Machine`."""
+        needed = self._spec.profile.hardware.memory_mib * 2**20 + OVERLAY_SPACE
+        require_space(self.folder, needed, "saving a checkpoint")
+        folder = self.folder / CHECKPOINT
+        folder.mkdir(mode=0o700)
+        self.save(folder / MEMORY, folder / DISK, deadline)
+        self._ready = ReadyState(folder, self._key, {})
+        self._launch(deadline)
 
     def state(self) -> MachineState:
         """See `Machine`."""

@@ -97,6 +97,13 @@ class Machine(Protocol):
     def revert(self, deadline: Deadline) -> None:
         """Throws the guest away, however broken, and is back at `start`'s state with a new generation."""
 
+    def checkpoint(self, deadline: Deadline) -> None:
+        """Saves the guest as it is now and restores it: `revert` is back at this state from now on.
+
+        Once only. A new generation begins; connections to the guest are lost, and a request that was waiting
+        in it takes what it waited for with it.
+        """
+
     def suspend(self, deadline: Deadline) -> None:
         """Stops the virtual CPUs (5 ms); an idle guest otherwise uses 10 to 26% of a core."""
 

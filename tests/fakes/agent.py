@@ -35,7 +35,6 @@ class FakeAgent:
 
     def finish(self, command: dict[str, Any], outcome: str = "passed", **fields: Any) -> None:
         """Runs a scenario to this end, with its markers."""
-        self.say("started", id=command["id"], scenario=command["scenario"])
         self.debug.mark("begin", command["id"])
         self.debug.mark("end", command["id"])
         self.say("finished", id=command["id"], scenario=command["scenario"], outcome=outcome, **fields)
@@ -61,7 +60,7 @@ class FakeAgent:
         self.finish(command)
 
     def _start(self, command: dict[str, Any]) -> None:
-        pass
+        self.say("standby")
 
     def _quit(self, command: dict[str, Any]) -> None:
         self.process.end(0)

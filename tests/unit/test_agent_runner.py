@@ -54,7 +54,7 @@ def run_one(body: Callable[[Context], None], guest: FakeGuest | None = None, **o
     _, events = converse(
         guest or FakeGuest(), {"cmd": "run", "id": 7, "scenario": name, "deadline_s": 5.0, "params": {"x": 1}}
     )
-    assert [event["event"] for event in events] == ["ready", "started", "finished"]
+    assert [event["event"] for event in events] == ["standby", "ready", "finished"]
     assert events[2]["id"] == 7
     return events[2]
 
@@ -65,9 +65,9 @@ def test_ready_lists_the_scenarios() -> None:
 
     code, events = converse(FakeGuest(), {"cmd": "quit"})
     assert code == 0
-    assert events[0]["event"] == "ready"
-    assert events[0]["protocol"] == 1
-    assert events[0]["scenarios"] == [declared_scenarios()[0].name]
+    assert events[1]["event"] == "ready"
+    assert events[1]["protocol"] == 1
+    assert events[1]["scenarios"] == [declared_scenarios()[0].name]
 
 
 def test_a_passing_scenario_reports_what_it_did() -> None:
@@ -230,17 +230,17 @@ def test_the_clock_is_set_when_asked() -> None:
     guest = FakeGuest()
     _, events = converse(guest, hello={**HELLO, "set_clock": True})
     assert guest.clock == 1.5
-    assert events[0]["clock"] == "set"
+    assert events[1]["clock"] == "set"
 
 
 def test_no_journal_is_allowed_only_when_the_host_says_so() -> None:
     refused = FakeGuest(serial_error=2)
     code, events = converse(refused)
     assert code == 2
-    assert events[0]["event"] == "fatal"
-    assert "COM2" in events[0]["message"]
+    assert events[1]["event"] == "fatal"
+    assert "COM2" in events[1]["message"]
     code, events = converse(refused, hello={**HELLO, "journal": None})
-    assert (code, events[0]["event"]) == (0, "ready")
+    assert (code, events[1]["event"]) == (0, "ready")
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,8 @@ def test_a_command_that_cannot_be_used_ends_the_run(commands: list[Event], messa
 
 
 def test_hello_comes_first_and_carries_a_nonce() -> None:
-    assert "must be hello" in converse(FakeGuest(), hello={"cmd": "load"})[1][0]["message"]
-    assert "marker" in converse(FakeGuest(), hello={"cmd": "hello"})[1][0]["message"]
+    assert "must be hello" in converse(FakeGuest(), hello={"cmd": "load"})[1][1]["message"]
+    assert "marker" in converse(FakeGuest(), hello={"cmd": "hello"})[1][1]["message"]
 
 
 def test_broken_scenarios_are_fatal_with_file_and_line() -> None:

@@ -20,7 +20,10 @@ from harness.machine.leftovers import remove_leftovers
 from harness.machine.processes import qemu_processes
 from tests.unit.tiny_guest import make_image
 
-pytestmark = pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="QEMU is not installed")
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="QEMU is not installed"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="libvirt in this process needs root"),
+]
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -129,6 +132,26 @@ def test_the_first_digit_after_each_revert_is_the_same(own: Callable[..., Owner]
         firsts.append(console(owner)[:1])
         owner.tell("revert")
     assert len(set(firsts)) == 1
+
+
+def test_a_checkpoint_is_what_reverts_restore(home: Path, own: Callable[..., Owner]) -> None:
+    owner = own()
+    before = owner.read()
+    assert eventually(lambda: len(console(owner)) > 2)
+    saved = owner.tell("checkpoint")
+    assert saved["generation"] == before["generation"] + 1
+    assert saved["ports"] == before["ports"]
+    firsts = set()
+    for _ in range(2):
+        assert eventually(lambda: len(console(owner)) > 0)
+        firsts.add(console(owner)[:1])
+        owner.tell("revert")
+    assert len(firsts) == 1
+    machine = Path(owner.answer["run"]) / "guest"
+    record = json.loads((machine / "machine.json").read_text())
+    assert record["ready"]["folder"] == str(machine / "checkpoint")
+    assert owner.end() == 0
+    assert nothing_left(home)
 
 
 def test_suspend_resume_screenshot_and_stop(home: Path, own: Callable[..., Owner]) -> None:

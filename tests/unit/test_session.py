@@ -11,7 +11,7 @@ from harness.agent_protocol import LINE_LIMIT, Finished, Loaded
 from harness.deadline import Deadline
 from harness.errors import AgentError, ContractError, DeadlineError, DriverLoadError
 from harness.outcome import Crash
-from harness.session import AgentSession
+from harness.session import AgentSession, start_agent
 from tests.fakes import FakeAgent, FakeDebugStream
 
 SYS = r"C:\winvm\run\release\winvm.sys"
@@ -43,7 +43,6 @@ def hello(session: AgentSession, deadline: Deadline | None = None) -> None:
 
 
 def test_a_run_from_hello_to_quit(session: AgentSession, agent: FakeAgent) -> None:
-    session.start_agent(r"C:\winvm\run\agent.pyz")
     ready = session.hello(soon(), capabilities=["irql"], journal=r"\\.\COM2", set_clock=True)
     assert ready.scenarios == ["ioctl.set", "ioctl.get"]
     assert isinstance(session.load("winvm", SYS, "contract", soon()), Loaded)
@@ -55,19 +54,42 @@ def test_a_run_from_hello_to_quit(session: AgentSession, agent: FakeAgent) -> No
     session.quit(soon())
 
     assert [command["cmd"] for command in agent.commands] == [
-        "start",
         "hello",
         "load",
         "run",
         "unload",
         "quit",
     ]
-    assert agent.commands[0]["zipapp"] == r"C:\winvm\run\agent.pyz"
-    assert agent.commands[1]["marker"] == "nonce"
-    assert agent.commands[1]["journal"] == r"\\.\COM2"
-    assert agent.commands[2] == {"cmd": "load", "service": "winvm", "sys": SYS, "contract": "contract"}
-    assert agent.commands[3]["params"] == {"n": 2}
-    assert 4 < agent.commands[3]["deadline_s"] <= 5
+    assert agent.commands[0]["marker"] == "nonce"
+    assert agent.commands[0]["journal"] == r"\\.\COM2"
+    assert agent.commands[1] == {"cmd": "load", "service": "winvm", "sys": SYS, "contract": "contract"}
+    assert agent.commands[2]["params"] == {"n": 2}
+    assert 4 < agent.commands[2]["deadline_s"] <= 5
+
+
+def test_the_standby_interpreter_becomes_the_agent(agent: FakeAgent) -> None:
+    start_agent(agent.process, r"C:\run\agent.pyz", soon())
+    assert agent.commands == [{"cmd": "start", "zipapp": r"C:\run\agent.pyz"}]
+
+
+def test_an_agent_that_cannot_start_is_told_with_its_words(agent: FakeAgent) -> None:
+    def broken(command: object) -> None:
+        agent.process.say(b"no such module", "stderr")
+        agent.say("fatal", message="ioctl.py:12: import failed")
+
+    agent.when("start", broken)
+    with pytest.raises(AgentError, match=r"ioctl\.py:12: import failed") as raised:
+        start_agent(agent.process, "agent.pyz", soon())
+    assert raised.value.detail == "no such module"
+
+
+def test_an_agent_that_ends_or_is_silent_at_its_start_is_told(agent: FakeAgent) -> None:
+    agent.when("start", lambda command: None)
+    with pytest.raises(DeadlineError, match="did not start within"):
+        start_agent(agent.process, "agent.pyz", soon(0.1))
+    agent.when("start", lambda command: agent.process.end(3))
+    with pytest.raises(AgentError, match="exit code 0x3"):
+        start_agent(agent.process, "agent.pyz", soon())
 
 
 def test_events_may_arrive_in_pieces_and_with_carriage_returns(
@@ -140,7 +162,7 @@ def test_a_crash_after_a_scenario_is_blamed_on_it(
 
 
 def test_silence_until_the_deadline_is_a_hang(session: AgentSession, agent: FakeAgent) -> None:
-    agent.when("ioctl.set", lambda command: agent.say("started", id=1, scenario="ioctl.set"))
+    agent.when("ioctl.set", lambda command: agent.say("standby"))
     started = time.monotonic()
     ended = session.run(1, "ioctl.set", soon(0.3))
     assert isinstance(ended, Crash)
@@ -241,7 +263,7 @@ def test_a_line_without_end_is_cut_off(
 def test_a_flood_of_events_is_held_back(session: AgentSession, agent: FakeAgent) -> None:
     agent.when(
         "unload",
-        lambda command: agent.process.say(b'{"event":"started","id":1,"scenario":"x"}\n' * 50_000),
+        lambda command: agent.process.say(b'{"event":"standby"}\n' * 50_000),
     )
     answer = session.unload("winvm", soon(0.5))
     assert isinstance(answer, Crash)
