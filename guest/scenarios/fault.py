@@ -18,7 +18,7 @@ LINK = "WinvmFault"
 ARM_KEY = contract.FAULT_ARM_KEY
 SEQUENCE = (3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7)
 SEQUENCE_BUGCHECK = 0x57564D30
-HANG_S = 6.0  # how soon a scenario that hangs on purpose is called hung
+HANG_S = 3.0  # how soon a scenario that hangs on purpose is called hung
 
 ERROR_BAD_LENGTH = 24  # what kernel32 makes of STATUS_INFO_LENGTH_MISMATCH
 STATUS_ACCESS_VIOLATION = 0xC0000005
