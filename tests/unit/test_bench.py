@@ -12,7 +12,7 @@ import pytest
 from harness.artifacts import Artifacts
 from harness.bench import Bench, Payload
 from harness.deadline import Deadline
-from harness.errors import DriverLoadError
+from harness.errors import DriverLoadError, MachineError
 from harness.machine.fake import FakeMachine
 from harness.machine.profile import Profile
 from harness.outcome import CrashExpectation, Outcome, Scenario
@@ -255,3 +255,17 @@ def test_a_build_that_does_not_exist_is_named(make: Callable[..., Setup]) -> Non
     result = connected(make()).run(scenario(build="checked"))
     assert result.outcome is Outcome.ERROR
     assert "no driver build 'checked'" in result.message
+
+
+def test_a_restore_that_fails_once_is_tried_again(make: Callable[..., Setup]) -> None:
+    def lost(agent: FakeAgent, link: FakeLink) -> None:
+        agent.when("s.one", lambda command: agent.process.fail())
+
+    setup = make(lost)
+    bench = connected(setup)
+    assert bench.run(scenario()).outcome is Outcome.LOST
+    setup.machine.fail_next = MachineError("The restore broke.")
+    bench.recover()
+    assert setup.machine.calls.count("revert") == 2
+    assert "The restore broke." in (setup.artifacts.path / "run.jsonl").read_text()
+    bench.close()
