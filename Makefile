@@ -13,14 +13,21 @@ help: ## this list
 
 setup: $(VENV)/.installed ## host packages (needs root when some are missing) and .venv/
 
+# Before any set-up: what starts a guest needs root, and an ordinary user is told so with the line to run.
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { printf 'winvm: a guest needs root: libvirt runs inside winvm. Run:\n    sudo make %s\n' \
+	    '$(strip $(MAKECMDGOALS) $(MAKEOVERRIDES))' >&2; exit 2; }
+
 # SKIP_HOST=1 leaves the host's packages alone.
 .PHONY: host
 host:
 	@$(if $(SKIP_HOST),:,vm/host/install.sh)
 
 $(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
-	@echo "winvm: making $(VENV) ($(shell $(PYTHON) --version 2>/dev/null || echo python3))"
-	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "winvm: installing Python packages into $(VENV) ($(shell $(PYTHON) --version 2>/dev/null || echo python3))"
+	@# In place where it was complete once: another command may be running from it.
+	@$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -34,16 +41,16 @@ check: setup ## format, lint, types, contract drift; no VM
 test: setup ## unit and host-side tests; no VM
 	$(BIN)/pytest tests/unit
 
-vm-test: setup ## the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
+vm-test: root setup ## the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
 	$(BIN)/pytest tests/vm/test_scenarios.py --guest $(GUEST)
 
-self-test: setup ## the bench itself in a VM: its commands, crashes, faults, other drivers
+self-test: root setup ## the bench itself in a VM: its commands, crashes, faults, other drivers
 	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py
 
-smoke: setup ## a quick subset of the scenarios
+smoke: root setup ## a quick subset of the scenarios
 	$(BIN)/winvm run --guest $(GUEST) -m smoke
 
-bench: setup ## measure the bench itself
+bench: root setup ## measure the bench itself
 	$(BIN)/python -m tests.bench
 
 format: setup ## rewrite sources in the project's format
@@ -57,7 +64,7 @@ contract: setup ## regenerate the Python side of driver/include
 driver: setup ## build, sign and inspect the driver
 	$(BIN)/winvm build
 
-image: setup ## build the guest image
+image: root setup ## build the guest image
 	$(BIN)/winvm image build $(GUEST)
 
 clean: ## remove built files, keep .venv, images and artifacts

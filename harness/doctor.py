@@ -32,7 +32,6 @@ class Check:
     """One need of the bench and what this host has of it.
 
     found: path or name of what was found, empty when nothing was. remedy: empty when it works.
-    required: False for what only some commands need.
     """
 
     need: str
@@ -40,7 +39,6 @@ class Check:
     version: str
     works: bool
     remedy: str = ""
-    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -108,8 +106,8 @@ def _python(host: Host) -> Check:
 
 def _user(host: Host) -> Check:
     root = host.user == 0
-    remedy = "" if root else "Only building an image and installing packages need root: use sudo for these."
-    return Check("root", f"uid {host.user}", "", root, remedy, required=False)
+    remedy = "" if root else "Use sudo for whatever starts a guest or builds an image; the rest needs no root."
+    return Check("root", f"uid {host.user}", "", root, remedy)
 
 
 def _qemu(host: Host) -> Check:

@@ -28,6 +28,7 @@ from harness.machine.machine import LibvirtMachine
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
 from harness.plan import Plan
+from harness.root import require_root
 
 PROBE_DEADLINE_S = 30.0
 
@@ -90,6 +91,7 @@ class Prepared:
 
 def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -> Prepared:
     """Image, accelerator and driver builds, all of winvm.toml's or those named; leftovers are removed."""
+    require_root("Running a guest")
     home = configuration.home()
     with journal.step("guest image"):
         image = wine.ensure(home, journal)

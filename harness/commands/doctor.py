@@ -20,13 +20,11 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
     broken = 0
     for check in diagnose(config.home()):
-        broken += check.required and not check.works
+        broken += not check.works
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(check)))
             continue
-        mark, colour = (
-            ("ok", "green") if check.works else ("no", "red") if check.required else ("--", "yellow")
-        )
+        mark, colour = ("ok", "green") if check.works else ("no", "red")
         found = printable(" ".join(part for part in (check.found, check.version) if part)) or "not found"
         click.echo(f"{click.style(mark, fg=colour)}  {check.need:<28} {found}")
         if not check.works and check.remedy:

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
+from harness.root import require_root
 
 try:
     import libvirt  # type: ignore[import-untyped]
@@ -144,8 +145,9 @@ class Connection:
         """The daemonless driver with its own state below `root`, which is made with its configuration.
 
         Raises:
-            HostError: libvirt refuses, or the path is too long for its sockets.
+            HostError: not root, libvirt refuses, or the path is too long for its sockets.
         """
+        require_root("libvirt's QEMU driver in winvm's own process")
         longest = f"{root}/lib/qemu/domain-99-{'x' * 12}/monitor.sock"
         if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
             raise HostError(

@@ -117,7 +117,7 @@ def test_too_little_space(host: Host) -> None:
 
 def test_a_user_without_root_is_told_what_needs_it(host: Host) -> None:
     (check,) = broken(dataclasses.replace(host, user=1000))
-    assert not check.required
+    assert check.need == "root"
     assert "sudo" in check.remedy
 
 

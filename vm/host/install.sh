@@ -30,18 +30,31 @@ while read -r name _; do
 done < packages.txt
 [ -n "$missing$missing_backports" ] || exit 0
 
-echo "winvm: installing Debian packages:$missing$missing_backports"
 if [ "$(id -u)" != 0 ]; then
-    echo "winvm: that needs root. Run this once, then the same make command again:" >&2
+    echo "winvm: Debian packages are missing:$missing$missing_backports" >&2
+    echo "winvm: installing them needs root. Run this once, then the same make command again:" >&2
     echo "    sudo $(pwd)/install.sh" >&2
     exit 2
 fi
 
 export DEBIAN_FRONTEND=noninteractive
-apt="apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
+log=$(mktemp -t winvm-install.XXXXXX)
+
+# Runs a command with its output in the log; shows the log's end when it fails.
+logged() {
+    "$@" >>"$log" 2>&1 </dev/null && return
+    tail -n 30 "$log" >&2
+    fail "\`$*\` failed; its whole output is in $log. Correct what it says, then run the same command again."
+}
+apt() {
+    logged apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"
+}
+
+echo "winvm: installing Debian packages, a minute or more:$missing$missing_backports"
+logged dpkg --configure -a # an installation that was cut short blocks every later one
+apt update
 if [ -n "$missing_backports" ] && ! apt-cache policy | grep -q "n=$backports"; then
     # The mirror is the one this machine already uses for its release.
-    $apt update >/dev/null
     mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' |
         awk -v release="$VERSION_CODENAME" '$1 == release { print $2; exit }')
     [ -n "$mirror" ] || fail "no apt source for $VERSION_CODENAME found: add $backports to /etc/apt/sources.list.d by hand"
@@ -52,9 +65,10 @@ Suites: $backports
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 SOURCE
+    apt update
 fi
-$apt update >/dev/null
 # shellcheck disable=SC2086
-[ -z "$missing" ] || $apt install --no-install-recommends $missing
+[ -z "$missing" ] || apt install --no-install-recommends $missing
 # shellcheck disable=SC2086
-[ -z "$missing_backports" ] || $apt install --no-install-recommends -t "$backports" $missing_backports
+[ -z "$missing_backports" ] || apt install --no-install-recommends -t "$backports" $missing_backports
+rm -f "$log"
