@@ -123,14 +123,27 @@ class Bench:
                 self._drop()
         self.load(build)
 
-    def recover(self) -> None:
-        """Restores the guest if a crash or a lost connection took it; no driver is loaded then.
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """The driver builds that were deployed."""
+        return tuple(self._payload.drivers)
+
+    def recover(self) -> bool:
+        """Restores the guest if a crash or a lost connection took it, and says so; no driver is loaded then.
 
         Raises:
             InfrastructureError: it could not be restored.
         """
-        if self._session is None:
-            self._restore()
+        lost = self._session is None
+        if lost:
+            self.restore()
+        return lost
+
+    def take_crash(self, blamed: str) -> None:
+        """Keeps the evidence of a crash that came while no scenario ran; `recover` restores the guest."""
+        crash = self.debug.crash()
+        if crash and self._session:
+            self._captured(crash, blamed)
 
     def load(self, build: str) -> None:
         """Loads a driver build in place of what is loaded, which may be this one already.
@@ -263,6 +276,7 @@ class Bench:
             outcome,
             message,
             answer.detail,
+            guest_seconds=answer.seconds,
             operations=answer.operations,
             dbgprint=records,
             notes=tuple(answer.notes),
@@ -340,7 +354,13 @@ class Bench:
         self.loaded = build
         return None
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Throws the guest away and goes back to an agent that answers; no driver is loaded then.
+
+        Raises:
+            InfrastructureError: it could not be restored.
+        """
+        self._drop()
         with self._journal.step("restore guest"):
             self.machine.revert(Deadline.after(self._profile.timeouts.restore))
             self.link = self.guest.link(self.machine)

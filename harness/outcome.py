@@ -92,7 +92,11 @@ class Crash:
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """What became of one scenario."""
+    """What became of one scenario.
+
+    seconds: by the host's clock, restoring and loading included. guest_seconds: by the agent's, the scenario
+    alone; 0 when it did not end by itself.
+    """
 
     name: str
     kind: str
@@ -101,6 +105,7 @@ class ScenarioResult:
     detail: str = ""
     started: float = 0.0
     seconds: float = 0.0
+    guest_seconds: float = 0.0
     operations: int = 0
     dbgprint: tuple[DebugRecord, ...] = ()
     crash: Crash | None = None
