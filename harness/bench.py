@@ -131,12 +131,19 @@ class Bench:
     def recover(self) -> bool:
         """Restores the guest if a crash or a lost connection took it, and says so; no driver is loaded then.
 
+        What broke a restore may be over at the next try, and a run need not end with it.
+
         Raises:
-            InfrastructureError: it could not be restored.
+            InfrastructureError: it could not be restored, twice.
         """
         lost = self._session is None
         if lost:
-            self.restore()
+            try:
+                self.restore()
+            except InfrastructureError as error:
+                self._journal.note(f"the guest is restored once more: {error.message}")
+                self._drop()
+                self.restore()
         return lost
 
     def take_crash(self, blamed: str) -> None:

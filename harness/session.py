@@ -304,7 +304,7 @@ class AgentSession:
                 if (code := self._process.exit_code) is not None:
                     reason = f"its process ended with exit code {code:#x}"
         except (InfrastructureError, OSError) as error:
-            reason = str(error)
+            reason = str(error.args[0]).rstrip(".") if error.args else str(error)
         if partial and len(partial) <= LINE_LIMIT:
             reason += f"; its last line is incomplete: {quoted(partial)}"
         self._hand_over(_Lost(reason))
