@@ -106,7 +106,7 @@ def _python(host: Host) -> Check:
 
 def _user(host: Host) -> Check:
     root = host.user == 0
-    remedy = "" if root else "Use sudo for whatever starts a guest or builds an image; the rest needs no root."
+    remedy = "" if root else "Use sudo for what starts a guest or builds an image; the rest needs no root."
     return Check("root", f"uid {host.user}", "", root, remedy)
 
 
