@@ -14,7 +14,7 @@ import libvirt  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineError, MachineError
+from harness.errors import DeadlineError, InfrastructureError, MachineError
 from harness.machine.connection import translated, within
 from harness.machine.domain import ADDRESS, HostSide, MachineSpec, render
 from harness.machine.events import LifecycleEvents
@@ -180,10 +180,15 @@ class LibvirtMachine:
         needed = self._spec.profile.hardware.memory_mib * 2**20 + OVERLAY_SPACE
         require_space(self.folder, needed, "saving a checkpoint")
         folder = self.folder / CHECKPOINT
+        shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
         folder.mkdir(mode=0o700)
         self.save(folder / MEMORY, folder / DISK, deadline)
-        self._ready = ReadyState(folder, self._key, {})
-        self._launch(deadline)
+        before, self._ready = self._ready, ReadyState(folder, self._key, {})
+        try:
+            self._launch(deadline)
+        except InfrastructureError:
+            self._ready = before
+            raise
 
     def state(self) -> MachineState:
         """See `Machine`."""
