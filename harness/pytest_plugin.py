@@ -6,8 +6,8 @@ A test module asks for the `scenario` fixture and is called once for every scena
         scenario.check()
 
 Options: `--guest PROFILE`, `--winvm-config FILE`, `--build NAME`, `--param NAME=VALUE`. Markers: a scenario's
-kind and its tags. Nothing boots until the first scenario that is not skipped; an infrastructure error ends
-the session with winvm's exit code.
+kind and its tags, and `winvm_needs`. Further fixtures are in harness.fixtures. Nothing boots until the first
+test that is not skipped; an infrastructure error ends the session with winvm's exit code.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ from harness.errors import WinvmError
 from harness.terminal import paragraph, printable
 from harness.unexpected import as_winvm_error
 
+pytest_plugins = ("harness.fixtures",)
+
 if TYPE_CHECKING:
     from harness.artifacts import Artifacts
     from harness.bench import Bench
     from harness.outcome import RunResult, Scenario, ScenarioResult
     from harness.plan import Plan
     from harness.progress import Progress
+
+
+NEED_GUEST = {"scenario", "bench"}
+"""Fixtures that use the guest, by themselves or for others."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,7 +68,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the state of this session."""
+    """Registers the state of this session and the one marker that is not a scenario's."""
+    config.addinivalue_line(
+        "markers", "winvm_needs(*capabilities): skip the test unless the guest has all of these capabilities"
+    )
     config.pluginmanager.register(Session(config), Session.NAME)
 
 
@@ -139,14 +148,14 @@ class Session:
         return lifted
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Makes the artifacts folder once it is known that scenarios will run.
+        """Makes the artifacts folder once it is known that a guest will be used.
 
         What was found wrong while items were made is reported here: pytest catches an exit during collection.
         """
         if self.unusable:
             _exit(self.unusable)
-        scenarios = [item for item in session.items if "scenario" in getattr(item, "fixturenames", ())]
-        if not scenarios or session.config.option.collectonly:
+        guests = [item for item in session.items if NEED_GUEST & set(getattr(item, "fixturenames", ()))]
+        if not guests or session.config.option.collectonly:
             return
         from harness.artifacts import Artifacts
         from harness.progress import Progress
@@ -254,6 +263,15 @@ class ScenarioRun:
         if result.dbgprint:
             text = "\n".join(printable(record.text) for record in result.dbgprint)
             self._node.add_report_section("call", "dbgprint", text)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test that needs what the guest lacks, before anything boots for it."""
+    needs = {str(name) for mark in item.iter_markers("winvm_needs") for name in mark.args}
+    if needs:
+        missing = sorted(needs - Session.of(item.config).plan().profile.capabilities)
+        if missing:
+            pytest.skip("guest lacks " + ", ".join(missing))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

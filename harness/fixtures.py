@@ -1,0 +1,227 @@
+"""Fixtures for tests that use the guest by hand: `vm`, `guest`, `agent`, `driver`, `dbgprint`, `crash`.
+
+docs/fixtures.md has an example of each. All of a session's tests share one guest. A guest that a crash took
+is restored at the next use, with the driver's first build loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.bench import Bench
+    from harness.config import Parameter
+    from harness.interfaces import CommandResult
+    from harness.machine.protocol import Machine
+    from harness.outcome import Crash, DebugRecord, ScenarioResult
+    from harness.pytest_plugin import Session
+
+POLL_S = 0.02
+PULL_LIMIT = 1 << 30
+RECORDS_KEPT = 100_000
+MARKER = "WINVM-MARK "
+
+
+class GuestHandle:
+    """The guest's programs and files. Everything raises `TransportError` and `DeadlineError`."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def run(self, *argv: str, timeout_s: float = 60.0) -> CommandResult:
+        """Runs a Windows program to its end: its exit code and output, whatever they are."""
+        from harness.deadline import Deadline
+
+        return usable(self._bench).link.transport.run(argv, Deadline.after(timeout_s))
+
+    def push(self, local: Path, guest_path: str, timeout_s: float = 300.0) -> int:
+        """Copies a file to `guest_path` (`C:\\dir\\name`), creating folders; the bytes sent."""
+        from harness.deadline import Deadline
+
+        return usable(self._bench).link.files.push(local, guest_path, Deadline.after(timeout_s))
+
+    def pull(self, guest_path: str, local: Path, timeout_s: float = 300.0, limit: int = PULL_LIMIT) -> int:
+        """Copies a file of at most `limit` bytes out of the guest; the bytes received."""
+        from harness.deadline import Deadline
+
+        return usable(self._bench).link.files.pull(guest_path, local, Deadline.after(timeout_s), limit)
+
+
+class AgentHandle:
+    """Runs scenarios by name; their results are in the run's results as well."""
+
+    def __init__(self, bench: Bench, session: Session) -> None:
+        self._bench = bench
+        self._session = session
+
+    def run(self, name: str, **parameters: Parameter) -> ScenarioResult:
+        """Runs a scenario against the build that is loaded, unless it has a build of its own.
+
+        Args:
+            name: as `winvm run` shows it, without `@build`.
+            parameters: over those of winvm.toml and `--param`.
+
+        Raises:
+            ConfigurationError: there is no such scenario.
+        """
+        from harness.errors import ConfigurationError
+
+        bench = usable(self._bench)
+        known = [one for one in self._session.plan().scenarios if one.name.partition("@")[0] == name]
+        if not known:
+            raise ConfigurationError(
+                f"There is no scenario {name!r}.", remedy="List them: pytest --collect-only"
+            )
+        scenario = next((one for one in known if one.build == bench.loaded), known[0])
+        scenario = dataclasses.replace(scenario, build=scenario.build or bench.loaded)
+        result = bench.run(scenario, parameters)
+        self._session.record(result)
+        return result
+
+
+class DriverHandle:
+    """Which build of the driver is loaded."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    @property
+    def build(self) -> str:
+        """Name of the loaded build; empty when none is."""
+        return usable(self._bench).loaded
+
+    def load(self, build: str) -> None:
+        """Loads a build in place of another; raises `DriverLoadError`."""
+        usable(self._bench).load(build)
+
+    def unload(self) -> None:
+        """Stops and removes the driver; raises `DriverLoadError` when it does not let itself be stopped."""
+        usable(self._bench).unload()
+
+
+class DbgPrintHandle:
+    """The lines that the guest's kernel printed since the test began."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._records: deque[DebugRecord] = deque(maxlen=RECORDS_KEPT)
+        while bench.debug.records():
+            pass  # what came before this test is not its own
+
+    @property
+    def records(self) -> Sequence[DebugRecord]:
+        """The newest 100,000 of them."""
+        while new := self._bench.debug.records():
+            self._records.extend(
+                one for one in new if one.source == "dbgprint" and not one.text.startswith(MARKER)
+            )
+        return tuple(self._records)
+
+    def wait_for(self, pattern: str, timeout_s: float = 10.0) -> DebugRecord:
+        """The first line that an RE2 pattern matches; fails the test when none has come in time."""
+        from harness.deadline import Deadline
+        from harness.patterns import compile_pattern
+
+        compiled, deadline = compile_pattern(pattern), Deadline.after(timeout_s)
+        while True:
+            late = deadline.expired
+            records = self.records
+            for record in records:
+                if compiled.search(record.text):
+                    return record
+            if late:
+                pytest.fail(f"No DbgPrint line of {len(records)} matched {pattern!r} within {timeout_s:g} s.")
+            time.sleep(POLL_S)
+
+
+class CrashHandle:
+    """The crash that happened since the test began, evidence kept under the run's artifacts."""
+
+    def __init__(self, bench: Bench, test: str) -> None:
+        self._bench = bench
+        self._test = test
+        self._before = bench.last_crash
+
+    @property
+    def last(self) -> Crash | None:
+        """The newest crash; None while there was none."""
+        self._bench.take_crash(self._test)
+        return None if self._bench.last_crash is self._before else self._bench.last_crash
+
+    def expect(
+        self,
+        *,
+        bugcheck: int | None = None,
+        parameters: tuple[int | None, ...] | None = None,
+        exception: int | None = None,
+        address: int | None = None,
+        hang: bool = False,
+        timeout_s: float = 10.0,
+    ) -> Crash:
+        """The crash, if it is as described, as in `@scenario(expect_crash=...)`; else the test fails."""
+        from harness.crash.expectation import mismatch
+        from harness.deadline import Deadline
+        from harness.outcome import CrashExpectation
+
+        deadline = Deadline.after(timeout_s)
+        while (crash := self.last) is None:
+            if deadline.expired:
+                pytest.fail(f"The guest did not crash within {timeout_s:g} s.")
+            time.sleep(POLL_S)
+        expected = CrashExpectation(bugcheck, parameters, exception, address, hang)
+        if wrong := mismatch(expected, crash):
+            pytest.fail(f"{wrong} Its evidence is in {crash.folder}.")
+        return crash
+
+
+def usable(bench: Bench) -> Bench:
+    """The bench with a guest that answers: one that has crashed is restored, its evidence kept."""
+    bench.take_crash("between scenarios")
+    if bench.recover():
+        bench.load(bench.builds[0])
+    return bench
+
+
+@pytest.fixture
+def vm(bench: Bench) -> Machine:
+    """The virtual machine: screenshot, suspend and resume, state, events."""
+    return usable(bench).machine
+
+
+@pytest.fixture
+def guest(bench: Bench) -> GuestHandle:
+    """Programs and files in the guest."""
+    return GuestHandle(bench)
+
+
+@pytest.fixture
+def agent(bench: Bench, request: pytest.FixtureRequest) -> AgentHandle:
+    """Runs scenarios by name, with parameters."""
+    from harness.pytest_plugin import Session
+
+    return AgentHandle(bench, Session.of(request.config))
+
+
+@pytest.fixture
+def driver(bench: Bench) -> DriverHandle:
+    """The driver build that is loaded, and loading another."""
+    return DriverHandle(bench)
+
+
+@pytest.fixture
+def dbgprint(bench: Bench) -> DbgPrintHandle:
+    """Debug output of this test."""
+    return DbgPrintHandle(usable(bench))
+
+
+@pytest.fixture
+def crash(bench: Bench, request: pytest.FixtureRequest) -> CrashHandle:
+    """The crash of this test."""
+    return CrashHandle(usable(bench), request.node.name)
