@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.outcome import Crash, CrashExpectation
+
+_UNIMPLEMENTED = re.compile(r"wine: Unimplemented function ([\w.]{1,200}) called")
+
+
+def missing_in_wine(crash: Crash) -> str:
+    """The routine whose call ended the driver because Wine lacks it, `ntoskrnl.exe.Name`; empty otherwise."""
+    found = _UNIMPLEMENTED.match(crash.text)
+    return found[1] if found else ""
 
 
 def describe(crash: Crash) -> str:
     """One line: `bugcheck 0x000000e2 (0x1, 0x2, 0x3, 0x4)`, `exception 0xc0000005 at 0x0 ...` or `hang`."""
     if crash.kind == "bugcheck":
         return f"bugcheck 0x{crash.code:08x} ({', '.join(f'{value:#x}' for value in crash.parameters)})"
+    if missing := missing_in_wine(crash):
+        return f"call of {missing}, which is not implemented by Wine"
     if crash.kind == "exception":
         where = crash.parameters[1:3]
         places = (f"{word} {value:#x}" for word, value in zip(("at", "on address"), where, strict=False))

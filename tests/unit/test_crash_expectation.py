@@ -47,3 +47,9 @@ def test_descriptions_are_one_line() -> None:
     assert describe(BUGCHECK) == "bugcheck 0x000000e2 (0x1, 0x2, 0x3, 0x4)"
     assert describe(NULL_WRITE) == "exception 0xc0000005 at 0x140001234 on address 0x0"
     assert describe(HANG) == "hang: no progress before the deadline"
+
+
+def test_a_routine_that_wine_lacks_is_named() -> None:
+    text = "wine: Unimplemented function ntoskrnl.exe.CcFlushCache called at address 00006FFF (thread 0134)"
+    crash = Crash("exception", 0x80000100, (0x80000100, 0x6FFFFF3FCF77, 0, 0), "s", 0.0, text)
+    assert describe(crash) == "call of ntoskrnl.exe.CcFlushCache, which is not implemented by Wine"
