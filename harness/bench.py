@@ -28,6 +28,9 @@ from harness.session import AgentSession, start_agent
 CONNECT_DEADLINE_S = 120.0
 LOAD_DEADLINE_S = 60.0
 QUIT_DEADLINE_S = 20.0
+SETTLE_S = 0.1
+"""Guest time between its last connection and a suspension. QEMU's user network polls every 2 ms (1.2% of a
+core) as long as an acknowledgement is delayed, and does so for ever once the guest's clock stands still."""
 WAKE_DEADLINE_S = 15.0
 """From a suspended guest to an agent that answers; a second or two."""
 DUMP_DEADLINE_S = 60.0
@@ -212,6 +215,8 @@ class Bench:
         assert self._session
         with self._journal.step("suspend guest"):
             answer = self._session.release(self._payload.service, Deadline.after(LOAD_DEADLINE_S))
+            self.link.close()
+            time.sleep(SETTLE_S)
             self.machine.suspend(Deadline.after(WAKE_DEADLINE_S))
         self.disconnect()
         if isinstance(answer, Crash) or not answer.ok or self.debug.crash():

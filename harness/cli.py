@@ -15,6 +15,7 @@ COMMANDS = {
     "new-driver": ("harness.commands.scaffold", "Write a small driver with its scenarios into a new folder."),
     "image": ("harness.commands.image", "Build and list guest images."),
     "run": ("harness.commands.run", "Run scenarios in a fresh guest."),
+    "smoke": ("harness.commands.smoke", "Run a quick subset in a guest that is kept warm."),
     "up": ("harness.commands.live", "Bring a guest up with the driver deployed, and leave it."),
     "down": ("harness.commands.live", "End the guest that `up` left."),
     "exec": ("harness.commands.live", "Run a Windows program in the guest that is up."),

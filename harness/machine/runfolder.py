@@ -223,11 +223,13 @@ def remove_tree(folder: Path) -> None:
 
 
 def keep_cache(made: Path, cached: Path) -> None:
-    """Keeps what libvirt found out about QEMU for later roots; another process may do the same at once."""
+    """Keeps what libvirt found out about QEMU for later roots; another process may do the same at once.
+
+    The copy is made beside `made`, in the run folder: a run that is killed meanwhile leaves nothing elsewhere.
+    """
     if cached.is_dir() and not _newer(made, cached):
         return
-    copy = cached.with_name(f"{cached.name}.{secrets.token_hex(3)}")
-    old = copy.with_suffix(".old")
+    copy, old = made.with_name("cache-copy"), made.with_name("cache-old")
     try:
         shutil.copytree(made, copy)
         if cached.is_dir():

@@ -1,0 +1,111 @@
+"""`winvm smoke`: a quick subset in a guest that is kept warm; `--watch` runs it on every save."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import click
+
+from harness.cli import Invocation
+from harness.commands import load_config
+from harness.errors import BuildError, DriverLoadError, WinvmError
+from harness.outcome import Outcome, ScenarioResult
+from harness.progress import Progress
+from harness.resources import guest_folder
+from harness.smoke.run import Request, Told
+from harness.smoke.run import smoke as run_once
+from harness.smoke.verdict import Verdict
+from harness.smoke.watch import Sources
+from harness.terminal import paragraph, printable
+from harness.unexpected import as_winvm_error
+
+
+@click.command()
+@click.option("--guest", metavar="PROFILE", help="Guest profile; default is winvm.toml's.")
+@click.option("-k", "keyword", metavar="EXPRESSION", help="Scenarios whose name matches, as pytest's -k.")
+@click.option(
+    "-m", "marker", metavar="EXPRESSION", help="Scenarios of a kind or tag, as pytest's -m; default smoke."
+)
+@click.option("--watch", is_flag=True, help="Again on every save, until Ctrl-C; the guest stays warm.")
+@click.pass_context
+def smoke(
+    context: click.Context, guest: str | None, keyword: str | None, marker: str | None, watch: bool
+) -> None:
+    """Run a quick subset in a guest that is kept warm, suspended, until `winvm down`."""
+    invocation: Invocation = context.obj
+    if watch:
+        _watch(invocation, guest, keyword, marker)
+    request = Request(load_config(invocation), guest, keyword, marker)
+    context.exit(_smoke(request, time.monotonic()))
+
+
+def _watch(invocation: Invocation, guest: str | None, keyword: str | None, marker: str | None) -> None:
+    """Runs until it is interrupted. Each run is a fork of this process, which has everything imported."""
+    fork = multiprocessing.get_context("fork")
+    sources = Sources.of(load_config(invocation), guest_folder() / "agent")
+    started = time.monotonic()
+    while True:
+        child = fork.Process(target=_child, args=(invocation, guest, keyword, marker, started))
+        child.start()
+        try:
+            child.join()
+        except KeyboardInterrupt:
+            child.join()  # the terminal interrupted it as well; it ends its guest
+            raise
+        changed = sources.wait()
+        started = time.monotonic()
+        names = ", ".join(os.path.relpath(path) for path in changed[:3])
+        click.echo(f"{time.strftime('%H:%M:%S')} {names}{', ...' if len(changed) > 3 else ''}")
+
+
+def _child(
+    invocation: Invocation, guest: str | None, keyword: str | None, marker: str | None, started: float
+) -> None:
+    try:
+        raise SystemExit(_smoke(Request(load_config(invocation), guest, keyword, marker), started))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _smoke(request: Request, started: float) -> int:
+    """One run, told to the user; its last line is the verdict, whatever happened."""
+
+    def refused(error: WinvmError) -> None:
+        click.echo(paragraph(error), err=True)
+        what = {BuildError: "build failed", DriverLoadError: "driver not loaded"}.get(type(error), "not run")
+        click.echo(f"smoke: {what} after {time.monotonic() - started:.1f} s")
+
+    progress = Progress()
+    told = Told(
+        waiting=lambda: click.echo("Waiting for another winvm smoke of this project.", err=True),
+        step=progress,
+        result=_show,
+        verdict=_tell,
+        refused=refused,
+    )
+    try:
+        return run_once(request, told, started)
+    except Exception as error:  # noqa: BLE001 - as in harness.__main__, and the verdict comes below it
+        shown = as_winvm_error(error)
+        refused(shown)
+        return shown.exit_code
+    finally:
+        progress.close()
+
+
+def _tell(verdict: Verdict) -> None:
+    click.echo(verdict.line)
+
+
+def _show(result: ScenarioResult) -> None:
+    """A result that is not good, with its evidence."""
+    if result.outcome in (Outcome.PASSED, Outcome.SKIPPED):
+        return
+    click.echo(f"{result.outcome} {result.name}: {printable(result.message)}")
+    for line in result.detail.splitlines():
+        click.echo(f"    {printable(line)}")
+    if result.crash and result.crash.folder:
+        click.echo(f"    evidence: {os.path.relpath(result.crash.folder, Path.cwd())}")

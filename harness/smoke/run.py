@@ -1,0 +1,174 @@
+"""One smoke run: the warm guest or a new one, the chosen scenarios, the verdict, the guest suspended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from harness import config as configuration
+from harness.artifacts import Artifacts
+from harness.bench import Bench
+from harness.config import Config
+from harness.deadline import Deadline
+from harness.errors import DriverLoadError, InfrastructureError, MachineError, WinvmError
+from harness.guests.wine import WineGuest
+from harness.handover import content_hash
+from harness.images.lock import build_lock
+from harness.journal import Listener
+from harness.machine.machine import LibvirtMachine
+from harness.machine.runfolder import RunFolder
+from harness.machine.savedstate import ReadyState
+from harness.outcome import Outcome, Scenario, ScenarioResult
+from harness.pipeline import Prepared, prepare, start_guest
+from harness.plan import Plan, make_plan
+from harness.smoke.selection import select
+from harness.smoke.verdict import Verdict
+from harness.smoke.warm import WarmGuest, find, project_key, unfit
+
+ATTACH_DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; see `select` for `keyword` and `marker`."""
+
+    config: Config
+    guest: str | None = None
+    keyword: str | None = None
+    marker: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """How the user hears of it."""
+
+    waiting: Callable[[], None]
+    step: Listener
+    result: Callable[[ScenarioResult], None]
+    verdict: Callable[[Verdict], None]
+    refused: Callable[[DriverLoadError], None]
+
+
+def smoke(request: Request, told: Told, started: float) -> int:
+    """Runs the chosen scenarios and suspends the guest for the next time; returns the exit code.
+
+    The verdict is told before the guest is put away. Invocations for the same project follow one another.
+
+    Args:
+        started: `time.monotonic()` of the invocation or the save.
+
+    Raises:
+        WinvmError: a stage fails; the guest is ended then.
+    """
+    home, config = configuration.home(), request.config
+    project = project_key(config.root, request.guest or config.guest.profile)
+    locks = home / "smoke"
+    locks.mkdir(parents=True, exist_ok=True)
+    with build_lock(locks / f"{project}.lock", told.waiting):
+        plan = make_plan(config, request.guest)
+        chosen = select(plan.scenarios, request.keyword, request.marker)
+        artifacts = Artifacts(config.artifacts_folder / "smoke")
+        artifacts.journal.listen(told.step)
+        environment: dict[str, str] = {}
+        try:
+            return _run(plan, chosen, project, artifacts, told, started, environment)
+        finally:
+            missing = tuple(sorted(plan.profile.missing_capabilities))
+            artifacts.finish(
+                plan.profile.name, time.time() - (time.monotonic() - started), missing, environment
+            )
+
+
+def _run(
+    plan: Plan,
+    chosen: tuple[Scenario, ...],
+    project: str,
+    artifacts: Artifacts,
+    told: Told,
+    started: float,
+    environment: dict[str, str],
+) -> int:
+    first = plan.config.driver.builds[0]
+    prepared = prepare(plan, artifacts.journal, {scenario.build or first for scenario in chosen})
+    drivers = {build: content_hash(path) for build, path in prepared.payload.drivers.items()}
+    with ExitStack() as stack:
+        bench, folder, warm = _guest(plan, prepared, project, artifacts, stack)
+        generation = bench.machine.generation
+        try:
+            bench.connect(next(iter(drivers)))
+            warm = warm and bench.machine.generation == generation
+            for scenario in chosen:
+                result = _result(bench, plan, scenario)
+                artifacts.add(result)
+                told.result(result)
+            bench.unload()
+        except DriverLoadError as error:
+            code = error.exit_code
+            told.refused(error)
+        else:
+            verdict = Verdict(dict(artifacts.counts), time.monotonic() - started, drivers, warm)
+            code = verdict.exit_code
+            told.verdict(verdict)
+        environment |= bench.environment
+        try:
+            handover = bench.hand_over()
+        except WinvmError as error:
+            artifacts.journal.note(f"the guest is not kept: {error.message}")
+        else:
+            WarmGuest(project=project, agent=content_hash(plan.agent), handover=handover).save(folder.path)
+            folder.keep()
+    return code
+
+
+def _result(bench: Bench, plan: Plan, scenario: Scenario) -> ScenarioResult:
+    if missing := sorted(set(scenario.needs) - plan.profile.capabilities):
+        reason = "guest lacks " + ", ".join(missing)
+        return ScenarioResult(scenario.name, scenario.kind, Outcome.SKIPPED, reason)
+    return bench.run(scenario)
+
+
+def _guest(
+    plan: Plan, prepared: Prepared, project: str, artifacts: Artifacts, stack: ExitStack
+) -> tuple[Bench, RunFolder, bool]:
+    """The warm guest, still suspended (True), or a new one; what must be ended later is put on `stack`."""
+    runs = configuration.home() / "runs"
+    if path := find(runs, project):
+        try:
+            with ExitStack() as attached, artifacts.journal.step("attach to the warm guest"):
+                folder = attached.enter_context(RunFolder.attach(path, Deadline.after(ATTACH_DEADLINE_S)))
+                bench = _attach(folder, plan, prepared, artifacts, attached)
+                stack.push(attached.pop_all())
+        except InfrastructureError as error:
+            artifacts.journal.note(f"a new guest replaces the warm one: {error.message}")
+        else:
+            return bench, folder, True
+    folder = stack.enter_context(RunFolder.create(runs))
+    return start_guest(plan, prepared, folder, artifacts, stack), folder, False
+
+
+def _attach(
+    folder: RunFolder, plan: Plan, prepared: Prepared, artifacts: Artifacts, stack: ExitStack
+) -> Bench:
+    """Raises `InfrastructureError` if the guest cannot serve; it is ended then, as its folder is not kept."""
+    folder.own()
+    machine = stack.enter_context(LibvirtMachine.attach(folder))
+    warm = WarmGuest.load(folder.path)
+    if warm is None:
+        raise MachineError("Its record is damaged.")
+    spec = prepared.spec
+    ready = ReadyState.find(spec.image, spec.ready_key(folder.connection.versions()))
+    reason = unfit(warm, machine.state(), machine.spec, spec, ready, content_hash(plan.agent))
+    if reason:
+        raise MachineError(reason)
+    guest, standby, environment = (
+        WineGuest(prepared.image),
+        warm.handover.standby,
+        dict(prepared.environment),
+    )
+    bench = Bench(
+        guest, machine, plan.profile, prepared.payload, artifacts, standby, environment, warm.handover
+    )
+    stack.callback(bench.disconnect)
+    return bench

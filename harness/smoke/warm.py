@@ -1,0 +1,86 @@
+"""The suspended guest between two invocations: its record in the run folder, and whether it still fits."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.handover import Handover
+from harness.machine.domain import MachineSpec
+from harness.machine.protocol import MachineState
+from harness.machine.runfolder import runs_of
+from harness.machine.savedstate import ReadyState
+
+RECORD = "warm.json"
+
+
+class WarmGuest(BaseModel):
+    """What the invocation that suspended a guest leaves for the next.
+
+    Attributes:
+        project: of `project_key`.
+        agent: SHA-256 (hex) of the agent that waits in it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project: str
+    agent: str
+    handover: Handover
+
+    def save(self, folder: Path) -> None:
+        """Writes the record into the run folder."""
+        (folder / RECORD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self | None:
+        """The record of a run folder; None if it has none that can be used."""
+        try:
+            return cls.model_validate_json((folder / RECORD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+
+def project_key(root: Path, profile: str) -> str:
+    """Names the guest of one project and profile: projects do not take each other's."""
+    return hashlib.sha256(f"{root.resolve()}\0{profile}".encode()).hexdigest()[:12]
+
+
+def find(runs: Path, project: str) -> Path | None:
+    """The run folder with the project's warm guest, if its QEMU lives; the newest."""
+    for folder in reversed(runs_of(runs)):
+        record = WarmGuest.load(folder)
+        if record and record.project == project:
+            return folder
+    return None
+
+
+def unfit(
+    warm: WarmGuest,
+    state: MachineState,
+    is_: MachineSpec,
+    wanted: MachineSpec,
+    ready: ReadyState | None,
+    agent: str,
+) -> str:
+    """Why a warm guest cannot serve; empty if it can.
+
+    Args:
+        state: of its machine.
+        is_: what its machine was made of.
+        wanted: what a new one would be made of.
+        ready: what a new one would be restored from; None if that is still to be made.
+        agent: SHA-256 of the agent that is to run.
+    """
+    if state is not MachineState.PAUSED:
+        return f"it is {state}, not suspended"
+    if is_ != wanted:
+        return "the guest image, the profile or the accelerator has changed"
+    if ready is None or ready.facts != warm.handover.standby:
+        return "the saved state that it came from is gone"
+    if warm.agent != agent:
+        return "agent or scenarios have changed"
+    return ""
