@@ -31,7 +31,8 @@ HEADERS = ("include/windows.h", "include/ddk/wdm.h", "lib/libntoskrnl.a")
 class Check:
     """One need of the bench and what this host has of it.
 
-    found: path or name of what was found, empty when nothing was. remedy: empty when it works.
+    found: path or name of what was found, empty when nothing was. note: why it is so, in words.
+    remedy: empty when it works.
     """
 
     need: str
@@ -39,6 +40,7 @@ class Check:
     version: str
     works: bool
     remedy: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Tool:
 
 
 TOOLS = (
+    Tool("make", ("make",), "make"),
     Tool("C compiler", ("clang-19",), "clang-19"),
     Tool("linker", ("lld-link-19",), "lld-19"),
     Tool("symbolizer", ("llvm-symbolizer-19",), "llvm-19"),
@@ -121,8 +124,8 @@ def _accelerator(host: Host) -> Check:
     except (WinvmError, OSError) as error:
         return Check("accelerator", "", "", works=False, remedy=str(error))
     # Emulation works, only slowly: a reason is worth reading, but it is no fault of the host.
-    slow = "" if probe.accelerator is Accelerator.KVM else " (emulation: slower)"
-    return Check("accelerator", f"{probe.accelerator}{slow}", probe.reason, works=True)
+    slow = "" if probe.accelerator is Accelerator.KVM else ", which emulates: slower"
+    return Check("accelerator", f"{probe.accelerator}{slow}", "", works=True, note=probe.reason)
 
 
 def _libvirt(host: Host) -> Check:

@@ -18,15 +18,18 @@ def doctor(context: click.Context, as_json: bool) -> None:
     """Say for each need of the bench: found, version, works or not, remedy. Exit code 3 if one is not met."""
     from harness.doctor import diagnose
 
-    broken = 0
+    broken = []
     for check in diagnose(config.home()):
-        broken += not check.works
+        broken += [] if check.works else [check.need]
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(check)))
             continue
         mark, colour = ("ok", "green") if check.works else ("no", "red")
         found = printable(" ".join(part for part in (check.found, check.version) if part)) or "not found"
-        click.echo(f"{click.style(mark, fg=colour)}  {check.need:<28} {found}")
+        note = f" ({printable(check.note)})" if check.note else ""
+        click.echo(f"{click.style(mark, fg=colour)}  {check.need:<18} {found}{note}")
         if not check.works and check.remedy:
-            click.echo(f"    {check.remedy}")
+            click.echo(f"    {printable(check.remedy)}")
+    if broken:
+        click.echo(f"winvm: {len(broken)} of the bench's needs not met: {', '.join(broken)}.", err=True)
     context.exit(3 if broken else 0)
