@@ -15,6 +15,7 @@ from harness.artifacts import Artifacts
 from harness.bench import Bench, Payload
 from harness.build.builds import build_drivers
 from harness.deadline import Deadline
+from harness.errors import InfrastructureError
 from harness.guests.wine import WineGuest, WineLink
 from harness.handover import content_hash
 from harness.images import base, wine
@@ -95,6 +96,7 @@ def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -
     home = configuration.home()
     with journal.step("guest image"):
         image = wine.ensure(home, journal)
+        base.verify_if_touched(image)
     drivers = build_drivers(plan.config, image.exports, journal, builds)
     with journal.step("choose accelerator") as found:
         probe = choose_accelerator(home / "accelerator.json", Deadline.after(PROBE_DEADLINE_S))
@@ -123,7 +125,13 @@ def start_guest(
     with artifacts.journal.step("start guest"):
         boot = Deadline.after(timeouts.boot)
         restore = Deadline.after(timeouts.boot + timeouts.restore)
-        machine, ready = launch(prepared.spec, folder, guest.wait_ready, boot, restore)
+        try:
+            machine, ready = launch(prepared.spec, folder, guest.wait_ready, boot, restore)
+        except InfrastructureError:
+            base.verify(
+                prepared.image
+            )  # a disk that rots unseen explains more than a guest that does not boot
+            raise
         stack.callback(_end, machine, folder)
     environment = dict(prepared.environment)
     bench = Bench(guest, machine, plan.profile, prepared.payload, artifacts, ready.facts, environment)

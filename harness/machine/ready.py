@@ -28,11 +28,18 @@ Returns facts about the guest to keep with the saved state, if any. Raises `Boot
 
 
 def ready_state(
-    spec: MachineSpec, folder: RunFolder, wait_ready: WaitReady, deadline: Deadline
+    spec: MachineSpec,
+    folder: RunFolder,
+    wait_ready: WaitReady,
+    deadline: Deadline,
+    refused: ReadyState | None = None,
 ) -> ReadyState:
     """The ready state of `spec`: found, or made by a cold boot in `folder` (several processes: one makes it).
 
     A state that is incomplete is made again.
+
+    Args:
+        refused: one that QEMU did not restore; it stays until there is another.
 
     Raises:
         BootError: the guest did not become ready; `detail` holds the console tail.
@@ -41,10 +48,12 @@ def ready_state(
         DeadlineError: the deadline passed, maybe while another process was making it.
     """
     key = spec.ready_key(folder.connection.versions())
-    if found := ReadyState.find(spec.image, key):
+    found = ReadyState.find(spec.image, key)
+    if found and found != refused:
         return found
     with _image_lock(spec.image, key, deadline):
-        if found := ReadyState.find(spec.image, key):  # made by another process while this one waited
+        found = ReadyState.find(spec.image, key)
+        if found and found != refused:  # made by another process while this one waited
             return found
         _remove_drafts(spec.image, key)
         return _make(spec, folder, key, wait_ready, deadline)
@@ -53,7 +62,9 @@ def ready_state(
 def launch(
     spec: MachineSpec, folder: RunFolder, wait_ready: WaitReady, boot: Deadline, restore: Deadline
 ) -> tuple[LibvirtMachine, ReadyState]:
-    """A machine restored from its ready state; a state that proves damaged is made anew, once.
+    """A machine restored from its ready state; one that is refused is made anew, once.
+
+    It may be damaged, or saved by another build of QEMU that gives itself the same version.
 
     Args:
         boot: for finding or making the ready state.
@@ -68,15 +79,12 @@ def launch(
         machine.start(restore)
     except MachineError:
         machine.destroy()
-        if ready.intact():
-            raise
-        ready.discard()
     except BaseException:
         machine.destroy()
         raise
     else:
         return machine, ready
-    ready = ready_state(spec, folder, wait_ready, boot)
+    ready = ready_state(spec, folder, wait_ready, boot, refused=ready)
     machine = LibvirtMachine(folder, spec, ready)
     try:
         machine.start(Deadline.after(restore.seconds))

@@ -225,7 +225,7 @@ def remove_tree(folder: Path) -> None:
 def keep_cache(made: Path, cached: Path) -> None:
     """Keeps what libvirt found out about QEMU for later roots; another process may do the same at once.
 
-    The copy is made beside `made`, in the run folder: a run that is killed meanwhile leaves nothing elsewhere.
+    The copy is made in the run folder: a run that is killed meanwhile leaves nothing elsewhere.
     """
     if cached.is_dir() and not _newer(made, cached):
         return

@@ -246,6 +246,18 @@ def test_a_ready_state_that_does_not_restore_is_made_again(home: Path, own: Call
     assert next((home / "image").glob("ready-*")).joinpath("memory.save").stat().st_ino != made
 
 
+def test_a_state_saved_by_another_version_is_left_alone(home: Path, own: Callable[..., Owner]) -> None:
+    own().read()
+    image = home / "image"
+    state = next(image.glob("ready-*"))
+    older = state.rename(image / "ready-0123456789ab")
+    again = own().read()
+    assert again["state"] == "running"
+    assert older.is_dir()
+    assert state.is_dir()
+    shutil.rmtree(older)
+
+
 def test_a_forward_whose_port_was_taken_gets_another(own: Callable[..., Owner]) -> None:
     first = own()
     first.read()

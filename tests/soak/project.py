@@ -1,0 +1,105 @@
+"""A winvm project beside the repository's own: its driver and scenarios, and some that last or print.
+
+With a home and a build folder of its own it disturbs no other run; images are shared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import config
+from harness.machine.leftovers import remove_leftovers
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with winvm.toml, and the bench's home for it."""
+
+    folder: Path
+    home: Path
+
+    @property
+    def config_path(self) -> Path:
+        """Its winvm.toml."""
+        return self.folder / config.FILE_NAME
+
+    @property
+    def artifacts(self) -> Path:
+        """Where its runs leave their results."""
+        return self.folder / "artifacts"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For processes that run it."""
+        return {**os.environ, "WINVM_HOME": str(self.home), "CI": "true"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """`winvm run` with these arguments, its output in pipes."""
+        command = [sys.executable, "-m", "harness", "--config", str(self.config_path), "run", *arguments]
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def latest(self) -> dict[str, Any]:
+        """results.json of the newest run."""
+        document: dict[str, Any] = json.loads((self.artifacts / "latest" / "results.json").read_bytes())
+        return document
+
+    def left(self) -> list[str]:
+        """What there is of runs: their folders, half-made copies, and every process that names the home."""
+        found = [str(path) for path in self.home.glob("runs/*")]
+        found += [str(path) for path in self.home.glob("libvirt-cache.*")]
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(self.home) + b"/" in line:
+                found.append(f"process {process.name}: {line[:80]!r}")
+        return found
+
+
+@contextmanager
+def project(**parameters: object) -> Iterator[Project]:
+    """A project for the time of the context; `parameters` are over those that it declares."""
+    # Short: libvirt's socket paths have 107 bytes.
+    home = Path(tempfile.mkdtemp(prefix="wvh-"))
+    folder = Path(tempfile.mkdtemp(prefix="wvp-"))
+    shared = config.home()
+    for name in ("images", "downloads"):
+        (shared / name).mkdir(parents=True, exist_ok=True)
+        (home / name).symlink_to(shared / name)
+    for known in ("accelerator.json", "libvirt-cache"):  # found out by earlier runs, in some seconds
+        if (shared / known).is_dir():
+            shutil.copytree(shared / known, home / known)
+        elif (shared / known).exists():
+            shutil.copy(shared / known, home / known)
+    values = {"seconds": 6.0, "lines": 1000, **parameters}
+    folders = json.dumps([str(ROOT / "guest" / "scenarios"), str(ROOT / "tests" / "soak" / "scenarios")])
+    lines = ["[driver]", f"folder = {json.dumps(str(ROOT / 'driver'))}", 'builds = ["release", "fault"]']
+    lines += ['contract = "contract"', "[scenarios]", f"folders = {folders}", "[parameters]"]
+    lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    (folder / config.FILE_NAME).write_text("\n".join(lines) + "\n")
+    try:
+        yield Project(folder, home)
+    finally:
+        remove_leftovers(home / "runs")
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
