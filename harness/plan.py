@@ -21,6 +21,7 @@ from harness.patterns import PatternError, compile_pattern
 from harness.resources import vm_folder
 
 ALL_BUILDS = "all"
+INF_PACKAGE = "inf-package"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def make_plan(
         parameters: `name=value`, over the values of winvm.toml.
 
     Raises:
-        ConfigurationError: there is no such profile, build or parameter.
+        ConfigurationError: there is no such profile, build or parameter, or the guest takes no INF package.
         ScenarioError: a scenario module cannot be used.
     """
     chosen = _chosen_builds(config, builds)
@@ -61,6 +62,12 @@ def make_plan(
     if not (profiles / f"{name}.toml").is_file():
         known = ", ".join(sorted(path.stem for path in profiles.glob("*.toml")))
         raise ConfigurationError(f"There is no guest profile {name!r}.", remedy=f"Known profiles: {known}.")
+    profile = Profile.load(profiles / f"{name}.toml")
+    if config.driver.inf and INF_PACKAGE not in profile.capabilities:
+        raise ConfigurationError(
+            f"driver.inf names {config.driver.inf}, but guest {name} lacks the capability {INF_PACKAGE}.",
+            remedy="Remove driver.inf to load the driver as a plain service, or use a Windows guest.",
+        )
     with build_lock(config):
         agent = build_agent(config.build_folder / "agent.pyz", config.scenario_folders)
     found = collect(agent, config.scenario_folders)
@@ -70,7 +77,7 @@ def make_plan(
         found = tuple(_variants(found, chosen))
     order = {build: number for number, build in enumerate(("", *config.driver.builds))}
     scenarios = sorted(found, key=lambda s: (order[s.build], s.expect_crash is not None))
-    return Plan(config, Profile.load(profiles / f"{name}.toml"), agent, tuple(scenarios), values)
+    return Plan(config, profile, agent, tuple(scenarios), values)
 
 
 def _chosen_builds(config: Config, builds: Sequence[str]) -> tuple[str, ...]:

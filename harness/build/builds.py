@@ -1,4 +1,4 @@
-"""Every build of a configured driver: compiled, signed, verified, inspected."""
+"""Every build of a configured driver: compiled or taken as it is, signed, verified, inspected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.build.driver import build_driver
-from harness.build.inspect import inspect_driver
+from harness.build.inspect import inspect_driver, is_signed
+from harness.build.prebuilt import take_prebuilt
 from harness.build.sign import TestCertificate, sign, verify
 from harness.config import Config
 from harness.journal import Journal
@@ -18,6 +19,8 @@ def build_drivers(
     config: Config, exports: Path | None, journal: Journal, builds: Iterable[str] | None = None
 ) -> dict[str, Path]:
     """Compiles, signs and inspects every build; returns build name -> `.sys`, in the order of winvm.toml.
+
+    A prebuilt driver is not compiled, and keeps the signature that it has.
 
     Args:
         builds: only these.
@@ -33,12 +36,17 @@ def build_drivers(
         for build in filter(wanted.__contains__, config.driver.builds):
             with journal.step(f"build driver ({build})") as found:
                 output = config.build_folder / "driver" / build
-                driver = build_driver(
-                    config.driver_folder, config.driver.build, config.driver.name, build, output
-                )
-                sign(driver, certificate)
-                verify(driver, certificate)
-                for line in inspect_driver(driver, exports):
+                prebuilt = config.prebuilt_driver(build)
+                if prebuilt:
+                    driver = take_prebuilt(prebuilt, config.driver.name, output)
+                else:
+                    driver = build_driver(
+                        config.driver_folder, config.driver.build, config.driver.name, build, output
+                    )
+                if not prebuilt or not is_signed(driver):
+                    sign(driver, certificate)
+                    verify(driver, certificate)
+                for line in inspect_driver(driver, exports, prebuilt=prebuilt is not None):
                     journal.note(f"{driver.name} ({build}): {line}")
                 found["sha256"] = hashlib.sha256(driver.read_bytes()).hexdigest()
             drivers[build] = driver

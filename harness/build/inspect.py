@@ -29,11 +29,16 @@ _EXECUTE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_EXECUTE"]
 
 
 def inspect_driver(
-    driver: Path, exports: Path | None = None, libraries: Path = IMPORT_LIBRARIES
+    driver: Path,
+    exports: Path | None = None,
+    libraries: Path = IMPORT_LIBRARIES,
+    *,
+    prebuilt: bool = False,
 ) -> list[str]:
     """Checks a signed driver and returns notes about imports that the guest's Wine does not implement.
 
     Args:
+        prebuilt: nobody here can change it: what a Windows kernel might yet take becomes a note.
         driver: the `.sys` file.
         exports: an image's `exports.json`, `{"ntoskrnl.exe": {"implemented": [...], "stubs": [...]}, ...}`;
             None for a guest that is not Wine.
@@ -53,15 +58,28 @@ def inspect_driver(
         ) from error
     with image:
         imports = _imports(image)
-        violations = [*_header_violations(image), *_import_violations(imports, libraries)]
-        violations += [*_section_violations(image), *_signature_violations(image)]
+        violations = [*_header_violations(image), *_signature_violations(image)]
+        doubts = [*_import_violations(imports, libraries), *_section_violations(image)]
+    if not prebuilt:
+        violations, doubts = [*violations, *doubts], []
     if violations:
         raise BuildError(
             f"{driver} fails {len(violations)} static check{'s' * (len(violations) > 1)}.",
             remedy="Correct the driver or its linker options.",
             detail="\n".join(violations),
         )
-    return _wine_notes(imports, exports) if exports else []
+    return doubts + (_wine_notes(imports, exports) if exports else [])
+
+
+def is_signed(driver: Path) -> bool:
+    """Whether a PE file carries a signature, whoever's; raises `BuildError` for a file that is none."""
+    try:
+        with pefile.PE(str(driver), fast_load=True) as image:
+            return not [*_signature_violations(image)]
+    except (OSError, pefile.PEFormatError) as error:
+        raise BuildError(
+            f"{driver} is not a PE file: {error}.", remedy="Check the driver's build."
+        ) from error
 
 
 def _imports(image: pefile.PE) -> list[tuple[str, str]]:

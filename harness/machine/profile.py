@@ -16,6 +16,7 @@ CAPABILITIES: frozenset[str] = frozenset(
         "caller-address-space",  # the driver sees the caller's own pages: METHOD_NEITHER, bad pointers
         "driver-verifier",
         "exclusive-device",  # IoCreateDevice(Exclusive=TRUE) is enforced by the kernel
+        "inf-package",  # a driver installs by its INF (pnputil)
         "irp-cleanup",  # IRP_MJ_CLEANUP is sent, and the pid in IRP_MJ_CLOSE means something
         "irql",
         "kernel-dump",

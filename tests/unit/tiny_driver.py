@@ -52,3 +52,19 @@ def import_library(folder: Path, module: str, *names: str) -> Path:
         ["llvm-dlltool-19", "-m", "i386:x86-64", "-d", str(definition), "-l", str(library)], check=True
     )
     return library
+
+
+FOREIGN = """
+__declspec(dllimport) unsigned long DbgPrint(const char *Format, ...);
+static void Unload(void *Driver) { (void)Driver; DbgPrint("foreign: bye\\n"); }
+long DriverEntry(void **Driver, void *Path) {
+    (void)Path; Driver[13] = (void *)Unload; DbgPrint("foreign: %s\\n", "GREETING"); return 0;
+}
+"""
+
+
+def build_foreign_driver(folder: Path, greeting: str = "hello") -> Path:
+    """As Visual Studio leaves one: Microsoft's ABI, a PDB beside it, no INIT or PAGE section, no signature."""
+    source = FOREIGN.replace("GREETING", greeting)
+    link = [option for option in LINK if not option.startswith("/section")] + ["/debug", "/pdb:tiny.pdb"]
+    return build_tiny_driver(folder, source, link, target="x86_64-pc-windows-msvc")
