@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -124,3 +129,17 @@ def test_a_user_without_root_is_told_what_needs_it(host: Host) -> None:
 def test_an_old_python(host: Host) -> None:
     (check,) = broken(dataclasses.replace(host, python=(3, 9, 2)))
     assert (check.need, check.version) == ("Python", "3.9.2")
+
+
+def test_the_command_prints_every_check_of_this_host(host: Host) -> None:
+    with tempfile.TemporaryDirectory(prefix="wvm-") as home:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", "doctor", "--json"],
+            env={**os.environ, "WINVM_HOME": home},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [check["need"] for check in found] == [check.need for check in checks(host)]
+    assert done.returncode == (0 if all(check["works"] for check in found) else 3), done.stdout + done.stderr
