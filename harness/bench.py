@@ -96,7 +96,8 @@ class Bench:
         self._handover = handover
         self._nonce = handover.nonce if handover else secrets.token_hex(8)
         self.link = guest.link(machine)
-        self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce)
+        skip = handover.debug_read if handover else 0
+        self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce, skip)
         self._session: AgentSession | None = None
         self.loaded = ""
         self.last_crash: Crash | None = None
@@ -224,6 +225,7 @@ class Bench:
         return Handover(
             standby=self._standby,
             nonce=self._nonce,
+            debug_read=self.machine.channels.dbgprint.stat().st_size,
             next_id=self._next_id,
             deployed=self._deployed,
             checkpoint=self._checkpoint_holds,
@@ -420,7 +422,6 @@ class Bench:
     def _take_over(self) -> None:
         """From a suspended guest to its agent, which answers."""
         deadline = Deadline.after(WAKE_DEADLINE_S)
-        self.debug.rearm()  # what was printed before the suspension is not this run's
         with self._journal.step("resume guest"):
             self.machine.resume(deadline)
         self._push(deadline)

@@ -15,6 +15,7 @@ class Handover(BaseModel):
     Attributes:
         standby: where the agent is found in the guest.
         nonce: names the agent in its in-band markers.
+        debug_read: bytes of the machine's debug channel that were there at the suspension.
         next_id: of the next scenario; ids are not used twice.
         deployed: guest path -> SHA-256 (hex) of what was pushed there.
         checkpoint: the same for the state that a revert restores; None if that is the image's ready state.
@@ -24,6 +25,7 @@ class Handover(BaseModel):
 
     standby: Mapping[str, str]
     nonce: str
+    debug_read: int
     next_id: int
     deployed: Mapping[str, str]
     checkpoint: Mapping[str, str] | None

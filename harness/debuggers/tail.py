@@ -22,10 +22,12 @@ class FileTail:
     Args:
         reclaim: give back the disk space of what was read, `RECLAIM_STEP` at a time; the writer, which only
             appends, does not notice. A later tail of the same file begins where data is left.
+        skip: bytes at the beginning of the first file to leave out.
     """
 
-    def __init__(self, path: Path, *, reclaim: bool = False) -> None:
+    def __init__(self, path: Path, *, reclaim: bool = False, skip: int = 0) -> None:
         self.path = path
+        self._skip = skip
         self._reclaim = reclaim
         self._descriptor: int | None = None
         self._position = 0
@@ -44,7 +46,8 @@ class FileTail:
                 self.path, (os.O_RDWR if self._reclaim else os.O_RDONLY) | os.O_CLOEXEC
             )
             with contextlib.suppress(OSError):  # ENXIO: no data yet
-                self._position = self._reclaimed = os.lseek(self._descriptor, 0, os.SEEK_DATA)
+                self._position = self._reclaimed = os.lseek(self._descriptor, self._skip, os.SEEK_DATA)
+            self._position, self._skip = max(self._position, self._skip), 0
             return self._next(self._descriptor, limit)
         return b""
 

@@ -45,6 +45,7 @@ class WineDebugStream:
         source: the host file QEMU appends to; need not exist yet.
         log: where every record is written with its host time (`dbgprint.log`).
         nonce: names this run in the agent's markers `WINVM-MARK <nonce> begin|end <id> <name>`.
+        skip: bytes of `source` that an earlier stream has read.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class WineDebugStream:
         log_limit: int = LOG_LIMIT,
         unread_limit: int = UNREAD_LIMIT,
         clock: Callable[[], float] = time.time,
+        skip: int = 0,
     ) -> None:
         marker = f"WINVM-MARK {nonce} "
         self._marker = re.compile(re.escape(marker) + r"(begin|end) (\d{1,9})(?: |$)")
-        self._tail = FileTail(source, reclaim=True)
+        self._tail = FileTail(source, reclaim=True, skip=skip)
         self._log = DebugLog(log, log_limit)
         self._lines = WineLines(marker)
         self._clock = clock

@@ -60,8 +60,11 @@ class Guest(Protocol):
     def link(self, host: Reachable) -> Link:
         """Connections to a running guest, none of them open yet."""
 
-    def debug_stream(self, machine: Machine, log: Path, nonce: str) -> DebugStream:
-        """The live debug output, logged to `log`; `nonce` names this run in the agent's markers."""
+    def debug_stream(self, machine: Machine, log: Path, nonce: str, skip: int = 0) -> DebugStream:
+        """The live debug output, logged to `log`; `nonce` names this run in the agent's markers.
+
+        `skip`: bytes of the machine's debug channel that an earlier stream has read.
+        """
 
     def dump(self, crash: Crash) -> DumpSource:
         """Where a crash leaves its dump, or why it leaves none."""

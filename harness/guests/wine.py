@@ -79,9 +79,9 @@ class WineGuest:
         """See `Guest`."""
         return DumpSource(MINIDUMP, NO_DUMP.get(crash.kind, ""))
 
-    def debug_stream(self, machine: Machine, log: Path, nonce: str) -> WineDebugStream:
+    def debug_stream(self, machine: Machine, log: Path, nonce: str, skip: int = 0) -> WineDebugStream:
         """See `Guest`."""
-        return WineDebugStream(machine.channels.dbgprint, log, nonce)
+        return WineDebugStream(machine.channels.dbgprint, log, nonce, skip=skip)
 
     def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
         """Blocks until WinRM answers completely, then starts the interpreter that a saved guest holds warm.

@@ -56,7 +56,8 @@ class FakeGuest:
         self.links.append(link)
         return link
 
-    def debug_stream(self, machine: Machine, log: Path, nonce: str) -> FakeDebugStream:
+    def debug_stream(self, machine: Machine, log: Path, nonce: str, skip: int = 0) -> FakeDebugStream:
+        self.skipped = skip
         return self.debug
 
     def dump(self, crash: Crash) -> DumpSource:
