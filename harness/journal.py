@@ -6,6 +6,7 @@ same events. A full disk loses events, and the next one that fits says how many:
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -30,6 +31,8 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
         self._file = io.FileIO(path, "a") if path else None
+        if self._file:
+            fcntl.flock(self._file, fcntl.LOCK_SH)  # says that the run is not over
         self._lost = 0
         self._listeners: list[Listener] = []
 

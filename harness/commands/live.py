@@ -55,7 +55,7 @@ def up(context: click.Context, guest: str | None, build_name: str | None, as_jso
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the folders of what was ended as JSON.")
 def down(as_json: bool) -> None:
-    """End every guest that `up` left, and remove what it used."""
+    """End every guest that `up` or `smoke` left, and remove what it used."""
     from harness.machine.runfolder import RunFolder, runs_of
 
     ended = []

@@ -23,6 +23,7 @@ from harness.machine.savedstate import ReadyState
 from harness.outcome import Outcome, Scenario, ScenarioResult
 from harness.pipeline import Prepared, prepare, start_guest
 from harness.plan import Plan, make_plan
+from harness.prune import tidy
 from harness.smoke.selection import select
 from harness.smoke.verdict import Verdict
 from harness.smoke.warm import WarmGuest, find, project_key, unfit
@@ -119,6 +120,8 @@ def _run(
         else:
             WarmGuest(project=project, agent=content_hash(plan.agent), handover=handover).save(folder.path)
             folder.keep()
+    if code == 0:
+        tidy(configuration.home(), plan.config.artifacts_folder, artifacts.journal)
     return code
 
 

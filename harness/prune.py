@@ -1,0 +1,235 @@
+"""What the bench keeps on disk beyond the present run, and removing what is old: never what is in use.
+
+That is guest images and their ready states, downloads (all under WINVM_HOME) and the artifacts of runs. Kept
+whatever its age: the image of the installed recipe with its newest ready state, whatever a run folder or a
+living QEMU refers to, the newest run of each artifacts folder, and a run that is not over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.artifacts import RUN_NAME
+from harness.images import wine
+from harness.images.base import images_folder
+from harness.journal import Journal
+from harness.machine.savedstate import DISK, MANIFEST
+from harness.smoke import KEPT_RUNS
+
+DAY_S = 86400.0
+OLD_DAYS = 14.0
+SUPERSEDED = 3
+"""Images, and ready states of one image, that a run leaves beside the one it used."""
+_QEMU_LOCK_BYTES = (100, 200)
+"""Offset and length of the bytes that QEMU locks in each image file it has open (QEMU, block/file-posix.c)."""
+_FLOCK = "hhqqi4x"
+"""struct flock of fcntl(2) on x86-64: type, whence, start, length, process id."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing on disk.
+
+    Attributes:
+        kind: `image`, `ready state`, `download`, `artifacts` or `smoke artifacts`.
+        group: things that supersede each other have the same.
+        size: bytes it takes on the disk.
+        time: when it was made, UNIX seconds.
+        kept: why it must stay; empty if it may go.
+    """
+
+    kind: str
+    group: Path
+    path: Path
+    size: int
+    time: float
+    kept: str = ""
+
+
+def inventory(home: Path, artifacts: Path | None) -> list[Item]:
+    """Everything there is, oldest first.
+
+    Args:
+        artifacts: the artifacts folder of a project, if there is one.
+    """
+    found = [*_images(home), *_downloads(home)]
+    if artifacts:
+        found += _artifacts(artifacts)
+    return sorted(found, key=lambda item: item.time)
+
+
+def old(items: Iterable[Item], days: float, keep_bytes: int | None, now: float) -> list[Item]:
+    """What may go because it is older than `days`, or because everything takes more than `keep_bytes`."""
+    items = sorted(items, key=lambda item: item.time)
+    total = sum(item.size for item in items)
+    chosen = []
+    for item in items:
+        too_old = now - item.time > days * DAY_S
+        too_much = keep_bytes is not None and total > keep_bytes
+        if not item.kept and (too_old or too_much):
+            chosen.append(item)
+            total -= item.size
+    return chosen
+
+
+def superseded(items: Iterable[Item], now: float) -> list[Item]:
+    """What a run that ended well removes: images and ready states that newer ones replaced, smoke runs."""
+    limits = {"image": SUPERSEDED, "ready state": SUPERSEDED, "smoke artifacts": KEPT_RUNS}
+    chosen = []
+    seen: dict[tuple[str, Path], int] = {}
+    for item in sorted(items, key=lambda item: item.time, reverse=True):
+        if item.kind not in limits or item.kept:
+            continue
+        place = seen[item.kind, item.group] = seen.get((item.kind, item.group), 0) + 1
+        if place > limits[item.kind] or (
+            item.kind != "smoke artifacts" and now - item.time > OLD_DAYS * DAY_S
+        ):
+            chosen.append(item)
+    return chosen
+
+
+def remove(items: Iterable[Item], home: Path) -> list[Item]:
+    """Removes what is still not in use; returns what is gone. Leaves images alone while one is built."""
+    removed = []
+    images_folder(home).mkdir(parents=True, exist_ok=True)
+    with (images_folder(home) / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            building = False
+        except BlockingIOError:
+            building = True
+        for item in items:
+            if building and "artifacts" not in item.kind:
+                continue
+            if not item.path.exists() or _in_use(item, _referenced(home)):
+                continue
+            # Out of the way at once, so that nobody finds half of it.
+            doomed = item.path.with_name(f".gone-{secrets.token_hex(4)}")
+            item.path.rename(doomed)
+            if doomed.is_dir():
+                shutil.rmtree(doomed, ignore_errors=True)
+            else:
+                doomed.unlink()
+            removed.append(item)
+    return removed
+
+
+def tidy(home: Path, artifacts: Path, journal: Journal) -> None:
+    """What a run that ended well does at its end: removes what is superseded."""
+    with journal.step("prune") as found:
+        gone = remove(superseded(inventory(home, artifacts), time.time()), home)
+        found["removed"] = [str(item.path) for item in gone]
+
+
+def qemu_has_open(image: Path) -> bool:
+    """Whether a QEMU process of this host has the disk image open, itself or as a backing file."""
+    start, length = _QEMU_LOCK_BYTES
+    question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+    try:
+        with image.open("rb") as file:
+            answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, question)
+    except OSError:
+        return False
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+
+def _images(home: Path) -> Iterator[Item]:
+    current = wine.find(home)
+    references = _referenced(home)
+    for manifest in images_folder(home).glob("wine-*/manifest.json"):
+        folder = manifest.parent
+        is_current = current is not None and current.folder.name == folder.name
+        states = sorted(folder.glob(f"ready-*/{MANIFEST}"), key=lambda file: file.stat().st_mtime)
+        size = _size(folder) - sum(_size(state.parent) for state in states)
+        item = Item("image", folder.parent, folder, size, manifest.stat().st_mtime)
+        yield _judged(item, "the present image" if is_current else _in_use(item, references))
+        for state in states:
+            newest = is_current and state is states[-1]
+            item = Item("ready state", folder, state.parent, _size(state.parent), state.stat().st_mtime)
+            yield _judged(item, "of the present image" if newest else _in_use(item, references))
+
+
+def _downloads(home: Path) -> Iterator[Item]:
+    for file in (home / "downloads").glob("*"):
+        if file.is_file():
+            yield Item("download", file.parent, file, _size(file), file.stat().st_mtime)
+
+
+def _artifacts(folder: Path) -> Iterator[Item]:
+    for parent, kind in (
+        (folder, "artifacts"),
+        (folder / "up", "artifacts"),
+        (folder / "smoke", "smoke artifacts"),
+    ):
+        latest = (parent / "latest").resolve()
+        for run in parent.glob("*"):
+            if re.fullmatch(RUN_NAME, run.name) and run.is_dir():
+                item = Item(kind, parent, run, _size(run), run.stat().st_mtime)
+                yield _judged(
+                    item, "the newest run" if run.resolve() == latest else _in_use(item, frozenset())
+                )
+
+
+def _judged(item: Item, kept: str) -> Item:
+    return Item(item.kind, item.group, item.path, item.size, item.time, kept)
+
+
+def _in_use(item: Item, references: frozenset[Path]) -> str:
+    """Why nobody may remove it now; empty if nobody uses it."""
+    path = item.path.resolve()
+    if path in references:
+        return "a run refers to it"
+    if item.kind == "image" and qemu_has_open(path / "base.qcow2"):
+        return "a machine runs from it"
+    if item.kind == "ready state" and qemu_has_open(path / DISK):
+        return "a machine runs from it"
+    if "artifacts" in item.kind and _is_open(path / "run.jsonl"):
+        return "its run is not over"
+    return ""
+
+
+def _referenced(home: Path) -> frozenset[Path]:
+    """Images and ready states that the machines of all run folders are made of."""
+    found = set()
+    for record in (home / "runs").glob("*/*/machine.json"):
+        try:
+            machine = json.loads(record.read_bytes())
+            found.add(Path(machine["spec"]["image"]).resolve())
+            if machine["ready"]:
+                found.add(Path(machine["ready"]["folder"]).resolve())
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # its run ended just now
+    return frozenset(found)
+
+
+def _is_open(journal: Path) -> bool:
+    """Whether the run that writes this journal still has it open (`Journal` holds a shared lock on it)."""
+    try:
+        with journal.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _size(path: Path) -> int:
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    total = 0
+    for file in files:
+        try:
+            total += file.lstat().st_blocks * 512
+        except OSError:
+            continue
+    return total
