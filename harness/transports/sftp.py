@@ -11,6 +11,7 @@ import posixpath
 import secrets
 import socket
 import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -148,6 +149,8 @@ class SftpTransfer:
                         self._bound(sftp, deadline, f"pull {guest_path}")
                         received += len(chunk)
                         sink.write(chunk)
+                if received < size:
+                    raise TransportError(f"{guest_path} of the guest ended at {received} of {size} bytes.")
             partial.replace(local)
         finally:
             partial.unlink(missing_ok=True)
@@ -170,11 +173,11 @@ class SftpTransfer:
         with self._session(f"run {command}", deadline) as _:
             assert self._transport is not None
             with self._transport.open_session(timeout=deadline.remaining()) as channel:
-                channel.settimeout(deadline.remaining())
                 channel.set_combine_stderr(True)
                 channel.exec_command(command)
                 output = channel.makefile("rb").read(OUTPUT_LIMIT)
                 code = channel.recv_exit_status()
+            deadline.check(f"SFTP: run {command}")
         if code != 0:
             raise TransportError(
                 f"The guest command {command!r} ended with exit code {code}.",
@@ -193,9 +196,10 @@ class SftpTransfer:
         """The SFTP session, bounded by the deadline; foreign exceptions leave as the bench's."""
         try:
             if self._sftp is None or self._transport is None or not self._transport.is_active():
-                self._sftp = self._connect(deadline)
+                self._transport, self._sftp = self._connect(deadline)
             self._bound(self._sftp, deadline, what)
-            yield self._sftp
+            with _cut_off(self._transport, deadline):
+                yield self._sftp
         except DeadlineError:
             self.close()  # answers to what was asked may still come, and would be taken for others
             raise
@@ -212,13 +216,17 @@ class SftpTransfer:
                 f"SFTP: {what}: {error}.", remedy="Check the path and the free space."
             ) from error
 
-    def _connect(self, deadline: Deadline) -> paramiko.SFTPClient:
+    def _connect(self, deadline: Deadline) -> tuple[paramiko.Transport, paramiko.SFTPClient]:
         self.close()
         limited = deadline.at_most(CONNECT_TIMEOUT_S)
         limited.check(f"SFTP: connecting to {self._name}")
         sock = socket.create_connection((self.endpoint.host, self.endpoint.port), limited.remaining())
         transport = self._transport = paramiko.Transport(sock)
         transport.set_log_channel(_LOG.name)
+        with _cut_off(transport, limited):
+            return transport, self._log_in(transport, limited)
+
+    def _log_in(self, transport: paramiko.Transport, limited: Deadline) -> paramiko.SFTPClient:
         transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = limited.remaining()
         options = transport.get_security_options()
         options.kex, options.ciphers = KEY_EXCHANGES, CIPHERS
@@ -254,6 +262,22 @@ class SftpTransfer:
     @property
     def _name(self) -> str:
         return f"{self.endpoint.host}:{self.endpoint.port}"
+
+
+@contextlib.contextmanager
+def _cut_off(transport: paramiko.Transport, deadline: Deadline) -> Iterator[None]:
+    """Closes the connection at the deadline.
+
+    paramiko waits without a timeout for a request's answer and for an exit status, and with a new timeout for
+    every piece of a packet.
+    """
+    timer = threading.Timer(deadline.remaining(), transport.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _existing_case(sftp: paramiko.SFTPClient, path: str, *, make_folders: bool = False) -> str:

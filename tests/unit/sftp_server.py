@@ -32,8 +32,11 @@ def make_key(file: Path) -> Path:
 
 
 class _Login(paramiko.ServerInterface):
-    def __init__(self, client_key: paramiko.PKey) -> None:
+    """Answers channel requests once `answering` is set; a command it accepts never ends."""
+
+    def __init__(self, client_key: paramiko.PKey, answering: threading.Event) -> None:
         self._client_key = client_key
+        self._answering = answering
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
@@ -43,6 +46,13 @@ class _Login(paramiko.ServerInterface):
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return OPEN_SUCCEEDED
+
+    def check_channel_subsystem_request(self, channel: paramiko.Channel, name: str) -> bool:
+        self._answering.wait()
+        return super().check_channel_subsystem_request(channel, name)
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        return True
 
 
 class _Handle(paramiko.SFTPHandle):
@@ -102,11 +112,19 @@ def _done(action: Callable[[], object]) -> int:
 
 
 @contextmanager
-def serving(host_key: Path, client_key: Path) -> Iterator[tuple[int, list[paramiko.Transport]]]:
-    """Yields the port and the open connections, which the test may close to break them."""
+def serving(
+    host_key: Path, client_key: Path, answering: threading.Event | None = None
+) -> Iterator[tuple[int, list[paramiko.Transport]]]:
+    """Yields the port and the open connections, which the test may close to break them.
+
+    `answering`: the server is mute on its connections until this is set; by default it is.
+    """
+    if answering is None:
+        answering = threading.Event()
+        answering.set()
     listener = socket.create_server(("127.0.0.1", 0))
     key = paramiko.Ed25519Key.from_private_key_file(str(host_key))
-    login = _Login(paramiko.Ed25519Key.from_private_key_file(str(client_key)))
+    login = _Login(paramiko.Ed25519Key.from_private_key_file(str(client_key)), answering)
     connections: list[paramiko.Transport] = []
 
     def accept() -> None:
@@ -130,6 +148,7 @@ def serving(host_key: Path, client_key: Path) -> Iterator[tuple[int, list[parami
     try:
         yield int(listener.getsockname()[1]), connections
     finally:
+        answering.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()

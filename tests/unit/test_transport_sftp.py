@@ -202,3 +202,21 @@ def test_a_passed_deadline_ends_a_copy(guest: Guest, tmp_path: Path) -> None:
     with pytest.raises(DeadlineError):
         transfer.pull(r"C:\big", tmp_path / "out", soon(0.3), limit=1 << 30)
     transfer.close()
+
+
+def test_a_server_that_grows_mute_ends_at_the_deadline(keys: Path, guest: Guest, tmp_path: Path) -> None:
+    with serving(keys / "host", keys / "client", answering=threading.Event()) as (port, _):
+        transfer = guest.transfer(dataclasses.replace(guest.endpoint, port=port))
+        began = time.monotonic()
+        with pytest.raises(DeadlineError, match=r"did not finish within 0\.5 s"):
+            transfer.size(r"C:\file", soon(0.5))
+        assert time.monotonic() - began < 5
+        transfer.close()
+
+
+def test_a_command_that_never_ends_ends_at_the_deadline(files: SftpTransfer) -> None:
+    began = time.monotonic()
+    with pytest.raises(DeadlineError, match=r"run sleep did not finish within 0\.5 s"):
+        files.execute("sleep", soon(0.5))
+    assert time.monotonic() - began < 5
+    assert files.size(r"C:\absent", soon()) is None
