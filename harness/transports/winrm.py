@@ -82,9 +82,7 @@ class WinRmProcess:
                 polled = self._pool.call(f"read from {self._name}", deadline, self._poll, POLL_S)
             except DeadlineError:
                 return
-            if polled is None:
-                continue
-            stdout, stderr, exit_code, done = polled
+            stdout, stderr, exit_code, done = polled or (b"", b"", 0, False)
             if stdout:
                 yield "stdout", stdout
             if stderr:
