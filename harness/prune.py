@@ -31,7 +31,7 @@ OLD_DAYS = 14.0
 SUPERSEDED = 3
 """Images, and ready states of one image, that a run leaves beside the one it used."""
 _QEMU_LOCK_BYTES = (100, 200)
-"""Offset and length of the bytes that QEMU locks in each image file it has open (QEMU, block/file-posix.c)."""
+"""Offset and length of the bytes that QEMU locks in each image file it has open (block/file-posix.c)."""
 _FLOCK = "hhqqi4x"
 """struct flock of fcntl(2) on x86-64: type, whence, start, length, process id."""
 
