@@ -10,6 +10,8 @@ from tests.documented import ROOT, blocks, shell
 from tests.vm.conftest import CommandLine
 
 FIXTURES = ROOT / "docs" / "fixtures.md"
+OWN_DRIVER = ROOT / "docs" / "own-driver.md"
+README = ROOT / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +19,23 @@ def project(winvm: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> Pat
     parent = tmp_path_factory.mktemp("documented")
     shell("winvm new-driver echo", parent, winvm.home)
     return parent / "echo"
+
+
+def test_readme_leads_to_a_driver_of_ones_own(winvm: CommandLine, tmp_path: Path) -> None:
+    (commands,) = blocks(README, "sh", "**Test your own driver.**")
+    output = shell(commands.replace(".venv/bin/", ""), tmp_path, winvm.home)
+    assert "3 passed" in output
+
+
+def test_the_guide_to_ones_own_driver_works(winvm: CommandLine, tmp_path: Path) -> None:
+    first, later = blocks(OWN_DRIVER, "sh")
+    (scenarios,) = blocks(OWN_DRIVER, "python")
+    shell(first.replace("make test", "true"), tmp_path, winvm.home)  # README's test has run it
+    (tmp_path / "echo" / "scenarios" / "more.py").write_text(scenarios)
+    output = shell(later, tmp_path / "echo", winvm.home)
+    # Five fit both builds, one of them skipped on Wine; one fits the checked build only.
+    assert "9 passed, 2 skipped" in output
+    assert "1 passed" in output
 
 
 def test_every_example_of_a_fixture_passes(winvm: CommandLine, project: Path) -> None:
