@@ -26,7 +26,7 @@ def _run() -> int:
     import click
 
     from harness.terminal import paragraph
-    from harness.unexpected import as_winvm_error
+    from harness.unexpected import as_winvm_error, interrupted
 
     try:
         from harness.cli import winvm
@@ -39,7 +39,9 @@ def _run() -> int:
         return 2
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it ends in one paragraph
+    except Exception as error:  # whatever it is, it ends in one paragraph
+        if interrupted(error):
+            raise KeyboardInterrupt from error
         shown = as_winvm_error(error)
         print(paragraph(shown), file=sys.stderr)
         return shown.exit_code

@@ -23,7 +23,7 @@ import pytest
 from harness import config as configuration
 from harness.errors import WinvmError
 from harness.terminal import paragraph, printable
-from harness.unexpected import as_winvm_error
+from harness.unexpected import as_winvm_error, interrupted
 
 pytest_plugins = ("harness.fixtures",)
 
@@ -311,7 +311,9 @@ def _ending_the_session() -> Iterator[None]:
     """Turns what is no result of a scenario into the end of the session, with winvm's exit code."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - a bug is shown as one paragraph, too
+    except Exception as error:  # a bug is shown as one paragraph, too
+        if interrupted(error):
+            raise KeyboardInterrupt from error
         _exit(as_winvm_error(error))
 
 

@@ -26,6 +26,15 @@ _REMEDIES = {
 """What the host refuses to any program; other errors of the system are the bench's own fault."""
 
 
+def interrupted(error: BaseException | None) -> bool:
+    """Whether `error` came up while Ctrl-C was being obeyed: then that is what ended the run."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def as_winvm_error(error: Exception) -> WinvmError:
     """The error to show for any exception: itself, the host's refusal, or an `InternalError`."""
     if isinstance(error, WinvmError):
