@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 GUEST  ?= wine
 SOURCES := harness guest tests
 
-.PHONY: help setup check test vm-test self-test smoke bench format contract driver image clean distclean
+.PHONY: help setup check test vm-test self-test soak smoke bench format contract driver image clean distclean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,6 +46,10 @@ vm-test: root setup ## the driver in a VM: build, sign, deploy, run every scenar
 
 self-test: root setup ## the bench itself in a VM: its commands, crashes, faults, other drivers
 	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py
+
+SCALE ?= 1
+soak: root setup ## long, large and killed runs (SCALE=1: 50 minutes)
+	$(BIN)/python -m tests.soak --scale $(SCALE)
 
 smoke: root setup ## a quick subset of the scenarios
 	$(BIN)/winvm run --guest $(GUEST) -m smoke

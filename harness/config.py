@@ -63,9 +63,13 @@ class ScenariosSection(_Section):
 
 
 class GuestSection(_Section):
-    """`[guest]`: which profile of vm/profiles/ runs when `--guest` is not given."""
+    """`[guest]`: which profile of vm/profiles/ runs when `--guest` is not given, and where.
+
+    `uri` names a libvirt daemon (`qemu:///system`); empty for the driver in this process, which needs none.
+    """
 
     profile: Name = "wine"
+    uri: str = ""
 
 
 class ArtifactsSection(_Section):
@@ -160,4 +164,6 @@ def load(path: Path) -> Config:
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
             for problem in error.errors()
         )
-        raise ConfigurationError(f"{path}: {wrong}.", remedy="README lists every key.") from error
+        raise ConfigurationError(
+            f"{path}: {wrong}.", remedy="`winvm init` writes one that explains every key."
+        ) from error

@@ -92,7 +92,8 @@ class Prepared:
 
 def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -> Prepared:
     """Image, accelerator and driver builds, all of winvm.toml's or those named; leftovers are removed."""
-    require_root("Running a guest")
+    if not plan.config.guest.uri:
+        require_root("Running a guest without a libvirt daemon")
     home = configuration.home()
     with journal.step("guest image"):
         image = wine.ensure(home, journal)
@@ -142,7 +143,7 @@ def start_guest(
 def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench, RunFolder, BaseImage]:
     """Every stage up to a started machine; what must be ended later is put on `stack`."""
     prepared = prepare(plan, artifacts.journal)
-    folder = stack.enter_context(RunFolder.create(configuration.home() / "runs"))
+    folder = stack.enter_context(RunFolder.create(configuration.home() / "runs", plan.config.guest.uri))
     return start_guest(plan, prepared, folder, artifacts, stack), folder, prepared.image
 
 

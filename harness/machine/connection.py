@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,8 @@ save_image_format = "sparse"  # each page has its place in the file: QEMU writes
                                # helper program that "raw" needs, and zero pages take no space
 """
 
+REOPEN_SECONDS = 30.0
+"""How long a daemon may take to come back; calls that wait for it have deadlines of their own."""
 SOCKET_PATH_LIMIT = 107
 """Longest UNIX socket path in bytes; libvirt puts QEMU's monitor socket below the root."""
 
@@ -124,21 +127,42 @@ def within(deadline: Deadline, what: str, call: Callable[[], T], abort: Callable
 class Connection:
     """An open libvirt connection. `api` is the foreign object, used inside this package only."""
 
-    def __init__(self, uri: str) -> None:
-        """Opens `uri`.
+    def __init__(self, uri: str, root: Path | None = None) -> None:
+        """Opens `uri`; one with a daemon has no `root`, and its qemu.conf must say what `QEMU_CONF` does.
 
         Raises:
             HostError: libvirt refuses; the message says what to install or start.
         """
         _EventLoop.ensure()
         self.uri = uri
-        try:
-            self.api: Any = libvirt.open(uri)
-        except libvirt.libvirtError as error:
-            raise HostError(
-                f"libvirt cannot open {uri}: {_words(error)}.",
-                remedy="Install libvirt-daemon-driver-qemu; vm/host/install.sh does.",
-            ) from error
+        self._root = root
+        self._api = self._open()
+
+    @property
+    def api(self) -> Any:
+        """libvirt's own object; a new one when its daemon was restarted, which leaves machines running.
+
+        Raises:
+            HostError: the daemon does not come back.
+        """
+        if not self._api.isAlive():
+            self._api = self._reopen()
+        return self._api
+
+    @property
+    def shared(self) -> bool:
+        """Whether a daemon serves this connection, and maybe others."""
+        return self._root is None
+
+    @property
+    def pidfiles(self) -> Path:
+        """Where libvirt leaves the process ids of its QEMUs."""
+        return self._root / "run" / "qemu" if self._root else Path("/run/libvirt/qemu")
+
+    @property
+    def logs(self) -> Path:
+        """Where libvirt leaves the logs of its QEMUs."""
+        return self._root / "log" / "qemu" if self._root else Path("/var/log/libvirt/qemu")
 
     @classmethod
     def embedded(cls, root: Path) -> Self:
@@ -157,7 +181,7 @@ class Connection:
         configuration = root / "etc" / "qemu.conf"
         configuration.parent.mkdir(parents=True, exist_ok=True)
         configuration.write_text(QEMU_CONF, encoding="utf-8")
-        return cls(f"qemu:///embed?root={root}")
+        return cls(f"qemu:///embed?root={root}", root)
 
     def versions(self) -> dict[str, str]:
         """Versions that a saved RAM state depends on.
@@ -166,14 +190,37 @@ class Connection:
             MachineError: libvirt does not find QEMU.
         """
         with translated("Asking libvirt for QEMU's version", "Install QEMU 10 or newer: qemu-system-x86."):
-            return {"libvirt": dotted(self.api.getLibVersion()), "qemu": dotted(self.api.getVersion())}
+            found = {"libvirt": dotted(self.api.getLibVersion()), "qemu": dotted(self.api.getVersion())}
+        # A saved state holds the domain's name, and that is another one on a daemon.
+        return {**found, "daemon": self.uri} if self.shared else found
 
     def close(self) -> None:
         """Lets go of the connection; domains keep running. Never raises."""
         try:
-            self.api.close()
+            self._api.close()
         except libvirt.libvirtError:
             return
+
+    def _open(self) -> Any:
+        try:
+            return libvirt.open(self.uri)
+        except libvirt.libvirtError as error:
+            raise HostError(
+                f"libvirt cannot open {self.uri}: {_words(error)}.",
+                remedy="Start its daemon."
+                if self.shared
+                else "Install libvirt-daemon-driver-qemu; vm/host/install.sh does.",
+            ) from error
+
+    def _reopen(self) -> Any:
+        deadline = Deadline.after(REOPEN_SECONDS)
+        while True:
+            try:
+                return self._open()
+            except HostError:
+                if deadline.expired:
+                    raise
+            time.sleep(0.2)
 
 
 def _words(error: Any) -> str:

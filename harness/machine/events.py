@@ -45,10 +45,18 @@ class LifecycleEvents:
         self._changed = threading.Condition()
         self._pending: list[LifecycleEvent] = []
         self._last: MachineState | None = None
-        with translated("Listening for libvirt's events"):
-            self._id = connection.api.domainEventRegisterAny(
-                None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None
-            )
+        self._api: Any = None
+        self._listen()
+
+    def _listen(self) -> None:
+        """Registers with libvirt, again once its daemon was restarted."""
+        api = self._connection.api
+        if api is not self._api:
+            with translated("Listening for libvirt's events"):
+                self._id = api.domainEventRegisterAny(
+                    None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None
+                )
+            self._api = api
 
     def _on_event(self, _api: Any, domain: Any, event: int, detail: int, _opaque: None) -> None:
         state = _STATES.get(event)
@@ -68,12 +76,13 @@ class LifecycleEvents:
 
     def wait_for(self, state: MachineState, deadline: Deadline) -> bool:
         """Whether the newest event is, or by the deadline becomes, `state`."""
+        self._listen()
         with self._changed:
             return self._changed.wait_for(lambda: self._last is state, deadline.remaining())
 
     def close(self) -> None:
         """Stops listening; never raises."""
         try:
-            self._connection.api.domainEventDeregisterAny(self._id)
+            self._api.domainEventDeregisterAny(self._id)
         except libvirt.libvirtError:
             return

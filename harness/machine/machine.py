@@ -77,7 +77,9 @@ class LibvirtMachine:
         self._key = ready.key if ready else spec.ready_key(self._connection.versions())
         self._ports: dict[str, int] = {}
         self._generation = 0
-        self._events = LifecycleEvents(self._connection, name)
+        # A daemon's domains share one space of names; the embedded driver's root is this run's own.
+        self._domain_name = f"winvm-{self._key}" if self._connection.shared else name
+        self._events = LifecycleEvents(self._connection, self._domain_name)
 
     @classmethod
     def attach(cls, folder: RunFolder, name: str = "guest") -> Self:
@@ -218,7 +220,7 @@ class LibvirtMachine:
     def log_tail(self) -> str:
         """The ends of QEMU's log and of the console, for errors."""
         logs = {
-            "QEMU": _said(_tail(self._run.root / "log" / "qemu" / f"{self._name}.log")),
+            "QEMU": _said(_tail(self._connection.logs / f"{self._domain_name}.log")),
             "console": _tail(self.channels.console),
         }
         return "\n".join(f"--- {title} ---\n{text}" for title, text in logs.items() if text)
@@ -236,8 +238,12 @@ class LibvirtMachine:
     def _overlay(self) -> Path:
         return self.folder / "disk.qcow2"
 
+    @property
+    def _pidfile(self) -> Path:
+        return self._connection.pidfiles / f"{self._domain_name}.pid"
+
     def _domain(self) -> Any:
-        return self._connection.api.lookupByName(self._name)
+        return self._connection.api.lookupByName(self._domain_name)
 
     def _launch(self, deadline: Deadline) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -261,7 +267,11 @@ class LibvirtMachine:
     def _create(self, deadline: Deadline) -> None:
         console, journal, dbgprint, com3, com4 = self._new_channel_files()
         host = HostSide(self._overlay, (console, journal, com3, com4), dbgprint, self._ports)
-        xml = render(self._spec, host, name=self._name, key=self._key)
+        xml = render(self._spec, host, name=self._domain_name, key=self._key)
+        if self._connection.shared:  # so that the QEMU of a killed run is found from its folder
+            link = self.folder / "qemu.pid"
+            link.unlink(missing_ok=True)
+            link.symlink_to(self._pidfile)
         api = self._connection.api
         if self._ready:
             memory = str(self._ready.memory)
@@ -304,9 +314,8 @@ class LibvirtMachine:
         return bytes(picture)
 
     def _end_qemu(self) -> None:
-        pidfile = self._run.root / "run" / "qemu" / f"{self._name}.pid"
         with contextlib.suppress(OSError, ValueError):
-            end_process(int(pidfile.read_text(encoding="ascii")), self._run.path)
+            end_process(int(self._pidfile.read_text(encoding="ascii")), self._run.path)
 
     def _power_off(self) -> None:
         """libvirt ends QEMU; where it cannot, QEMU is killed."""

@@ -41,15 +41,19 @@ class RunFolder:
     _process_path: ClassVar[Path | None] = None
     _process_open: ClassVar[bool] = False
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int, uri: str = "") -> None:
         self.path = path
+        self._uri = uri
         self._lock = lock
         self._connection: Connection | None = None
         self._open = True
 
     @classmethod
-    def create(cls, runs: Path) -> Self:
+    def create(cls, runs: Path, uri: str = "") -> Self:
         """Makes and locks a new folder under `runs`; its name has a random part.
+
+        Args:
+            uri: of a libvirt daemon; by default the embedded driver serves the folder's machines.
 
         Raises:
             HostError: it cannot be made.
@@ -75,7 +79,7 @@ class RunFolder:
                 f"Run folder {path} cannot be made: {error.strerror}.",
                 remedy="WINVM_HOME must name a writable folder.",
             ) from error
-        return cls._opened(path, lock)
+        return cls._opened(path, lock, uri)
 
     @classmethod
     def attach(cls, path: Path, deadline: Deadline) -> Self:
@@ -112,9 +116,9 @@ class RunFolder:
             raise HostError(f"This process has run folder {cls._process_path} open; it can have only one.")
 
     @classmethod
-    def _opened(cls, path: Path, lock: int) -> Self:
+    def _opened(cls, path: Path, lock: int, uri: str = "") -> Self:
         RunFolder._process_path, RunFolder._process_open = path, True
-        return cls(path, lock)
+        return cls(path, lock, uri)
 
     @property
     def id(self) -> str:
@@ -128,12 +132,14 @@ class RunFolder:
 
     @property
     def connection(self) -> Connection:
-        """The embedded libvirt of this folder, opened at the first use.
+        """The libvirt of this folder, opened at the first use.
 
         Raises:
             HostError: libvirt refuses.
         """
-        if self._connection is None:
+        if self._connection is None and self._uri:
+            self._connection = Connection(self._uri)
+        elif self._connection is None:
             adopt_qemus()
             cached = self.path.parent.parent / "libvirt-cache"
             if cached.is_dir():  # probing QEMU anew takes 4 to 8 s; libvirt checks itself what is stale

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -31,6 +32,7 @@ from harness.plan import make_plan
 from harness.transports.sftp import SftpTransfer
 
 CUT_S = 3.0
+LIBVIRTD = ("libvirtd", "--daemon", "--pid-file", "/run/libvirt/libvirtd.pid")
 # The brackets keep this command from finding itself.
 KILL_WINRMD = (
     "for p in /proc/[0-9]*; do busybox grep -q 'winrmd[.]pyz' $p/cmdline && kill -9 ${p##*/}; done; true"
@@ -66,12 +68,22 @@ def cut_and_mend(bench: Bench) -> None:
     monitor(bench, "set_link control0 on")
 
 
+def restart_libvirtd(bench: Bench) -> None:
+    """The daemon is killed and, after a moment, started anew."""
+    pidfile = Path(LIBVIRTD[-1])
+    os.kill(int(pidfile.read_text()), signal.SIGKILL)
+    time.sleep(1.0)
+    pidfile.unlink(missing_ok=True)
+    subprocess.run(LIBVIRTD, check=True)
+
+
 FAULTS: dict[str, Callable[[Bench], None]] = {
     "kill qemu": lambda bench: os.kill(qemus(bench)[0], signal.SIGKILL),
     "stop qemu": lambda bench: os.kill(qemus(bench)[0], signal.SIGSTOP),
     "cut network": lambda bench: monitor(bench, "set_link control0 off"),
     "cut and mend network": cut_and_mend,
     "kill winrmd": lambda bench: inside(bench, KILL_WINRMD),
+    "restart libvirtd": restart_libvirtd,
     "clock a day ahead": lambda bench: inside(bench, f"date -u -s @{time.time() + 86400:.0f}"),
     "clock a day back": lambda bench: inside(bench, f"date -u -s @{time.time() - 86400:.0f}"),
 }

@@ -45,16 +45,16 @@ class Project:
         """For processes that run it."""
         return {**os.environ, "WINVM_HOME": str(self.home), "CI": "true"}
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """`winvm run` with these arguments, its output in pipes."""
+    def start(self, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        """`winvm run` with these arguments."""
         command = [sys.executable, "-m", "harness", "--config", str(self.config_path), "run", *arguments]
         return subprocess.Popen(
             command,
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
         )
 
     def latest(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Project:
 
 
 @contextmanager
-def project(**parameters: object) -> Iterator[Project]:
+def project(uri: str = "", **parameters: object) -> Iterator[Project]:
     """A project for the time of the context; `parameters` are over those that it declares."""
     # Short: libvirt's socket paths have 107 bytes.
     home = Path(tempfile.mkdtemp(prefix="wvh-"))
@@ -94,7 +94,8 @@ def project(**parameters: object) -> Iterator[Project]:
     values = {"seconds": 6.0, "lines": 1000, **parameters}
     folders = json.dumps([str(ROOT / "guest" / "scenarios"), str(ROOT / "tests" / "soak" / "scenarios")])
     lines = ["[driver]", f"folder = {json.dumps(str(ROOT / 'driver'))}", 'builds = ["release", "fault"]']
-    lines += ['contract = "contract"', "[scenarios]", f"folders = {folders}", "[parameters]"]
+    lines += ['contract = "contract"', "[scenarios]", f"folders = {folders}"]
+    lines += ["[guest]", f"uri = {json.dumps(uri)}", "[parameters]"]
     lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     (folder / config.FILE_NAME).write_text("\n".join(lines) + "\n")
     try:

@@ -1,0 +1,232 @@
+"""What goes wrong around a run, done for real: nothing of it loses results, or leaves anything behind."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness import config
+from harness.images import wine
+from harness.machine.connection import QEMU_CONF
+from tests.soak.project import ROOT, Project, project
+
+QUICK = "endurance.knows_the_time"
+RUN_S = 180
+
+
+class Owner:
+    """A running bench_owner.py."""
+
+    def __init__(self, owned: Project, inside: tuple[str, ...] = ()) -> None:
+        self.project = owned
+        self.asked = 0
+        self.process = subprocess.Popen(
+            [*inside, sys.executable, "-m", "tests.soak.bench_owner", str(owned.config_path)],
+            cwd=ROOT,
+            env=owned.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.held = self._read()["held"]
+
+    def run(self, scenario: str, fault: str = "", after: float = 1.0, **parameters: object) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        command = {"run": scenario, "fault": fault, "after": after, "parameters": parameters}
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        self.asked += 1
+        answer = self._read()
+        assert answer["fault failed"] == []
+        return answer
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+
+@pytest.fixture(scope="module")
+def owner() -> Iterator[Owner]:
+    """One guest for all faults that a run survives; in the end every result is there."""
+    with project() as owned:
+        running = Owner(owned)
+        try:
+            yield running
+        finally:
+            running.process.communicate(timeout=60)
+        assert running.process.returncode == 0
+        assert len(owned.latest()["scenarios"]) == running.asked
+        assert owned.left() == []
+
+
+@pytest.fixture
+def fresh() -> Iterator[Project]:
+    with project() as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("fault", "victim", "outcome", "message"),
+    [
+        ("kill qemu", "endurance.busy", "lost", "ended by itself"),
+        ("kill winrmd", "endurance.busy", "lost", "agent was lost"),
+        ("stop qemu", "endurance.late", "hung", "no progress"),
+        ("cut network", "endurance.late", "hung", "no progress"),
+        ("cut and mend network", "endurance.busy", "passed", ""),
+    ],
+)
+def test_the_scenario_is_named_and_the_next_one_passes(
+    owner: Owner, fault: str, victim: str, outcome: str, message: str
+) -> None:
+    hit = owner.run(victim, fault)
+    assert hit["outcome"] == outcome
+    assert message in hit["message"]
+    after = owner.run(QUICK)
+    assert after["outcome"] == "passed"
+    assert len(after["qemus"]) == 1
+
+
+@pytest.mark.parametrize("fault", ["clock a day ahead", "clock a day back"])
+def test_a_step_of_the_guests_clock_disturbs_nothing_and_ends_with_the_next_restore(
+    owner: Owner, fault: str
+) -> None:
+    assert owner.run("endurance.busy", fault, seconds=3)["outcome"] == "passed"
+    (stepped,) = owner.run(QUICK)["notes"]
+    assert abs(abs(float(stepped) - time.time()) - 86400) < 60
+    assert owner.run("fault.bugcheck_with_parameters")["outcome"] == "passed"
+    (restored,) = owner.run(QUICK)["notes"]
+    assert abs(float(restored) - time.time()) < 60
+
+
+def test_crashes_and_restores_leak_nothing(owner: Owner) -> None:
+    before = owner.run(QUICK)["held"]
+    for _ in range(4):
+        assert owner.run("fault.bugcheck_with_parameters")["crash"] == "bugcheck"
+    after = owner.run(QUICK)["held"]
+    assert {name: after[name] for name in ("files", "threads", "children")} == {
+        name: before[name] for name in ("files", "threads", "children")
+    }
+    assert after["rss_kib"] - before["rss_kib"] < 20 * 1024
+
+
+def test_a_hundred_thousand_lines_are_on_the_host_in_order(owner: Owner) -> None:
+    lines = 100_000
+    result = owner.run("endurance.prints", lines=lines)
+    assert result["outcome"] == "passed"
+    log = owner.project.artifacts / "latest" / "dbgprint.log"
+    printed = [line.split()[3] for line in log.read_text().splitlines() if line.endswith(" of many")]
+    assert printed == [f"{number:07d}" for number in range(lines)]
+
+
+# A libvirtd of this test alone: its folders are its own in a mount namespace, which it shares with the run.
+OWN_LIBVIRTD = """
+for folder in /etc/libvirt /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do
+    mkdir -p $folder && mount -t tmpfs tmpfs $folder
+done
+printf '%s' "$1" > /etc/libvirt/qemu.conf
+libvirtd --daemon --pid-file /run/libvirt/libvirtd.pid
+shift
+"$@"
+code=$?
+kill $(cat /run/libvirt/libvirtd.pid)
+exit $code
+"""
+
+
+@pytest.mark.skipif(
+    not shutil.which("libvirtd"), reason="libvirtd is not installed: apt install libvirt-daemon"
+)
+def test_libvirtd_restarts_in_mid_run() -> None:
+    with project(uri="qemu:///system") as owned:
+        namespace = ("unshare", "--mount", "sh", "-c", OWN_LIBVIRTD, "sh", QEMU_CONF)
+        running = Owner(owned, namespace)
+        try:
+            assert running.run("endurance.busy", "restart libvirtd", seconds=5)["outcome"] == "passed"
+            assert running.run("fault.bugcheck_with_parameters")["outcome"] == "passed"
+            after = running.run(QUICK)
+            assert after["outcome"] == "passed"
+            assert len(after["qemus"]) == 1
+        finally:
+            running.process.communicate(timeout=60)
+        assert running.process.returncode == 0
+        assert owned.latest()["counts"] == {"passed": 3}
+        assert owned.left() == []
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_an_interrupted_run_leaves_nothing_and_a_killed_one_nothing_after_the_next(
+    fresh: Project, number: int
+) -> None:
+    with fresh.start("-k", "knows_the_time or busy") as run:
+        time.sleep(random.Random(number).uniform(0.5, 16))
+        run.send_signal(signal.SIGINT if number % 2 else signal.SIGKILL)
+        _, errors = run.communicate(timeout=60)
+    if number % 2:
+        assert run.returncode == 130, errors.decode()
+        assert b"Traceback" not in errors
+        assert fresh.left() == []
+    with fresh.start("-k", "knows_the_time") as following:
+        _, errors = following.communicate(timeout=RUN_S)
+    assert following.returncode == 0, errors.decode()
+    assert fresh.left() == []
+
+
+def test_two_runs_start_in_the_same_second(fresh: Project) -> None:
+    with fresh.start("-k", "knows_the_time") as one, fresh.start("-k", "knows_the_time") as other:
+        for run in (one, other):
+            _, errors = run.communicate(timeout=RUN_S)
+            assert run.returncode == 0, errors.decode()
+    documents = [json.loads(path.read_bytes()) for path in fresh.artifacts.glob("2*/results.json")]
+    assert [document["counts"] for document in documents] == [{"passed": 1}] * 2
+    assert fresh.left() == []
+
+
+def test_a_disk_that_is_full_of_artifacts_keeps_the_results_before(fresh: Project) -> None:
+    fresh.artifacts.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(fresh.artifacts)]
+    if subprocess.run(small, capture_output=True, check=False).returncode:
+        pytest.skip("this process may not mount a tmpfs")
+    try:
+        with fresh.start("-k", "prints", "--param", "lines=2000", "--repeat", "50") as run:
+            output, errors = run.communicate(timeout=RUN_S)
+        assert run.returncode == 3, (output + errors).decode()
+        assert b"No space left" in output + errors
+        assert b"Traceback" not in output + errors
+        document = fresh.latest()
+        assert document["counts"]["passed"] == len(document["scenarios"]) >= 1
+        assert fresh.left() == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(fresh.artifacts)], check=True)
+
+
+def test_a_changed_image_disk_is_refused_by_its_checksum(fresh: Project) -> None:
+    with fresh.start("-k", "knows_the_time") as run:
+        run.communicate(timeout=RUN_S)
+    (fresh.home / "images").unlink()
+    image = wine.find(config.home())
+    assert image
+    copy = fresh.home / "images" / image.folder.name
+    copy.mkdir(parents=True)
+    for file in image.folder.iterdir():
+        if not file.name.startswith(("ready-", ".", "base.qcow2")):
+            (copy / file.name).symlink_to(file)
+    shutil.copy(image.disk, copy)
+    (copy / "base.qcow2").chmod(0o600)
+    with (copy / "base.qcow2").open("r+b") as disk:
+        disk.seek(300 << 20)
+        disk.write(b"bit rot")
+    with fresh.start("-k", "knows_the_time") as run:
+        output, errors = run.communicate(timeout=RUN_S)
+    assert run.returncode == 3, (output + errors).decode()
+    assert b"SHA-256" in output + errors
+    assert fresh.left() == []
