@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -65,6 +66,9 @@ def test_the_wheel_ships_what_runs_in_the_guest(wheel: Path) -> None:
         "harness/_bundled/vm/profiles/wine.toml",
         "harness/_bundled/vm/wine/recipe.toml",
         "harness/_bundled/driver/include/winvm_contract.h",
+        "harness/templates/driver/Makefile",
+        "harness/templates/driver/gitignore",
+        "harness/templates/init/winvm.toml",
     ):
         assert needed in names
     assert not [name for name in names if name.startswith(("tests/", "harness/_bundled/tests"))]
@@ -83,6 +87,20 @@ def test_another_repository_collects_its_scenarios(python: Path, tmp_path: Path)
         "test_driver.py::test_driver[mine.count[1]]",
         "test_driver.py::test_driver[mine.count[2]]",
     ]
+
+
+def test_a_new_driver_is_written_and_built(python: Path, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    for command, folder in (
+        ([str(python), "-m", "harness", "new-driver", "echo"], tmp_path),
+        (["make"], tmp_path / "echo"),
+        ([str(python), "-m", "harness", "build"], tmp_path / "echo"),
+    ):
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "checked: " in done.stdout
 
 
 def test_a_broken_scenario_is_one_clear_error(python: Path, tmp_path: Path) -> None:
