@@ -6,6 +6,7 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -406,8 +407,8 @@ class Bench:
     def _meet_agent(self) -> None:
         """From an agent that waits for hello to one that answers."""
         deadline = Deadline.after(CONNECT_DEADLINE_S)
-        with self._journal.step("meet agent"):
-            self.link.set_clock(deadline)
+        with self._journal.step("meet agent"), ThreadPoolExecutor(1) as beside:
+            clock = beside.submit(self.link.set_clock, deadline)
             process = self.link.agent(self._standby)
             self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
             ready = self._session.hello(
@@ -416,6 +417,7 @@ class Bench:
                 journal=self.guest.journal_port,
                 set_clock=False,
             )
+            clock.result()
         self.environment.setdefault("guest python", ready.python)
         self.loaded = ""
 
