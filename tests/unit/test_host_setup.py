@@ -1,4 +1,4 @@
-"""vm/host/install.sh and the set-up of make, with apt, dpkg and id played by scripts that note their calls."""
+"""vm/host/install.sh and the set-up of make, with apt, dpkg and id played by scripts that note the calls."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Host:
             "PATH": f"{self.folder}:{os.environ['PATH']}",
             "TMPDIR": str(self.folder),
         }
-        environment.pop("MAKEFLAGS", None)
+        for name in ("MAKEFLAGS", "MAKELEVEL"):  # of the make that runs these tests
+            environment.pop(name, None)
         return subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
         )
