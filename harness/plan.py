@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.build.agent import build_agent, collect
 from harness.config import Config, Parameter
 from harness.errors import ConfigurationError, ScenarioError
-from harness.machine.profile import Profile
+from harness.machine.profile import CAPABILITIES, Profile
 from harness.outcome import Scenario
 from harness.parameters import parameters_of
 from harness.patterns import PatternError, compile_pattern
@@ -73,6 +73,7 @@ def make_plan(
     found = collect(agent, config.scenario_folders)
     _check_patterns(found)
     _check_builds(found, config.driver.builds)
+    _check_needs(found)
     if chosen:
         found = tuple(_variants(found, chosen))
     order = {build: number for number, build in enumerate(("", *config.driver.builds))}
@@ -96,6 +97,17 @@ def _check_builds(scenarios: Iterable[Scenario], builds: Sequence[str]) -> None:
                 f"{scenario.file}:{scenario.line}: {scenario.name} needs the driver build "
                 f"{scenario.build!r}, which winvm.toml does not have.",
                 remedy=f"Name one of {', '.join(builds)}, or add it to driver.builds.",
+            )
+
+
+def _check_needs(scenarios: Iterable[Scenario]) -> None:
+    """A misspelt capability would skip its scenario for ever."""
+    for scenario in scenarios:
+        if unknown := sorted(set(scenario.needs) - CAPABILITIES):
+            raise ScenarioError(
+                f"{scenario.file}:{scenario.line}: {scenario.name} needs {unknown[0]!r}, "
+                "which is no guest's capability.",
+                remedy=f"Known are {', '.join(sorted(CAPABILITIES))}.",
             )
 
 

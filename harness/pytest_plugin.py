@@ -269,7 +269,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a test that needs what the guest lacks, before anything boots for it."""
     needs = {str(name) for mark in item.iter_markers("winvm_needs") for name in mark.args}
     if needs:
-        missing = sorted(needs - Session.of(item.config).plan().profile.capabilities)
+        profile = Session.of(item.config).plan().profile
+        missing = sorted(needs - profile.capabilities)
+        if unknown := sorted(needs - profile.capabilities - profile.missing_capabilities):
+            pytest.fail(f"winvm_needs: {unknown[0]!r} is no guest's capability", pytrace=False)
         if missing:
             pytest.skip("guest lacks " + ", ".join(missing))
 

@@ -79,6 +79,14 @@ def test_a_scenario_for_a_build_that_nobody_makes_is_refused_with_its_line(proje
         plan(project)
 
 
+def test_a_capability_that_no_guest_has_is_refused_with_its_line(project: Path) -> None:
+    (project / "scenarios" / "mine.py").write_text(
+        SCENARIOS.replace("@scenario\n", '@scenario(needs=["irq"])\n')
+    )
+    with pytest.raises(ScenarioError, match=r"mine\.py:5: mine\.anywhere needs 'irq', .*irql"):
+        plan(project)
+
+
 def test_parameters_have_the_type_of_their_default(project: Path) -> None:
     assert plan(project).parameters == {"rounds": 3, "text": "hello", "fast": False, "share": 0.5}
     given = plan(project, parameters=("rounds=0x10", "text=a=b", "fast=true", "share=2")).parameters

@@ -90,16 +90,6 @@ def test_nothing_of_the_template_shows(driver: Path) -> None:
     assert not [text for text in texts if re.search("skeleton", text, re.IGNORECASE)]
 
 
-def test_its_scenarios_are_typed(driver: Path, tmp_path: Path) -> None:
-    (tmp_path / "agent").symlink_to(ROOT / "guest" / "agent")
-    (tmp_path / "scenarios").symlink_to(driver / "scenarios")
-    environment = {**os.environ, "MYPYPATH": str(tmp_path)}
-    options = ["--strict", "--config-file=", "--explicit-package-bases", "--namespace-packages"]
-    command = [sys.executable, "-m", "mypy", *options, "-p", "scenarios"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-
-
 def test_an_existing_folder_is_left_alone(driver: Path) -> None:
     with pytest.raises(ConfigurationError, match="not empty"):
         write_driver(driver, "tiny_echo")

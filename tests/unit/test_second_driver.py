@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from harness.scaffold import write_driver
 
-COMMITTED = Path(__file__).resolve().parents[1] / "second_driver"
+ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = ROOT / "tests" / "second_driver"
 ADDED = "scenarios/twist.py"
 NOT_COMMITTED = {"build", "artifacts", "__pycache__", "local.mk"}
 
@@ -24,3 +28,13 @@ def test_it_is_what_the_command_writes(tmp_path: Path) -> None:
     committed = files(COMMITTED)
     assert committed.pop(ADDED)
     assert committed == files(tmp_path / "second"), "write it anew: winvm new-driver second"
+
+
+def test_its_scenarios_are_typed(tmp_path: Path) -> None:
+    (tmp_path / "agent").symlink_to(ROOT / "guest" / "agent")
+    (tmp_path / "scenarios").symlink_to(COMMITTED / "scenarios")
+    environment = {**os.environ, "MYPYPATH": str(tmp_path)}
+    options = ["--strict", "--config-file=", "--explicit-package-bases", "--namespace-packages"]
+    command = [sys.executable, "-m", "mypy", *options, "-p", "scenarios"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
