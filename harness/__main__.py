@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 INTERRUPTED = 130
@@ -10,6 +11,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Runs the command line and exits the process."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a CI job must not leave its machine
     try:
         code = _run()
     except KeyboardInterrupt:  # also while modules are imported

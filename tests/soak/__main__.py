@@ -99,13 +99,13 @@ def many_lines(here: Project, count: int) -> tuple[str, str, bool]:
 
 
 def killed_runs(here: Project, count: int) -> tuple[str, str, bool]:
-    """Runs end by SIGINT or SIGKILL at random; then one run passes, and nothing of any is left."""
+    """Runs end by SIGINT, SIGTERM or SIGKILL at random; then one run passes, and nothing of any is left."""
     chance = random.Random(20261121)
     dirty = []
     for number in range(count):
         with quiet(here, "-k", "knows_the_time or busy") as run:
             time.sleep(chance.uniform(0.2, 15))
-            run.send_signal(chance.choice((signal.SIGINT, signal.SIGKILL)))
+            run.send_signal(chance.choice((signal.SIGINT, signal.SIGTERM, signal.SIGKILL)))
             try:
                 run.communicate(timeout=60)
             except subprocess.TimeoutExpired:

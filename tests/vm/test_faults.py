@@ -169,7 +169,7 @@ def test_an_interrupted_run_leaves_nothing_and_a_killed_one_nothing_after_the_ne
 ) -> None:
     with fresh.start("-k", "knows_the_time or busy") as run:
         time.sleep(random.Random(number).uniform(0.5, 16))
-        run.send_signal(signal.SIGINT if number % 2 else signal.SIGKILL)
+        run.send_signal((signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)[number])
         _, errors = run.communicate(timeout=60)
     if number % 2:
         assert run.returncode == 130, errors.decode()
