@@ -15,6 +15,7 @@ from harness.deadline import Deadline
 from harness.errors import DriverLoadError, MachineError
 from harness.machine.fake import FakeMachine
 from harness.machine.profile import Profile
+from harness.machine.protocol import MachineState
 from harness.outcome import CrashExpectation, Outcome, Scenario
 from harness.resources import vm_folder
 from tests.fakes.agent import FakeAgent
@@ -269,3 +270,51 @@ def test_a_restore_that_fails_once_is_tried_again(make: Callable[..., Setup]) ->
     assert setup.machine.calls.count("revert") == 2
     assert "The restore broke." in (setup.artifacts.path / "run.jsonl").read_text()
     bench.close()
+
+
+def warm(make: Callable[..., Setup], script: Script = lambda agent, link: None) -> Setup:
+    """A bench in the guest that another one handed over."""
+    setup = make(script)
+    handover = connected(setup).hand_over()
+    assert setup.machine.state() is MachineState.PAUSED
+    payload, profile = setup.bench._payload, setup.bench._profile
+    setup.machine.calls.clear()
+    setup.bench = Bench(
+        setup.guest, setup.machine, profile, payload, setup.artifacts, {"waits": "here"}, {}, handover
+    )
+    return setup
+
+
+def test_a_guest_handed_over_keeps_agent_and_files(make: Callable[..., Setup]) -> None:
+    setup = warm(make)
+    bench = connected(setup)
+    assert bench.run(scenario()).outcome is Outcome.PASSED
+    assert setup.machine.calls == ["resume"]
+    assert agent_of(setup).commands[0]["cmd"] == "unload"  # no hello: it is the agent of before
+    assert setup.guest.links[-1].files.files == {}
+
+
+def test_only_what_changed_is_pushed_to_a_guest_handed_over(
+    make: Callable[..., Setup], tmp_path: Path
+) -> None:
+    setup = warm(make)
+    (tmp_path / "release.sys").write_bytes(b"edited")
+    connected(setup)
+    assert setup.guest.links[-1].files.files == {r"c:\run\release\drv.sys": b"edited"}
+
+
+def test_a_guest_handed_over_whose_agent_is_gone_is_restored(make: Callable[..., Setup]) -> None:
+    setup = warm(make)
+    setup.guest.links[-1].scripted.when("unload", lambda command: agent_of(setup).process.end(1))
+    bench = connected(setup)
+    assert setup.machine.calls[:2] == ["resume", "revert"]
+    assert bench.run(scenario()).outcome is Outcome.PASSED
+
+
+def test_a_guest_that_crashed_last_is_restored_before_it_is_handed_over(make: Callable[..., Setup]) -> None:
+    setup = make(crash("bugcheck", 0xE2, 1, 2, 3, 4))
+    bench = connected(setup)
+    assert bench.run(scenario("s.down")).outcome is Outcome.CRASHED
+    bench.hand_over()
+    assert "revert" in setup.machine.calls
+    assert setup.machine.calls[-1] == "suspend"
