@@ -28,7 +28,7 @@ QUICK = (
 )
 RSS_LIMIT_KIB = 20 * 1024
 SETTLED = 0.1
-"""Part of a run after which memory and files count as settled."""
+"""Part of a run's results after which memory and files count as settled."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,19 +42,24 @@ class Verdict:
     seconds: float
 
 
-def watched(run: subprocess.Popen[bytes]) -> list[tuple[int, int]]:
-    """(RSS in KiB, open files) of a process, twice a second until it ends; its output is thrown away."""
-    samples = []
+def watched(here: Project, run: subprocess.Popen[bytes]) -> list[tuple[int, int]]:
+    """(RSS in KiB, open files) of a run twice a second, from its tenth part of results to the last of them.
+
+    Before that modules are imported and a guest comes up, after it reports are written.
+    """
+    samples: list[tuple[int, int, int]] = []
+    results = here.artifacts / "latest" / "results.json.partial"
     while run.poll() is None:
         try:
             status = Path(f"/proc/{run.pid}/status").read_text().splitlines()
             files = len(list(Path(f"/proc/{run.pid}/fd").iterdir()))
+            size = results.stat().st_size if results.exists() else 0
         except OSError:
-            break
-        samples += [(int(line.split()[1]), files) for line in status if line.startswith("VmRSS:")]
+            continue  # it has just ended, or been renamed
+        samples += [(int(line.split()[1]), files, size) for line in status if line.startswith("VmRSS:")]
         time.sleep(0.5)
-    run.communicate()
-    return samples
+    last = max((size for *_, size in samples), default=0)
+    return [(rss, files) for rss, files, size in samples if size >= last * SETTLED]
 
 
 def quiet(here: Project, *arguments: str) -> subprocess.Popen[bytes]:
@@ -65,11 +70,10 @@ def quiet(here: Project, *arguments: str) -> subprocess.Popen[bytes]:
 def executions(here: Project, count: int) -> tuple[str, str, bool]:
     """Many scenario executions in one run: memory and open files stay."""
     with quiet(here, "-k", " or ".join(QUICK), "--repeat", str(count)) as run:
-        samples = watched(run)
+        samples = watched(here, run)
     document = here.latest()
     done = len(document["scenarios"])
-    settled = int(min(len(samples) - 1, (len(samples) * SETTLED) + 20))  # bringing the guest up takes memory
-    rss, files = (max(values) - values[0] for values in zip(*samples[settled:], strict=True))
+    rss, files = (max(values) - values[0] for values in zip(*samples, strict=True))
     good = run.returncode == 0 and rss <= RSS_LIMIT_KIB and files <= 2
     found = f"{done} executions {document['counts']}, +{rss / 1024:.1f} MiB, {files:+d} files"
     return "all pass; memory within 20 MiB, files within 2", found, good
@@ -86,7 +90,7 @@ def load_cycles(here: Project, count: int) -> tuple[str, str, bool]:
 def many_lines(here: Project, count: int) -> tuple[str, str, bool]:
     """One scenario prints; every line is in dbgprint.log, in order."""
     with quiet(here, "-k", "endurance.prints", "--param", f"lines={count}") as run:
-        samples = watched(run)
+        samples = watched(here, run)
     found = 0
     with (here.artifacts / "latest" / "dbgprint.log").open(errors="replace") as log:
         for line in log:
@@ -124,11 +128,12 @@ def killed_runs(here: Project, count: int) -> tuple[str, str, bool]:
 def crash_cycles(here: Project, count: int) -> tuple[str, str, bool]:
     """Crashes and restores in one run: files and memory stay, no process is left behind."""
     with quiet(here, "-k", "fault.bugcheck_with_parameters", "--repeat", str(count)) as run:
-        samples = watched(run)
+        samples = watched(here, run)
     counts = here.latest()["counts"]
-    settled = samples[len(samples) // 3 :]
-    rss = settled[-1][0] - settled[0][0]
-    files = max(files for _, files in settled[-10:]) - max(files for _, files in settled[:10])
+    rss = max(kib for kib, _ in samples) - samples[0][0]
+    # Connections come and go with each restore: what counts is the highest number of them.
+    half = len(samples) // 2
+    files = max(files for _, files in samples[half:]) - max(files for _, files in samples[:half])
     left = here.left()
     good = counts == {"passed": count} and rss <= RSS_LIMIT_KIB and files <= 2 and not left
     found = f"{counts}, {rss / 1024:+.1f} MiB, {files:+d} files, left: {left}"
