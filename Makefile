@@ -51,8 +51,8 @@ SCALE ?= 1
 soak: root setup ## long, large and killed runs (SCALE=1: 50 minutes)
 	$(BIN)/python -m tests.soak --scale $(SCALE)
 
-smoke: root setup ## a quick subset of the scenarios
-	$(BIN)/winvm run --guest $(GUEST) -m smoke
+smoke: root setup ## a quick subset of the scenarios, in a guest that is kept warm
+	$(BIN)/winvm smoke --guest $(GUEST)
 
 bench: root setup ## measure the bench itself
 	$(BIN)/python -m tests.bench

@@ -183,9 +183,15 @@ class Session:
     def _finish(self) -> None:
         if self._artifacts is None:
             return
+        from harness.outcome import Outcome
+        from harness.prune import tidy
+
         try:
             if self._bench:
                 self._bench.close()
+                if not set(self._artifacts.counts) - {Outcome.PASSED, Outcome.SKIPPED}:
+                    folder = self.plan().config.artifacts_folder
+                    tidy(configuration.home(), folder, self._artifacts.journal)
         finally:
             profile = self.plan().profile
             self.run = self._artifacts.finish(

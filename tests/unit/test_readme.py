@@ -24,6 +24,8 @@ RUN_BY = {
     "winvm run": ("tests/vm/test_second_driver.py", '"run"'),
     "winvm init": ("tests/unit/test_scaffold.py", '"init"'),
     "winvm new-driver": ("tests/vm/test_documented.py", "winvm new-driver"),
+    "winvm smoke": ("tests/vm/test_smoke.py", '"smoke"'),
+    "winvm prune": ("tests/vm/test_smoke.py", '"prune"'),
     "winvm up": ("tests/vm/conftest.py", '"up"'),
     "winvm push": ("tests/vm/test_by_hand.py", '"push"'),
     "winvm exec": ("tests/vm/test_by_hand.py", '"exec"'),
