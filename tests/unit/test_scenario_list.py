@@ -56,7 +56,7 @@ def test_every_capability_that_wine_lacks_is_shown_by_a_scenario(
     scenarios: tuple[Scenario, ...], wine: Profile
 ) -> None:
     shown = {need for scenario in scenarios for need in scenario.needs}
-    # The contents of a kernel dump are the host's to check, and the sample driver is installed without an INF.
+    # A kernel dump is the host's to check; the sample driver is installed without an INF.
     assert wine.missing_capabilities - shown == {"kernel-dump", "inf-package"}
 
 
