@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import config
-from harness.machine.leftovers import remove_leftovers
+from tests.own_home import own_home
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,18 +79,7 @@ class Project:
 @contextmanager
 def project(uri: str = "", **parameters: object) -> Iterator[Project]:
     """A project for the time of the context; `parameters` are over those that it declares."""
-    # Short: libvirt's socket paths have 107 bytes.
-    home = Path(tempfile.mkdtemp(prefix="wvh-"))
     folder = Path(tempfile.mkdtemp(prefix="wvp-"))
-    shared = config.home()
-    for name in ("images", "downloads"):
-        (shared / name).mkdir(parents=True, exist_ok=True)
-        (home / name).symlink_to(shared / name)
-    for known in ("accelerator.json", "libvirt-cache"):  # found out by earlier runs, in some seconds
-        if (shared / known).is_dir():
-            shutil.copytree(shared / known, home / known)
-        elif (shared / known).exists():
-            shutil.copy(shared / known, home / known)
     values = {"seconds": 6.0, "lines": 1000, **parameters}
     folders = json.dumps([str(ROOT / "guest" / "scenarios"), str(ROOT / "tests" / "soak" / "scenarios")])
     lines = ["[driver]", f"folder = {json.dumps(str(ROOT / 'driver'))}", 'builds = ["release", "fault"]']
@@ -99,8 +88,7 @@ def project(uri: str = "", **parameters: object) -> Iterator[Project]:
     lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     (folder / config.FILE_NAME).write_text("\n".join(lines) + "\n")
     try:
-        yield Project(folder, home)
+        with own_home() as home:
+            yield Project(folder, home)
     finally:
-        remove_leftovers(home / "runs")
-        shutil.rmtree(home, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
