@@ -23,6 +23,15 @@ class Outcome(enum.StrEnum):
     LOST = "lost"  # agent, guest or connection ended during it, and no crash of the driver explains that
 
 
+def exit_code(counts: Mapping[Outcome, int]) -> int:
+    """winvm's exit code for results: a crash (4) outranks a lost guest (3), which outranks a failure (1)."""
+    if counts.get(Outcome.CRASHED) or counts.get(Outcome.HUNG):
+        return 4
+    if counts.get(Outcome.LOST):
+        return 3
+    return int(bool(counts.get(Outcome.FAILED) or counts.get(Outcome.ERROR)))
+
+
 @dataclass(frozen=True)
 class CrashExpectation:
     """What a scenario says must take the guest down; `None` fields match anything.

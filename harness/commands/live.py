@@ -56,11 +56,12 @@ def up(context: click.Context, guest: str | None, build_name: str | None, as_jso
 @click.option("--json", "as_json", is_flag=True, help="Print the folders of what was ended as JSON.")
 def down(as_json: bool) -> None:
     """End every guest that `up` or `smoke` left, and remove what it used."""
-    from harness.machine.runfolder import RunFolder, runs_of
+    from harness.machine.leftovers import end_kept
+    from harness.machine.runfolder import runs_of
 
     ended = []
     for folder in runs_of(config.home() / "runs"):
-        RunFolder.attach(folder, Deadline.after(60.0)).remove()
+        end_kept(folder, Deadline.after(60.0))
         ended.append(str(folder))
     if as_json:
         click.echo(json.dumps({"ended": ended}))

@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 import pytest
 
+from harness import outcome
 from harness.cli import Invocation
 from harness.commands import load_config
-from harness.outcome import Outcome, RunResult
+from harness.outcome import RunResult
 from harness.pytest_plugin import Session
 
 
@@ -88,12 +89,7 @@ def exit_code(pytest_code: int, result: RunResult | None) -> int:
         return 2
     if pytest_code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return pytest_code  # an error of winvm's own, which ended the session with its exit code
-    counts = result.counts if result else {}
-    if counts.get(Outcome.CRASHED) or counts.get(Outcome.HUNG):
-        return 4
-    if counts.get(Outcome.LOST):
-        return 3
-    return pytest_code
+    return outcome.exit_code(result.counts if result else {}) or pytest_code
 
 
 class _Watcher:

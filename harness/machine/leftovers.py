@@ -8,9 +8,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.deadline import Deadline
 from harness.machine.processes import end_process, qemu_processes
 from harness.machine.runfolder import HALF_MADE, KEPT, open_lock, remove_tree, try_lock
 
+_POLL_S = 0.05
 _HALF_MADE_SECONDS = 60.0
 """A folder is half-made for a millisecond; one that is older belongs to a process that was killed then."""
 
@@ -36,6 +38,28 @@ def remove_leftovers(runs: Path) -> list[Leftover]:
         return []
     found = (_remove(path) for path in sorted(runs.iterdir()) if path.is_dir())
     return [leftover for leftover in found if leftover is not None]
+
+
+def end_kept(path: Path, deadline: Deadline) -> None:
+    """Ends the machines of a kept run and removes its folder; waits for a process that is using it.
+
+    Raises:
+        DeadlineError: that process goes on using it.
+        MachineError: a QEMU does not end.
+    """
+    try:
+        lock = open_lock(path, create=False)
+    except FileNotFoundError:
+        return
+    try:
+        while not try_lock(lock):
+            deadline.check(f"Run {path.name} is in use; waiting for its process")
+            time.sleep(_POLL_S)
+        for pid in qemu_processes(path):
+            end_process(pid, path)
+        remove_tree(path)
+    finally:
+        os.close(lock)
 
 
 def _remove(path: Path) -> Leftover | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.outcome import Outcome
+from harness.outcome import Outcome, exit_code
 
 ORDER = (
     Outcome.CRASHED,
@@ -49,9 +49,5 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """As everywhere: 0 passed, 1 failed, 3 the guest was lost, 4 it crashed unexpectedly."""
-        if self.counts.get(Outcome.CRASHED) or self.counts.get(Outcome.HUNG):
-            return 4
-        if self.counts.get(Outcome.LOST):
-            return 3
-        return int(bool(self.counts.get(Outcome.FAILED) or self.counts.get(Outcome.ERROR)))
+        """As everywhere."""
+        return exit_code(self.counts)
