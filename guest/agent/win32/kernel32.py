@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.win32.binding import Function, invalid_handle, never
-from agent.win32.layouts import BOOL, DWORD, HANDLE, LPCSTR, LPCWSTR, POINTER, SIZE_T
+from agent.win32.layouts import BOOL, DWORD, HANDLE, LPCWSTR, POINTER, SIZE_T
 
 DLL = "kernel32"
 
@@ -32,5 +32,3 @@ HeapAlloc = Function(DLL, "HeapAlloc", POINTER, HANDLE, DWORD, SIZE_T)
 HeapFree = Function(DLL, "HeapFree", BOOL, HANDLE, DWORD, POINTER)
 GetCurrentProcess = Function(DLL, "GetCurrentProcess", HANDLE, failed=never)
 SetSystemTime = Function(DLL, "SetSystemTime", BOOL, POINTER)
-GetModuleHandleW = Function(DLL, "GetModuleHandleW", HANDLE, LPCWSTR)
-GetProcAddress = Function(DLL, "GetProcAddress", POINTER, HANDLE, LPCSTR)

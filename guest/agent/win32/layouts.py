@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import ctypes
 
-BYTE = ctypes.c_uint8
 WORD = ctypes.c_uint16
 DWORD = ctypes.c_uint32
-LONG = ctypes.c_int32
 ULONG = ctypes.c_uint32
 NTSTATUS = ctypes.c_uint32  # unsigned, as it is written everywhere
 BOOL = ctypes.c_int32
