@@ -91,17 +91,18 @@ class Prepared:
 
 
 def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -> Prepared:
-    """Image, accelerator and driver builds, all of winvm.toml's or those named; leftovers are removed."""
+    """Accelerator, image and driver builds, all of winvm.toml's or those named; leftovers are removed."""
     if not plan.config.guest.uri:
         require_root("Running a guest without a libvirt daemon")
     home = configuration.home()
+    # First: a host that cannot run a guest need not build one.
+    with journal.step("choose accelerator") as found:
+        probe = choose_accelerator(home / "accelerator.json", Deadline.after(PROBE_DEADLINE_S))
+        found["accelerator"], found["reason"] = probe.accelerator, probe.reason
     with journal.step("guest image"):
         image = wine.ensure(home, journal)
         base.verify_if_touched(image)
     drivers = build_drivers(plan.config, image.exports, journal, builds)
-    with journal.step("choose accelerator") as found:
-        probe = choose_accelerator(home / "accelerator.json", Deadline.after(PROBE_DEADLINE_S))
-        found["accelerator"], found["reason"] = probe.accelerator, probe.reason
     with journal.step("remove leftovers") as found:
         found["removed"] = [str(leftover.path) for leftover in remove_leftovers(home / "runs")]
     environment = {

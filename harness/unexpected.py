@@ -58,5 +58,7 @@ def _internal(error: Exception) -> InternalError:
         ) as file:
             file.writelines(traceback.format_exception(error))
     except OSError:
-        return InternalError(f"{said}.", remedy="Please report it.", detail=traceback.format_exc())
+        return InternalError(
+            f"{said}.", remedy="Please report it.", detail="".join(traceback.format_exception(error))
+        )
     return InternalError(f"{said}.", remedy=f"Please report it with {file.name}.")
