@@ -13,6 +13,7 @@
     │   ├── TransportError       WinRM or SFTP failed
     │   │   └── AuthenticationError   certificate, host key or password refused
     │   ├── AgentError           the agent died or spoke something that is not its protocol
+    │   ├── KdError              the kernel-debugger connection or a capture of it cannot be used
     │   ├── DeadlineError        an operation did not finish in time
     │   └── InternalError        a fault of the bench itself; its traceback is in a file
     └── DriverLoadError     (1)  the service control manager would not start the driver
@@ -99,6 +100,10 @@ class AuthenticationError(TransportError):
 
 class AgentError(InfrastructureError):
     """The agent died or spoke something that is not its protocol."""
+
+
+class KdError(InfrastructureError):
+    """The kernel-debugger connection, or a capture of it, cannot be used."""
 
 
 class DeadlineError(InfrastructureError):

@@ -1,0 +1,182 @@
+"""Decodes recorded kernel debugging: KDNET datagrams of a capture, or the bytes of a serial line."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from harness.debuggers.kd_describe import Fields, describe
+from harness.debuggers.kd_key import Key
+from harness.debuggers.kdcom import Damage, SerialReader
+from harness.debuggers.kdnet import (
+    BREAK_IN,
+    CONTROL_CHANNEL,
+    MAGIC,
+    Datagram,
+    Poke,
+    Seal,
+    check_form,
+    data_key,
+    is_connection_check,
+    is_response,
+)
+from harness.debuggers.packets import Packet, parse
+from harness.errors import KdError
+
+_KEYS = 8
+"""Data keys remembered, newest first: a target that re-keys leaves a few datagrams under the one before."""
+_REPEATS = 4096
+_DATA_IDS = 64
+
+
+@dataclass
+class Summary:
+    """What a capture held. `packets` are KDNET datagrams; `undecodable` those without a session key."""
+
+    packets: int = 0
+    bad_mac: int = 0
+    malformed: int = 0
+    undecodable: int = 0
+    session_keys: int = 0
+    by_kind: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the numbers should know."""
+        if not self.undecodable:
+            return []
+        return [f"no session key: {self.undecodable} data datagrams come from a session that began earlier"]
+
+    def fields(self) -> Fields:
+        """The summary line of `winvm kd decode --json`."""
+        return {
+            "packets": self.packets,
+            "bad_mac": self.bad_mac,
+            "undecodable": self.undecodable,
+            "by_kind": dict(self.by_kind),
+            "malformed": self.malformed,
+            "session_keys": self.session_keys,
+            "warnings": self.warnings,
+        }
+
+
+class CaptureDecoder:
+    """Decodes one datagram after the other; memory does not grow with their number."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self._control = Seal(key)
+        self._data: deque[Seal] = deque(maxlen=_KEYS)
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._ids = RepeatFilter()
+        self.summary = Summary()
+
+    def decode(self, payload: bytes) -> tuple[str, Fields] | None:
+        """Kind and fields of a UDP payload; None when it is not KDNET or cannot be opened."""
+        if payload[:4] != MAGIC:
+            return None
+        self.summary.packets += 1
+        try:
+            datagram = self._open(payload)
+            if datagram is None:
+                return None
+            kind, fields = self._describe(datagram, payload[-16:])
+        except KdError as error:
+            self.summary.malformed += 1
+            kind, fields = "control", {"error": error.message}
+        self.summary.by_kind[kind] += 1
+        return kind, fields
+
+    def _open(self, payload: bytes) -> Datagram | None:
+        is_control = payload[5:6] == bytes((CONTROL_CHANNEL,))
+        for seal in (self._control,) if is_control else self._data:
+            if datagram := seal.open(payload):
+                return datagram
+        if not is_control and not self._data:
+            check_form(payload)
+            self.summary.undecodable += 1
+        else:
+            self.summary.bad_mac += 1
+        return None
+
+    def _describe(self, datagram: Datagram, mac: bytes) -> tuple[str, Fields]:
+        source: Fields = {"from": "host" if datagram.from_host else "target", "sequence": datagram.sequence}
+        if mac in self._seen:
+            return "resend", {**source, "repeats": "datagram"}
+        self._seen[mac] = None
+        if len(self._seen) > _REPEATS:
+            self._seen.popitem(last=False)
+        kind, fields = self._control_body(datagram) if datagram.channel else self._data_body(datagram)
+        return kind, {**source, **fields}
+
+    def _control_body(self, datagram: Datagram) -> tuple[str, Fields]:
+        if is_response(datagram):
+            self._data.appendleft(Seal(self._key, data_key(self._key, datagram.body)))
+            self.summary.session_keys += 1
+            self._ids = RepeatFilter()
+            return "control", {"what": "response"}
+        poke = None if datagram.from_host else Poke.parse(datagram.body)
+        if poke is None:
+            return "control", {"what": "unknown", "size": len(datagram.body)}
+        fields: Fields = {"what": "poke", "target": _shown(poke.target), "host": _shown(poke.host)}
+        return "control", fields | {"connected": _shown(poke.connected) if poke.connected[1] else None}
+
+    def _data_body(self, datagram: Datagram) -> tuple[str, Fields]:
+        if datagram.from_host and datagram.body == BREAK_IN:
+            return "control", {"what": "break-in"}
+        if is_connection_check(datagram.body):
+            return "control", {"what": "connection-check"}
+        packet = parse(datagram.body)
+        return self._ids.describe(packet, from_host=datagram.from_host)
+
+
+class RepeatFilter:
+    """Knows data packets that were sent before: a resend keeps its id."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bool, OrderedDict[int, None]] = {False: OrderedDict(), True: OrderedDict()}
+
+    def describe(self, packet: Packet, *, from_host: bool) -> tuple[str, Fields]:
+        """Kind and fields; `resend` with what it `repeats` for a data packet seen before."""
+        kind, fields = describe(packet)
+        if packet.control:
+            return kind, fields
+        seen = self._seen[from_host]
+        if packet.id in seen:
+            return "resend", {"id": packet.id, "repeats": kind}
+        seen[packet.id] = None
+        if len(seen) > _DATA_IDS:
+            seen.popitem(last=False)
+        return kind, fields
+
+
+class SerialDecoder:
+    """Decodes what one side of a serial line said, such as the log file of a QEMU character device."""
+
+    def __init__(self) -> None:
+        self._reader = SerialReader()
+        self._last: tuple[int, bytes] | None = None
+        self.summary = Summary()
+
+    def decode(self, data: bytes) -> Iterator[tuple[str, Fields]]:
+        """Kinds and fields of the packets that `data` completes."""
+        for found in self._reader.feed(data):
+            self.summary.packets += 1
+            if isinstance(found, Damage):
+                self.summary.malformed += 1
+                kind, fields = "control", Fields(error=found.reason)
+            else:
+                kind, fields = describe(found)
+                if not found.control:
+                    # Ids alternate between two values, and the first one of a stream has a bit more.
+                    this = (found.id & 1, found.payload)
+                    if this == self._last:
+                        kind, fields = "resend", {"id": found.id, "repeats": kind}
+                    self._last = this
+            self.summary.by_kind[kind] += 1
+            yield kind, fields
+
+
+def _shown(endpoint: tuple[str, int]) -> str:
+    return f"{endpoint[0]}:{endpoint[1]}"

@@ -1,0 +1,145 @@
+"""What can be asked of a halted target: memory, registers, version, modules, bugcheck data; and to go on."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from harness.deadline import Deadline
+from harness.debuggers import kd_context
+from harness.debuggers.kd_link import Link
+from harness.debuggers.kd_manipulate import (
+    PAGE,
+    READ_LIMIT,
+    Api,
+    Manipulate,
+    Version,
+    continue2,
+    read_virtual,
+)
+from harness.debuggers.kd_state import STATUS_BREAKPOINT, StateChange
+from harness.debuggers.packets import PacketType
+from harness.errors import KdError
+
+MODULES_LIMIT = 512
+_NAME_LIMIT = 512
+_ENTRY_SIZE = 0x68
+_BUGCHECK_DATA = 0x88
+_INT3 = b"\xcc"
+
+
+@dataclass(frozen=True)
+class Module:
+    """A loaded image: full path, base address, size in bytes."""
+
+    path: str
+    base: int
+    size: int
+
+
+class HaltedTarget:
+    """A target between a state change and its continuation. Every method raises KdError when it cannot."""
+
+    def __init__(self, link: Link, change: StateChange, deadline: Deadline) -> None:
+        self._link = link
+        self._change = change
+        self._deadline = deadline
+
+    def version(self) -> Version:
+        """What kernel this is, and where its lists are."""
+        return Version.parse(self._request(Api.GET_VERSION))
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes of virtual memory, or as many as are there."""
+        data = b""
+        while len(data) < size:
+            at = address + len(data) & 0xFFFFFFFFFFFFFFFF
+            wanted = min(size - len(data), READ_LIMIT, PAGE - at % PAGE)
+            reply = self._ask(Api.READ_VIRTUAL, read_virtual(at, wanted))
+            actual = min(struct.unpack_from("<I", reply.union, 12)[0], wanted, len(reply.data))
+            data += reply.data[:actual]
+            if reply.failed or not actual:
+                break
+        return data
+
+    def context(self, processor: int | None = None) -> bytes:
+        """The CONTEXT record of a processor; by default of the one that reported the halt."""
+        return self._request(Api.GET_CONTEXT, processor=processor).data
+
+    def contexts(self) -> dict[int, bytes]:
+        """The CONTEXT record of every processor that gives one."""
+        found = {}
+        for processor in range(min(self._change.processors, 256)):
+            try:
+                found[processor] = self.context(processor)
+            except KdError:
+                if self._deadline.expired:
+                    break
+        return found
+
+    def modules(self, head: int) -> list[Module]:
+        """The images of the list at `head`, in load order; at most 512, and as many as can be read."""
+        modules: list[Module] = []
+        seen = {head, 0}
+        at = self._pointer(head)
+        while at not in seen and len(modules) < MODULES_LIMIT:
+            seen.add(at)
+            entry = self.read(at, _ENTRY_SIZE)
+            if len(entry) < _ENTRY_SIZE:
+                break
+            (following,) = struct.unpack_from("<Q", entry)
+            base, size = struct.unpack_from("<Q8xI", entry, 0x30)
+            length, name = struct.unpack_from("<H6xQ", entry, 0x48)
+            path = self.read(name, min(length, _NAME_LIMIT)).decode("utf-16-le", "replace")
+            modules.append(Module(path, base, size))
+            at = following
+        return modules
+
+    def bugcheck(self, debugger_data: int) -> tuple[int, ...] | None:
+        """Code and four parameters as the kernel keeps them; None while there is no bugcheck."""
+        block = self._pointer(debugger_data)
+        data = self.read(self._pointer(block + _BUGCHECK_DATA), 40)
+        if len(data) < 40:
+            raise KdError("The kernel's bugcheck data cannot be read.")
+        words = struct.unpack("<5Q", data)
+        return words if words[0] else None
+
+    def go(self, status: int, *, step_over: bool) -> None:
+        """Lets the target run.
+
+        Args:
+            status: what became of the exception, e.g. HANDLED.
+            step_over: first move past the breakpoint instruction it stands on, or it breaks again.
+        """
+        if step_over and self._change.instructions[:1] == _INT3:
+            context = self.context()
+            if len(context) == kd_context.SIZE:
+                moved = kd_context.with_registers(context, rip=self._change.pc + 1)
+                self._request(Api.SET_CONTEXT, data=moved)
+        union = continue2(status, self._change.dr7)
+        message = self._message(Api.CONTINUE2, union, b"", None)
+        self._link.send(PacketType.STATE_MANIPULATE, message.encode(), self._deadline)
+
+    def _pointer(self, address: int) -> int:
+        data = self.read(address, 8)
+        if len(data) < 8:
+            raise KdError(f"Memory at {address:#x} cannot be read.")
+        return int.from_bytes(data, "little")
+
+    def _request(self, api: Api, data: bytes = b"", processor: int | None = None) -> Manipulate:
+        reply = self._ask(api, b"", data, processor)
+        if reply.failed:
+            raise KdError(f"The target refuses {api.name} with status {reply.status:#x}.")
+        return reply
+
+    def _ask(self, api: Api, union: bytes, data: bytes = b"", processor: int | None = None) -> Manipulate:
+        return self._link.request(self._message(api, union, data, processor), self._deadline)
+
+    def _message(self, api: Api, union: bytes, data: bytes, processor: int | None) -> Manipulate:
+        number = self._change.processor if processor is None else processor
+        return Manipulate(api, self._change.processor_level, number, 0, union, data)
+
+
+def is_breakpoint(change: StateChange) -> bool:
+    """Whether the target stands at a breakpoint instruction."""
+    return change.exception is not None and change.exception.code == STATUS_BREAKPOINT

@@ -1,0 +1,226 @@
+"""The live debugger host: answers whatever a kernel reports, and lets it run on.
+
+It never keeps a target waiting but when told to hold: load-symbols reports and exceptions are logged and
+continued, prompts are answered with `ignore`, files are refused.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.deadline import Deadline
+from harness.debuggers import kd_context
+from harness.debuggers.kd_bugcheck import Bugcheck, BugcheckText, evidence
+from harness.debuggers.kd_describe import Fields, describe, state_fields
+from harness.debuggers.kd_halted import HaltedTarget, is_breakpoint
+from harness.debuggers.kd_io import DebugIo, FileRequest
+from harness.debuggers.kd_link import Link, TargetRestartedError
+from harness.debuggers.kd_manipulate import CONTINUE, HANDLED, NOT_HANDLED
+from harness.debuggers.kd_state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, StateChange
+from harness.debuggers.kd_wire import Attached, Wire, WrongKey
+from harness.debuggers.packets import Packet, PacketType
+from harness.errors import KdError
+
+IDLE_S = 0.5
+BREAK_IN_EVERY_S = 0.5
+EVIDENCE_S = 10.0
+"""Seconds for everything that is read of a target which stopped in a bugcheck."""
+ANSWER_S = 10.0
+SILENT_BUGCHECK_S = 10.0
+"""Seconds after a bugcheck was printed until it is reported without the halt that should follow."""
+_QUEUE_LIMIT = 64
+_ASSERT_ANSWER = b"i"
+_BEFORE_DUMP, _AFTER_DUMP = 3, 4
+"""First argument of the kernel's breakpoint routine when a bugcheck calls it."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something the target said or did; kinds and fields are those of `winvm kd listen --json`.
+
+    `time` is host UNIX time in seconds.
+    """
+
+    time: float
+    kind: str
+    fields: Fields
+
+
+class KdHost:
+    """Serves one target over one wire. One thread calls `step`; any thread may ask for a break or to go on.
+
+    Args:
+        on_event: called with every event, in order, on the thread that calls `step`.
+        hold: leave the target halted after an exception, until `resume`.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        on_event: Callable[[Event], None],
+        *,
+        hold: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._wire = wire
+        self._on_event = on_event
+        self._hold = hold
+        self._clock = clock
+        self._link = Link(wire, self._delivered, self._noticed)
+        self._queue: deque[Packet] = deque()
+        self._break_wanted = threading.Event()
+        self._go_wanted = threading.Event()
+        self._next_break_in = 0.0
+        self._held: StateChange | None = None
+        self._boot_debugger: bool | None = None
+        self._text = BugcheckText()
+        self._printed: Bugcheck | None = None
+        self._silence: Deadline | None = None
+        self._reported: Bugcheck | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the target stands halted until `resume`."""
+        return self._held is not None
+
+    def break_in(self) -> None:
+        """Asks the target to halt: asked again until it does, also when it is not there yet."""
+        self._break_wanted.set()
+
+    def resume(self) -> None:
+        """Lets a held target go on."""
+        self._go_wanted.set()
+
+    def step(self, timeout_s: float = IDLE_S) -> None:
+        """Takes in what arrives within `timeout_s` and does what follows from it.
+
+        Raises:
+            KdError: the line is gone.
+        """
+        self._ask_for_halt()
+        self._link.pump(timeout_s)
+        while self._queue:
+            packet = self._queue.popleft()
+            self._attempt(lambda packet=packet: self._serve(packet))  # type: ignore[misc]
+        if self._go_wanted.is_set():
+            self._go_wanted.clear()
+            if self._held is not None:
+                held, self._held = self._held, None
+                self._attempt(lambda: self._go(held, HANDLED if is_breakpoint(held) else NOT_HANDLED))
+        if self._silence is not None and self._silence.expired:
+            self._report({"halted": False})
+
+    def close(self) -> None:
+        """Closes the wire; never raises."""
+        self._wire.close()
+
+    def _ask_for_halt(self) -> None:
+        if self._break_wanted.is_set() and self._held is None and time.monotonic() >= self._next_break_in:
+            self._next_break_in = time.monotonic() + BREAK_IN_EVERY_S
+            self._wire.break_in()
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        """A target that stops answering, or restarts, ends one action and not the host."""
+        try:
+            action()
+        except TargetRestartedError:
+            return
+        except KdError as error:
+            self._emit("warning", {"text": error.message})
+
+    def _emit(self, kind: str, fields: Fields) -> None:
+        self._on_event(Event(self._clock(), kind, fields))
+
+    def _noticed(self, notice: Attached | WrongKey) -> None:
+        if isinstance(notice, WrongKey):
+            self._emit("wrong-key", {"source": notice.source})
+            return
+        self._queue.clear()
+        self._held = None
+        self._boot_debugger = None
+        if self._printed is not None:
+            self._report({"halted": False})
+        self._reported = None
+        self._emit("attached", {"source": notice.source, "restarted": notice.restarted})
+
+    def _delivered(self, packet: Packet) -> None:
+        """Prints at once; the rest waits until the exchange that may be going on has ended."""
+        if packet.type == PacketType.DEBUG_IO:
+            kind, fields = describe(packet)
+            self._emit(kind, fields)
+            if kind == "dbgprint" and (found := self._text.feed(str(fields["text"]))):
+                self._printed, self._silence = found, Deadline.after(SILENT_BUGCHECK_S)
+            if "prompt" not in fields:
+                return
+        if len(self._queue) < _QUEUE_LIMIT:
+            self._queue.append(packet)
+
+    def _serve(self, packet: Packet) -> None:
+        if packet.type == PacketType.STATE_CHANGE64:
+            self._halted(StateChange.parse(packet.payload))
+        elif packet.type == PacketType.FILE_IO:
+            request = FileRequest.parse(packet.payload)
+            self._emit("file-io", {"operation": request.operation, "path": request.path, "refused": True})
+            self._link.send(PacketType.FILE_IO, request.refusal(), Deadline.after(ANSWER_S))
+        elif packet.type == PacketType.DEBUG_IO:
+            answer = DebugIo.parse(packet.payload).answer(_ASSERT_ANSWER)
+            self._link.send(PacketType.DEBUG_IO, answer, Deadline.after(ANSWER_S))
+
+    def _halted(self, change: StateChange) -> None:
+        kind, fields = state_fields(change)
+        if change.exception is None:
+            self._emit(kind, fields)
+            self._go(change, CONTINUE)
+            return
+        asked = is_breakpoint(change) and self._break_wanted.is_set()
+        self._emit(kind, fields | {"break_in": True} if asked else fields)
+        again = is_breakpoint(change) and self._examine(change, asked=asked)
+        if asked:
+            self._break_wanted.clear()
+        if self._hold or again:
+            self._held = change
+            self._emit("held", {"processor": change.processor})
+            return
+        continued = change.exception.code in (STATUS_BREAKPOINT, STATUS_SINGLE_STEP)
+        self._go(change, HANDLED if continued else NOT_HANDLED)
+
+    def _go(self, change: StateChange, status: int) -> None:
+        """Continues; over a breakpoint instruction, which of symbol reports only the boot debugger needs."""
+        target = HaltedTarget(self._link, change, Deadline.after(ANSWER_S))
+        if change.exception is None and self._boot_debugger is None:
+            self._boot_debugger = target.version().boot_debugger
+        step_over = is_breakpoint(change) or (change.exception is None and bool(self._boot_debugger))
+        target.go(status, step_over=step_over)
+
+    def _examine(self, change: StateChange, *, asked: bool) -> bool:
+        """Finds out why the target stands at a breakpoint; True when going on would lead here again."""
+        target = HaltedTarget(self._link, change, Deadline.after(EVIDENCE_S))
+        if asked:
+            contexts = {str(number): kd_context.registers(c) for number, c in target.contexts().items()}
+            self._emit("break-in", {"processors": change.processors, "registers": contexts})
+        try:
+            why = kd_context.registers(target.context())["rcx"] & 0xFFFFFFFF
+        except TargetRestartedError:
+            raise
+        except KdError:
+            why = 0
+        if self._printed is None and (asked or why not in (_BEFORE_DUMP, _AFTER_DUMP)):
+            return False
+        if self._reported is not None:
+            return why == _AFTER_DUMP
+        fields, kept = evidence(target)
+        if self._printed is None and kept is None:
+            return False
+        self._printed = kept or self._printed
+        self._report({"halted": True, **fields})
+        return False
+
+    def _report(self, fields: Fields) -> None:
+        found, self._printed, self._silence = self._printed, None, None
+        if found is not None and found != self._reported:
+            self._reported = found
+            self._emit("bugcheck", {"code": found.code, "parameters": list(found.parameters), **fields})

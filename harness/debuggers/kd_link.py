@@ -1,0 +1,155 @@
+"""Reliable delivery over a wire: acknowledges, drops what comes twice, sends again what got lost."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from harness.deadline import Deadline
+from harness.debuggers.kd_manipulate import Manipulate
+from harness.debuggers.kd_wire import Arrival, Attached, ConnectionCheck, Wire, WrongKey
+from harness.debuggers.kdcom import Damage
+from harness.debuggers.packets import Packet, PacketType, control
+from harness.errors import KdError
+
+TRIES = 20
+RESET_AFTER = 10
+_REPLIES = 8
+
+
+class TargetRestartedError(KdError):
+    """The target began a new session in the middle of an exchange."""
+
+
+class Link:
+    """One side of the packet layer. One thread uses it; whatever waits keeps on acknowledging.
+
+    Args:
+        deliver: called once for each data packet of the target but replies, in order, after its
+            acknowledgement; must not wait for the target itself.
+        notice: called for a new session and for datagrams made with another key.
+    """
+
+    def __init__(
+        self, wire: Wire, deliver: Callable[[Packet], None], notice: Callable[[Attached | WrongKey], None]
+    ) -> None:
+        self._wire = wire
+        self._deliver = deliver
+        self._notice = notice
+        self._session = 0
+        self._pending: PacketType | None = None
+        self._acknowledged = False
+        self._resend = False
+        self._reset_sent = False
+        self._replies: deque[Manipulate] = deque(maxlen=_REPLIES)
+        self._last: Packet | None = None
+        self._maybe_repeated: Packet | None = None
+
+    def pump(self, timeout_s: float) -> None:
+        """Waits at most `timeout_s` for something to arrive, and takes it in."""
+        damaged = False
+        for arrival in self._wire.receive(timeout_s):
+            damaged |= isinstance(arrival, Damage)
+            self._take(arrival)
+        if damaged:
+            self._wire.send(control(PacketType.RESEND))
+
+    def send(self, packet_type: PacketType, payload: bytes, deadline: Deadline) -> None:
+        """Sends a data packet until it is acknowledged.
+
+        Raises:
+            KdError: it was not, within the deadline or after 20 tries.
+            TargetRestartedError: a new session began meanwhile.
+        """
+        session = self._session
+        self._pending, self._acknowledged = packet_type, False
+        try:
+            for attempt in range(TRIES):
+                if attempt == RESET_AFTER:
+                    self._reset_sent = True
+                    self._wire.send(control(PacketType.RESET, self._wire.ids.next))
+                self._resend = False
+                self._wire.send(Packet(packet_type, self._wire.ids.next, payload))
+                silence = deadline.at_most(self._wire.retry_s)
+                while not (self._acknowledged or self._resend or silence.expired):
+                    self.pump(silence.remaining())
+                    self._check(session)
+                if self._acknowledged:
+                    self._wire.ids.acknowledged()
+                    return
+                if deadline.expired:
+                    break
+        finally:
+            self._pending = None
+        raise KdError("The target does not acknowledge what the debugger sends.")
+
+    def request(self, message: Manipulate, deadline: Deadline) -> Manipulate:
+        """Sends a request to the halted target and returns its reply.
+
+        Raises:
+            KdError: no reply within the deadline.
+            TargetRestartedError: a new session began meanwhile.
+        """
+        session = self._session
+        self._replies.clear()
+        self.send(PacketType.STATE_MANIPULATE, message.encode(), deadline)
+        while True:
+            while self._replies:
+                reply = self._replies.popleft()
+                if reply.api == message.api:
+                    return reply
+            if deadline.expired:
+                raise KdError(f"The target does not reply to request {message.api:#x}.")
+            self.pump(deadline.remaining())
+            self._check(session)
+
+    def _check(self, session: int) -> None:
+        if session != self._session:
+            raise TargetRestartedError("The target began a new session.")
+
+    def _take(self, arrival: Arrival) -> None:
+        if isinstance(arrival, Packet):
+            if arrival.control:
+                self._take_control(arrival)
+            else:
+                self._take_data(arrival)
+        elif isinstance(arrival, ConnectionCheck):
+            self._wire.send(control(PacketType.RESEND))
+        elif isinstance(arrival, Attached):
+            self._session += 1
+            self._wire.ids.restart()
+            self._reset_sent = False
+            self._maybe_repeated = self._last if arrival.same_boot else None
+            self._notice(arrival)
+        elif isinstance(arrival, WrongKey):
+            self._notice(arrival)
+
+    def _take_control(self, packet: Packet) -> None:
+        if packet.type == PacketType.ACK:
+            self._acknowledged |= self._pending is not None and packet.id == self._wire.ids.next
+        elif packet.type == PacketType.RESEND:
+            self._resend = True
+        elif packet.type == PacketType.RESET:
+            if not self._reset_sent:
+                self._wire.send(control(PacketType.RESET, self._wire.ids.next))
+            self._reset_sent = False
+            self._wire.ids.reset(packet.id)
+            self._resend = True
+
+    def _take_data(self, packet: Packet) -> None:
+        ids = self._wire.ids
+        new = ids.accept(packet.id)
+        self._wire.send(control(PacketType.ACK, ids.answer(packet.id)))
+        # Under a new key of the same boot the target repeats a packet whose acknowledgement it missed.
+        repeated, self._maybe_repeated = packet == self._maybe_repeated, None
+        if not new or repeated:
+            return
+        self._last = packet
+        if packet.type != PacketType.STATE_MANIPULATE:
+            self._deliver(packet)
+            return
+        self._acknowledged |= self._pending == PacketType.STATE_MANIPULATE
+        try:
+            self._replies.append(Manipulate.parse(packet.payload))
+        except KdError:
+            return  # no reply: the request runs into its deadline

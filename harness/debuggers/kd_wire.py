@@ -1,0 +1,55 @@
+"""The boundary between packet layer and transport: what a wire carries, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.debuggers.kd_ids import Ids
+from harness.debuggers.kdcom import Damage
+from harness.debuggers.packets import Packet
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A session begins. `restarted`: there was one before; `same_boot`: the target is still the same one."""
+
+    source: str
+    restarted: bool
+    same_boot: bool
+
+
+@dataclass(frozen=True)
+class ConnectionCheck:
+    """The target asks whether the new key works."""
+
+
+@dataclass(frozen=True)
+class WrongKey:
+    """Datagrams come from `source` that were not made with our key."""
+
+    source: str
+
+
+Arrival = Packet | Damage | Attached | ConnectionCheck | WrongKey
+
+
+class Wire(Protocol):
+    """Carries KD packets. Raises `KdError` when the line is gone."""
+
+    ids: Ids
+    retry_s: float
+    """Seconds of silence after which a packet is sent again."""
+
+    def send(self, packet: Packet) -> None:
+        """Sends one packet; without a session it is dropped."""
+
+    def receive(self, timeout_s: float) -> Sequence[Arrival]:
+        """What arrived, after at most `timeout_s` of waiting for something."""
+
+    def break_in(self) -> None:
+        """Asks a running target to halt."""
+
+    def close(self) -> None:
+        """Closes the line; never raises."""

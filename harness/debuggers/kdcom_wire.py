@@ -1,0 +1,129 @@
+"""KDCOM on a byte stream: a QEMU serial port as UNIX socket or pty, or a serial device."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+import time
+import tty
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.debuggers.kd_ids import KDCOM_SYNC, Ids, KdcomIds
+from harness.debuggers.kd_wire import Arrival, Attached
+from harness.debuggers.kdcom import BREAK_IN, SerialReader, serial_bytes
+from harness.debuggers.packets import Packet
+from harness.errors import KdError
+
+READ_SIZE = 4096
+SILENCE_S = 1.0
+"""Seconds without a byte after which a packet that has begun is given up."""
+WRITE_S = 5.0
+
+
+class KdcomWire:
+    """Implements `Wire` on an open descriptor, which it owns.
+
+    Args:
+        descriptor: reads and writes the line; it is made non-blocking.
+        name: what to call it.
+    """
+
+    def __init__(
+        self, descriptor: int, name: str, retry_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        os.set_blocking(descriptor, False)
+        self.ids: Ids = KdcomIds()
+        self.retry_s = retry_s
+        self._descriptor = descriptor
+        self._name = name
+        self._reader = SerialReader()
+        self._last_byte = 0.0
+        self._last: Packet | None = None
+        self._clock = clock
+
+    @classmethod
+    def open(cls, path: Path) -> KdcomWire:
+        """Opens a socket, a pty or a device by its path.
+
+        Raises:
+            KdError: there is none, or it cannot be opened.
+        """
+        try:
+            if stat.S_ISSOCK(path.stat().st_mode):
+                connection = socket.socket(socket.AF_UNIX)
+                try:
+                    connection.connect(str(path))
+                    descriptor = os.dup(connection.fileno())
+                finally:
+                    connection.close()
+            else:
+                descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+                if os.isatty(descriptor):
+                    tty.setraw(descriptor)
+        except OSError as error:
+            raise KdError(
+                f"The serial line {path} cannot be opened: {error.strerror}.",
+                remedy="Name the socket or pty of the machine's serial port.",
+            ) from error
+        return cls(descriptor, str(path))
+
+    def send(self, packet: Packet) -> None:
+        """Sends one packet."""
+        self._write(serial_bytes(packet))
+
+    def receive(self, timeout_s: float) -> Sequence[Arrival]:
+        """The packets that the next bytes completed, after at most `timeout_s` seconds."""
+        timeout_s = min(timeout_s, SILENCE_S) if self._reader.waiting else timeout_s
+        readable, _, _ = select.select([self._descriptor], [], [], timeout_s)
+        if not readable:
+            if not self._reader.waiting or self._clock() - self._last_byte < SILENCE_S:
+                return ()
+            return (self._reader.give_up(), *self._found(b""))
+        self._last_byte = self._clock()
+        try:
+            data = os.read(self._descriptor, READ_SIZE)
+        except BlockingIOError:
+            return ()
+        except OSError as error:
+            raise KdError(f"The serial line {self._name} failed: {error.strerror}.") from error
+        if not data:
+            raise KdError(
+                f"The serial line {self._name} was closed.", remedy="The machine has ended: start it again."
+            )
+        return self._found(data)
+
+    def break_in(self) -> None:
+        """Asks a running target to halt."""
+        self._write(BREAK_IN)
+
+    def close(self) -> None:
+        """Closes the line."""
+        os.close(self._descriptor)
+
+    def _found(self, data: bytes) -> list[Arrival]:
+        arrivals: list[Arrival] = []
+        for found in self._reader.feed(data):
+            if isinstance(found, Packet) and not found.control:
+                # The first packet of a stream, but not when it is only sent again.
+                begins = found.id & KDCOM_SYNC and found != self._last
+                if self._last is None or begins:
+                    arrivals.append(Attached(self._name, self._last is not None, same_boot=False))
+                self._last = found
+            arrivals.append(found)
+        return arrivals
+
+    def _write(self, data: bytes) -> None:
+        until = self._clock() + WRITE_S
+        while data:
+            _, writable, _ = select.select([], [self._descriptor], [], max(0.0, until - self._clock()))
+            if not writable:
+                raise KdError(f"The serial line {self._name} takes no bytes.")
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise KdError(f"The serial line {self._name} failed: {error.strerror}.") from error

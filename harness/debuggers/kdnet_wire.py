@@ -1,0 +1,76 @@
+"""KDNET on a UDP socket."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Sequence
+
+from harness.debuggers.kd_ids import Ids, KdnetIds
+from harness.debuggers.kd_key import Key
+from harness.debuggers.kd_wire import Arrival
+from harness.debuggers.kdnet_session import KdnetSession
+from harness.debuggers.packets import Packet
+from harness.errors import HostError
+
+_DATAGRAM_LIMIT = 8192
+_RECEIVE_BUFFER = 1 << 20
+
+
+class KdnetWire:
+    """Implements `Wire`: listens on `address`:`port` for a target that knows `key`.
+
+    Raises:
+        HostError: the port cannot be had.
+    """
+
+    def __init__(self, key: Key, port: int, address: str = "127.0.0.1", retry_s: float = 0.5) -> None:
+        self.ids: Ids = KdnetIds()
+        self.retry_s = retry_s
+        self._session = KdnetSession(key)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            self._socket.bind((address, port))
+        except OSError as error:
+            self._socket.close()
+            raise HostError(
+                f"UDP port {port} on {address} cannot be listened on: {error.strerror}.",
+                remedy="End what uses it, or choose another.",
+            ) from error
+        self.port: int = self._socket.getsockname()[1]
+
+    def send(self, packet: Packet) -> None:
+        """Sends one packet; without a session it is dropped."""
+        self._session.send(packet)
+        self._flush()
+
+    def receive(self, timeout_s: float) -> Sequence[Arrival]:
+        """What the next datagram brought, after at most `timeout_s` seconds."""
+        self._socket.settimeout(timeout_s)
+        try:
+            data, source = self._socket.recvfrom(_DATAGRAM_LIMIT)
+        except (TimeoutError, BlockingIOError):
+            return ()
+        except ConnectionError:
+            return ()  # an ICMP answer to something sent before
+        arrivals = self._session.receive(data, source[:2])
+        self._flush()
+        return arrivals
+
+    def break_in(self) -> None:
+        """Asks a running target to halt."""
+        self._session.break_in()
+        self._flush()
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self._socket.close()
+
+    def _flush(self) -> None:
+        """A datagram that cannot be sent is as good as one that got lost: the protocol sends it again."""
+        for data, destination in self._session.outbox:
+            with contextlib.suppress(OSError):
+                self._socket.sendto(data, destination)
+        self._session.outbox.clear()
