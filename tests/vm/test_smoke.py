@@ -123,6 +123,8 @@ def test_watch_runs_on_a_save_and_ends_with_the_guest_kept(project: Project, tmp
             stdout=stream,
             stderr=stream,
             start_new_session=True,
+            # A shell that runs the tests in the background has them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def wait_for(verdicts: int) -> None:
