@@ -1,0 +1,65 @@
+"""The project that is measured: a copy of the sample driver, so that its sources can be edited.
+
+It has a home of its own, so that no guest of the user's is met. Images are shared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import config
+from tests.own_home import own_home
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with winvm.toml and a driver, and the bench's home for it."""
+
+    folder: Path
+    home: Path
+
+    @property
+    def config_path(self) -> Path:
+        """Its winvm.toml."""
+        return self.folder / config.FILE_NAME
+
+    def winvm(self, *arguments: str) -> None:
+        """Runs one command of `winvm` in the project.
+
+        Raises:
+            subprocess.CalledProcessError: it failed; its output was captured.
+        """
+        command = [sys.executable, "-m", "harness", "--config", str(self.config_path), *arguments]
+        environment = {**os.environ, "WINVM_HOME": str(self.home)}
+        subprocess.run(command, cwd=self.folder, env=environment, check=True, capture_output=True)
+
+
+@contextmanager
+def project(operations: int) -> Iterator[Project]:
+    """A project for the time of the context.
+
+    Args:
+        operations: how many I/O operations the in-guest loops make.
+    """
+    folders = [str(ROOT / "guest" / "scenarios"), str(Path(__file__).parent / "scenarios")]
+    with own_home() as home, tempfile.TemporaryDirectory(prefix="wbp-") as named:
+        folder = Path(named)
+        shutil.copytree(ROOT / "driver", folder / "driver", ignore=shutil.ignore_patterns("build"))
+        (folder / "harness").symlink_to(ROOT / "harness")  # the driver's Makefile hashes the contract with it
+        (folder / config.FILE_NAME).write_text(
+            '[driver]\nbuilds = ["release", "fault"]\ncontract = "contract"\n'
+            f"[scenarios]\nfolders = {json.dumps(folders)}\n"
+            f"[parameters]\noperations = {operations}\n"
+        )
+        yield Project(folder, home)
