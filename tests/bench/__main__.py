@@ -13,7 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.errors import WinvmError
 from harness.report.results import write_json
+from harness.terminal import paragraph
 from tests.bench import cold_boot, deploying, idle, ioctl, python_start, report, restoring, smoke, suite
 from tests.bench.guest import subject
 from tests.bench.project import ROOT, project
@@ -46,6 +48,9 @@ def main(arguments: Sequence[str]) -> int:
                 add("revert", restoring.measure(found, cold, repetitions))
                 environment = dict(found.bench.environment)
             add("smoke", smoke.measure(made, repetitions))
+    except WinvmError as error:
+        sys.stderr.write(f"winvm bench: {paragraph(error)}\n")
+        return error.exit_code
     except subprocess.CalledProcessError as error:
         sys.stderr.write(f"winvm bench: {error}\n{error.stderr or ''}")
         return 2

@@ -22,8 +22,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     QueryPerformanceFrequency(&frequency);
-    for (int i = 0; i < WARM_UP; i++)
-        get(device);
+    for (int i = 0; i < WARM_UP; i++) get(device);
     QueryPerformanceCounter(&begin);
     for (int i = 0; i < total; i++) {
         if (!get(device)) {

@@ -42,7 +42,7 @@ class Project:
         """
         command = [sys.executable, "-m", "harness", "--config", str(self.config_path), *arguments]
         environment = {**os.environ, "WINVM_HOME": str(self.home)}
-        subprocess.run(command, cwd=self.folder, env=environment, check=True, capture_output=True)
+        subprocess.run(command, cwd=self.folder, env=environment, check=True, capture_output=True, text=True)
 
 
 @contextmanager
