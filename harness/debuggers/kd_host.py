@@ -139,6 +139,9 @@ class KdHost:
         if isinstance(notice, WrongKey):
             self._emit("wrong-key", {"source": notice.source})
             return
+        if notice.same_boot:
+            self._emit("new-key", {"source": notice.source})
+            return
         self._queue.clear()
         self._held = None
         self._boot_debugger = None

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from harness.deadline import Deadline
-from harness.debuggers.kd_manipulate import Manipulate
+from harness.debuggers.kd_manipulate import Api, Manipulate
 from harness.debuggers.kd_wire import Arrival, Attached, ConnectionCheck, Wire, WrongKey
 from harness.debuggers.kdcom import Damage
 from harness.debuggers.packets import Packet, PacketType, control
@@ -14,6 +14,12 @@ from harness.errors import KdError
 
 TRIES = 20
 RESET_AFTER = 10
+PATIENCE = 5
+"""How many times longer to wait for the acknowledgement of what lets the target run on.
+
+It may be busy sending by then, and takes data that meets its own for an acknowledgement of its own."""
+REASK_AFTER = 4
+"""Silences after which a request that was acknowledged is made anew: its reply is lost for good."""
 _REPLIES = 8
 
 
@@ -37,7 +43,8 @@ class Link:
         self._deliver = deliver
         self._notice = notice
         self._session = 0
-        self._pending: PacketType | None = None
+        self._sending = False
+        self._asked: Manipulate | None = None
         self._acknowledged = False
         self._resend = False
         self._reset_sent = False
@@ -55,14 +62,18 @@ class Link:
             self._wire.send(control(PacketType.RESEND))
 
     def send(self, packet_type: PacketType, payload: bytes, deadline: Deadline) -> None:
-        """Sends a data packet until it is acknowledged.
+        """Sends a data packet that lets the target run on, until it is acknowledged.
 
         Raises:
             KdError: it was not, within the deadline or after 20 tries.
             TargetRestartedError: a new session began meanwhile.
         """
+        self._asked = None
+        self._send(packet_type, payload, deadline, self._wire.retry_s * PATIENCE)
+
+    def _send(self, packet_type: PacketType, payload: bytes, deadline: Deadline, silence_s: float) -> None:
         session = self._session
-        self._pending, self._acknowledged = packet_type, False
+        self._sending, self._acknowledged = True, False
         try:
             for attempt in range(TRIES):
                 if attempt == RESET_AFTER:
@@ -70,7 +81,7 @@ class Link:
                     self._wire.send(control(PacketType.RESET, self._wire.ids.next))
                 self._resend = False
                 self._wire.send(Packet(packet_type, self._wire.ids.next, payload))
-                silence = deadline.at_most(self._wire.retry_s)
+                silence = deadline.at_most(silence_s)
                 while not (self._acknowledged or self._resend or silence.expired):
                     self.pump(silence.remaining())
                     self._check(session)
@@ -80,7 +91,7 @@ class Link:
                 if deadline.expired:
                     break
         finally:
-            self._pending = None
+            self._sending = False
         raise KdError("The target does not acknowledge what the debugger sends.")
 
     def request(self, message: Manipulate, deadline: Deadline) -> Manipulate:
@@ -91,17 +102,17 @@ class Link:
             TargetRestartedError: a new session began meanwhile.
         """
         session = self._session
+        self._asked = message
         self._replies.clear()
-        self.send(PacketType.STATE_MANIPULATE, message.encode(), deadline)
-        while True:
-            while self._replies:
-                reply = self._replies.popleft()
-                if reply.api == message.api:
-                    return reply
-            if deadline.expired:
-                raise KdError(f"The target does not reply to request {message.api:#x}.")
-            self.pump(deadline.remaining())
-            self._check(session)
+        while not deadline.expired:
+            self._send(PacketType.STATE_MANIPULATE, message.encode(), deadline, self._wire.retry_s)
+            silence = deadline.at_most(self._wire.retry_s * REASK_AFTER)
+            while not (self._replies or silence.expired):
+                self.pump(silence.remaining())
+                self._check(session)
+            if self._replies:
+                return self._replies.popleft()
+        raise KdError(f"The target does not reply to request {message.api:#x}.")
 
     def _check(self, session: int) -> None:
         if session != self._session:
@@ -116,9 +127,9 @@ class Link:
         elif isinstance(arrival, ConnectionCheck):
             self._wire.send(control(PacketType.RESEND))
         elif isinstance(arrival, Attached):
-            self._session += 1
+            self._session += not arrival.same_boot
+            self._resend = self._reset_sent = False
             self._wire.ids.restart()
-            self._reset_sent = False
             self._maybe_repeated = self._last if arrival.same_boot else None
             self._notice(arrival)
         elif isinstance(arrival, WrongKey):
@@ -126,7 +137,7 @@ class Link:
 
     def _take_control(self, packet: Packet) -> None:
         if packet.type == PacketType.ACK:
-            self._acknowledged |= self._pending is not None and packet.id == self._wire.ids.next
+            self._acknowledged |= self._sending and packet.id == self._wire.ids.next
         elif packet.type == PacketType.RESEND:
             self._resend = True
         elif packet.type == PacketType.RESET:
@@ -146,10 +157,21 @@ class Link:
             return
         self._last = packet
         if packet.type != PacketType.STATE_MANIPULATE:
+            # Only a target that was let go says something of its own.
+            self._acknowledged |= self._sending and self._asked is None
             self._deliver(packet)
             return
-        self._acknowledged |= self._pending == PacketType.STATE_MANIPULATE
         try:
-            self._replies.append(Manipulate.parse(packet.payload))
+            reply = Manipulate.parse(packet.payload)
         except KdError:
-            return  # no reply: the request runs into its deadline
+            return
+        if self._asked is not None and _answers(reply, self._asked):
+            self._acknowledged |= self._sending
+            self._replies.append(reply)
+
+
+def _answers(reply: Manipulate, asked: Manipulate) -> bool:
+    """Whether a reply belongs to a request, and not to one before it that was made twice."""
+    return (reply.api, reply.processor) == (asked.api, asked.processor) and (
+        asked.api != Api.READ_VIRTUAL or reply.union[:8] == asked.union[:8]
+    )

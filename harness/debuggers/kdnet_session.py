@@ -33,6 +33,7 @@ Address = tuple[str, int]
 _OFFERS = 8
 _REFUSED = 64
 _ASK_EVERY = 16
+_LOST = 4
 
 
 @dataclass
@@ -55,6 +56,12 @@ class _Session:
     address: Address
     version: int
     highest: int
+    unopened: int = 0
+    """Datagrams in a row that this key does not open: the target may have taken an old answer once more."""
+
+    @property
+    def lost(self) -> bool:
+        return self.unopened >= _LOST
 
 
 class KdnetSession:
@@ -113,7 +120,8 @@ class KdnetSession:
             if source[0] != session.address[0]:
                 return
             late = datagram.sequence <= session.poke  # sent before the connection, or delivered twice
-            if poke.boot == session.boot and (late or poke.connected[1]):
+            kept_alive = poke.connected[1] and not session.lost
+            if poke.boot == session.boot and (late or kept_alive):
                 return
         # One answer for each poke, however often it is delivered: two would be two keys.
         offer = self._offers.get(datagram.body) or self._offer(poke, datagram)
@@ -134,12 +142,15 @@ class KdnetSession:
             if datagram.from_host or datagram.sequence <= session.highest:
                 return []
             session.highest = datagram.sequence
+            session.unopened = 0
             session.address = source
             return _arrivals(datagram.body)
         for offer in reversed(self._offers.values()):
             if (datagram := offer.seal.open(data)) and not datagram.from_host:
                 return [self._begin(offer, datagram, source), *_arrivals(datagram.body)]
-        if session is None and not self._offers:
+        if session is not None and source[0] == session.address[0]:
+            session.unopened += 1
+        if (session is None and not self._offers) or (session is not None and session.lost):
             self._ask_for_a_poke(data[4], source)
         return []
 

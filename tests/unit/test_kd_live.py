@@ -1,0 +1,289 @@
+"""The live host against a fake target on real lines: loss, restarts, breaks, bugchecks, wrong keys."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.debuggers.kd_host import Event, KdHost
+from harness.debuggers.kd_io import STATUS_NO_SUCH_FILE
+from harness.debuggers.kd_key import Key
+from harness.debuggers.kd_manipulate import HANDLED, NOT_HANDLED, Api
+from harness.debuggers.kd_wire import Wire
+from harness.debuggers.kdcom_wire import KdcomWire
+from harness.debuggers.kdnet_wire import KdnetWire
+from harness.debuggers.packets import Packet
+from tests.fakes.kd_lines import SerialTarget, UdpTarget, Weather
+from tests.fakes.kd_machine import (
+    BREAK_PC,
+    KERNEL_BASE,
+    MODULES,
+    STACK,
+    FakeKernel,
+    exception,
+    file_request,
+    load_symbols,
+    printed,
+    prompt,
+)
+
+KEY = Key.parse("1a2b.zz.10.3w5e")
+FATAL = (
+    "\n*** Fatal System Error: 0x000000d1\n                       "
+    "(0x0000000000000010,0x0000000000000002,0x0000000000000001,0xFFFFF80200001234)\n\n"
+)
+
+
+class Listening:
+    """A host that runs in a thread, with the events it told."""
+
+    def __init__(self, wire: Wire, *, hold: bool = False) -> None:
+        self.events: list[Event] = []
+        self.host = KdHost(wire, self.events.append, hold=hold)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.host.step(0.02)
+
+    def of(self, kind: str) -> list[Event]:
+        return [event for event in list(self.events) if event.kind == kind]
+
+    @property
+    def text(self) -> str:
+        return "".join(str(event.fields["text"]) for event in self.of("dbgprint"))
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, self.events[-5:]
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(5.0)
+        assert not self._thread.is_alive()
+        self.host.close()
+
+
+class Bench:
+    """Starts hosts and targets, and ends them."""
+
+    def __init__(self) -> None:
+        self._open: list[Listening | UdpTarget | SerialTarget] = []
+
+    def kdnet(
+        self, kernel: FakeKernel, weather: Weather | None = None, *, key: Key = KEY, hold: bool = False
+    ) -> tuple[Listening, UdpTarget]:
+        wire = KdnetWire(KEY, 0, retry_s=0.01)
+        host, target = Listening(wire, hold=hold), UdpTarget(wire.port, key, kernel, weather)
+        self._open += [target, host]
+        return host, target
+
+    def serial(self, kernel: FakeKernel, garbage: bytes = b"", damage: float = 0.0) -> Listening:
+        target = SerialTarget(kernel, garbage, damage)
+        host = Listening(KdcomWire(target.line, "socket pair", retry_s=0.05))
+        self._open += [host, target]
+        return host
+
+    def close(self) -> None:
+        for one in self._open:
+            one.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+def lines(count: int, name: str = "line") -> list[str]:
+    return [f"{name} {number}\n" for number in range(count)]
+
+
+STORM = {"loss": 0.2, "double": 0.2, "late": 0.2}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("weather", [{}, {"loss": 0.2}, {"double": 0.5}, {"late": 0.3}, STORM], ids=str)
+def test_every_line_is_printed_once_and_in_order(bench: Bench, weather: dict[str, Any], seed: int) -> None:
+    expected = lines(100)
+    host, _ = bench.kdnet(FakeKernel(map(printed, expected)), Weather(**weather, seed=seed))
+    host.wait(lambda: host.text.endswith(expected[-1]))
+    time.sleep(0.05)
+    assert host.text == "".join(expected)
+
+
+@pytest.mark.parametrize("weather", [{}, STORM], ids=str)
+def test_halts_are_continued_and_files_refused(bench: Bench, weather: dict[str, Any]) -> None:
+    script = [
+        load_symbols(r"\SystemRoot\system32\ntoskrnl.exe", KERNEL_BASE, 0x800000),
+        printed("one\n"),
+        file_request(r"\SystemRoot\system32\drivers\winvm.sys"),
+        exception(0xC0000005),
+        prompt("Break, Ignore (bi)? "),
+        exception(0x80000003),
+        load_symbols("", 0xFFFFFFFFFFFFFFFF, 0, unload=True),
+        printed("last\n"),
+    ]
+    kernel = FakeKernel(script)
+    host, _ = bench.kdnet(kernel, Weather(**weather))
+    host.wait(lambda: host.text.endswith("last\n"))
+    kinds = [event.kind for event in host.events if event.kind != "attached"]
+    assert kinds == [
+        "load-symbols", "dbgprint", "file-io", "exception", "dbgprint", "exception", "unload-symbols",
+        "dbgprint",
+    ]  # fmt: skip
+    file_answer, prompt_answer = kernel.answers
+    assert int.from_bytes(file_answer.payload[4:8], "little") == STATUS_NO_SUCH_FILE
+    assert prompt_answer.payload[16:] == b"i"
+    continued = [request.union[:4] for request in kernel.asked if request.api == Api.CONTINUE2]
+    statuses = [int.from_bytes(status, "little") for status in continued]
+    assert statuses == [0x00010002, NOT_HANDLED, HANDLED, 0x00010002]
+    moved = [request for request in kernel.asked if request.api == Api.SET_CONTEXT]
+    assert [int.from_bytes(request.data[0xF8:0x100], "little") for request in moved] == [BREAK_PC + 1]
+
+
+def bugcheck_script() -> list[Packet]:
+    return [printed(FATAL[:30]), printed(FATAL[30:]), exception(0x80000003), printed("dump written\n")]
+
+
+@pytest.mark.parametrize("weather", [{}, STORM], ids=str)
+def test_a_bugcheck_is_reported_with_what_can_be_read(bench: Bench, weather: dict[str, Any]) -> None:
+    kernel = FakeKernel(bugcheck_script())
+    kernel.rcx.append(3)
+    kernel.bugchecked(0xD1, 0x10, 2, 1, 0xFFFFF80200001234)
+    host, _ = bench.kdnet(kernel, Weather(**weather))
+    host.wait(lambda: host.text.endswith("dump written\n"))
+    (event,) = host.of("bugcheck")
+    found = event.fields
+    assert (found["code"], found["parameters"]) == (0xD1, [0x10, 2, 1, 0xFFFFF80200001234])
+    assert found["build"] == 19045
+    assert found["modules"] == [{"path": path, "base": base, "size": size} for path, base, size in MODULES]
+    assert found["stack"] == list(range(0x1000, 0x1080))
+    registers = found["registers"]
+    assert isinstance(registers, dict)
+    assert (registers["rsp"], registers["rcx"], registers["rip"]) == (STACK, 3, BREAK_PC)
+
+
+def test_a_bugcheck_that_prints_nothing_is_found_in_memory(bench: Bench) -> None:
+    kernel = FakeKernel([exception(0x80000003), printed("on\n")])
+    kernel.rcx.append(4)
+    kernel.bugchecked(0xE2, 1, 2, 3, 4)
+    host, _ = bench.kdnet(kernel)
+    host.wait(lambda: bool(host.of("bugcheck")) and host.text == "on\n")
+    assert host.of("bugcheck")[0].fields["code"] == 0xE2
+
+
+def test_the_break_after_a_dump_is_not_continued_for_ever(bench: Bench) -> None:
+    kernel = FakeKernel([printed(FATAL), exception(0x80000003), exception(0x80000003), printed("never\n")])
+    kernel.rcx.extend([3, 4])
+    host, target = bench.kdnet(kernel)
+    host.wait(lambda: bool(host.of("held")))
+    assert len(host.of("bugcheck")) == 1
+    kernel_2 = FakeKernel([printed("up again\n")])
+    target.restart(kernel_2)
+    host.wait(lambda: host.text.endswith("up again\n"))
+    assert "never" not in host.text
+    assert not host.host.held
+
+
+@pytest.mark.parametrize("weather", [{}, STORM], ids=str)
+def test_a_target_that_restarts_in_mid_stream_is_heard_again(bench: Bench, weather: dict[str, Any]) -> None:
+    endless = FakeKernel(map(printed, lines(100_000, "first")))
+    host, target = bench.kdnet(endless, Weather(**weather))
+    host.wait(lambda: "first 30\n" in host.text)
+    expected = lines(50, "second")
+    target.restart(FakeKernel(map(printed, expected)))
+    host.wait(lambda: host.text.endswith(expected[-1]))
+    first, _, second = host.text.partition("second 0\n")
+    assert "second 0\n" + second == "".join(expected)
+    assert first == "".join(lines(first.count("\n"), "first"))
+    assert [event.fields["restarted"] for event in host.of("attached")] == [False, True]
+
+
+def test_a_host_that_comes_later_takes_the_target_over(bench: Bench) -> None:
+    kernel = FakeKernel(map(printed, lines(30)))
+    host, target = bench.kdnet(kernel)
+    host.wait(lambda: host.text.endswith("line 29\n"))
+    port = target._host[1]
+    host.close()
+    bench._open.remove(host)
+    again = Listening(KdnetWire(KEY, port, retry_s=0.01))
+    bench._open.append(again)
+    kernel.script.extend(map(printed, lines(5, "more")))
+    again.wait(lambda: again.text.endswith("more 4\n"))
+    assert again.text == "".join(lines(5, "more"))
+
+
+def test_another_key_is_refused_once_and_nothing_is_printed(bench: Bench) -> None:
+    host, target = bench.kdnet(FakeKernel(map(printed, lines(5))), key=Key.parse("1.2.3.4"))
+    host.wait(lambda: target.target._poke_sequence > 12)
+    assert [event.kind for event in host.events] == ["wrong-key"]
+    assert not target.target.connected
+
+
+def test_break_in_halts_every_processor_and_goes_on(bench: Bench) -> None:
+    kernel = FakeKernel([printed("up\n")])
+    host, _ = bench.kdnet(kernel)
+    host.wait(lambda: host.text == "up\n")
+    host.host.break_in()
+    host.wait(lambda: bool(host.of("break-in")))
+    kernel.script.append(printed("on\n"))
+    host.wait(lambda: host.text == "up\non\n")
+    registers = host.of("break-in")[0].fields["registers"]
+    assert isinstance(registers, dict)
+    assert [registers[number]["rbx"] for number in ("0", "1")] == [0, 1]
+    assert host.of("exception")[0].fields["break_in"] is True
+
+
+def test_hold_keeps_the_target_halted_until_it_is_resumed(bench: Bench) -> None:
+    host, _ = bench.kdnet(FakeKernel([exception(0x80000003), printed("on\n")]), hold=True)
+    host.wait(lambda: host.host.held)
+    time.sleep(0.1)
+    assert host.text == ""
+    host.host.resume()
+    host.wait(lambda: host.text == "on\n")
+
+
+@pytest.mark.parametrize(
+    ("garbage", "damage"),
+    [(b"", 0.0), (b"boot text 000 ii b\r\n", 0.0), (b"0000i", 0.0), (b"", 0.1)],
+    ids=str,
+)
+def test_serial_line(bench: Bench, garbage: bytes, damage: float) -> None:
+    expected = lines(100)
+    script = [load_symbols(r"\WINDOWS\system32\ntoskrnl.exe", KERNEL_BASE, 0x1000), *map(printed, expected)]
+    kernel = FakeKernel([*script, file_request("a"), exception(0x80000003), printed("end\n")])
+    host = bench.serial(kernel, garbage, damage)
+    host.wait(lambda: host.text.endswith("end\n"))
+    assert host.text == "".join(expected) + "end\n"
+    assert [event.kind for event in host.events if event.kind != "dbgprint"] == [
+        "attached", "load-symbols", "file-io", "exception"
+    ]  # fmt: skip
+
+
+def test_serial_break_in(bench: Bench) -> None:
+    kernel = FakeKernel([printed("up\n")])
+    host = bench.serial(kernel)
+    host.wait(lambda: host.text == "up\n")
+    host.host.break_in()
+    host.wait(lambda: bool(host.of("break-in")))
+    kernel.script.append(printed("on\n"))
+    host.wait(lambda: host.text == "up\non\n")
+
+
+def test_a_key_file_is_private_and_read_back(tmp_path: Path) -> None:
+    made = Key.generate()
+    made.write(tmp_path / "key")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert Key.read(tmp_path / "key") == made
+    assert made.text.encode() not in repr(made).encode()
