@@ -11,8 +11,9 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.debuggers.log import DebugLog
+from harness.debuggers.logged import LINE_LIMIT
 from harness.debuggers.tail import RECLAIM_STEP, FileTail
-from harness.debuggers.wine import LINE_LIMIT, WineDebugStream
+from harness.debuggers.wine import WineDebugStream
 from harness.debuggers.wine_lines import WineLines
 from harness.outcome import Crash
 

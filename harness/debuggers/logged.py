@@ -1,0 +1,113 @@
+"""What every debug stream shares: its log, the slices between the agent's markers, and the crash."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.debuggers.log import LOG_LIMIT, DebugLog
+from harness.outcome import Crash, DebugRecord
+
+LINE_LIMIT = 8192
+"""Characters of one record's text; a longer line goes on in the next record."""
+RECORDS_LIMIT = 4 << 20
+"""Bytes of the log that one call of `records` turns into records."""
+SLICES_LIMIT = 100_000
+TAIL_BYTES = 64 << 10
+
+
+@dataclass
+class _Slice:
+    """Where one scenario's output lies in the log, in bytes; `ended` once its end marker came."""
+
+    start: int
+    end: int | None = None
+    ended: bool = False
+
+
+class LoggedStream:
+    """The half of `harness.interfaces.DebugStream` that does not depend on where the records come from.
+
+    Args:
+        log: where every record is written with its host time (`dbgprint.log`).
+        marker: what the agent's markers begin with: `<marker>begin|end <id> <name>`.
+    """
+
+    def __init__(self, log: Path, marker: str, log_limit: int = LOG_LIMIT) -> None:
+        self._marker = re.compile(re.escape(marker) + r"(begin|end) (\d{1,9})(?: |$)")
+        self._log = DebugLog(log, log_limit)
+        self._returned = self._log.end
+        self._slices: dict[int, _Slice] = {}
+        self._open: _Slice | None = None
+        self._crash: Crash | None = None
+        self._changed = threading.Condition()
+
+    def records(self) -> Sequence[DebugRecord]:
+        """Records not returned before, oldest first, some megabytes at most; does not block."""
+        records, self._returned = self._log.read_some(self._returned, RECORDS_LIMIT)
+        return records
+
+    def crash(self) -> Crash | None:
+        """The first crash seen since `rearm`, if any; scenario and artefacts are not filled in."""
+        return self._crash
+
+    def slice(self, scenario_id: int) -> tuple[DebugRecord, ...]:
+        """What was printed between the markers of one run of a scenario, without the markers.
+
+        Up to the newest record when the end marker never came; empty for an id whose begin never came. The
+        middle of a very long slice is left out, with a record that says so.
+        """
+        with self._changed:
+            found = self._slices.get(scenario_id)
+            if found is None:
+                return ()
+            start, end = found.start, self._log.end if found.end is None else found.end
+        return self._log.read(start, end)
+
+    def tail(self) -> tuple[DebugRecord, ...]:
+        """The newest records, some tens of kilobytes of them: what came before a crash."""
+        return self._log.tail(TAIL_BYTES)
+
+    def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
+        """Waits until the slice of a scenario is complete; False when the deadline passed first."""
+
+        def ended() -> bool:
+            found = self._slices.get(scenario_id)
+            return found is not None and found.ended
+
+        with self._changed:
+            return self._changed.wait_for(ended, deadline.remaining())
+
+    def _record(self, time: float, lines: Sequence[tuple[str, str]], crash: Crash | None = None) -> None:
+        """Logs (source, text) lines, then publishes the markers among them and the crash they tell of."""
+        starts = self._log.append(time, lines)
+        with self._changed:
+            self._crash = self._crash or crash
+            for number, (source, text) in enumerate(lines):
+                if source == "dbgprint" and (mark := self._marker.match(text)):
+                    after = starts[number + 1] if number + 1 < len(starts) else self._log.end
+                    self._mark(mark[1], int(mark[2]), starts[number], after)
+            self._changed.notify_all()
+
+    def _forget(self) -> None:
+        """The guest was reverted: its crash is history, and so is the scenario that was running."""
+        with self._changed:
+            self._crash = None
+            self._close_slice(self._log.end)
+
+    def _mark(self, edge: str, scenario_id: int, start: int, after: int) -> None:
+        if edge == "begin" and len(self._slices) < SLICES_LIMIT:
+            self._close_slice(start)
+            self._open = self._slices[scenario_id] = _Slice(after)
+        elif edge == "end" and (found := self._slices.get(scenario_id)) is not None and not found.ended:
+            found.ended = True
+            found.end = start if found.end is None else found.end
+
+    def _close_slice(self, end: int) -> None:
+        if self._open is not None and self._open.end is None:
+            self._open.end = end
+        self._open = None
