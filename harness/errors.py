@@ -3,7 +3,8 @@
     WinvmError                   every error the bench raises on purpose; carries a remedy and an exit code
     ├── ConfigurationError  (2)  what the user wrote or asked for cannot be used
     │   ├── ContractError        driver, generated code and agent disagree about the IOCTL contract
-    │   └── ScenarioError        a scenario file cannot be collected
+    │   ├── ScenarioError        a scenario file cannot be collected
+    │   └── DumpError            a crash dump cannot be read at all
     ├── BuildError          (2)  the driver does not compile, link, sign or pass its static checks
     ├── InfrastructureError (3)  host, libvirt, image or transport failed; the driver is not to blame
     │   ├── HostError            a tool is missing, too old or broken; no disk space; port taken
@@ -60,6 +61,10 @@ class ContractError(ConfigurationError):
 
 class ScenarioError(ConfigurationError):
     """A scenario file cannot be collected."""
+
+
+class DumpError(ConfigurationError):
+    """A crash dump cannot be read at all; one that is merely damaged gives a report with warnings."""
 
 
 class BuildError(WinvmError):
