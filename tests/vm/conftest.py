@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,14 @@ class CommandLine:
             f"{arguments}: {done.returncode}\n{done.stdout!r}\n{done.stderr.decode()}"
         )
         return done.stdout
+
+    def qemus(self) -> list[bytes]:
+        """Command lines of the QEMUs that run in this home."""
+        found = []
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has ended
+                found.append(file.read_bytes())
+        return [line for line in found if b"qemu" in line and os.fsencode(self.home) in line]
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,7 @@ class Project:
         done = self.winvm.run("--config", str(self.folder / "winvm.toml"), "run", *arguments)
         assert b"Traceback" not in done.stdout + done.stderr, done.stderr.decode()
         assert list((self.winvm.home / "runs").iterdir()) == []
-        found = subprocess.run(["pgrep", "-af", str(self.winvm.home)], capture_output=True, check=False)
-        assert b"qemu" not in found.stdout
+        assert self.winvm.qemus() == []
         return done
 
     def paragraph(self, done: subprocess.CompletedProcess[bytes]) -> str:
