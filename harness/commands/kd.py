@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -111,11 +112,74 @@ def _key(text: str | None, file: Path | None) -> Key:
 
 def _human(kind: str, fields: Mapping[str, object]) -> str:
     """One line about an event; everything in it may come from a hostile guest."""
+    from harness.debuggers.kd_show import summary_line
+
     if kind == "dbgprint":
         return printable(str(fields["text"]).rstrip("\n").replace("\n", " | "))
-    shown = ", ".join(
-        f"{name} {value:#x}" if isinstance(value, int) and not isinstance(value, bool) else f"{name} {value}"
-        for name, value in fields.items()
-        if name not in ("from", "sequence")
-    )
-    return printable(f"[{kind}] {shown}")
+    return printable(f"[{summary_line(kind, fields)}]")
+
+
+@kd.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="UDP port that the target was told to call.")
+@click.option("--bind", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--key", "key_text", metavar="W.X.Y.Z", help="The connection's key; see --key-file.")
+@click.option(
+    "--key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file that holds the key: unlike --key, no other user sees it.",
+)
+@click.option("--serial", type=click.Path(path_type=Path), help="Socket, pty or device of a serial line.")
+@click.option("--hold", is_flag=True, help="Leave the target halted after an exception.")
+@click.option("--break-in", is_flag=True, help="Halt the target as soon as it is there.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def listen(
+    port: int | None,
+    bind: str,
+    key_text: str | None,
+    key_file: Path | None,
+    serial: Path | None,
+    hold: bool,
+    break_in: bool,
+    as_json: bool,
+) -> None:
+    """Be the debugger of a target, live, until Ctrl-C; the target is never kept waiting.
+
+    Ctrl-\\ (SIGQUIT) halts the target, and lets one go on that is held.
+    """
+    from harness.debuggers.kd_host import Event, KdHost
+    from harness.debuggers.kd_text import PrintedLines
+    from harness.debuggers.kd_wire import Wire
+    from harness.debuggers.kdcom_wire import KdcomWire
+    from harness.debuggers.kdnet_wire import KdnetWire
+
+    lines = PrintedLines()
+
+    def show(event: Event) -> None:
+        if as_json:
+            click.echo(json.dumps({"time": event.time, "kind": event.kind, **event.fields}))
+            return
+        if event.kind == "dbgprint":
+            said = [printable(line) for line in lines.feed(str(event.fields["text"]))]
+        else:
+            said = [*map(printable, lines.flush()), _human(event.kind, event.fields)]
+        for line in said:
+            click.echo(line)
+
+    if (port is None) == (serial is None):
+        raise ConfigurationError("There is nothing to listen on.", remedy="Give either --port or --serial.")
+    wire: Wire
+    if serial is not None:
+        wire = KdcomWire.open(serial)
+        click.echo(f"Listening on {serial}.", err=True)
+    else:
+        net = wire = KdnetWire(_key(key_text, key_file), port or 0, bind)
+        click.echo(f"Listening on {bind}, UDP port {net.port}.", err=True)
+    host = KdHost(wire, show, hold=hold)
+    signal.signal(signal.SIGQUIT, lambda _signal, _frame: host.resume() if host.held else host.break_in())
+    if break_in:
+        host.break_in()
+    try:
+        while True:
+            host.step()
+    finally:
+        host.close()

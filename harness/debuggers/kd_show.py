@@ -1,0 +1,32 @@
+"""Events of kernel debugging as one line for a person. The text may be hostile: it is not yet printable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_LONG = ("registers", "stack", "modules", "from", "sequence")
+
+
+def summary_line(kind: str, fields: Mapping[str, object]) -> str:
+    """Kind and fields; what would not fit on a line is left out or counted."""
+    if kind == "bugcheck":
+        parameters = fields["parameters"]
+        assert isinstance(parameters, list)
+        shown = ", ".join(f"{value:#x}" for value in parameters)
+        modules = fields.get("modules")
+        count = f", {len(modules)} modules loaded" if isinstance(modules, list) else ""
+        return f"bugcheck {fields['code']:#x} ({shown}){count}"
+    if kind == "wrong-key":
+        return f"wrong key: what {fields['source']} sends was made with another key; it is not listened to"
+    if kind == "attached":
+        return f"attached to {fields['source']}" + (": target restarted" if fields.get("restarted") else "")
+    parts = [f"{name} {_value(value)}" for name, value in fields.items() if name not in _LONG]
+    return f"{kind} {', '.join(parts)}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return "(" + ", ".join(_value(one) for one in value) + ")"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:#x}"
+    return str(value)

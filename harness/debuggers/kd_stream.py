@@ -1,0 +1,83 @@
+"""The debug stream of a guest whose Windows kernel is debugged over KDNET or a serial line."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.debuggers.kd_host import Event, KdHost
+from harness.debuggers.kd_show import summary_line
+from harness.debuggers.kd_text import PrintedLines
+from harness.debuggers.kd_wire import Wire
+from harness.debuggers.log import LOG_LIMIT
+from harness.debuggers.logged import LoggedStream
+from harness.errors import KdError
+from harness.outcome import Crash
+
+
+class KdDebugStream(LoggedStream):
+    """Implements `harness.interfaces.DebugStream`: a live debugger host in a thread.
+
+    DbgPrint becomes records of source `dbgprint`, everything else the kernel reports records of source `kd`.
+
+    Args:
+        wire: the connection to the target, which this stream owns.
+        log: where every record is written with its host time (`dbgprint.log`).
+        nonce: names this run in the agent's markers `WINVM-MARK <nonce> begin|end <id> <name>`.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        log: Path,
+        nonce: str,
+        log_limit: int = LOG_LIMIT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(log, f"WINVM-MARK {nonce} ", log_limit)
+        self._lines = PrintedLines()
+        self._clock = clock
+        self.host = KdHost(wire, self._take, clock=clock)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="kd-debug-stream", daemon=True)
+        self._thread.start()
+
+    def rearm(self) -> None:
+        """Forgets the crash after the guest was reverted; its kernel connects anew by itself."""
+        self._forget()
+
+    def close(self) -> None:
+        """Stops listening; never raises."""
+        self._stop.set()
+        self._thread.join(5.0)
+        self.host.close()
+        self._log.close()
+
+    def _follow(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self.host.step(0.1)
+        except KdError as error:
+            self._record(self._clock(), [("harness", error.message)])
+
+    def _take(self, event: Event) -> None:
+        if event.kind == "dbgprint":
+            lines = self._lines.feed(str(event.fields["text"]))
+            self._record(event.time, [("dbgprint", line) for line in lines])
+            return
+        begun = [("dbgprint", line) for line in self._lines.flush()]
+        said = summary_line(event.kind, event.fields)
+        self._record(event.time, [*begun, ("kd", said)], _crash(event, said))
+
+
+def _crash(event: Event, said: str) -> Crash | None:
+    parameters = event.fields.get("parameters")
+    code = event.fields.get("code")
+    if event.kind != "bugcheck" or not isinstance(parameters, list) or not isinstance(code, int):
+        return None
+    modules = event.fields.get("modules")
+    named = modules[-8:] if isinstance(modules, list) else []
+    notes = tuple(f"{module['path']} at {module['base']:#x}" for module in named)
+    return Crash("bugcheck", code, tuple(parameters), scenario="", time=event.time, text=said, notes=notes)
