@@ -27,9 +27,8 @@ from harness.errors import KdError
 
 IDLE_S = 0.5
 BREAK_IN_EVERY_S = 0.5
-EVIDENCE_S = 10.0
-"""Seconds for everything that is read of a target which stopped in a bugcheck."""
-ANSWER_S = 10.0
+PATIENCE_S = 10.0
+"""Seconds for one exchange with a halted target, and for everything that is read of it in a bugcheck."""
 SILENT_BUGCHECK_S = 10.0
 """Seconds after a bugcheck was printed until it is reported without the halt that should follow."""
 _QUEUE_LIMIT = 64
@@ -56,6 +55,7 @@ class KdHost:
     Args:
         on_event: called with every event, in order, on the thread that calls `step`.
         hold: leave the target halted after an exception, until `resume`.
+        patience_s: seconds for one exchange, and for all that is read of a target in a bugcheck.
     """
 
     def __init__(
@@ -64,11 +64,13 @@ class KdHost:
         on_event: Callable[[Event], None],
         *,
         hold: bool = False,
+        patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._wire = wire
         self._on_event = on_event
         self._hold = hold
+        self._patience_s = patience_s
         self._clock = clock
         self._link = Link(wire, self._delivered, self._noticed)
         self._queue: deque[Packet] = deque()
@@ -168,10 +170,10 @@ class KdHost:
         elif packet.type == PacketType.FILE_IO:
             request = FileRequest.parse(packet.payload)
             self._emit("file-io", {"operation": request.operation, "path": request.path, "refused": True})
-            self._link.send(PacketType.FILE_IO, request.refusal(), Deadline.after(ANSWER_S))
+            self._link.send(PacketType.FILE_IO, request.refusal(), Deadline.after(self._patience_s))
         elif packet.type == PacketType.DEBUG_IO:
             answer = DebugIo.parse(packet.payload).answer(_ASSERT_ANSWER)
-            self._link.send(PacketType.DEBUG_IO, answer, Deadline.after(ANSWER_S))
+            self._link.send(PacketType.DEBUG_IO, answer, Deadline.after(self._patience_s))
 
     def _halted(self, change: StateChange) -> None:
         kind, fields = state_fields(change)
@@ -193,7 +195,7 @@ class KdHost:
 
     def _go(self, change: StateChange, status: int) -> None:
         """Continues; over a breakpoint instruction, which of symbol reports only the boot debugger needs."""
-        target = HaltedTarget(self._link, change, Deadline.after(ANSWER_S))
+        target = HaltedTarget(self._link, change, Deadline.after(self._patience_s))
         if change.exception is None and self._boot_debugger is None:
             self._boot_debugger = target.version().boot_debugger
         step_over = is_breakpoint(change) or (change.exception is None and bool(self._boot_debugger))
@@ -201,7 +203,7 @@ class KdHost:
 
     def _examine(self, change: StateChange, *, asked: bool) -> bool:
         """Finds out why the target stands at a breakpoint; True when going on would lead here again."""
-        target = HaltedTarget(self._link, change, Deadline.after(EVIDENCE_S))
+        target = HaltedTarget(self._link, change, Deadline.after(self._patience_s))
         if asked:
             contexts = {str(number): kd_context.registers(c) for number, c in target.contexts().items()}
             self._emit("break-in", {"processors": change.processors, "registers": contexts})

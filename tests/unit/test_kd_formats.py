@@ -1,0 +1,152 @@
+"""Capture files in their variants, the serial decoder, keys and packet ids."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import winvm
+from harness.debuggers.capture_file import BLOCK_LIMIT, udp_datagrams
+from harness.debuggers.kd_ids import KdcomIds, KdnetIds
+from harness.debuggers.kd_io import print_string
+from harness.debuggers.kd_key import Key
+from harness.debuggers.kdcom import Damage, SerialReader, serial_bytes
+from harness.debuggers.packets import Packet, PacketType, control
+from harness.errors import ConfigurationError, KdError
+from tests.fakes.captures import ethernet, ipv6, pcap, pcapng
+
+PAYLOADS = [b"MDBG one", b"two"]
+FRAMES = [ethernet(PAYLOADS[0]), b"\0" * 60, ethernet(PAYLOADS[1], vlan=True, padding=18)]
+CAPTURES = {
+    "pcap": pcap(FRAMES),
+    "pcap-big-endian": pcap(FRAMES, order=">"),
+    "pcap-nanoseconds": pcap(FRAMES, nanoseconds=True),
+    "pcapng": pcapng(FRAMES),
+    "pcapng-big-endian": pcapng(FRAMES, order=">"),
+    "pcapng-nanoseconds": pcapng(FRAMES, resolution=9),
+    "pcapng-two-sections": pcapng(FRAMES[:1]) + pcapng(FRAMES[1:], order=">"),
+    "gzip": gzip.compress(pcapng(FRAMES)),
+}
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_capture_formats(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "capture"
+    file.write_bytes(CAPTURES[name])
+    found = list(udp_datagrams(file))
+    assert [(datagram.frame, datagram.payload) for datagram in found] == [(1, b"MDBG one"), (3, b"two")]
+    assert {datagram.time for datagram in found} == {1.5}
+
+
+def test_ipv6_without_a_link_layer(tmp_path: Path) -> None:
+    (tmp_path / "capture").write_bytes(pcap([ipv6(b"six")], link=101))
+    assert [datagram.payload for datagram in udp_datagrams(tmp_path / "capture")] == [b"six"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"text",
+        pcap(FRAMES)[:-1],
+        gzip.compress(pcap(FRAMES))[:-9],
+        pcap([])[:24] + struct.pack("<IIII", 0, 0, BLOCK_LIMIT + 1, 0),
+    ],
+    ids=["empty", "text", "cut", "cut-gzip", "huge-frame"],
+)
+def test_a_file_that_is_no_whole_capture_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "capture").write_bytes(data)
+    with pytest.raises(KdError):
+        list(udp_datagrams(tmp_path / "capture"))
+
+
+def test_decode_of_a_cut_capture_still_says_its_summary(tmp_path: Path) -> None:
+    (tmp_path / "capture").write_bytes(pcap(FRAMES)[:-1])
+    done = CliRunner().invoke(
+        winvm, ["kd", "decode", str(tmp_path / "capture"), "--key", "1.2.3.4", "--json"]
+    )
+    assert json.loads(done.stdout.splitlines()[-1])["packets"] == 1
+    assert isinstance(done.exception, KdError)
+
+
+def test_decode_of_a_serial_log(tmp_path: Path) -> None:
+    said = Packet(PacketType.DEBUG_IO, 0x80800800, print_string(b"hello\n"))
+    again = Packet(PacketType.DEBUG_IO, 0x80800000, said.payload)
+    log = (
+        b"boot" + serial_bytes(said) + serial_bytes(again) + serial_bytes(control(PacketType.ACK, 1)) + b"00"
+    )
+    (tmp_path / "serial.log").write_bytes(log)
+    done = CliRunner().invoke(winvm, ["kd", "decode", "--serial", str(tmp_path / "serial.log"), "--json"])
+    *lines, summary = map(json.loads, done.stdout.splitlines())
+    assert [(line["kind"], line.get("text")) for line in lines] == [
+        ("dbgprint", "hello\n"), ("resend", None), ("ack", None)
+    ]  # fmt: skip
+    assert summary["packets"] == 3
+
+
+def test_key_vectors() -> None:
+    assert Key.parse("8.8.8.8").control == (b"\x08" + bytes(7)) * 4
+    assert Key.parse("8.8.8.8").mac == (b"\xf7" + b"\xff" * 7) * 4
+    long = Key.parse("1A2B.zz.10.3w5e11264sgsf")
+    assert long.control.hex() == "33e90000000000000f050000000000002400000000000000ffffffffffffffff"
+    assert long.text == "1a2b.zz.10.3w5e11264sgsf"
+    made = Key.generate()
+    assert Key.parse(made.text) == made
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1.2.3", "1.2.3.4.5", "1.2.3.", "1.2.3.3w5e11264sgsg", "1.2.3.-4", "1.2.3.٣"]
+)
+def test_a_wrong_key_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Key.parse(text)
+    assert text not in refused.value.message or not text
+
+
+def test_serial_examples_of_the_protocol() -> None:
+    assert serial_bytes(control(PacketType.ACK, 0x80800000)).hex() == "69696969040000000000808000000000"
+    assert serial_bytes(control(PacketType.RESEND)).hex() == "69696969050000000000000000000000"
+    request = Packet(PacketType.STATE_MANIPULATE, 0x80800000, struct.pack("<I", 0x3146) + bytes(52))
+    assert serial_bytes(request).hex() == "3030303002003800000080807700000046310000" + "00" * 52 + "aa"
+
+
+def test_a_packet_after_a_cut_one_is_found() -> None:
+    packet = Packet(PacketType.DEBUG_IO, 1, print_string(b"hello"))
+    whole = serial_bytes(packet)
+    reader = SerialReader()
+    found = [one for one in reader.feed(whole[:20] + whole + whole) if not isinstance(one, Damage)]
+    assert found == [packet, packet]
+    assert list(reader.feed(whole[:20])) == []
+    assert reader.waiting
+    assert isinstance(reader.give_up(), Damage)
+    assert list(reader.feed(whole)) == [packet]
+
+
+def test_kdnet_ids() -> None:
+    ids = KdnetIds()
+    assert ids.next == 0x80000000
+    ids.acknowledged()
+    assert ids.next == 0x80000002
+    assert [ids.accept(number) for number in (0x800, 0x800, 0x7FE, 0x802)] == [True, False, False, True]
+    assert ids.answer(0x802) == 0x802
+    ids.reset(0x802)
+    assert not ids.accept(0x802)
+    ids.reset(0)
+    assert ids.accept(0)
+
+
+def test_kdcom_ids() -> None:
+    ids = KdcomIds()
+    assert ids.answer(0x80800800) == 0x80800000
+    numbers = (0x80800800, 0x80800800, 0x80800001, 0x80800001, 0x80800000)
+    assert [ids.accept(number) for number in numbers] == [True, False, True, False, True]
+    ids.acknowledged()
+    assert ids.next == 0x80800001
+    ids.reset(0x5F863)
+    assert ids.next == 0x80800000
+    assert ids.accept(0x80800000)
