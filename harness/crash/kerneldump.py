@@ -1,0 +1,138 @@
+"""DUMP_HEADER64, the first 0x2000 bytes of every 64-bit kernel dump.
+
+The writer fills the page with the text `PAGE` first: a number that reads so was never written.
+"""
+
+from __future__ import annotations
+
+import datetime
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from harness.crash import cpu
+from harness.crash.dumpfile import DumpFile
+from harness.crash.summary import ExceptionRecord
+from harness.errors import DumpError
+
+SIGNATURE = b"PAGEDU64"
+SIZE = 0x2000
+BUGCHECK_END = 0x60
+"""Without the bytes before it there is no bugcheck, and so nothing to say."""
+
+TYPES = {
+    **{1: "full", 2: "summary", 3: "header", 4: "triage", 5: "bitmap", 6: "bitmap", 7: "automatic"},
+    **{8: "kernel", 9: "kernel-and-user", 10: "complete"},
+}
+TRIAGE = 4
+
+_PRODUCTS = {1: "workstation", 2: "domain controller", 3: "server"}
+_FILL = b"PAGE"
+_FILETIME_EPOCH = datetime.datetime(1601, 1, 1, tzinfo=datetime.UTC)
+_LATEST_FILETIME = 0x24C8_5995_A756_8000  # year 9999
+_MAX_RUNS = 42
+
+
+@dataclass(frozen=True)
+class KernelHeader:
+    """What the header says; None where it was not written. Times are in 100 ns units."""
+
+    machine: int
+    build: int | None
+    checked: bool
+    page_table: int
+    module_list: int
+    debugger_data: int
+    processors: int | None
+    bugcheck: int
+    parameters: tuple[int, int, int, int]
+    runs: tuple[tuple[int, int], ...]
+    context: bytes
+    exception: ExceptionRecord | None
+    type_number: int | None
+    system_time: int | None
+    up_time: int | None
+    product: int | None
+    writer_status: int | None
+    comment: str
+
+    @property
+    def type(self) -> str:
+        """The dump's type in a word."""
+        return TYPES.get(self.type_number or 0, "unknown")
+
+    @property
+    def arch(self) -> str:
+        """The machine's architecture in a word; `unknown` when the header does not say."""
+        return cpu.ARCHITECTURES.get(self.machine, f"{self.machine:#x}" if self.machine else "unknown")
+
+    def system(self) -> dict[str, Any]:
+        """The `system` part of the summary."""
+        return {
+            "build": self.build,
+            "checked": self.checked,
+            "processors": self.processors,
+            "uptime_s": None if self.up_time is None else self.up_time / 10_000_000,
+            "time": _utc(self.system_time),
+            "product": _PRODUCTS.get(self.product or 0),
+            "comment": self.comment,
+        }
+
+
+def read_header(file: DumpFile) -> KernelHeader:
+    """Reads the header of a dump that starts with `PAGEDU64`; bytes behind the file's end count as absent.
+
+    Raises:
+        DumpError: it ends before the bugcheck's parameters.
+    """
+    if file.size < BUGCHECK_END:
+        raise DumpError(
+            f"{file.path} is cut: {file.size} bytes hold no bugcheck.", remedy="Copy it from the guest again."
+        )
+    whole = file.read(0, SIZE)
+    data = whole[: len(whole) & ~3]
+    data += _FILL * ((SIZE - len(data)) // 4)
+
+    def u32(offset: int) -> int | None:
+        return None if data[offset : offset + 4] == _FILL else struct.unpack_from("<I", data, offset)[0]
+
+    def u64(offset: int) -> int | None:
+        return None if data[offset : offset + 8] == _FILL * 2 else struct.unpack_from("<Q", data, offset)[0]
+
+    p1, p2, p3, p4 = (u64(offset) or 0 for offset in range(0x40, 0x60, 8))
+    runs = struct.iter_unpack("<QQ", data[0x98 : 0x98 + 16 * min(u32(0x88) or 0, _MAX_RUNS)])
+    return KernelHeader(
+        machine=u32(0x30) or 0,
+        build=u32(0xC),
+        checked=u32(0x8) == 0xC,
+        page_table=u64(0x10) or 0,
+        module_list=u64(0x20) or 0,
+        debugger_data=u64(0x80) or 0,
+        processors=u32(0x34),
+        bugcheck=u32(0x38) or 0,
+        parameters=(p1, p2, p3, p4),
+        runs=tuple((first, count) for first, count in runs),
+        context=data[0x348:0xF00] if u32(0x348) is not None else b"",
+        exception=cpu.exception_record(data[0xF00:0xF98]) if u32(0xF00) is not None else None,
+        type_number=u32(0xF98),
+        system_time=u64(0xFA8),
+        up_time=u64(0x1030),
+        product=u32(0x1040),
+        writer_status=u32(0x1048),
+        comment=_comment(data[0xFB0:0x1030]),
+    )
+
+
+def _comment(data: bytes) -> str:
+    if data.startswith(_FILL):
+        return ""
+    text = data.partition(b"\0")[0].decode("ascii", "replace")
+    return "".join(character for character in text if character.isprintable())
+
+
+def _utc(filetime: int | None) -> str | None:
+    """ISO 8601 with microseconds, cut and not rounded: a float would lose digits."""
+    if not filetime or filetime > _LATEST_FILETIME:
+        return None
+    moment = _FILETIME_EPOCH + datetime.timedelta(microseconds=filetime // 10)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

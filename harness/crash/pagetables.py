@@ -1,0 +1,81 @@
+"""Virtual memory of a kernel dump through the x64 page tables in it (Intel SDM volume 3, 4-level paging)."""
+
+from __future__ import annotations
+
+import struct
+
+from harness.crash.dumpfile import DumpFile
+from harness.crash.physical import PAGE, PhysicalMemory
+
+_ADDRESS = 0x000F_FFFF_FFFF_F000
+_PRESENT, _LARGE, _PROTOTYPE, _TRANSITION = 1, 1 << 7, 1 << 10, 1 << 11
+_CANONICAL_HIGH = 0xFFFF_8000_0000_0000
+_CANONICAL_LOW = 0x0000_8000_0000_0000
+_CACHED_PAGES = 4096
+
+
+class PagedMemory:
+    """Reads virtual addresses; a page that is not in the dump ends a read.
+
+    Args:
+        root: physical address of the top table (CR3); its low 12 bits are ignored.
+    """
+
+    def __init__(self, file: DumpFile, physical: PhysicalMemory, root: int) -> None:
+        self._file = file
+        self._physical = physical
+        self._root = root & _ADDRESS
+        self._cache: dict[int, int | None] = {}
+
+    def read(self, address: int, size: int) -> bytes:
+        """Up to `size` bytes from `address` on."""
+        pieces = []
+        while size > 0:
+            position = self._position(address & ~(PAGE - 1))
+            if position is None:
+                break
+            within = address & (PAGE - 1)
+            wanted = min(size, PAGE - within)
+            piece = self._file.read(position + within, wanted)
+            pieces.append(piece)
+            if len(piece) < wanted:
+                break
+            address += wanted
+            size -= wanted
+        return b"".join(pieces)
+
+    def _position(self, page: int) -> int | None:
+        """Where a virtual page lies in the file."""
+        if page not in self._cache:
+            if len(self._cache) >= _CACHED_PAGES:
+                self._cache.clear()
+            physical = self.translate(page)
+            self._cache[page] = None if physical is None else self._physical.offset(physical // PAGE)
+        return self._cache[page]
+
+    def translate(self, address: int) -> int | None:
+        """The physical address, or None: not canonical, not mapped, or the tables are not in the dump."""
+        if not (0 <= address < _CANONICAL_LOW or _CANONICAL_HIGH <= address < 1 << 64):
+            return None
+        table = self._root
+        for shift in (39, 30, 21, 12):
+            entry = self._entry(table, (address >> shift) & 0x1FF)
+            if entry is None:
+                return None
+            if not entry & _PRESENT:
+                # A page on its way out of a working set is still at its place.
+                in_transition = shift == 12 and entry & _TRANSITION and not entry & _PROTOTYPE
+                if not in_transition:
+                    return None
+            if shift == 12 or (shift < 39 and entry & _LARGE):
+                span = (1 << shift) - 1
+                return (entry & _ADDRESS & ~span) | (address & span)
+            table = entry & _ADDRESS
+        return None
+
+    def _entry(self, table: int, index: int) -> int | None:
+        position = self._physical.offset(table // PAGE)
+        if position is None:
+            return None
+        data = self._file.read(position + 8 * index, 8)
+        return struct.unpack("<Q", data)[0] if len(data) == 8 else None

@@ -1,0 +1,231 @@
+"""A dump file in, its `Summary` out: picks the reader, then puts header, memory and modules together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.crash import bugcheck, cpu, kdbg, kerneldump, minidump
+from harness.crash.attribution import AddressMap, blamed
+from harness.crash.dumpfile import DumpFile
+from harness.crash.kerneldump import KernelHeader
+from harness.crash.loaded import loaded_modules
+from harness.crash.pagetables import PagedMemory
+from harness.crash.physical import PAGE, physical_memory
+from harness.crash.summary import (
+    BugcheckReport,
+    ExceptionRecord,
+    Module,
+    NoMemory,
+    Place,
+    Summary,
+    VirtualMemory,
+)
+from harness.crash.triage import Triage
+from harness.errors import DumpError
+
+_REFUSED = {
+    b"PAGEDUMP": "a 32-bit kernel dump, which this reader does not take",
+    b"PAGEPAGE": "a kernel dump whose header was never written",
+    b"MSCF": "a CAB archive: unpack it first",
+    b"PK": "a ZIP archive: unpack it first",
+}
+MAX_WARNINGS = 64
+
+
+@dataclass(frozen=True)
+class _Body:
+    """What follows a kernel dump's header."""
+
+    memory: VirtualMemory
+    modules: list[Module]
+    unloaded: list[Module]
+    system: dict[str, Any]
+    stack: int | None = None
+    truncated: bool = False
+
+
+def summarise(path: Path) -> Summary:
+    """Reads a dump of any kind. A damaged one gives what is left of it, with `warnings`.
+
+    Raises:
+        DumpError: it is no dump, of a kind that is not read, or cut before the first fact.
+    """
+    with DumpFile(path) as file:
+        start = file.read(0, 8)
+        if start.startswith(minidump.SIGNATURE):
+            return _user(file)
+        if start == kerneldump.SIGNATURE:
+            return _kernel(file)
+        for magic, kind in _REFUSED.items():
+            if start.startswith(magic):
+                raise DumpError(f"{path} is {kind}.")
+    raise DumpError(f"{path} is no crash dump: it starts with {start!r}.", remedy="Name a .dmp file.")
+
+
+def _kernel(file: DumpFile) -> Summary:
+    warnings: list[str] = []
+    header = kerneldump.read_header(file)
+    body = _body(file, header, warnings)
+    memory = body.memory
+    known = bugcheck.lookup(header.bugcheck)
+    addresses = {
+        parameter.role: value for parameter, value in zip(known.parameters, header.parameters, strict=False)
+    }
+    exception = cpu.exception_record(memory.read(addresses.get("xr", 0), cpu.EXCEPTION_SIZE))
+    raised = exception
+    if exception is None and "code" in addresses and "ip" in addresses:
+        raised = ExceptionRecord(addresses["code"] & 0xFFFFFFFF, 0, addresses["ip"], ())
+        if bugcheck.base_code(header.bugcheck) == 0x1E:
+            raised = ExceptionRecord(raised.code, 0, raised.address, header.parameters[2:])
+    # The header has the context of the fault or of the bugcheck call; what a parameter names is the fault.
+    registers = cpu.registers(
+        memory.read(addresses.get("cx", 0), cpu.CONTEXT_SIZE.get(header.machine, 0)), header.machine
+    )
+    if not registers and "tf" in addresses and header.machine == cpu.X64:
+        registers = cpu.trap_frame(memory.read(addresses["tf"], cpu.TRAP_FRAME_SIZE))
+    named = cpu.instruction_pointer(registers)
+    registers = registers or cpu.registers(header.context, header.machine)
+    candidates = (
+        (exception.address if exception else None, "exception record"),
+        (addresses.get("ip"), "bugcheck parameter"),
+        (named, "context of the fault"),
+        (cpu.instruction_pointer(registers), "context"),
+    )
+    if file.size < kerneldump.SIZE:
+        warnings.append(f"The file is cut within its header: {file.size} of {kerneldump.SIZE} bytes.")
+    if header.writer_status:
+        warnings.append(f"The system reported status {header.writer_status:#x} while it wrote the dump.")
+    report = BugcheckReport(
+        header.bugcheck,
+        known.name,
+        header.parameters,
+        bugcheck.explanation(header.bugcheck, header.parameters),
+    )
+    return _summary(
+        kind=header.type,
+        arch=header.arch,
+        system={**header.system(), "dump_type": header.type_number, **body.system},
+        report=report,
+        exception=raised or header.exception,
+        registers=registers,
+        candidates=candidates,
+        body=body,
+        truncated=body.truncated or file.size < kerneldump.SIZE,
+        warnings=warnings,
+    )
+
+
+def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
+    if header.type_number == kerneldump.TRIAGE:
+        triage = Triage(file, header, warnings)
+        block = kdbg.debugger_data(triage.memory, header.debugger_data)
+        system = kdbg.system_details(block, triage.memory)
+        system |= kdbg.processor_details(block, file, triage.prcb_at)
+        return _Body(
+            triage.memory, triage.modules(), triage.unloaded(), system, triage.top_of_stack, triage.truncated
+        )
+    nothing = _Body(NoMemory(), [], [], {})
+    physical = physical_memory(file, header, warnings)
+    if physical is None:
+        warnings.append(f"A dump of type {header.type_number} ({header.type}): only its header is read.")
+        return nothing
+    truncated = file.size < physical.end
+    if truncated:
+        usable = max(0, physical.pages - -(-(physical.end - file.size) // PAGE))
+        share = usable * 100 // physical.pages
+        warnings.append(f"The file is cut: {usable} of {physical.pages} pages ({share}%) are usable.")
+    if header.machine != cpu.X64:
+        warnings.append(f"Page tables of {header.arch} are not read: no drivers, no stack.")
+        return _Body(NoMemory(), [], [], {}, truncated=truncated)
+    memory = PagedMemory(file, physical, header.page_table)
+    modules = loaded_modules(memory, header.module_list, warnings)
+    if not modules:
+        warnings.append("The list of loaded drivers cannot be reached through the page tables.")
+    block = kdbg.debugger_data(memory, header.debugger_data)
+    return _Body(memory, modules, [], kdbg.system_details(block, memory), truncated=truncated)
+
+
+def _user(file: DumpFile) -> Summary:
+    warnings: list[str] = []
+    dump = minidump.Minidump(file, warnings)
+    exception = dump.exception()
+    registers = dump.registers()
+    if exception is None:
+        warnings.append("There is no exception in this dump.")
+    if not registers:
+        warnings.append("There are no registers of the exception in this dump.")
+    body = _Body(dump.memory, dump.modules(), [], {})
+    return _summary(
+        kind="user-minidump",
+        arch=cpu.ARCHITECTURES.get(dump.machine, "unknown"),
+        system=dump.system(),
+        report=None if exception is None else _as_bugcheck(exception),
+        exception=exception,
+        registers=registers,
+        candidates=(
+            (exception.address if exception else None, "exception record"),
+            (cpu.instruction_pointer(registers), "context"),
+        ),
+        body=body,
+        truncated=dump.truncated,
+        warnings=warnings,
+    )
+
+
+def _as_bugcheck(exception: ExceptionRecord) -> BugcheckReport:
+    """A user dump has no bugcheck: what a kernel would report for the same exception."""
+    words = (*exception.parameters[:2], 0, 0)[:2]
+    parameters = (exception.code, exception.address, *words)
+    return BugcheckReport(
+        0x1E, bugcheck.lookup(0x1E).name, parameters, bugcheck.explanation(0x1E, parameters)
+    )
+
+
+def _summary(
+    *,
+    kind: str,
+    arch: str,
+    system: dict[str, Any],
+    report: BugcheckReport | None,
+    exception: ExceptionRecord | None,
+    registers: dict[str, int],
+    candidates: tuple[tuple[int | None, str], ...],
+    body: _Body,
+    truncated: bool,
+    warnings: list[str],
+) -> Summary:
+    addresses = AddressMap(body.modules, body.unloaded, body.memory)
+    pointer = cpu.stack_pointer(registers)
+    stack = addresses.scan(pointer) if pointer else []
+    if not stack and body.stack:
+        stack = addresses.scan(body.stack)
+    site, source = _site(addresses, candidates)
+    place, by_stack = blamed(site, stack)
+    if len(warnings) > MAX_WARNINGS:
+        warnings[MAX_WARNINGS:] = [f"{len(warnings) - MAX_WARNINGS} more warnings."]
+    return Summary(
+        type=kind,
+        arch=arch,
+        system=system,
+        bugcheck=report,
+        exception=exception,
+        registers=registers,
+        fault=place,
+        fault_source="stack" if by_stack else source,
+        modules=tuple(body.modules),
+        unloaded=tuple(body.unloaded),
+        stack=tuple(stack),
+        truncated=truncated,
+        warnings=tuple(warnings),
+    )
+
+
+def _site(addresses: AddressMap, candidates: tuple[tuple[int | None, str], ...]) -> tuple[Place | None, str]:
+    """The first candidate that lies in a module; else the first there is."""
+    places = [(addresses.place(address), source) for address, source in candidates if address]
+    for place, source in places:
+        if place.module:
+            return place, source
+    return places[0] if places else (None, "")

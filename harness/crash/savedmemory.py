@@ -1,0 +1,48 @@
+"""Virtual memory of a dump that kept pieces of it, with no page tables."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+
+from harness.crash.dumpfile import DumpFile
+
+
+@dataclass(frozen=True)
+class Area:
+    """`size` bytes of virtual memory from `address` on, at `offset` of the file."""
+
+    address: int
+    offset: int
+    size: int
+
+
+class SavedMemory:
+    """The pieces of virtual memory that a triage dump or minidump kept."""
+
+    def __init__(self, file: DumpFile, blocks: list[Area], others: list[Area]) -> None:
+        self._file = file
+        self._blocks = sorted(blocks, key=lambda area: area.address)
+        self._starts = [area.address for area in self._blocks]
+        self._others = others
+
+    def read(self, address: int, size: int) -> bytes:
+        """Up to `size` bytes from `address` on, across adjacent pieces."""
+        pieces = []
+        while size > 0 and (area := self._find(address)):
+            within = address - area.address
+            piece = self._file.read(area.offset + within, min(size, area.size - within))
+            if not piece:
+                break
+            pieces.append(piece)
+            address += len(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def _find(self, address: int) -> Area | None:
+        index = bisect.bisect_right(self._starts, address) - 1
+        near = self._blocks[index : index + 1] if index >= 0 else []
+        for area in (*near, *self._others):
+            if area.address <= address < area.address + area.size:
+                return area
+        return None

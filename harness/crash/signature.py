@@ -1,0 +1,52 @@
+"""A crash's signature: equal for the same fault in another run, on another build, at another address.
+
+It is `<what>-<module>-<function>`: the bugcheck or exception code in hex, the blamed module, its function.
+Without symbols the third part is left out, since an offset belongs to one build only.
+"""
+
+from __future__ import annotations
+
+import re
+
+from harness.crash.bugcheck import base_code
+from harness.crash.summary import Place, Summary
+from harness.outcome import Crash
+
+MAX_LENGTH = 120
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.]+")
+_DECORATION = re.compile(r"\.(?:llvm|constprop|isra|part|cold)(?:\.\d+)?|@\d+$")
+
+
+def signature(kind: str, code: int, place: Place | None) -> str:
+    """The signature, fit for a file name.
+
+    Args:
+        kind: as `harness.outcome.Crash.kind`.
+        code: of the bugcheck or exception; not used for other kinds.
+        place: whom to blame.
+    """
+    if kind == "bugcheck":
+        what = f"{base_code(code):x}"
+    elif kind == "exception":
+        what = f"{code & 0xFFFFFFFF:08x}"
+    else:
+        what = kind
+    module = place.module if place and place.module else "unknown"
+    module = module.lower().replace("<unloaded ", "unloaded_").rstrip(">")
+    # Which function was inlined into which is the compiler's choice of the day: take the outermost.
+    function = place.frames[-1].function if place and place.frames else ""
+    parts = (what, module, _DECORATION.sub("", function))
+    return "-".join(_UNSAFE.sub("_", part) for part in parts if part)[:MAX_LENGTH]
+
+
+def crash_signature(crash: Crash, summary: Summary | None) -> str:
+    """The signature of a captured crash; `summary` is that of its dump, None when there is none."""
+    return signature(crash.kind, crash.code, summary.fault if summary else None)
+
+
+def dump_signature(summary: Summary) -> str:
+    """The signature of a dump found without its crash."""
+    if summary.type == "user-minidump":
+        code = summary.exception.code if summary.exception else 0
+        return signature("exception", code, summary.fault)
+    return signature("bugcheck", summary.bugcheck.code if summary.bugcheck else 0, summary.fault)

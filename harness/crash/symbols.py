@@ -1,0 +1,130 @@
+"""Function, file and line of addresses in a driver, through its PDB, by llvm-symbolizer.
+
+A folder may hold several builds of one driver: the one is taken whose PE header has the time stamp and size
+that the dump names. llvm-symbolizer finds a PDB beside its image; addresses are offsets from the image base.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from harness.crash.summary import Frame, Module, Place, StackWord, Summary
+from harness.errors import HostError
+
+DEADLINE_S = 20.0
+MAX_FILES = 20_000
+MAX_OFFSETS = 256
+_TOOLS = ("llvm-symbolizer-19", "llvm-symbolizer")
+
+
+def symbolise(summary: Summary, folder: Path) -> Summary:
+    """The summary with source positions of the fault and of likely return addresses.
+
+    A module whose image or PDB is not in `folder` stays without; an image of another build adds a warning.
+
+    Raises:
+        HostError: llvm-symbolizer is missing, fails or does not end.
+    """
+    wanted: dict[str, dict[int, int]] = {}  # module, offset asked for, offset looked up
+    if summary.fault and summary.fault.module and summary.fault.offset is not None:
+        # An address from the stack is that after a call, which may be another line's.
+        back = 1 if summary.fault_source == "stack" else 0
+        wanted.setdefault(summary.fault.module, {})[summary.fault.offset] = summary.fault.offset - back
+    for word in summary.likely_returns():
+        if word.place.module and word.place.offset:
+            of_module = wanted.setdefault(word.place.module, {})
+            if len(of_module) < MAX_OFFSETS:
+                of_module.setdefault(word.place.offset, word.place.offset - 1)
+    found: dict[tuple[str, int], tuple[Frame, ...]] = {}
+    warnings = list(summary.warnings)
+    images = _images(folder, {name.lower() for name in wanted})
+    for module in summary.modules:
+        offsets = wanted.get(module.name)
+        candidates = images.get(module.name.lower(), [])
+        if not offsets or not candidates:
+            continue
+        image = next((path for path in candidates if _is_build(path, module)), None)
+        if image is None:
+            warnings.append(f"{module.name} in {folder} is another build than the dump's: not symbolised.")
+            continue
+        positions = dict(
+            zip(sorted(set(offsets.values())), _look_up(image, sorted(set(offsets.values()))), strict=False)
+        )
+        for offset, looked_up in offsets.items():
+            found[module.name, offset] = positions.get(looked_up, ())
+
+    def with_frames(place: Place) -> Place:
+        return dataclasses.replace(place, frames=found.get((place.module or "", place.offset or 0), ()))
+
+    return dataclasses.replace(
+        summary,
+        fault=with_frames(summary.fault) if summary.fault else None,
+        stack=tuple(StackWord(word.location, with_frames(word.place), word.called) for word in summary.stack),
+        warnings=tuple(warnings),
+    )
+
+
+def _images(folder: Path, names: set[str]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in _files(folder):
+        if path.name.lower() in names:
+            found.setdefault(path.name.lower(), []).append(path)
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    seen = 0
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            seen += 1
+            if seen > MAX_FILES:
+                return
+            yield Path(place, name)
+
+
+def _is_build(image: Path, module: Module) -> bool:
+    """Whether the file's PE header has the module's time stamp and size."""
+    try:
+        with image.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    if len(head) < 0x40:
+        return False
+    (at,) = struct.unpack_from("<I", head, 0x3C)
+    if not head.startswith(b"MZ") or head[at : at + 4] != b"PE\0\0" or len(head) < at + 0x54:
+        return False
+    (stamp,) = struct.unpack_from("<I", head, at + 8)
+    (size,) = struct.unpack_from("<I", head, at + 24 + 56)
+    return (stamp, size) == (module.timestamp, module.size)
+
+
+def _look_up(image: Path, offsets: Iterable[int]) -> list[tuple[Frame, ...]]:
+    tool = next(filter(None, map(shutil.which, _TOOLS)), None)
+    if tool is None:
+        raise HostError("llvm-symbolizer is missing.", remedy="Install it: apt-get install llvm-19")
+    lines = "".join(f"{offset:#x}\n" for offset in offsets)
+    command = [tool, f"--obj={image.resolve()}", "--relative-address", "--inlining", "--output-style=JSON"]
+    try:
+        done = subprocess.run(
+            command, input=lines, capture_output=True, text=True, timeout=DEADLINE_S, check=True
+        )
+        return [_frames(json.loads(line)) for line in done.stdout.splitlines() if line.strip()]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
+        raise HostError(f"{tool} failed on {image}: {error}.") from error
+
+
+def _frames(answer: dict[str, list[dict[str, str | int]]]) -> tuple[Frame, ...]:
+    return tuple(
+        Frame(str(symbol["FunctionName"]), str(symbol["FileName"]).replace("\\", "/"), int(symbol["Line"]))
+        for symbol in answer.get("Symbol", [])
+        if symbol["FunctionName"]
+    )
