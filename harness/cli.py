@@ -24,6 +24,7 @@ COMMANDS = {
     "pull": ("harness.commands.live", "Copy a file out of the guest that is up."),
     "shell": ("harness.commands.live", "Open cmd.exe in the guest that is up."),
     "logs": ("harness.commands.live", "Print the debug output of the guest that is up."),
+    "dump": ("harness.commands.dump", "Say what a crash dump holds: bugcheck, faulting driver, stack."),
     "kd": ("harness.commands.kd", "Decode a Windows kernel's debugger traffic, or listen to it live."),
 }
 
