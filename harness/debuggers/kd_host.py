@@ -29,6 +29,8 @@ IDLE_S = 0.5
 BREAK_IN_EVERY_S = 0.5
 PATIENCE_S = 10.0
 """Seconds for one exchange with a halted target, and for everything that is read of it in a bugcheck."""
+LEFT_OVER_S = 2.0
+"""Seconds after a break-in in which another break at the same place comes from asking twice."""
 SILENT_BUGCHECK_S = 10.0
 """Seconds after a bugcheck was printed until it is reported without the halt that should follow."""
 _QUEUE_LIMIT = 64
@@ -78,6 +80,7 @@ class KdHost:
         self._go_wanted = threading.Event()
         self._next_break_in = 0.0
         self._held: StateChange | None = None
+        self._left_over: tuple[int, Deadline] | None = None
         self._boot_debugger: bool | None = None
         self._text = BugcheckText()
         self._printed: Bugcheck | None = None
@@ -182,16 +185,28 @@ class KdHost:
             self._go(change, CONTINUE)
             return
         asked = is_breakpoint(change) and self._break_wanted.is_set()
+        if not asked and self._is_left_over(change):
+            self._go(change, HANDLED)
+            return
         self._emit(kind, fields | {"break_in": True} if asked else fields)
         again = is_breakpoint(change) and self._examine(change, asked=asked)
         if asked:
             self._break_wanted.clear()
+            self._left_over = change.pc, Deadline.after(LEFT_OVER_S)
         if self._hold or again:
             self._held = change
             self._emit("held", {"processor": change.processor})
             return
         continued = change.exception.code in (STATUS_BREAKPOINT, STATUS_SINGLE_STEP)
         self._go(change, HANDLED if continued else NOT_HANDLED)
+
+    def _is_left_over(self, change: StateChange) -> bool:
+        """Whether a break answers a break-in that was asked for once more while the first was on its way."""
+        left_over, self._left_over = self._left_over, None
+        if left_over is None or self._printed is not None:
+            return False
+        pc, deadline = left_over
+        return is_breakpoint(change) and change.pc == pc and not deadline.expired
 
     def _go(self, change: StateChange, status: int) -> None:
         """Continues; over a breakpoint instruction, which of symbol reports only the boot debugger needs."""

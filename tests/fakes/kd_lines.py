@@ -44,7 +44,7 @@ class UdpTarget:
         kernel: FakeKernel,
         weather: Weather | None = None,
         poke_s: float = 0.05,
-        retry_s: float = 0.01,
+        retry_s: float = 0.005,
     ) -> None:
         self._host = ("127.0.0.1", port)
         self._key, self._weather = key, weather or Weather()
