@@ -58,7 +58,7 @@ def mutated(source: random.Random, data: bytes) -> bytes:
     changed = bytearray(data)
     for _ in range(source.randrange(9)):
         at = source.randrange(len(changed) + 1)
-        change = source.randrange(6)
+        change = source.randrange(7)
         if change == 0 and at < len(changed):
             changed[at] ^= 1 << source.randrange(8)
         elif change == 1:
@@ -69,6 +69,8 @@ def mutated(source: random.Random, data: bytes) -> bytes:
             del changed[at : at + source.randrange(1, 64)]
         elif change == 4:
             changed[at:at] = source.randbytes(source.randrange(1, 64))
+        elif change == 5:
+            del changed[at:]
         else:
             changed[at:at] = changed[at : at + source.randrange(1, 256)]
     return bytes(changed[:6000])
