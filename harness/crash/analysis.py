@@ -1,6 +1,6 @@
 """A crash as an answer: analysis.json for programs, analysis.md for people.
 
-Pure over what was captured: the `Crash`, the summary of its dump when there is one, and the debug output's end.
+Made of what was captured: the `Crash`, the summary of its dump if there is one, the last debug output.
 """
 
 from __future__ import annotations
@@ -171,4 +171,4 @@ def _code(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Text outside code: without characters that Markdown or HTML take for theirs."""
-    return "".join(f"&#{ord(c)};" if c in "<>&`*_[]|\\" else c for c in printable(text))
+    return "".join(f"&#{ord(c)};" if c in "<>&`*[]|\\" else c for c in printable(text))

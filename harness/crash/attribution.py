@@ -57,7 +57,7 @@ class AddressMap:
         for index, (word,) in enumerate(struct.iter_unpack("<Q", data[: len(data) & ~7])):
             if module := self._module(word):
                 place = Place(word, module.name, word - module.base)
-                found.append(StackWord(start + 8 * index, place, self._called(module, word)))
+                found.append(StackWord(start + 8 * index, place, self.called(module, word)))
         return found
 
     def _module(self, address: int) -> Module | None:
@@ -66,7 +66,8 @@ class AddressMap:
             return self._loaded[index]
         return None
 
-    def _called(self, module: Module, address: int) -> bool | None:
+    def called(self, module: Module, address: int) -> bool | None:
+        """Whether `address` follows a call in executable code; None when its bytes are not at hand."""
         sections = self._sections(module)
         offset = address - module.base
         if sections and not any(start < offset <= end for start, end in sections):

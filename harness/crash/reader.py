@@ -32,6 +32,7 @@ _REFUSED = {
     b"PK": "a ZIP archive: unpack it first",
 }
 MAX_WARNINGS = 64
+_WITH_PAGES = (1, 5, 6, 8, 9, 10)
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,10 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
         return _Body(
             triage.memory, triage.modules(), triage.unloaded(), system, triage.top_of_stack, triage.truncated
         )
-    nothing = _Body(NoMemory(), [], [], {})
     physical = physical_memory(file, header, warnings)
     if physical is None:
         warnings.append(f"A dump of type {header.type_number} ({header.type}): only its header is read.")
-        return nothing
+        return _Body(NoMemory(), [], [], {}, truncated=header.type_number in _WITH_PAGES)
     truncated = file.size < physical.end
     if truncated:
         usable = max(0, physical.pages - -(-(physical.end - file.size) // PAGE))

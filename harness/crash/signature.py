@@ -39,9 +39,15 @@ def signature(kind: str, code: int, place: Place | None) -> str:
     return "-".join(_UNSAFE.sub("_", part) for part in parts if part)[:MAX_LENGTH]
 
 
-def crash_signature(crash: Crash, summary: Summary | None) -> str:
-    """The signature of a captured crash; `summary` is that of its dump, None when there is none."""
-    return signature(crash.kind, crash.code, summary.fault if summary else None)
+def crash_signature(crash: Crash, summary: Summary | None, driver: str = "") -> str:
+    """The signature of a captured crash.
+
+    Args:
+        summary: of its dump, None when there is none.
+        driver: file name of the driver under test, which is blamed when no dump says better.
+    """
+    place = summary.fault if summary and summary.fault and summary.fault.module else None
+    return signature(crash.kind, crash.code, place or Place(0, driver or None))
 
 
 def dump_signature(summary: Summary) -> str:

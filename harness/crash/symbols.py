@@ -15,8 +15,11 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from harness.crash.attribution import AddressMap, blamed
+from harness.crash.dumpfile import DumpFile
+from harness.crash.image import image_memory
 from harness.crash.summary import Frame, Module, Place, StackWord, Summary
-from harness.errors import HostError
+from harness.errors import DumpError, HostError
 
 DEADLINE_S = 20.0
 MAX_FILES = 20_000
@@ -32,6 +35,9 @@ def symbolise(summary: Summary, folder: Path) -> Summary:
     Raises:
         HostError: llvm-symbolizer is missing, fails or does not end.
     """
+    names = {module.name.lower() for module in summary.modules}
+    matching, warnings = _matching(summary, _images(folder, names), folder)
+    summary = _rated(summary, matching)
     wanted: dict[str, dict[int, int]] = {}  # module, offset asked for, offset looked up
     if summary.fault and summary.fault.module and summary.fault.offset is not None:
         # An address from the stack is that after a call, which may be another line's.
@@ -43,22 +49,11 @@ def symbolise(summary: Summary, folder: Path) -> Summary:
             if len(of_module) < MAX_OFFSETS:
                 of_module.setdefault(word.place.offset, word.place.offset - 1)
     found: dict[tuple[str, int], tuple[Frame, ...]] = {}
-    warnings = list(summary.warnings)
-    images = _images(folder, {name.lower() for name in wanted})
-    for module in summary.modules:
-        offsets = wanted.get(module.name)
-        candidates = images.get(module.name.lower(), [])
-        if not offsets or not candidates:
-            continue
-        image = next((path for path in candidates if _is_build(path, module)), None)
-        if image is None:
-            warnings.append(f"{module.name} in {folder} is another build than the dump's: not symbolised.")
-            continue
-        positions = dict(
-            zip(sorted(set(offsets.values())), _look_up(image, sorted(set(offsets.values()))), strict=False)
-        )
-        for offset, looked_up in offsets.items():
-            found[module.name, offset] = positions.get(looked_up, ())
+    for name, offsets in wanted.items():
+        if name in matching:
+            asked = sorted(set(offsets.values()))
+            positions = dict(zip(asked, _look_up(matching[name], asked), strict=False))
+            found |= {(name, offset): positions.get(asked_for, ()) for offset, asked_for in offsets.items()}
 
     def with_frames(place: Place) -> Place:
         return dataclasses.replace(place, frames=found.get((place.module or "", place.offset or 0), ()))
@@ -67,8 +62,48 @@ def symbolise(summary: Summary, folder: Path) -> Summary:
         summary,
         fault=with_frames(summary.fault) if summary.fault else None,
         stack=tuple(StackWord(word.location, with_frames(word.place), word.called) for word in summary.stack),
-        warnings=tuple(warnings),
+        warnings=(*summary.warnings, *warnings),
     )
+
+
+def _matching(
+    summary: Summary, images: dict[str, list[Path]], folder: Path
+) -> tuple[dict[str, Path], list[str]]:
+    """The image of each module that has one of its own build, and a warning for each that has only others."""
+    matching: dict[str, Path] = {}
+    warnings = []
+    for module in summary.modules:
+        candidates = images.get(module.name.lower(), [])
+        if image := next((path for path in candidates if _is_build(path, module)), None):
+            matching[module.name] = image
+        elif candidates:
+            warnings.append(f"{module.name} in {folder} is another build than the dump's: not symbolised.")
+    return matching, warnings
+
+
+def _rated(summary: Summary, matching: dict[str, Path]) -> Summary:
+    """The summary with its stack judged by the images' code, which the dump seldom holds, and blamed anew."""
+    called: dict[tuple[str, int], bool | None] = {}
+    for name, image in matching.items():
+        try:
+            with DumpFile(image) as file:
+                module = Module(name, name, 0, 1 << 32)
+                code = AddressMap([module], [], image_memory(file))
+                for word in summary.stack:
+                    if word.place.module == name and word.called is None:
+                        called[name, word.place.offset or 0] = code.called(module, word.place.offset or 0)
+        except DumpError:
+            continue
+    stack = tuple(
+        dataclasses.replace(
+            word, called=called.get((word.place.module or "", word.place.offset or 0), word.called)
+        )
+        for word in summary.stack
+    )
+    fault = summary.fault
+    if summary.fault_source == "stack":
+        fault = blamed(None, stack)[0] or fault
+    return dataclasses.replace(summary, stack=stack, fault=fault)
 
 
 def _images(folder: Path, names: set[str]) -> dict[str, list[Path]]:

@@ -1,0 +1,26 @@
+"""A PE file's code by offset from the image base, as the loader lays it out (PE format specification)."""
+
+from __future__ import annotations
+
+import struct
+
+from harness.crash.dumpfile import DumpFile
+from harness.crash.savedmemory import Area, SavedMemory
+
+_HEADERS = 4096
+_MAX_SECTIONS = 96
+
+
+def image_memory(file: DumpFile) -> SavedMemory:
+    """Header and sections of the file; empty behind its header when that is damaged."""
+    head = file.read(0, _HEADERS)
+    areas = [Area(0, 0, len(head))]
+    if len(head) >= 0x40:
+        (at,) = struct.unpack_from("<I", head, 0x3C)
+        if head[at : at + 4] == b"PE\0\0" and at + 24 <= len(head):
+            count, optional = struct.unpack_from("<H12xH", head, at + 6)
+            table = head[at + 24 + optional :][: 40 * min(count, _MAX_SECTIONS)]
+            for start in range(0, len(table) - 39, 40):
+                address, size, offset = struct.unpack_from("<III", table, start + 12)
+                areas.append(Area(address, offset, size))
+    return SavedMemory(file, areas, [])
