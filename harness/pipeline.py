@@ -12,9 +12,10 @@ from importlib.metadata import version
 
 from harness import config as configuration
 from harness.artifacts import Artifacts
-from harness.bench import Bench, Payload
+from harness.bench import Bench
 from harness.build.builds import build_drivers
 from harness.deadline import Deadline
+from harness.deployed import Payload
 from harness.errors import InfrastructureError
 from harness.guests.wine import WineGuest, WineLink
 from harness.handover import content_hash

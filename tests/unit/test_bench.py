@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from harness.artifacts import Artifacts
-from harness.bench import Bench, Payload
+from harness.bench import Bench
 from harness.deadline import Deadline
+from harness.deployed import Payload
 from harness.errors import DriverLoadError, MachineError
 from harness.machine.fake import FakeMachine
 from harness.machine.profile import Profile

@@ -1,0 +1,266 @@
+"""A running guest with agent and drivers in it: deployed, met, restored, suspended for another process."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.artifacts import Artifacts
+from harness.config import Parameter
+from harness.deadline import Deadline
+from harness.errors import AgentError, DriverLoadError, InfrastructureError
+from harness.guests.protocol import Guest
+from harness.handover import Handover, content_hash
+from harness.machine.profile import Profile
+from harness.machine.protocol import Machine
+from harness.outcome import Crash
+from harness.session import AgentSession, start_agent
+
+CONNECT_DEADLINE_S = 120.0
+LOAD_DEADLINE_S = 60.0
+QUIT_DEADLINE_S = 20.0
+SETTLE_S = 0.1
+"""Guest time between its last connection and a suspension. QEMU's user network polls every 2 ms (1.2% of a
+core) as long as an acknowledgement is delayed, and does so for ever once the guest's clock stands still."""
+WAKE_DEADLINE_S = 15.0
+"""From a suspended guest to an agent that answers; a second or two."""
+SESSION_LIFETIME_S = 7 * 86400.0
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What is deployed into the guest.
+
+    Attributes:
+        agent: the zipapp.
+        service: name of the driver's service.
+        drivers: build name -> signed `.sys`.
+        contract: generated module that declares HELLO; empty if the driver has none.
+        parameters: what scenarios find in `t.params`.
+    """
+
+    agent: Path
+    service: str
+    drivers: Mapping[str, Path]
+    contract: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+class DeployedGuest:
+    """One running guest, and everything between its restore and an agent that answers.
+
+    Args:
+        machine: started already.
+        standby: where the restored guest's waiting interpreter is found.
+        handover: of the process that suspended this guest; its agent is still there.
+
+    Attributes:
+        loaded: the driver build that is loaded; empty when none is.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        machine: Machine,
+        profile: Profile,
+        payload: Payload,
+        artifacts: Artifacts,
+        standby: Mapping[str, str],
+        environment: dict[str, str],
+        handover: Handover | None = None,
+    ) -> None:
+        self.guest = guest
+        self.machine = machine
+        self.environment = environment
+        self._profile = profile
+        self._payload = payload
+        self._standby = standby
+        self._journal = artifacts.journal
+        self._handover = handover
+        self._nonce = handover.nonce if handover else secrets.token_hex(8)
+        self.link = guest.link(machine)
+        skip = handover.debug_read if handover else 0
+        self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce, skip)
+        self._session: AgentSession | None = None
+        self.loaded = ""
+        self._next_id = handover.next_id if handover else 1
+        self._deployed = dict(handover.deployed) if handover else {}
+        self._checkpoint_holds = handover.checkpoint if handover else None
+
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """The driver builds that were deployed."""
+        return tuple(self._payload.drivers)
+
+    def recover(self) -> bool:
+        """Restores the guest if a crash or a lost connection took it, and says so; no driver is loaded then.
+
+        What broke a restore may be over at the next try, and a run need not end with it.
+
+        Raises:
+            InfrastructureError: it could not be restored, twice.
+        """
+        lost = self._session is None
+        if lost:
+            try:
+                self.restore()
+            except InfrastructureError as error:
+                self._journal.note(f"the guest is restored once more: {error.message}")
+                self._drop()
+                self.restore()
+        return lost
+
+    def restore(self) -> None:
+        """Throws the guest away and goes back to an agent that answers; no driver is loaded then.
+
+        Raises:
+            InfrastructureError: it could not be restored.
+        """
+        self._drop()
+        with self._journal.step("restore guest"):
+            self.machine.revert(Deadline.after(self._profile.timeouts.restore))
+            self.link = self.guest.link(self.machine)
+            if self._checkpoint_holds is None:
+                self._deploy()
+                self._checkpoint()
+            else:
+                self._deployed = dict(self._checkpoint_holds)
+                self._push(Deadline.after(CONNECT_DEADLINE_S))
+            self.debug.rearm()
+            self._meet_agent()
+
+    def hand_over(self) -> Handover:
+        """Leaves the guest suspended for another process: driver unloaded, agent waiting.
+
+        A guest that a crash took is restored first.
+
+        Raises:
+            InfrastructureError: the guest does not answer, or could not be restored.
+            DriverLoadError: the driver does not unload.
+        """
+        self.recover()
+        assert self._session
+        with self._journal.step("suspend guest"):
+            answer = self._session.release(self._payload.service, Deadline.after(LOAD_DEADLINE_S))
+            self.link.close()
+            time.sleep(SETTLE_S)
+            self.machine.suspend(Deadline.after(WAKE_DEADLINE_S))
+        self.disconnect()
+        if isinstance(answer, Crash) or not answer.ok or self.debug.crash():
+            raise DriverLoadError("The driver does not unload.", remedy="Check its DriverUnload.")
+        return Handover(
+            standby=self._standby,
+            nonce=self._nonce,
+            debug_read=self.machine.channels.dbgprint.stat().st_size,
+            next_id=self._next_id,
+            deployed=self._deployed,
+            checkpoint=self._checkpoint_holds,
+        )
+
+    def detach(self) -> None:
+        """Ends the agent but leaves the driver loaded and the machine running."""
+        assert self._session
+        self._session.quit(Deadline.after(QUIT_DEADLINE_S))
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Drops every connection to the guest; safe to repeat, never raises."""
+        self._drop()
+        self.debug.close()
+
+    def _deploy(self) -> None:
+        """From a machine that has just started to an agent that waits for hello."""
+        deadline = Deadline.after(CONNECT_DEADLINE_S)
+        self._deployed = {}
+        self._push(deadline)
+        with self._journal.step("start agent"):
+            start_agent(self.link.agent(self._standby), self._agent_path, deadline)
+
+    def _meet_agent(self) -> None:
+        """From an agent that waits for hello to one that answers."""
+        deadline = Deadline.after(CONNECT_DEADLINE_S)
+        with self._journal.step("meet agent"), ThreadPoolExecutor(1) as beside:
+            clock = beside.submit(self.link.set_clock, deadline)
+            process = self.link.agent(self._standby)
+            self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
+            ready = self._session.hello(
+                deadline,
+                capabilities=sorted(self._profile.capabilities),
+                journal=self.guest.journal_port,
+                set_clock=False,
+            )
+            clock.result()
+        self.environment.setdefault("guest python", ready.python)
+        self.loaded = ""
+
+    def _take_over(self) -> None:
+        """From a suspended guest to its agent, which answers."""
+        deadline = Deadline.after(WAKE_DEADLINE_S)
+        with self._journal.step("resume guest"):
+            self.machine.resume(deadline)
+        self._push(deadline)
+        with self._journal.step("meet agent"):
+            self.link.set_clock(deadline)
+            process = self.link.agent(self._standby)
+            self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
+            answer = self._session.unload(self._payload.service, deadline)
+        if isinstance(answer, Crash):
+            raise AgentError(f"The agent in the suspended guest is gone: {answer.text}")
+
+    def _checkpoint(self) -> None:
+        """Saves the guest with the agent imported; later restores begin there."""
+        with self._journal.step("save guest with agent"):
+            self.link.close()
+            self.machine.checkpoint(Deadline.after(self._profile.timeouts.restore))
+            self._checkpoint_holds = dict(self._deployed)
+            self.link = self.guest.link(self.machine)
+
+    def _load(self, build: str) -> Crash | None:
+        if self.loaded == build:
+            return None
+        if build not in self._payload.drivers:
+            raise DriverLoadError(
+                f"There is no driver build {build!r}.",
+                remedy=f"winvm.toml builds {', '.join(self._payload.drivers)}.",
+            )
+        assert self._session
+        self.loaded = ""
+        with self._journal.step(f"load driver ({build})"):
+            answer = self._session.load(
+                self._payload.service,
+                self._driver_path(build),
+                self._payload.contract or None,
+                Deadline.after(LOAD_DEADLINE_S),
+            )
+        if isinstance(answer, Crash):
+            return answer
+        self.loaded = build
+        return None
+
+    def _push(self, deadline: Deadline) -> None:
+        """Copies in what the guest does not have."""
+        wanted = {self._agent_path: self._payload.agent}
+        wanted |= {self._driver_path(build): driver for build, driver in self._payload.drivers.items()}
+        hashes = {path: content_hash(file) for path, file in wanted.items()}
+        changed = [path for path in wanted if self._deployed.get(path) != hashes[path]]
+        with self._journal.step("deploy", files=changed):
+            for path in changed:
+                self.link.files.push(wanted[path], path, deadline)
+                self._deployed[path] = hashes[path]
+
+    def _drop(self) -> None:
+        if self._session:
+            self._session.close()
+        self._session = None
+        self.link.close()
+
+    @property
+    def _agent_path(self) -> str:
+        return rf"{self.guest.run_folder}\agent.pyz"
+
+    def _driver_path(self, build: str) -> str:
+        return rf"{self.guest.run_folder}\{build}\{self._payload.service}.sys"
