@@ -28,11 +28,11 @@ from harness.errors import KdError
 IDLE_S = 0.5
 BREAK_IN_EVERY_S = 0.5
 PATIENCE_S = 10.0
-"""Seconds for one exchange with a halted target, and for everything that is read of it in a bugcheck."""
+"""Seconds for one exchange with a halted target, and for everything that is read of it in a bugcheck.
+
+A bugcheck that was printed is reported after as long, also when no halt follows."""
 LEFT_OVER_S = 2.0
 """Seconds after a break-in in which another break at the same place comes from asking twice."""
-SILENT_BUGCHECK_S = 10.0
-"""Seconds after a bugcheck was printed until it is reported without the halt that should follow."""
 _QUEUE_LIMIT = 64
 _ASSERT_ANSWER = b"i"
 _BEFORE_DUMP, _AFTER_DUMP = 3, 4
@@ -57,7 +57,8 @@ class KdHost:
     Args:
         on_event: called with every event, in order, on the thread that calls `step`.
         hold: leave the target halted after an exception, until `resume`.
-        patience_s: seconds for one exchange, and for all that is read of a target in a bugcheck.
+        patience_s: seconds for one exchange, for all that is read of a target in a bugcheck, and until one
+            is reported whose halt does not come.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class KdHost:
         self._break_wanted = threading.Event()
         self._go_wanted = threading.Event()
         self._next_break_in = 0.0
+        self._break_ins = 0
         self._held: StateChange | None = None
         self._left_over: tuple[int, Deadline] | None = None
         self._boot_debugger: bool | None = None
@@ -94,6 +96,7 @@ class KdHost:
 
     def break_in(self) -> None:
         """Asks the target to halt: asked again until it does, also when it is not there yet."""
+        self._break_ins = 0
         self._break_wanted.set()
 
     def resume(self) -> None:
@@ -126,7 +129,9 @@ class KdHost:
     def _ask_for_halt(self) -> None:
         if self._break_wanted.is_set() and self._held is None and time.monotonic() >= self._next_break_in:
             self._next_break_in = time.monotonic() + BREAK_IN_EVERY_S
-            self._wire.break_in()
+            # A running target answers a break-in; one that another debugger left halted answers a reset.
+            (self._link.reset if self._break_ins % 2 else self._wire.break_in)()
+            self._break_ins += 1
 
     def _attempt(self, action: Callable[[], None]) -> None:
         """A target that stops answering, or restarts, ends one action and not the host."""
@@ -161,7 +166,7 @@ class KdHost:
             kind, fields = describe(packet)
             self._emit(kind, fields)
             if kind == "dbgprint" and (found := self._text.feed(str(fields["text"]))):
-                self._printed, self._silence = found, Deadline.after(SILENT_BUGCHECK_S)
+                self._printed, self._silence = found, Deadline.after(self._patience_s)
             if "prompt" not in fields:
                 return
         if len(self._queue) < _QUEUE_LIMIT:

@@ -77,8 +77,7 @@ class Link:
         try:
             for attempt in range(TRIES):
                 if attempt == RESET_AFTER:
-                    self._reset_sent = True
-                    self._wire.send(control(PacketType.RESET, self._wire.ids.next))
+                    self.reset()
                 self._resend = False
                 self._wire.send(Packet(packet_type, self._wire.ids.next, payload))
                 silence = deadline.at_most(silence_s)
@@ -93,6 +92,11 @@ class Link:
         finally:
             self._sending = False
         raise KdError("The target does not acknowledge what the debugger sends.")
+
+    def reset(self) -> None:
+        """Asks the target to start over: a halted one reports its halt again, a running one does not care."""
+        self._reset_sent = True
+        self._wire.send(control(PacketType.RESET, self._wire.ids.next))
 
     def request(self, message: Manipulate, deadline: Deadline) -> Manipulate:
         """Sends a request to the halted target and returns its reply.

@@ -108,7 +108,7 @@ class UdpTarget:
 class SerialTarget:
     """A kernel on one end of a socket pair; `line` is the other end's descriptor.
 
-    `noise(data)` may change or drop what goes to the host.
+    `garbage` comes before every packet; `damage` is the share of packets with a wrong byte.
     """
 
     def __init__(self, kernel: FakeKernel, garbage: bytes = b"", damage: float = 0.0, seed: int = 1) -> None:
@@ -116,6 +116,7 @@ class SerialTarget:
         self.line = other.detach()
         self.kernel = kernel
         self.target = KdcomTarget(kernel)
+        self._rebooted: FakeKernel | None = None
         self._garbage, self._damage = garbage, damage
         self._random = random.Random(seed)
         self._stop = threading.Event()
@@ -127,8 +128,15 @@ class SerialTarget:
         self._thread.join(5.0)
         self._socket.close()
 
+    def restart(self, kernel: FakeKernel) -> None:
+        """Boots another kernel on the same line, in the middle of whatever is said."""
+        self._rebooted = kernel
+
     def _run(self) -> None:
         while not self._stop.is_set():
+            if self._rebooted is not None:
+                self.kernel, self._rebooted = self._rebooted, None
+                self.target = KdcomTarget(self.kernel)
             self.target.run()
             while self.target.outbox:
                 self._socket.sendall(self._garbage + self._damaged(self.target.outbox.popleft()))

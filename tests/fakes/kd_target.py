@@ -43,7 +43,7 @@ class KdTarget:
         self.outbox: deque[bytes] = deque()
         self._pending: Packet | None = None
         self._waiting_for: int | None = None
-        self._halted = False
+        self._halt: Packet | None = None
 
     @property
     def idle(self) -> bool:
@@ -52,7 +52,7 @@ class KdTarget:
 
     def run(self) -> None:
         """Lets the kernel say its next thing if it may."""
-        if self.idle and not self._halted and (said := self.machine.say()) is not None:
+        if self.idle and self._halt is None and (said := self.machine.say()) is not None:
             self._send_data(said.type, said.payload)
 
     def timeout(self) -> None:
@@ -82,13 +82,16 @@ class KdTarget:
         elif packet.type == PacketType.RESET:
             self.reset(packet)
             self._emit(control(PacketType.RESET, self.next_id))
-            self.timeout()
+            if self._pending is None and self._halt is not None:
+                self._send_data(self._halt.type, self._halt.payload)
+            else:
+                self.timeout()
 
     def _take_data(self, packet: Packet) -> None:
-        if packet.type == PacketType.STATE_MANIPULATE and self._halted:
+        if packet.type == PacketType.STATE_MANIPULATE and self._halt is not None:
             request = Manipulate.parse(packet.payload)
             if request.api in GOES_ON:
-                self._halted = False
+                self._halt = None
             if request.api in NO_REPLY:
                 self.machine.told(packet)
             else:
@@ -106,7 +109,7 @@ class KdTarget:
         assert sent is not None
         self.advance()
         if sent.type == PacketType.STATE_CHANGE64:
-            self._halted = True
+            self._halt = sent
         elif sent.type == PacketType.FILE_IO or sent.payload[:4] == b"\x31\x32\0\0":
             self._waiting_for = sent.type
 

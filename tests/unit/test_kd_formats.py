@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -16,7 +17,8 @@ from harness.debuggers.kd_ids import KdcomIds, KdnetIds
 from harness.debuggers.kd_io import print_string
 from harness.debuggers.kd_key import Key
 from harness.debuggers.kdcom import Damage, SerialReader, serial_bytes
-from harness.debuggers.packets import Packet, PacketType, control
+from harness.debuggers.kdnet import Datagram, Seal, data_key, response
+from harness.debuggers.packets import Packet, PacketType, control, encode
 from harness.errors import ConfigurationError, KdError
 from tests.fakes.captures import ethernet, ipv6, pcap, pcapng
 
@@ -106,6 +108,45 @@ def test_a_wrong_key_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         Key.parse(text)
     assert text not in refused.value.message or not text
+
+
+DATA_KEY = bytes.fromhex("6bd91c57bd6a551ad30b509c05c0c95b32cc5e47a0866907eaf0b1583384f660")
+NONCE = bytes.fromhex("c19792dfac7aa1dfe007010018000b00240005000000070088f7570043a12600")
+HOST_RANDOM = bytes.fromhex("41b4fa1b2ddd14ee3eeb8db987c0c7257ce62eef126ab74ef212136c100c540b")
+DATAGRAMS = {
+    "connection-check": (
+        Datagram(4, 0, 1, False, bytes(8) + bytes.fromhex("0102a8c0")),
+        "2fa399cffa8f888c766d5e595a843c6dee47e25b8c9e098bd63242f627753eddfb5900eab024ca9c9c435055f1c8e7d2",
+    ),
+    "resend": (
+        Datagram(4, 0, 1, True, encode(control(PacketType.RESEND))),
+        "0c3e6d1655f7c70b5d8a875f9032af003152b7f200de2491adb391c109d86f1e94bbfcb63ea493ff1e588fdbaab8575f",
+    ),
+    "ack": (
+        Datagram(4, 0, 2, True, encode(control(PacketType.ACK))),
+        "53856c8e1086002c3276a4841d89c8ddb68eb775bd0c46538bd0b7f597f3daf8a29c3f714570f104a02535febdf9efa6",
+    ),
+    "break-in": (
+        Datagram(4, 0, 0x107, True, b"b"),
+        "fe49362fa2b8c9a8f4b99305dad909045b2192d67cc43c2504045f4ca2904bbf",
+    ),
+}
+
+
+def test_data_key_vector() -> None:
+    body = response(NONCE, HOST_RANDOM)
+    assert (
+        hashlib.sha256(body).hexdigest() == "eddaf87c8c2a33cdcdba8a6264546a8f1fb29cba7bfc582132c37d4ce75aadd5"
+    )
+    assert data_key(Key.parse("8.8.8.8"), body) == DATA_KEY
+
+
+@pytest.mark.parametrize("name", DATAGRAMS)
+def test_datagram_vectors(name: str) -> None:
+    datagram, sealed = DATAGRAMS[name]
+    seal = Seal(Key.parse("8.8.8.8"), DATA_KEY)
+    assert seal.close(datagram).hex() == b"MDBG\x04\0".hex() + sealed
+    assert seal.open(bytes.fromhex("4d4442470400" + sealed)) == datagram
 
 
 def test_serial_examples_of_the_protocol() -> None:

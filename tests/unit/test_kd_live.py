@@ -24,6 +24,7 @@ from harness.errors import KdError
 from tests.fakes.kd_lines import SerialTarget, UdpTarget, Weather
 from tests.fakes.kd_machine import (
     BREAK_PC,
+    DATA_LIST,
     KERNEL_BASE,
     MODULES,
     STACK,
@@ -45,9 +46,9 @@ FATAL = (
 class Listening:
     """A host that runs in a thread, with the events it told."""
 
-    def __init__(self, wire: Wire, *, hold: bool = False) -> None:
+    def __init__(self, wire: Wire, *, hold: bool = False, patience_s: float = 10.0) -> None:
         self.events: list[Event] = []
-        self.host = KdHost(wire, self.events.append, hold=hold)
+        self.host = KdHost(wire, self.events.append, hold=hold, patience_s=patience_s)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -90,11 +91,13 @@ class Bench:
         self._open += [target, host]
         return host, target
 
-    def serial(self, kernel: FakeKernel, garbage: bytes = b"", damage: float = 0.0) -> Listening:
+    def serial(
+        self, kernel: FakeKernel, garbage: bytes = b"", damage: float = 0.0
+    ) -> tuple[Listening, SerialTarget]:
         target = SerialTarget(kernel, garbage, damage)
         host = Listening(KdcomWire(target.line, "socket pair", retry_s=0.05))
         self._open += [host, target]
-        return host
+        return host, target
 
     def close(self) -> None:
         for one in self._open:
@@ -178,6 +181,28 @@ def test_a_bugcheck_is_reported_with_what_can_be_read(bench: Bench, weather: dic
     assert (registers["rsp"], registers["rcx"], registers["rip"]) == (STACK, 3, BREAK_PC)
 
 
+def test_a_bugcheck_whose_memory_cannot_be_read_is_reported_as_printed(bench: Bench) -> None:
+    kernel = FakeKernel(bugcheck_script())
+    kernel.rcx.append(3)
+    kernel.memory.clear()
+    host, _ = bench.kdnet(kernel)
+    host.wait(lambda: host.text.endswith("dump written\n"))
+    (event,) = host.of("bugcheck")
+    assert (event.fields["code"], event.fields["stack"]) == (0xD1, [])
+    assert event.fields["unread"] == [f"Memory at {DATA_LIST:#x} cannot be read."]
+
+
+def test_a_bugcheck_without_the_halt_that_should_follow_is_reported(bench: Bench) -> None:
+    wire = KdnetWire(KEY, 0, retry_s=0.005)
+    host = Listening(wire, patience_s=0.2)
+    target = UdpTarget(wire.port, KEY, FakeKernel([printed(FATAL)]))
+    bench._open += [target, host]
+    host.wait(lambda: bool(host.of("bugcheck")))
+    assert host.of("bugcheck")[0].fields["halted"] is False
+    target.restart(FakeKernel([printed(FATAL)]))
+    host.wait(lambda: len(host.of("bugcheck")) == 2)
+
+
 def test_a_bugcheck_that_prints_nothing_is_found_in_memory(bench: Bench) -> None:
     kernel = FakeKernel([exception(0x80000003), printed("on\n")])
     kernel.rcx.append(4)
@@ -226,6 +251,18 @@ def test_a_host_that_comes_later_takes_the_target_over(bench: Bench) -> None:
     kernel.script.extend(map(printed, lines(5, "more")))
     again.wait(lambda: again.text.endswith("more 4\n"))
     assert again.text == "".join(lines(5, "more"))
+
+
+def test_a_target_that_another_host_left_halted_is_found_by_a_break_in(bench: Bench) -> None:
+    host, target = bench.kdnet(FakeKernel([exception(0x80000003), printed("on\n")]), hold=True)
+    host.wait(lambda: host.host.held)
+    port = target._host[1]
+    host.close()
+    bench._open.remove(host)
+    again = Listening(KdnetWire(KEY, port, retry_s=0.005))
+    bench._open.append(again)
+    again.host.break_in()
+    again.wait(lambda: again.text == "on\n")
 
 
 def test_another_key_is_refused_once_and_nothing_is_printed(bench: Bench) -> None:
@@ -278,7 +315,7 @@ def test_serial_line(bench: Bench, garbage: bytes, damage: float) -> None:
     expected = lines(100)
     script = [load_symbols(r"\WINDOWS\system32\ntoskrnl.exe", KERNEL_BASE, 0x1000), *map(printed, expected)]
     kernel = FakeKernel([*script, file_request("a"), exception(0x80000003), printed("end\n")])
-    host = bench.serial(kernel, garbage, damage)
+    host, _ = bench.serial(kernel, garbage, damage)
     host.wait(lambda: host.text.endswith("end\n"))
     assert host.text == "".join(expected) + "end\n"
     assert [event.kind for event in host.events if event.kind != "dbgprint"] == [
@@ -302,9 +339,21 @@ def test_serial_socket_is_opened_by_its_path_and_its_end_is_told(tmp_path: Path)
         KdcomWire.open(tmp_path / "nothing")
 
 
+def test_a_serial_target_that_restarts_is_heard_again(bench: Bench) -> None:
+    host, target = bench.serial(FakeKernel(map(printed, lines(100_000, "first"))))
+    host.wait(lambda: "first 30\n" in host.text)
+    expected = lines(50, "second")
+    target.restart(FakeKernel(map(printed, expected)))
+    host.wait(lambda: host.text.endswith(expected[-1]))
+    first, _, second = host.text.partition("second 0\n")
+    assert "second 0\n" + second == "".join(expected)
+    assert first == "".join(lines(first.count("\n"), "first"))
+    assert [event.fields["restarted"] for event in host.of("attached")] == [False, True]
+
+
 def test_serial_break_in(bench: Bench) -> None:
     kernel = FakeKernel([printed("up\n")])
-    host = bench.serial(kernel)
+    host, _ = bench.serial(kernel)
     host.wait(lambda: host.text == "up\n")
     host.host.break_in()
     host.wait(lambda: bool(host.of("break-in")))
