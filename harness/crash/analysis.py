@@ -26,16 +26,20 @@ STACK_PLACES = 16
 _NULL_PAGE = 0x10000
 _KERNEL = 0xFFFF_8000_0000_0000
 _ACCESS_VIOLATION = 0xC0000005
+_ON_PURPOSE = frozenset({0xE2, 0xDEADDEAD})
 _BAD_ACCESSES = frozenset({0x0A, 0x50, 0xBE, 0xC5, 0xCC, 0xCD, 0xCE, 0xD0, 0xD1, 0xD3, 0xD4, 0xD5, 0xD6})
 
 
-def analyse(crash: Crash, folder: Path, symbols: Path | None, tail: Sequence[str]) -> dict[str, Any]:
+def analyse(
+    crash: Crash, folder: Path, *, symbols: Path | None, driver: str, tail: Sequence[str]
+) -> dict[str, Any]:
     """Writes analysis.json and analysis.md into a crash's folder; returns the former's document.
 
     Args:
         folder: of the crash; its minidump.dmp is read when it has one. A dump or symboliser that fails costs
             only its part, and a note says so.
-        symbols: folder with the driver and its PDB.
+        symbols: folder with the driver and its PDB; several builds may lie below it.
+        driver: file name of the driver under test, which is blamed when no dump says better.
         tail: the last lines of the debug output, oldest first.
 
     Raises:
@@ -50,7 +54,7 @@ def analyse(crash: Crash, folder: Path, symbols: Path | None, tail: Sequence[str
                 summary = symbolise(summary, symbols)
         except WinvmError as error:
             notes.append(str(error))
-    document = analysis_document(crash, summary, tail, notes)
+    document = analysis_document(crash, summary, tail, driver, notes)
     text = json.dumps(document, indent=1) + "\n"
     (folder / "analysis.json").write_text(text, encoding="utf-8")
     (folder / "analysis.md").write_text(analysis_markdown(document), encoding="utf-8")
@@ -58,14 +62,14 @@ def analyse(crash: Crash, folder: Path, symbols: Path | None, tail: Sequence[str
 
 
 def analysis_document(
-    crash: Crash, summary: Summary | None, tail: Sequence[str], notes: Sequence[str] = ()
+    crash: Crash, summary: Summary | None, tail: Sequence[str], driver: str, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What happened, where, after what, and why, as JSON-ready data. Addresses are integers."""
     known = bugcheck.explanation(crash.code, crash.parameters) if crash.kind == "bugcheck" else ""
     name = bugcheck.lookup(crash.code).name if crash.kind == "bugcheck" else ""
     return {
         "schema": SCHEMA,
-        "signature": crash_signature(crash, summary),
+        "signature": crash_signature(crash, summary, driver),
         "scenario": crash.scenario,
         "what": describe(crash),
         "name": name or bugcheck.exception_name(crash.code),
@@ -95,6 +99,8 @@ def likely_cause(crash: Crash, summary: Summary | None) -> str:
         return f"{who} {_exception_cause(crash)}."
     base = bugcheck.base_code(crash.code)
     known = bugcheck.lookup(crash.code)
+    if base in _ON_PURPOSE:
+        return f"{who} asked for this crash: nothing else calls KeBugCheckEx with {crash.code:#x}."
     if base in _BAD_ACCESSES and crash.parameters:
         return f"{who} touched {_address(crash.parameters[0])}: {known.meaning}."
     if known.meaning:

@@ -134,7 +134,7 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
     truncated = file.size < physical.end
     if truncated:
         usable = max(0, physical.pages - -(-(physical.end - file.size) // PAGE))
-        share = usable * 100 // physical.pages
+        share = usable * 100 // max(1, physical.pages)
         warnings.append(f"The file is cut: {usable} of {physical.pages} pages ({share}%) are usable.")
     if header.machine != cpu.X64:
         warnings.append(f"Page tables of {header.arch} are not read: no drivers, no stack.")

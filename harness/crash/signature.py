@@ -33,8 +33,8 @@ def signature(kind: str, code: int, place: Place | None) -> str:
         what = kind
     module = place.module if place and place.module else "unknown"
     module = module.lower().replace("<unloaded ", "unloaded_").rstrip(">")
-    # Which function was inlined into which is the compiler's choice of the day: take the outermost.
-    function = place.frames[-1].function if place and place.frames else ""
+    # The innermost frame is the function as written, whatever the compiler inlined it into today.
+    function = place.frames[0].function if place and place.frames else ""
     parts = (what, module, _DECORATION.sub("", function))
     return "-".join(_UNSAFE.sub("_", part) for part in parts if part)[:MAX_LENGTH]
 

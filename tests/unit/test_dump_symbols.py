@@ -100,7 +100,7 @@ def test_a_signature_survives_another_build_and_another_base(tmp_path: Path) -> 
     for name, source in (("a", SOURCE), ("b", "int Filler(int x) { return x * 3; }\n" + SOURCE)):
         driver, offset = build(tmp_path / name, source)
         found.append(dump_signature(symbolise(crash_of(driver, offset, tmp_path), driver.parent)))
-    assert found == ["c0000005-tiny.sys-Fault"] * 2
+    assert found == ["c0000005-tiny.sys-Poke"] * 2
 
 
 @pytest.mark.parametrize(
