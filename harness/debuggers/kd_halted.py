@@ -104,19 +104,20 @@ class HaltedTarget:
         words = struct.unpack("<5Q", data)
         return words if words[0] else None
 
-    def go(self, status: int, *, step_over: bool) -> None:
+    def go(self, status: int, *, amd64: bool, step_over: bool) -> None:
         """Lets the target run.
 
         Args:
             status: what became of the exception, e.g. HANDLED.
+            amd64: the kernel is x64; of others this bench does not know the registers, and changes none.
             step_over: first move past the breakpoint instruction it stands on, or it breaks again.
         """
-        if step_over and self._change.instructions[:1] == _INT3:
+        if amd64 and step_over and self._change.instructions[:1] == _INT3:
             context = self.context()
             if len(context) == kd_context.SIZE:
                 moved = kd_context.with_registers(context, rip=self._change.pc + 1)
                 self._request(Api.SET_CONTEXT, data=moved)
-        union = continue2(status, self._change.dr7)
+        union = continue2(status, self._change.dr7 if amd64 else 0)
         message = self._message(Api.CONTINUE2, union, b"", None)
         self._link.send(PacketType.STATE_MANIPULATE, message.encode(), self._deadline)
 

@@ -19,7 +19,7 @@ from harness.debuggers.kd_describe import Fields, describe, state_fields
 from harness.debuggers.kd_halted import HaltedTarget, is_breakpoint
 from harness.debuggers.kd_io import DebugIo, FileRequest
 from harness.debuggers.kd_link import Link, TargetRestartedError
-from harness.debuggers.kd_manipulate import CONTINUE, HANDLED, NOT_HANDLED
+from harness.debuggers.kd_manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version
 from harness.debuggers.kd_state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, StateChange
 from harness.debuggers.kd_wire import Attached, Wire, WrongKey
 from harness.debuggers.packets import Packet, PacketType
@@ -83,7 +83,7 @@ class KdHost:
         self._break_ins = 0
         self._held: StateChange | None = None
         self._left_over: tuple[int, Deadline] | None = None
-        self._boot_debugger: bool | None = None
+        self._version: Version | None = None
         self._text = BugcheckText()
         self._printed: Bugcheck | None = None
         self._silence: Deadline | None = None
@@ -154,7 +154,7 @@ class KdHost:
             return
         self._queue.clear()
         self._held = None
-        self._boot_debugger = None
+        self._version = None
         if self._printed is not None:
             self._report({"halted": False})
         self._reported = None
@@ -216,10 +216,9 @@ class KdHost:
     def _go(self, change: StateChange, status: int) -> None:
         """Continues; over a breakpoint instruction, which of symbol reports only the boot debugger needs."""
         target = HaltedTarget(self._link, change, Deadline.after(self._patience_s))
-        if change.exception is None and self._boot_debugger is None:
-            self._boot_debugger = target.version().boot_debugger
-        step_over = is_breakpoint(change) or (change.exception is None and bool(self._boot_debugger))
-        target.go(status, step_over=step_over)
+        version = self._version = self._version or target.version()
+        step_over = is_breakpoint(change) or (change.exception is None and version.boot_debugger)
+        target.go(status, amd64=version.machine == kd_context.AMD64, step_over=step_over)
 
     def _examine(self, change: StateChange, *, asked: bool) -> bool:
         """Finds out why the target stands at a breakpoint; True when going on would lead here again."""

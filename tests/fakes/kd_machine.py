@@ -74,6 +74,7 @@ class FakeKernel:
         self.asked: list[Manipulate] = []
         self.answers: list[Packet] = []
         self.breaks = 0
+        self.boot_debugger = False
         self.contexts = [_context(number) for number in range(2)]
         self.memory: dict[int, bytes] = {}
         self._fill_memory()
@@ -112,7 +113,9 @@ class FakeKernel:
         self.asked.append(request)
         status, union, data = 0, request.union, b""
         if request.api == Api.GET_VERSION:
-            union = Version(False, 19045, kd_context.AMD64, KERNEL_BASE, MODULE_LIST, DATA_LIST).encode()
+            union = Version(
+                self.boot_debugger, 19045, kd_context.AMD64, KERNEL_BASE, MODULE_LIST, DATA_LIST
+            ).encode()
         elif request.api == Api.READ_VIRTUAL:
             address, count = struct.unpack_from("<QI", request.union)
             page = self.memory.get(address & ~0xFFF)

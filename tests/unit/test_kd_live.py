@@ -159,6 +159,14 @@ def test_halts_are_continued_and_files_refused(bench: Bench, weather: dict[str, 
     assert {int.from_bytes(request.data[0xF8:0x100], "little") for request in moved} == {BREAK_PC + 1}
 
 
+def test_the_boot_debugger_is_moved_past_its_symbol_report(bench: Bench) -> None:
+    kernel = FakeKernel([load_symbols("winload.efi", 0x96F000, 0x17D000), printed("on\n")])
+    kernel.boot_debugger = True
+    host, _ = bench.kdnet(kernel)
+    host.wait(lambda: host.text == "on\n")
+    assert int.from_bytes(kernel.contexts[0][0xF8:0x100], "little") == BREAK_PC + 1
+
+
 def bugcheck_script() -> list[Packet]:
     return [printed(FATAL[:30]), printed(FATAL[30:]), exception(0x80000003), printed("dump written\n")]
 
