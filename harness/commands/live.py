@@ -15,7 +15,7 @@ from harness import config, live
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.deadline import Deadline
-from harness.errors import ConfigurationError, TransportError
+from harness.errors import DeadlineError, TransportError
 from harness.interfaces import GuestProcess
 from harness.terminal import printable
 
@@ -169,7 +169,7 @@ def _attached(argv: list[str], deadline: Deadline, *, interactive: bool) -> int:
     finally:
         transport.close()
     if process.exit_code is None:
-        raise ConfigurationError(
+        raise DeadlineError(
             f"{argv[0]} did not end within {deadline.seconds:g} s and was ended.", remedy="Raise --timeout."
         )
     if process.exit_code > 255:

@@ -98,7 +98,7 @@ class WineGuest:
             process = transport.start([PYTHON, "-u", STANDBY], deadline)
             output = b""
             for _, data in process.receive(deadline):
-                output += data
+                output = (output + data)[-CONSOLE_TAIL:]
                 if b'"standby"' in output:
                     return {"shell": process.address.shell_id, "command": process.address.command_id}
         except (DeadlineError, TransportError) as error:
@@ -107,10 +107,11 @@ class WineGuest:
                 remedy=error.remedy or "Read the console output below.",
                 detail=console_tail(machine),
             ) from error
+        ended = "did not start in time" if process.exit_code is None else f"ended with {process.exit_code:#x}"
         raise BootError(
-            f"The standby interpreter in the guest ended with exit code {process.exit_code}.",
+            f"The standby interpreter in the guest {ended}.",
             remedy="Build the image again: winvm image build",
-            detail=output[-CONSOLE_TAIL:].decode("utf-8", "backslashreplace"),
+            detail=output.decode("utf-8", "backslashreplace"),
         )
 
 

@@ -12,7 +12,7 @@ from harness.artifacts import Artifacts
 from harness.bench import Bench
 from harness.config import Config
 from harness.deadline import Deadline
-from harness.errors import DriverLoadError, InfrastructureError, MachineError, WinvmError
+from harness.errors import ConfigurationError, DriverLoadError, InfrastructureError, MachineError, WinvmError
 from harness.guests.wine import WineGuest
 from harness.handover import content_hash
 from harness.images.lock import build_lock
@@ -64,6 +64,11 @@ def smoke(request: Request, told: Told, started: float) -> int:
         WinvmError: a stage fails; the guest is ended then.
     """
     home, config = configuration.home(), request.config
+    if config.guest.uri:
+        raise ConfigurationError(
+            f"A guest on {config.guest.uri} cannot be kept warm.",
+            remedy="Remove guest.uri from winvm.toml, or use: winvm run -m smoke",
+        )
     project = project_key(config.root, request.guest or config.guest.profile)
     locks = home / "smoke"
     locks.mkdir(parents=True, exist_ok=True)
