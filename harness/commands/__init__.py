@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness import config
-from harness.cli import Invocation
+if TYPE_CHECKING:
+    from harness import config
+    from harness.cli import Invocation
 
 
 def load_config(invocation: Invocation) -> config.Config:
@@ -14,4 +16,6 @@ def load_config(invocation: Invocation) -> config.Config:
     Raises:
         ConfigurationError: there is none, or it is wrong.
     """
+    from harness import config  # pydantic takes 60 ms, and not every command needs it
+
     return config.load(invocation.config_path or config.find(Path.cwd()))

@@ -138,7 +138,7 @@ def _ranges(file: DumpFile, header: KernelHeader, warnings: list[str]) -> Runs |
         warnings.append(f"The table of page ranges claims {wanted} of them; {MAX_RANGES} are read.")
     table = file.read(start, 16 * min(wanted, MAX_RANGES, max(0, first - start) // 16))
     runs = []
-    for pfn, count in struct.iter_unpack("<QQ", table):
+    for pfn, count in struct.iter_unpack("<QQ", table[: len(table) // 16 * 16]):
         if total <= 0 or (not pfn and header.type_number != _COMPLETE):
             break
         runs.append((pfn, min(count, total)))

@@ -54,7 +54,7 @@ def seeds() -> list[bytes]:
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """One mutation of a seed: numbers overwritten, bytes flipped, a piece copied over another, the end cut."""
+    """One mutation of a seed: numbers overwritten, bytes flipped, a piece copied, the end cut."""
     body = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
         span = min(len(body), _INTERESTING) if chance.random() < 0.7 else len(body)

@@ -20,6 +20,7 @@ from harness.crash.physical import Bitmap, physical_memory
 from harness.crash.reader import summarise
 from harness.crash.summary import summary_document
 from harness.errors import DumpError
+from tests.bench.dump import sparse
 from tests.unit import dump_writer as writer
 
 GUEST = writer.guest()
@@ -188,17 +189,7 @@ print(len(found.modules), time.perf_counter() - before, resource.getrusage(resou
 
 
 def test_eight_gigabytes_take_half_a_second_and_little_memory(tmp_path: Path) -> None:
-    """Every page present in the bitmap; the guest's own near the file's start, the rest a hole."""
-    bits = 8 << 18
-    first = 0x2000 + 0x38 + bits // 8
-    path = tmp_path / "large.dmp"
-    with path.open("wb") as file:
-        file.write(writer.header(5, GUEST))
-        file.write(b"FDMPDUMP" + bytes(24) + struct.pack("<QQQ", first, bits, bits) + b"\xff" * (bits // 8))
-        for pfn, page in GUEST.pages.items():
-            file.seek(first + pfn * 0x1000)
-            file.write(page)
-        file.truncate(first + bits * 0x1000)
+    path = sparse(tmp_path / "large.dmp")
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True, timeout=60
     )
