@@ -117,7 +117,7 @@ class Minidump:
             "uptime_s": None,
             "time": moment.strftime("%Y-%m-%dT%H:%M:%SZ") if self._time else None,
             "process_id": process if flags & 1 else None,
-            "thread_id": struct.unpack_from("<I", self._exception)[0] if self._exception else None,
+            "thread_id": struct.unpack_from("<I", self._exception)[0] if len(self._exception) >= 4 else None,
             "wine": self._wine(),
         }
 

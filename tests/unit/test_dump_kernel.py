@@ -7,14 +7,17 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from harness.crash.attribution import follows_call
 from harness.crash.bugcheck import explanation, lookup
 from harness.crash.dumpfile import DumpFile
 from harness.crash.kerneldump import read_header
+from harness.crash.page import page
 from harness.crash.pagetables import PagedMemory
 from harness.crash.physical import Bitmap, physical_memory
 from harness.crash.reader import summarise
@@ -251,3 +254,15 @@ def test_variants_share_a_meaning_and_unknown_codes_have_none() -> None:
 )
 def test_calls_are_told_from_other_code(code: str, call: bool) -> None:
     assert follows_call(bytes.fromhex(code)) is call
+
+
+@pytest.mark.parametrize("kind", ["triage", "bitmap", "minidump"])
+def test_golden_page(kind: str, tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+    data = {
+        "triage": writer.triage(),
+        "bitmap": LAYOUTS["bitmap-full"],
+        "minidump": writer.minidump(0x180000000, 0x5000, 1, 0x1234),
+    }[kind]
+    summary = summarise(writer.write(tmp_path, data))
+    golden(f"dumps/{kind}.txt", "".join(f"{click.unstyle(line)}\n" for line in page(summary)))
+    golden(f"dumps/{kind}.json", json.dumps(summary_document(summary), indent=1) + "\n")
