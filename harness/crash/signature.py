@@ -1,7 +1,7 @@
 """A crash's signature: equal for the same fault in another run, on another build, at another address.
 
 It is `<what>-<module>-<function>`: the bugcheck or exception code in hex, the blamed module, its function.
-Without symbols the third part is left out, since an offset belongs to one build only.
+Of a hang the third part is the scenario. Without symbols it is left out, since an offset belongs to one build only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from harness.crash.bugcheck import base_code
-from harness.crash.summary import Place, Summary
+from harness.crash.summary import Frame, Place, Summary
 from harness.outcome import Crash
 
 MAX_LENGTH = 120
@@ -47,6 +47,9 @@ def crash_signature(crash: Crash, summary: Summary | None, driver: str = "") -> 
         driver: file name of the driver under test, which is blamed when no dump says better.
     """
     place = summary.fault if summary and summary.fault and summary.fault.module else None
+    if crash.kind not in ("bugcheck", "exception"):
+        # A hang or flood has no address: the scenario tells it from others.
+        place = Place(0, driver or None, frames=(Frame(crash.scenario),))
     return signature(crash.kind, crash.code, place or Place(0, driver or None))
 
 
