@@ -1,7 +1,7 @@
 """A crash's signature: equal for the same fault in another run, on another build, at another address.
 
 It is `<what>-<module>-<function>`: the bugcheck or exception code in hex, the blamed module, its function.
-Of a hang the third part is the scenario. Without symbols it is left out, since an offset belongs to one build only.
+Of a hang the third part is the scenario. Without symbols it is left out: an offset belongs to one build.
 """
 
 from __future__ import annotations
