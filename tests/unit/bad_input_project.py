@@ -77,7 +77,7 @@ class Project:
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            command,
+            [*self._become_user(), *command],
             cwd=self.folder,
             env={**os.environ, "WINVM_HOME": str(self.home), "COLUMNS": "100", **self.environment},
             stdin=subprocess.DEVNULL,
@@ -85,10 +85,15 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            user=self.user,
-            group=self.user,
-            extra_groups=None if self.user is None else [],
         )
+
+    def _become_user(self) -> list[str]:
+        """Not root, but able to read the sources wherever they lie."""
+        if self.user is None:
+            return []
+        identity = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
+        reading = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+        return ["setpriv", *identity, *reading, "--"]
 
     def _end(self, process: subprocess.Popen[str]) -> tuple[int, str]:
         said, _ = process.communicate(timeout=120)
