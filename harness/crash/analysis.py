@@ -100,7 +100,7 @@ def likely_cause(crash: Crash, summary: Summary | None) -> str:
     base = bugcheck.base_code(crash.code)
     known = bugcheck.lookup(crash.code)
     if base in _ON_PURPOSE:
-        return f"{who} asked for this crash: nothing else calls KeBugCheckEx with {crash.code:#x}."
+        return f"{who} asked for this crash: bugcheck {crash.code:#x} is only raised on purpose."
     if base in _BAD_ACCESSES and crash.parameters:
         return f"{who} touched {_address(crash.parameters[0])}: {known.meaning}."
     if known.meaning:

@@ -33,8 +33,10 @@ def signature(kind: str, code: int, place: Place | None) -> str:
         what = kind
     module = place.module if place and place.module else "unknown"
     module = module.lower().replace("<unloaded ", "unloaded_").rstrip(">")
-    # The innermost frame is the function as written, whatever the compiler inlined it into today.
-    function = place.frames[0].function if place and place.frames else ""
+    # The innermost frame is the function as written, whatever the compiler inlined it into today; but an
+    # intrinsic out of a system header says nothing.
+    names = [frame.function for frame in place.frames] if place else []
+    function = next((name for name in names if not name.startswith("_")), names[0] if names else "")
     parts = (what, module, _DECORATION.sub("", function))
     return "-".join(_UNSAFE.sub("_", part) for part in parts if part)[:MAX_LENGTH]
 

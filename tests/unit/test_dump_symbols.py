@@ -111,6 +111,8 @@ def test_a_signature_survives_another_build_and_another_base(tmp_path: Path) -> 
         ("hang", 0, None, "hang-unknown"),
         ("exception", 0xC0000005, Place(1, "../../x", 2), "c0000005-.._.._x"),
         ("bugcheck", 0xE2, Place(1, "a.sys", 2, (Frame("f.llvm.123"),)), "e2-a.sys-f"),
+        ("bugcheck", 0xE2, Place(1, "a.sys", 2, (Frame("__movsb"), Frame("Copy"))), "e2-a.sys-Copy"),
+        ("bugcheck", 0xE2, Place(1, "a.sys", 2, (Frame("__filt_f"),)), "e2-a.sys-__filt_f"),
         ("bugcheck", 0xE2, Place(1, "a" * 300, 2), "e2-" + "a" * 117),
     ],
 )
