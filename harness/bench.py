@@ -209,6 +209,8 @@ class Bench(DeployedGuest):
                 files=self.link.files,
                 records=self.debug.tail(),
                 dump=self.guest.dump(crash),
+                symbols=next(iter(self._payload.drivers.values())).parent.parent,
+                driver=f"{self._payload.service}.sys",
                 deadline=Deadline.after(DUMP_DEADLINE_S),
             )
         self.last_crash = crash

@@ -1,7 +1,7 @@
 """Gathers what is left of a guest that went down, piece by piece: a piece that fails costs only itself.
 
-The folder of one crash holds crash.json, dbgprint-tail.txt, journal.jsonl, and, where they could be had,
-screenshot.png and minidump.dmp. `notes` of the crash say why one is missing.
+The folder of one crash holds crash.json, analysis.json, analysis.md, dbgprint-tail.txt, journal.jsonl and,
+where they could be had, screenshot.png and minidump.dmp. `notes` of the crash say why one is missing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.crash.analysis import analyse
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, TransportError, WinvmError
 from harness.interfaces import FileTransfer
@@ -25,6 +26,7 @@ JOURNAL_TAIL = 1 << 20  # bytes
 MINIDUMP_LIMIT = 256 << 20  # bytes
 SCREENSHOT_DEADLINE_S = 10.0
 SIZE_SETTLED_S = 0.5
+ANALYSIS = ("analysis.json", "analysis.md")
 MDMP_SIGNATURE = b"MDMP"
 UNWINDING = "CloseHandle after error"  # as guest/agent/win32/handle.py writes it
 
@@ -67,9 +69,15 @@ def capture(
     files: FileTransfer,
     records: Sequence[DebugRecord],
     dump: DumpSource,
+    symbols: Path,
+    driver: str,
     deadline: Deadline,
 ) -> Crash:
     """Writes everything that can be had into `folder`; returns the crash with what was found.
+
+    Args:
+        symbols: folder above the driver's builds and their PDBs.
+        driver: file name of the driver under test.
 
     Raises:
         OSError: the artifacts' disk is full or gone, so that not even crash.json could be written.
@@ -96,10 +104,12 @@ def capture(
     complete = dataclasses.replace(
         crash,
         folder=folder,
-        artifacts=(*found, "crash.json"),
+        artifacts=(*found, *ANALYSIS, "crash.json"),
         notes=tuple(notes),
         last_operation=operation,
     )
+    tail = [record.text for record in records[-DBGPRINT_TAIL:]]
+    analyse(complete, folder, symbols=symbols, driver=driver, tail=tail)
     write_json(folder / "crash.json", crash_document(complete))
     return complete
 

@@ -11,6 +11,7 @@ import pytest
 
 from harness.artifacts import Artifacts
 from harness.bench import Bench
+from harness.crash.capture import ANALYSIS
 from harness.deadline import Deadline
 from harness.deployed import Payload
 from harness.errors import DriverLoadError, MachineError
@@ -171,7 +172,14 @@ def test_an_unexpected_crash_keeps_its_evidence(make: Callable[..., Setup]) -> N
     assert result.crash
     assert result.crash.folder
     kept = {path.name for path in result.crash.folder.iterdir()}
-    assert kept == {"crash.json", "dbgprint-tail.txt", "journal.jsonl", "minidump.dmp", "screenshot.png"}
+    assert kept == {
+        "crash.json",
+        "dbgprint-tail.txt",
+        "journal.jsonl",
+        "minidump.dmp",
+        "screenshot.png",
+        *ANALYSIS,
+    }
     assert "last words" in (result.crash.folder / "dbgprint-tail.txt").read_text()
     document = json.loads((result.crash.folder / "crash.json").read_text())
     assert document["scenario"] == "s.down"

@@ -30,6 +30,8 @@ RUN_BY = {
     "winvm push": ("tests/vm/test_by_hand.py", '"push"'),
     "winvm exec": ("tests/vm/test_by_hand.py", '"exec"'),
     "winvm logs": ("tests/vm/test_by_hand.py", '"logs"'),
+    "winvm dump": ("tests/unit/test_dump_kernel.py", '"dump"'),
+    "winvm kd": ("tests/unit/test_kd_stream.py", '"listen"'),
     "winvm down": ("tests/vm/test_by_hand.py", '"down"'),
 }
 """Command -> the file that runs it, and the words in it that do."""
