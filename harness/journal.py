@@ -61,6 +61,10 @@ class Journal:
         """Records something worth telling a person."""
         self.record("note", text=text)
 
+    def warn(self, text: str) -> None:
+        """Records something that a person must be told even where progress is quiet."""
+        self.record("warning", text=text)
+
     def close(self) -> None:
         """Closes the file; later events reach listeners only."""
         with self._lock:

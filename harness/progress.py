@@ -1,7 +1,7 @@
 """What a person sees while a run works: steps that last over 2 s, with elapsed time.
 
 On a terminal the running step is a live line; elsewhere a step is one line when it has ended. `CI` in the
-environment, or `quiet`, leaves only failures and steps over 30 s.
+environment, or `quiet`, leaves failures, warnings and steps over 30 s.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Progress:
             with self._lock:
                 self._running = [entry for entry in self._running if entry[0] != event["step"]]
             self._ended(event)
-        elif kind == "note" and not self._quiet:
+        elif kind == "warning" or (kind == "note" and not self._quiet):
             self._line(f"  {event['text']}")
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ def build_drivers(
                     sign(driver, certificate)
                     verify(driver, certificate)
                 for line in inspect_driver(driver, exports, prebuilt=prebuilt is not None):
-                    journal.note(f"{driver.name} ({build}): {line}")
+                    journal.warn(f"{driver.name} ({build}): {line}")
                 found["sha256"] = hashlib.sha256(driver.read_bytes()).hexdigest()
             drivers[build] = driver
     return drivers

@@ -64,5 +64,6 @@ def test_ci_is_quiet_and_without_colours(monkeypatch: pytest.MonkeyPatch) -> Non
     progress = Progress(out)
     progress(end("slow", 3.2))
     progress({"event": "note", "text": "aside"})
+    progress({"event": "warning", "text": "must be told"})
     progress(end("image", 45))
-    assert out.getvalue() == "    ok image  45.0 s\n"
+    assert out.getvalue() == "  must be told\n    ok image  45.0 s\n"
