@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from harness.agent_protocol import Finished
-from harness.artifacts import Artifacts
 from harness.config import Parameter
 from harness.crash.capture import capture
 from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
-from harness.deployed import LOAD_DEADLINE_S, DeployedGuest, Payload
+from harness.deployed import LOAD_DEADLINE_S, DeployedGuest
 from harness.errors import DriverLoadError, InfrastructureError
-from harness.guests.protocol import Guest
-from harness.handover import Handover
 from harness.machine.channels import bound
-from harness.machine.profile import Profile
-from harness.machine.protocol import Machine, MachineState
+from harness.machine.protocol import MachineState
 from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
 from harness.patterns import unmatched
 
@@ -32,25 +28,10 @@ class Bench(DeployedGuest):
     scenario `LOST`, and the guest is restored before the next; if it cannot be restored, `run` raises.
 
     Attributes:
-        on_close: ends the machine and what lies under it; set by whoever made them.
         last_crash: the newest crash of the run, evidence kept.
     """
 
-    def __init__(
-        self,
-        guest: Guest,
-        machine: Machine,
-        profile: Profile,
-        payload: Payload,
-        artifacts: Artifacts,
-        standby: Mapping[str, str],
-        environment: dict[str, str],
-        handover: Handover | None = None,
-    ) -> None:
-        super().__init__(guest, machine, profile, payload, artifacts, standby, environment, handover)
-        self.on_close: Callable[[], None] = self.disconnect
-        self.last_crash: Crash | None = None
-        self._artifacts = artifacts
+    last_crash: Crash | None = None
 
     def connect(self, build: str) -> None:
         """Deploys agent and drivers, starts the agent, loads one build.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,7 @@ class DeployedGuest:
 
     Attributes:
         loaded: the driver build that is loaded; empty when none is.
+        on_close: ends the machine and what lies under it; set by whoever made them.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class DeployedGuest:
         self._profile = profile
         self._payload = payload
         self._standby = standby
+        self._artifacts = artifacts
         self._journal = artifacts.journal
+        self.on_close: Callable[[], None] = self.disconnect
         self._handover = handover
         self._nonce = handover.nonce if handover else secrets.token_hex(8)
         self.link = guest.link(machine)
