@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from harness.agent_protocol import Finished
 from harness.config import Parameter
@@ -15,10 +15,14 @@ from harness.deployed import LOAD_DEADLINE_S, DeployedGuest
 from harness.errors import DriverLoadError, InfrastructureError
 from harness.machine.channels import bound
 from harness.machine.protocol import MachineState
-from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
+from harness.outcome import Crash, DebugRecord, Outcome, Scenario, ScenarioResult
 from harness.patterns import unmatched
 
 DUMP_DEADLINE_S = 60.0
+LATE_GRACE_S = 3.0
+"""How long an expected line may take that is not there when the scenario ends: Wine answers CreateFile and
+CloseHandle before the driver has seen them."""
+POLL_S = 0.02
 
 
 class Bench(DeployedGuest):
@@ -145,9 +149,11 @@ class Bench(DeployedGuest):
         records = self.debug.slice(scenario_id)
         if outcome is Outcome.PASSED and scenario.expect_crash:
             outcome, message = Outcome.FAILED, "The scenario ended, but it expected to take the guest down."
-        patterns = (*scenario.expect_dbgprint, *answer.expect_dbgprint)
-        if outcome is Outcome.PASSED and (missing := unmatched(patterns, records)):
-            outcome, message = Outcome.FAILED, missing
+        if outcome is Outcome.PASSED:
+            patterns = dict.fromkeys((*scenario.expect_dbgprint, *answer.expect_dbgprint))
+            records, missing = self._printed(scenario_id, patterns)
+            if missing:
+                outcome, message = Outcome.FAILED, missing
         if outcome in (Outcome.FAILED, Outcome.ERROR):
             self.loaded = ""  # what a failed scenario left in the driver must not fail the next
         return ScenarioResult(
@@ -161,6 +167,14 @@ class Bench(DeployedGuest):
             dbgprint=records,
             notes=tuple(answer.notes),
         )
+
+    def _printed(self, scenario_id: int, patterns: Iterable[str]) -> tuple[tuple[DebugRecord, ...], str]:
+        """A scenario's debug output, and what of the expected it lacks even some time after the end."""
+        records, deadline = self.debug.slice(scenario_id), Deadline.after(LATE_GRACE_S)
+        while (missing := unmatched(patterns, records)) and not deadline.expired:
+            time.sleep(POLL_S)
+            records = self.debug.slice(scenario_id, late=True)
+        return records, missing
 
     def _crashed(self, scenario: Scenario, scenario_id: int, crash: Crash) -> ScenarioResult:
         crash = self._captured(crash, scenario.name)

@@ -90,8 +90,12 @@ class DebugStream(Protocol):
     def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
         """Waits until a scenario's output is complete; False when the deadline passed first."""
 
-    def slice(self, scenario_id: int) -> tuple[DebugRecord, ...]:
-        """What was printed between the markers of one run of a scenario, up to now if it has not ended."""
+    def slice(self, scenario_id: int, *, late: bool = False) -> tuple[DebugRecord, ...]:
+        """What was printed between the markers of one run of a scenario, up to now if it has not ended.
+
+        Args:
+            late: with all that came after the end marker as well, up to now.
+        """
 
     def tail(self) -> tuple[DebugRecord, ...]:
         """The newest records: what came before a crash."""

@@ -22,11 +22,11 @@ TAIL_BYTES = 64 << 10
 
 @dataclass
 class _Slice:
-    """Where one scenario's output lies in the log, in bytes; `ended` once its end marker came."""
+    """Where one scenario's output lies in the log, in bytes; `after` its end marker, once that came."""
 
     start: int
     end: int | None = None
-    ended: bool = False
+    after: int | None = None
 
 
 class LoggedStream:
@@ -55,18 +55,22 @@ class LoggedStream:
         """The first crash seen since `rearm`, if any; scenario and artefacts are not filled in."""
         return self._crash
 
-    def slice(self, scenario_id: int) -> tuple[DebugRecord, ...]:
+    def slice(self, scenario_id: int, *, late: bool = False) -> tuple[DebugRecord, ...]:
         """What was printed between the markers of one run of a scenario, without the markers.
 
         Up to the newest record when the end marker never came; empty for an id whose begin never came. The
         middle of a very long slice is left out, with a record that says so.
+
+        Args:
+            late: with all that came after the end marker as well, up to now.
         """
         with self._changed:
             found = self._slices.get(scenario_id)
             if found is None:
                 return ()
-            start, end = found.start, self._log.end if found.end is None else found.end
-        return self._log.read(start, end)
+            end, after = self._log.end if found.end is None else found.end, found.after
+        records = self._log.read(found.start, end)
+        return records if after is None or not late else (*records, *self._log.read(after, self._log.end))
 
     def tail(self) -> tuple[DebugRecord, ...]:
         """The newest records, some tens of kilobytes of them: what came before a crash."""
@@ -77,7 +81,7 @@ class LoggedStream:
 
         def ended() -> bool:
             found = self._slices.get(scenario_id)
-            return found is not None and found.ended
+            return found is not None and found.after is not None
 
         with self._changed:
             return self._changed.wait_for(ended, deadline.remaining())
@@ -103,8 +107,8 @@ class LoggedStream:
         if edge == "begin" and len(self._slices) < SLICES_LIMIT:
             self._close_slice(start)
             self._open = self._slices[scenario_id] = _Slice(after)
-        elif edge == "end" and (found := self._slices.get(scenario_id)) is not None and not found.ended:
-            found.ended = True
+        elif edge == "end" and (found := self._slices.get(scenario_id)) is not None and found.after is None:
+            found.after = after
             found.end = start if found.end is None else found.end
 
     def _close_slice(self, end: int) -> None:

@@ -50,10 +50,11 @@ class FakeDebugStream:
     def crash(self) -> Crash | None:
         return self._crash
 
-    def slice(self, scenario_id: int) -> tuple[DebugRecord, ...]:
+    def slice(self, scenario_id: int, *, late: bool = False) -> tuple[DebugRecord, ...]:
         if scenario_id not in self._begun:
             return ()
-        return tuple(self._all[self._begun[scenario_id] : self._ended.get(scenario_id)])
+        end = None if late else self._ended.get(scenario_id)
+        return tuple(self._all[self._begun[scenario_id] : end])
 
     def tail(self) -> tuple[DebugRecord, ...]:
         return tuple(self._all)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,20 @@ def test_a_passed_scenario_needs_its_dbgprint(make: Callable[..., Setup]) -> Non
     failed = bench.run(scenario(expect_dbgprint=("goodbye",)))
     assert failed.outcome is Outcome.FAILED
     assert "'goodbye'" in failed.message
+
+
+def test_expected_dbgprint_may_come_after_the_end(make: Callable[..., Setup]) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        def printing(command: dict[str, Any]) -> None:
+            agent.debug.mark("begin", command["id"])
+            agent.debug.mark("end", command["id"])
+            agent.say("finished", id=command["id"], scenario=command["scenario"], outcome="passed")
+            threading.Timer(0.2, agent.debug.say, ["drv: closed"]).start()
+
+        agent.when("s.one", printing)
+
+    passed = connected(make(script)).run(scenario(expect_dbgprint=("closed",)))
+    assert (passed.outcome, [record.text for record in passed.dbgprint]) == (Outcome.PASSED, ["drv: closed"])
 
 
 def test_the_build_a_scenario_names_is_loaded_once(make: Callable[..., Setup]) -> None:

@@ -161,6 +161,12 @@ def test_slices_are_cut_by_the_markers_of_this_run(guest: Guest) -> None:
     assert sources == ["dbgprint", "dbgprint", "dbgprint", "wine"]
 
 
+def test_what_came_after_the_end_is_there_when_asked_for(guest: Guest) -> None:
+    guest.print(f"{MARK} begin 1 a", dbgprint("one"), f"{MARK} end 1 a", dbgprint("closed"))
+    assert guest.texts(1) == ["one"]
+    assert [record.text for record in guest.stream.slice(1, late=True)] == ["one", "closed"]
+
+
 def test_a_slice_without_end_is_closed_by_the_next_begin_and_by_rearm(guest: Guest) -> None:
     guest.print(f"{MARK} begin 1 a", dbgprint("one"), f"{MARK} begin 2 b", dbgprint("two"))
     guest.stream.rearm()
