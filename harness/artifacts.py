@@ -113,8 +113,12 @@ class Artifacts:
         started: float,
         missing_capabilities: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
+        *,
+        cell: str = "",
+        planned: int = 0,
+        broke_off: str = "",
     ) -> RunResult:
-        """Completes results.json and closes the journal.
+        """Completes results.json and closes the journal; the arguments are those of `RunResult`.
 
         Raises:
             HostError: the disk is full; every result is in results.json.partial.
@@ -129,6 +133,9 @@ class Artifacts:
             results=self.results,
             missing_capabilities=missing_capabilities,
             environment=dict(environment or {}),
+            cell=cell,
+            planned=planned,
+            broke_off=broke_off,
         )
         try:
             self._results.finish(run)

@@ -110,7 +110,14 @@ class Bench(DeployedGuest):
             result = self._run(scenario, scenario_id, {**self._payload.parameters, **(parameters or {})})
             found["outcome"] = result.outcome
         bound(self.machine.channels)
-        return dataclasses.replace(result, started=started, seconds=round(time.monotonic() - clock, 3))
+        return dataclasses.replace(
+            result,
+            started=started,
+            seconds=round(time.monotonic() - clock, 3),
+            build=self._build(scenario),
+            file=scenario.file,
+            line=scenario.line,
+        )
 
     def close(self) -> None:
         """Ends agent, machine and everything under it; safe to repeat."""
@@ -123,7 +130,7 @@ class Bench(DeployedGuest):
         failed = ScenarioResult(scenario.name, scenario.kind, Outcome.ERROR)
         self.recover()
         try:
-            crash = self._load(scenario.build or next(iter(self._payload.drivers)))
+            crash = self._load(self._build(scenario))
             assert self._session
             answer = crash or self._session.run(
                 scenario_id, scenario.name, Deadline.after(scenario.deadline_s), parameters
@@ -143,6 +150,9 @@ class Bench(DeployedGuest):
         if isinstance(answer, Crash):
             return self._crashed(scenario, scenario_id, answer)
         return self._finished(scenario, scenario_id, answer)
+
+    def _build(self, scenario: Scenario) -> str:
+        return scenario.build or next(iter(self._payload.drivers))
 
     def _finished(self, scenario: Scenario, scenario_id: int, answer: Finished) -> ScenarioResult:
         outcome, message = Outcome(answer.outcome), answer.message

@@ -104,7 +104,8 @@ class ScenarioResult:
     """What became of one scenario.
 
     seconds: by the host's clock, restoring and loading included. guest_seconds: by the agent's, the scenario
-    alone; 0 when it did not end by itself.
+    alone; 0 when it did not end by itself. build: of the driver; empty if none was to be loaded. file, line:
+    of the scenario's source on the host.
     """
 
     name: str
@@ -119,6 +120,9 @@ class ScenarioResult:
     dbgprint: tuple[DebugRecord, ...] = ()
     crash: Crash | None = None
     notes: tuple[str, ...] = ()
+    build: str = ""
+    file: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,8 @@ class RunResult:
     """A whole run but for its results: those are in `results.json`, since they may be many.
 
     counts: results by outcome. crashes: results with a crash, expected ones too. results: `results.json`.
+    cell: runs of equal cells are compared with each other. planned: scenarios that were chosen. broke_off: why
+    the run ended before its end; empty if it did not.
     """
 
     run_id: str
@@ -137,3 +143,6 @@ class RunResult:
     results: Path
     missing_capabilities: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    cell: str = ""
+    planned: int = 0
+    broke_off: str = ""

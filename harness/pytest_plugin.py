@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -132,7 +133,8 @@ class Session:
         from harness.outcome import Outcome, ScenarioResult
 
         reason = "guest lacks " + ", ".join(missing)
-        self.record(ScenarioResult(scenario.name, scenario.kind, Outcome.SKIPPED, reason))
+        skipped = ScenarioResult(scenario.name, scenario.kind, Outcome.SKIPPED, reason)
+        self.record(replace(skipped, build=scenario.build, file=scenario.file, line=scenario.line))
         pytest.skip(reason)
 
     def record(self, result: ScenarioResult) -> None:

@@ -98,6 +98,9 @@ def run_document(run: RunResult) -> dict[str, Any]:
         "counts": dict(run.counts),
         "missing_capabilities": list(run.missing_capabilities),
         "environment": run.environment,
+        "cell": run.cell or run.guest,
+        "planned": run.planned,
+        "broke_off": run.broke_off,
     }
 
 
