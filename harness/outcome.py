@@ -84,7 +84,8 @@ class Crash:
 
     `kind` is `bugcheck`, `exception`, `hang` or `flood` (the guest was given up because it prints faster than
     the host reads). `parameters` are the four bugcheck parameters;
-    for an exception they hold (code, instruction address, accessed address, 1 for a write).
+    for an exception they hold (code, instruction address, accessed address, 1 for a write). `signature` groups
+    equal crashes; `bundle` is the file that replays this one, relative to the run's folder, empty if there is none.
     """
 
     kind: str
@@ -97,6 +98,8 @@ class Crash:
     folder: Path | None = None
     artifacts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    signature: str = ""
+    bundle: str = ""
 
 
 @dataclass(frozen=True)
