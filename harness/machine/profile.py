@@ -1,4 +1,7 @@
-"""What a profile (`vm/profiles/*.toml`) says about a guest: its hardware, capabilities and timeouts."""
+"""What a profile (`vm/profiles/*.toml`) says about a guest: its hardware, capabilities and timeouts.
+
+A Windows profile also says which media its image is installed from, and how the guest is set up.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,24 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from harness.errors import ConfigurationError
 from harness.resources import vm_folder
+
+KDNET_HOST, KDNET_PORT, KDNET_BUSPARAMS = "10.0.2.2", 50000, "0.4.0"
+"""What a KDNET target is told with `bcdedit /dbgsettings net` and `/set {dbgsettings} busparams`: the host as
+the user network shows it, the UDP port, and the PCI address (bus.device.function, decimal) of its NIC."""
+KD_COM, JOURNAL_COM = 1, 2
+"""Numbers of the COM ports that the kernel's debugger (where it is serial) and the agent's journal use."""
 
 CAPABILITIES: frozenset[str] = frozenset(
     {
@@ -31,6 +48,8 @@ CAPABILITIES: frozenset[str] = frozenset(
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=7200)]
+Build = Annotated[int, Field(ge=10240, le=99999)]
+ProductKey = Annotated[str, StringConstraints(pattern=r"^(|[A-Z0-9]{5}(-[A-Z0-9]{5}){4})$")]
 
 
 class _Table(BaseModel):
@@ -92,13 +111,16 @@ class Profile(_Table):
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        """Reads and checks a profile.
+        """Reads and checks a profile: a `WindowsProfile` if its `guest` is `windows`.
 
         Raises:
-            ConfigurationError: the file is missing, is not TOML, or holds a wrong or unknown entry.
+            ConfigurationError: the file is missing, is not TOML, holds a wrong or unknown entry, or is not of
+                the class that was asked for.
         """
         try:
-            return cls.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+            document = tomllib.loads(file.read_text(encoding="utf-8"))
+            kind = WindowsProfile if document.get("guest") == "windows" else Profile
+            profile = kind.model_validate(document)
         except OSError as error:
             raise ConfigurationError(
                 f"Profile {file} cannot be read: {error.strerror}.", remedy="Name one of vm/profiles/*.toml."
@@ -110,3 +132,102 @@ class Profile(_Table):
                 f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
             )
             raise ConfigurationError(f"Profile {file}: {wrong}.") from error
+        if not isinstance(profile, cls):
+            raise ConfigurationError(
+                f"Profile {profile.name} is not one of a Windows guest.",
+                remedy='Name one whose file says guest = "windows".',
+            )
+        return profile
+
+
+class WindowsHardware(Hardware):
+    """The machine of a Windows guest: q35, standard VGA, Secure Boot off, which test signing needs.
+
+    SATA and e1000e are served by drivers that every Windows brings; dumps through virtio depend on a driver.
+    """
+
+    machine: Literal["q35"] = "q35"
+    firmware: Literal["uefi", "bios"]
+    tpm: bool = False
+    """An emulated TPM 2.0; needs swtpm on the host."""
+    disk_gib: Annotated[int, Field(ge=20, le=2048)]
+    disk_bus: Literal["sata", "virtio"] = "sata"
+    control_nic: Literal["e1000e", "virtio"] = "e1000e"
+    kd: Literal["kdnet", "serial", "none"]
+    """How the kernel's debugger is reached: by an e1000e of its own, by COM1, or not at all."""
+    hyperv: bool = True
+    """Hyper-V enlightenments, and the panic device, which is one of them."""
+    hyperv_vendor: Annotated[str, StringConstraints(pattern=r"^[ -~]{1,12}$")] = "KVMKVMKVM"
+    """What the enlightenments are called. Where it is QEMU's own `Microsoft Hv`, Windows sends the debugger's
+    packets to Hyper-V's synthetic transport and none to the NIC."""
+    on_bugcheck: Literal["dump", "stop"] = "dump"
+    """What the machine does once the panic device has told of a bugcheck: `dump` lets Windows go on, write
+    its own dump and restart; `stop` stops the CPUs, so that only the host can dump the memory."""
+
+    @model_validator(mode="after")
+    def _kdnet_is_heard(self) -> Self:
+        if self.kd == "kdnet" and self.hyperv and self.hyperv_vendor == "Microsoft Hv":
+            raise ValueError("with the hyperv_vendor Microsoft Hv, Windows sends nothing to a KDNET NIC")
+        return self
+
+
+class Install(_Table):
+    """Which Windows a profile's image is made from, and how long that may take."""
+
+    oldest_build: Build
+    newest_build: Build
+    """Build numbers as install.wim gives them. They are those of the branch: 19041 for Windows 10 22H2."""
+    kind: Literal["Client", "Server", "Server Core"]
+    """INSTALLATIONTYPE in install.wim."""
+    editions: Annotated[dict[str, ProductKey], Field(min_length=1)]
+    """EDITIONID in install.wim -> product key that Setup is given, the edition to prefer first.
+
+    The keys are the public ones that Microsoft lists for KMS clients: they choose an edition and activate
+    nothing. An evaluation edition is installed without one: Setup refuses any.
+    """
+    virtio: str
+    """Folder of this Windows in the virtio-win ISO, e.g. `w11` in `NetKVM/w11/amd64`."""
+    bypass: tuple[Literal["BypassTPMCheck", "BypassSecureBootCheck", "BypassRAMCheck"], ...] = ()
+    """Values of `HKLM\\SYSTEM\\Setup\\LabConfig` set before Setup looks at the hardware."""
+    deadline: Annotated[float, Field(gt=0, le=86400)] = 10800
+    """Seconds from power on to the sealed image."""
+    stall: Seconds = 1800
+    """Seconds without any progress after which the installation is given up."""
+
+    @field_validator("editions")
+    @classmethod
+    def _evaluation_without_key(cls, editions: dict[str, str]) -> dict[str, str]:
+        for edition, key in editions.items():
+            if edition.endswith("Eval") == bool(key):
+                raise ValueError(f"{edition}: evaluation editions have no product key, all others need one")
+        return editions
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.oldest_build > self.newest_build:
+            raise ValueError("oldest_build is newer than newest_build")
+        return self
+
+
+class Provision(_Table):
+    """Settings of the installed guest; they are part of the image and read back before it is sealed."""
+
+    dump: Literal["small", "kernel", "automatic", "active", "complete"] = "kernel"
+    """CrashDumpEnabled, and FilterPages for `active`. Larger kinds leave a minidump as well."""
+    dump_file_mib: Annotated[int, Field(ge=0, le=65536)] = 0
+    """Size of a dedicated dump file; 0 dumps through the page file."""
+    auto_reboot: bool = True
+    """Restart after a bugcheck: MEMORY.DMP is written while Windows starts the next time."""
+    memory_integrity: bool = False
+    """Hypervisor-protected code integrity (HVCI)."""
+    driver_verifier: bool = False
+    """Driver Verifier's standard settings for the driver under test."""
+
+
+class WindowsProfile(Profile):
+    """A profile of a guest that is made from the user's Windows ISO."""
+
+    guest: Literal["windows"]
+    hardware: WindowsHardware
+    install: Install
+    provision: Provision = Provision()

@@ -1,0 +1,66 @@
+"""The shipped Windows profiles, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ConfigurationError
+from harness.machine.profile import CAPABILITIES, Profile, WindowsProfile
+from harness.resources import vm_folder
+
+WINDOWS = sorted(file.stem for file in (vm_folder() / "profiles").glob("windows-*.toml"))
+
+
+def test_there_is_a_profile_for_each_windows() -> None:
+    assert WINDOWS == [
+        "windows-10",
+        "windows-11",
+        "windows-server-2019",
+        "windows-server-2022",
+        "windows-server-2025",
+    ]
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_a_windows_profile_is_whole(name: str) -> None:
+    profile = WindowsProfile.named(name)
+    assert profile.name == name
+    assert profile.capabilities == CAPABILITIES
+    assert set(profile.hardware.forwards) == {"winrm", "ssh"}
+    editions = profile.install.editions
+    assert any(edition.endswith("Eval") for edition in editions), "evaluation media must be accepted"
+    assert any(editions.values()), "so must volume or retail media"
+
+
+def test_loading_gives_the_class_of_the_guest() -> None:
+    assert isinstance(Profile.named("windows-11"), WindowsProfile)
+    assert not isinstance(Profile.named("wine"), WindowsProfile)
+    with pytest.raises(ConfigurationError, match="not one of a Windows guest"):
+        WindowsProfile.named("wine")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('kd = "serial"', 'kd = "usb"', "hardware.kd"),
+        ('firmware = "uefi"', "", "hardware.firmware"),
+        ('kd = "serial"', 'kd = "kdnet"\nhyperv_vendor = "Microsoft Hv"', "nothing to a KDNET NIC"),
+        ("vcpus = 2", 'vcpus = 2\nhyperv_vendor = "thirteen char"', "hardware.hyperv_vendor"),
+        ("vcpus = 2", 'vcpus = 2\nmachine = "pc"', "hardware.machine"),
+        ("oldest_build = 22621", "oldest_build = 30000", "newer than newest_build"),
+        ('EnterpriseEval = ""', 'EnterpriseEval = "NPPR9-FWDCX-D2C8J-H872K-2YT43"', "no product key"),
+        ('Professional = "W269N-WFGWX-YVC9B-4J6C9-T83GX"', 'Professional = ""', "all others need one"),
+        ('"BypassTPMCheck"', '"BypassEverything"', "install.bypass"),
+        ('dump = "kernel"', 'dump = "huge"', "provision.dump"),
+        ('guest = "windows"', 'guest = "wine"', "install"),
+    ],
+)
+def test_a_wrong_windows_profile_says_where(tmp_path: Path, before: str, after: str, message: str) -> None:
+    text = (vm_folder() / "profiles" / "windows-11.toml").read_text(encoding="utf-8")
+    assert before in text
+    file = tmp_path / "mine.toml"
+    file.write_text(text.replace(before, after), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=message):
+        Profile.load(file)
