@@ -219,13 +219,19 @@ class WinRmTransport:
         self._pool.close()
 
     def _shell(self, deadline: Deadline) -> str:
-        with self._lock:
+        if not self._lock.acquire(timeout=deadline.remaining()):
+            raise DeadlineError(
+                f"WinRM: no shell was open within {deadline.seconds:g} s; another thread still opens it."
+            )
+        try:
             if self._shell_id is None:
                 self._shell_id = self._pool.call(
                     "open a shell", deadline, lambda protocol: protocol.open_shell(codepage=UTF8_CODEPAGE)
                 )
                 self._owns_shell = True
             return self._shell_id
+        finally:
+            self._lock.release()
 
     def _command(self, program: str, arguments: list[str], deadline: Deadline) -> CommandAddress:
         shell_id = self._shell(deadline)

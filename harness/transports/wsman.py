@@ -6,6 +6,7 @@ pywinrm speaks the protocol; this file decides how long and how much it may read
 from __future__ import annotations
 
 import io
+import ssl
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
@@ -65,13 +66,51 @@ class ShellNotFoundError(TransportError):
     """The guest no longer knows the shell: it was reverted or restarted since."""
 
 
+class _BoundedSocket(ssl.SSLSocket):
+    """A TLS socket whose every operation ends by the deadline of its context.
+
+    A plain socket's timeout starts anew with each byte: a guest that drips headers would never run into it.
+    """
+
+    context: _BoundedContext
+
+    def do_handshake(self, block: bool = False) -> None:
+        self._bound()
+        super().do_handshake(block)
+
+    def recv_into(self, *arguments: Any) -> int:
+        self._bound()
+        return super().recv_into(*arguments)
+
+    def send(self, *arguments: Any) -> int:
+        self._bound()
+        return super().send(*arguments)
+
+    def _bound(self) -> None:
+        remaining = self.context.deadline.remaining()
+        if not remaining:
+            raise TimeoutError("the deadline has passed")
+        self.settimeout(remaining)
+
+
+class _BoundedContext(ssl.SSLContext):
+    """Makes `_BoundedSocket`s; `deadline` is that of the request under way."""
+
+    sslsocket_class = _BoundedSocket
+    deadline = Deadline.after(0.0)
+
+
 class _BoundedAdapter(HTTPAdapter):
     """Reads answers up to a size and a deadline, and follows no redirect: the other end is not trusted."""
 
     def __init__(self) -> None:
+        self._context = _BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.deadline = Deadline.after(OPERATION_TIMEOUT_S)
         self.answer_timeout_s = OPERATION_TIMEOUT_S
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, ssl_context=self._context)
 
     def send(
         self,
@@ -82,8 +121,9 @@ class _BoundedAdapter(HTTPAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        remaining = max(self.deadline.remaining(), 0.01)
-        limits = (min(CONNECT_TIMEOUT_S, remaining), min(self.answer_timeout_s, remaining))
+        self._context.deadline = self.deadline.at_most(self.answer_timeout_s)
+        remaining = max(self._context.deadline.remaining(), 0.01)
+        limits = (min(CONNECT_TIMEOUT_S, remaining), remaining)
         response = super().send(
             request, stream=True, timeout=limits, verify=verify, cert=cert, proxies=proxies
         )
@@ -104,7 +144,6 @@ class _BoundedAdapter(HTTPAdapter):
             body += chunk
             if len(body) > ANSWER_LIMIT:
                 raise TransportError(f"The guest's WinRM answer is longer than {ANSWER_LIMIT >> 20} MiB.")
-            self.deadline.check("Reading the guest's WinRM answer")
         return bytes(body)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -24,6 +27,50 @@ def answer(status: int, body: bytes, **headers: str) -> Answer:
         handler.wfile.write(body)
 
     return send
+
+
+def drip(*beginning: bytes, forever: bytes) -> Answer:
+    """An answer that begins well and then comes byte by byte, for as long as somebody reads."""
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"".join(beginning))
+        _drip(handler.wfile, forever)
+
+    return send
+
+
+def _drip(sink: BufferedIOBase, forever: bytes) -> None:
+    while True:
+        for byte in forever:
+            sink.write(bytes([byte]))
+            sink.flush()
+            time.sleep(0.05)
+
+
+@contextmanager
+def dripping_handshake() -> Iterator[int]:
+    """A server that answers a TLS hello with a record of 16 KiB, byte by byte; yields its port."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"\x16\x03\x03\x40\x00")  # RFC 8446, 5.1: handshake, TLS 1.2, length
+            _drip(self.wfile, b"\x02")
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # the client hangs up
+
+    server = Server(("127.0.0.1", 0), Handler)
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from harness.errors import (
 )
 from harness.transports.winrm import WinRmTransport, _command_line
 from harness.transports.wsman import WinRmEndpoint
-from tests.unit.hostile_https import answer, answering
+from tests.unit.hostile_https import answer, answering, drip, dripping_handshake
 from tests.unit.winrmd_endpoint import PASSWORD, USER, Endpoint, make_certificate, serving
 
 PYTHON = sys.executable
@@ -279,15 +279,6 @@ def test_wait_ready_gives_up_when_the_machine_died(endpoint: WinRmEndpoint) -> N
         WinRmTransport(dataclasses.replace(endpoint, port=port)).wait_ready(soon(), check)
 
 
-def _drip(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "100000")
-    handler.end_headers()
-    while True:
-        handler.wfile.write(b"<")
-        time.sleep(0.05)
-
-
 HOSTILE = {
     "text": (answer(200, b"hello"), "not WS-Management"),
     "no-elements": (answer(200, b"<a/>"), "not WS-Management"),
@@ -306,7 +297,16 @@ HOSTILE = {
         "not WS-Management",
     ),
     "hang-up": (lambda handler: handler.connection.shutdown(socket.SHUT_RDWR), "connection to .* failed"),
-    "drip": (_drip, r"did not finish within 0\.6 s"),
+    "drip": (
+        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", forever=b"<"),
+        r"did not finish within 0\.6 s",
+    ),
+    "drip-status": (drip(forever=b"HTTP"), r"did not finish within 0\.6 s"),
+    "drip-headers": (drip(b"HTTP/1.1 200 OK\r\n", forever=b"A: b\r\n"), r"did not finish within 0\.6 s"),
+    "drip-chunks": (
+        drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", forever=b"1\r\n<\r\n"),
+        r"did not finish within 0\.6 s",
+    ),
 }
 
 
@@ -322,6 +322,29 @@ def test_a_hostile_answer(kind: str, tmp_path: Path) -> None:
         assert time.monotonic() - started < 2
         assert "\x1b" not in str(caught.value) + caught.value.detail
         transport.close()
+
+
+def test_a_handshake_that_drips(endpoint: WinRmEndpoint) -> None:
+    with dripping_handshake() as port:
+        transport = WinRmTransport(dataclasses.replace(endpoint, port=port))
+        started = time.monotonic()
+        with pytest.raises(DeadlineError, match=r"open a shell did not finish within 0\.6 s"):
+            transport.run(["a"], soon(0.6))
+        assert time.monotonic() - started < 2
+
+
+def test_a_shell_that_another_thread_opens_is_not_waited_for_beyond_the_deadline(
+    endpoint: WinRmEndpoint,
+) -> None:
+    with dripping_handshake() as port, ThreadPoolExecutor(1) as pool:
+        transport = WinRmTransport(dataclasses.replace(endpoint, port=port))
+        opening = pool.submit(transport.run, ["a"], soon(3))
+        while not transport._lock.locked():
+            time.sleep(0.01)
+        with pytest.raises(DeadlineError, match="another thread still opens it"):
+            transport.run(["a"], soon(0.3))
+        assert not opening.done()
+        assert isinstance(opening.exception(), DeadlineError)
 
 
 def test_a_guest_that_dies_ends_receive(tmp_path: Path) -> None:
