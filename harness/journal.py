@@ -103,3 +103,15 @@ class Journal:
         self._lost += 1
         with suppress(OSError):
             file.truncate(end)
+
+
+def is_open(path: Path) -> bool:
+    """Whether the run that writes the journal at `path` still has it open."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

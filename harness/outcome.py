@@ -84,8 +84,8 @@ class Crash:
 
     `kind` is `bugcheck`, `exception`, `hang` or `flood` (the guest was given up because it prints faster than
     the host reads). `parameters` are the four bugcheck parameters;
-    for an exception they hold (code, instruction address, accessed address, 1 for a write). `signature` groups
-    equal crashes; `bundle` is the file that replays this one, relative to the run's folder, empty if there is none.
+    for an exception they hold (code, instruction address, accessed address, 1 for a write). Equal crashes
+    have one `signature`; `bundle` is the file that replays this one, relative to the run's folder, or empty.
     """
 
     kind: str
@@ -133,8 +133,8 @@ class RunResult:
     """A whole run but for its results: those are in `results.json`, since they may be many.
 
     counts: results by outcome. crashes: results with a crash, expected ones too. results: `results.json`.
-    cell: runs of equal cells are compared with each other. planned: scenarios that were chosen. broke_off: why
-    the run ended before its end; empty if it did not.
+    cell: runs of equal cells are compared with each other. planned: scenarios that were chosen. broke_off:
+    why the run ended before its end; empty if it did not.
     """
 
     run_id: str

@@ -22,7 +22,7 @@ from pathlib import Path
 from harness.artifacts import RUN_NAME
 from harness.images import wine
 from harness.images.base import images_folder
-from harness.journal import Journal
+from harness.journal import Journal, is_open
 from harness.machine.savedstate import DISK, MANIFEST
 from harness.smoke import KEPT_RUNS
 
@@ -193,7 +193,7 @@ def _in_use(item: Item, references: frozenset[Path]) -> str:
         return "a machine runs from it"
     if item.kind == "ready state" and qemu_has_open(path / DISK):
         return "a machine runs from it"
-    if "artifacts" in item.kind and _is_open(path / "run.jsonl"):
+    if "artifacts" in item.kind and is_open(path / "run.jsonl"):
         return "its run is not over"
     return ""
 
@@ -210,18 +210,6 @@ def _referenced(home: Path) -> frozenset[Path]:
         except (OSError, ValueError, LookupError, TypeError):
             continue  # its run ended just now
     return frozenset(found)
-
-
-def _is_open(journal: Path) -> bool:
-    """Whether the run that writes this journal still has it open (`Journal` holds a shared lock on it)."""
-    try:
-        with journal.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _size(path: Path) -> int:

@@ -1,0 +1,153 @@
+"""A run's folder as it was left: results.json and run.jsonl, read back, also of a run that was killed.
+
+Results are read one at a time, as `ResultsFile` wrote them: a run may have more than fit in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.errors import ConfigurationError
+from harness.journal import Event, is_open
+from harness.outcome import ScenarioResult
+from harness.report.results import SCHEMA, TAIL_SPACE
+
+LINE_LIMIT = 64 << 20
+"""Bytes of one result or event that are read; a scenario's debug output is bounded far below."""
+KILLED = "The run was killed."
+UNDER_WAY = "The run is still under way."
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the end of results.json says of the whole run; of a run without an end, what is known."""
+
+    run: str
+    guest: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    missing_capabilities: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cell: str = ""
+    planned: int = 0
+    broke_off: str = ""
+
+
+_RUN = TypeAdapter(RunRecord)
+_RESULT = TypeAdapter(ScenarioResult)
+
+
+class RecordedRun:
+    """One run folder.
+
+    Attributes:
+        record: the run but for its results.
+
+    Raises:
+        ConfigurationError: there is no run in `folder`, or it is of another schema.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file = folder / "results.json"
+        if not self._file.is_file():
+            self._file = folder / "results.json.partial"
+        try:
+            with self._file.open("rb") as file:
+                head = _head(file.readline(LINE_LIMIT))
+                end = _end(file.read() if file.seek(0, 2) < TAIL_SPACE else _tail(self._file))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{folder} holds no results of a run: {error.strerror}.",
+                remedy="Name the folder of one run, as artifacts/latest.",
+            ) from error
+        if head.get("schema") != SCHEMA or not isinstance(head.get("run"), str):
+            raise ConfigurationError(
+                f"{self._file} is not a results.json of schema {SCHEMA} as winvm wrote it.",
+                remedy="Name the folder of a run of this version of winvm.",
+            )
+        if end is None:
+            self.record = self._without_end(head["run"])
+        else:
+            try:
+                self.record = _RUN.validate_python({"run": head["run"], **end})
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                raise ConfigurationError(
+                    f"{self._file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
+                    remedy="Name the folder of a run as winvm wrote it.",
+                ) from error
+
+    def results(self) -> Iterator[ScenarioResult]:
+        """Every result, in the order in which they were found; ends early where the file is damaged."""
+        with self._file.open("rb") as file:
+            file.readline(LINE_LIMIT)
+            while line := file.readline(LINE_LIMIT):
+                if line.startswith(b"]"):
+                    return
+                try:
+                    yield _result(line)
+                except (ValueError, TypeError, LookupError):
+                    return  # ValidationError is a ValueError
+
+    def events(self) -> Iterator[Event]:
+        """Every event of run.jsonl that can be read."""
+        try:
+            with (self.folder / "run.jsonl").open("rb") as file:
+                while line := file.readline(LINE_LIMIT):
+                    try:
+                        event = json.loads(line)
+                    except ValueError:
+                        continue
+                    if isinstance(event, dict) and isinstance(event.get("time"), int | float):
+                        yield event
+        except OSError:
+            return
+
+    def _without_end(self, run: str) -> RunRecord:
+        times = [event["time"] for event in self.events()]
+        started = min(times, default=0.0)
+        return RunRecord(
+            run,
+            started=started,
+            seconds=max(times, default=0.0) - started,
+            broke_off=UNDER_WAY if is_open(self.folder / "run.jsonl") else KILLED,
+        )
+
+
+def _head(line: bytes) -> dict[str, Any]:
+    try:
+        head = json.loads(line.rstrip() + b"]}")
+    except ValueError:
+        return {}
+    return head if isinstance(head, dict) else {}
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-TAIL_SPACE, 2)
+        return file.read()
+
+
+def _end(data: bytes) -> dict[str, Any] | None:
+    """The object behind the results; None if the file has no end."""
+    _, found, end = data.rpartition(b"\n], ")
+    try:
+        document = json.loads(b"{" + end) if found else None
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _result(line: bytes) -> ScenarioResult:
+    document = json.loads(line.rstrip().rstrip(b","))
+    if crash := document["crash"]:
+        crash["code"] = int(crash["code"], 16)
+        crash["parameters"] = [int(value, 16) for value in crash["parameters"]]
+    return _RESULT.validate_python(document)
