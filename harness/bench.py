@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from harness.agent_protocol import Finished
 from harness.config import Parameter
 from harness.crash.capture import capture
 from harness.crash.expectation import describe, mismatch
+from harness.crash.hang import climb
 from harness.deadline import Deadline
 from harness.deployed import LOAD_DEADLINE_S, DeployedGuest
 from harness.errors import DriverLoadError, InfrastructureError
@@ -200,20 +202,30 @@ class Bench(DeployedGuest):
             if crash.scenario != scenario.name:
                 message = f"Not run: {crash.scenario} took the driver down after its end. {message}"
         return ScenarioResult(
-            scenario.name, scenario.kind, outcome, message, crash.text, dbgprint=records, crash=crash
+            scenario.name,
+            scenario.kind,
+            outcome,
+            message,
+            crash.text,
+            dbgprint=records,
+            crash=crash,
+            notes=crash.notes if crash.kind == "hang" else (),
         )
 
     def _captured(self, crash: Crash, scenario: str) -> Crash:
         """Keeps the evidence of a crash and gives up the guest, which the next scenario restores."""
         crash = dataclasses.replace(crash, scenario=crash.scenario or scenario)
         with self._journal.step("keep crash evidence", scenario=crash.scenario, crash=describe(crash)):
+            folder, fallen = self._artifacts.crash_folder(crash.scenario), crash
+            if crash.kind == "hang":
+                crash, fallen = self._hung(crash, folder)
             crash = capture(
                 crash,
-                self._artifacts.crash_folder(crash.scenario),
+                folder,
                 machine=self.machine,
                 files=self.link.files,
                 records=self.debug.tail(),
-                dump=self.guest.dump(crash),
+                dump=self.guest.dump(fallen),
                 symbols=next(iter(self._payload.drivers.values())).parent.parent,
                 driver=f"{self._payload.service}.sys",
                 deadline=Deadline.after(DUMP_DEADLINE_S),
@@ -221,6 +233,14 @@ class Bench(DeployedGuest):
         self.last_crash = crash
         self._drop()
         return crash
+
+    def _hung(self, crash: Crash, folder: Path) -> tuple[Crash, Crash]:
+        """Tries what can be had of a hung guest; the hang with its notes, and what took it down at last."""
+        with self._journal.step("look into the hang") as found:
+            report = climb(crash, folder, machine=self.machine, debug=self.debug, limits=self._profile.hang)
+            found["rungs"] = {rung.name: rung.gave for rung in report.rungs}
+        crash = dataclasses.replace(crash, notes=(*crash.notes, *report.notes))
+        return crash, report.bugcheck or crash
 
     def _explained(self, message: str) -> str:
         """An error's message, with what libvirt says when the machine is gone."""

@@ -5,10 +5,10 @@ Imports go one way: config -> image -> machine -> transport -> deploy -> session
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.deadline import Deadline
 from harness.outcome import Crash, DebugRecord
@@ -105,3 +105,29 @@ class DebugStream(Protocol):
 
     def close(self) -> None:
         """Stops reading; never raises."""
+
+
+@dataclass(frozen=True)
+class Halt:
+    """A kernel that its debugger halted, all processors at once.
+
+    processors: how many it has. registers: by number of the processor, values by lower-case name. places:
+    where each executes, `module+0xoffset` or a bare address.
+    """
+
+    processors: int
+    registers: Mapping[int, Mapping[str, int]]
+    places: Mapping[int, str]
+
+
+@runtime_checkable
+class KernelDebugger(Protocol):
+    """What a `DebugStream` can do besides if it debugs a real kernel; the Wine guest's cannot."""
+
+    def break_in(self, deadline: Deadline) -> Halt:
+        """Halts the kernel, reads every processor, and lets it go on.
+
+        Raises:
+            DeadlineError: it did not halt in time; it is not asked any more then.
+            KdError: there is no line to it.
+        """

@@ -15,6 +15,7 @@ from pathlib import Path
 from harness.crash.analysis import analyse
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, TransportError, WinvmError
+from harness.fileend import last_bytes
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine
 from harness.outcome import Crash, DebugRecord
@@ -23,6 +24,7 @@ from harness.terminal import printable
 
 DBGPRINT_TAIL = 300  # records
 JOURNAL_TAIL = 1 << 20  # bytes
+LAST_OPERATIONS = 8192  # bytes
 MINIDUMP_LIMIT = 256 << 20  # bytes
 SCREENSHOT_DEADLINE_S = 10.0
 SIZE_SETTLED_S = 0.5
@@ -45,9 +47,7 @@ def last_operation(journal: Path) -> str:
     Not the closing of handles after an operation failed: a caller outlives the driver for a moment.
     """
     try:
-        with journal.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - 8192))
-            lines = file.read().split(b"\n")[:-1]
+        lines = last_bytes(journal, LAST_OPERATIONS).split(b"\n")[:-1]
     except OSError:
         return ""
     for line in reversed(lines):
@@ -95,7 +95,9 @@ def capture(
             found.append(name)
 
     attempt("screenshot.png", lambda file: machine.screenshot(file, deadline.at_most(SCREENSHOT_DEADLINE_S)))
-    attempt("journal.jsonl", lambda file: _copy_tail(machine.channels.journal, file))
+    attempt(
+        "journal.jsonl", lambda file: file.write_bytes(last_bytes(machine.channels.journal, JOURNAL_TAIL))
+    )
     attempt("dbgprint-tail.txt", lambda file: _write_records(records, file))
     if dump.absent:
         notes.append(f"minidump.dmp is missing: {dump.absent}")
@@ -112,12 +114,6 @@ def capture(
     analyse(complete, folder, symbols=symbols, driver=driver, tail=tail)
     write_json(folder / "crash.json", crash_document(complete))
     return complete
-
-
-def _copy_tail(source: Path, target: Path) -> None:
-    with source.open("rb") as file:
-        file.seek(max(0, file.seek(0, 2) - JOURNAL_TAIL))
-        target.write_bytes(file.read())
 
 
 def _write_records(records: Sequence[DebugRecord], target: Path) -> None:

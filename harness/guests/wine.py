@@ -11,6 +11,7 @@ from harness.crash.capture import DumpSource
 from harness.deadline import Deadline
 from harness.debuggers.wine import WineDebugStream
 from harness.errors import BootError, DeadlineError, TransportError
+from harness.fileend import last_text
 from harness.guests.protocol import Reachable
 from harness.images.base import USER, BaseImage
 from harness.machine.protocol import Machine, MachineState
@@ -105,7 +106,7 @@ class WineGuest:
             raise BootError(
                 f"The guest did not become ready: {error.message}",
                 remedy=error.remedy or "Read the console output below.",
-                detail=console_tail(machine),
+                detail=last_text(machine.channels.console, CONSOLE_TAIL),
             ) from error
         ended = "did not start in time" if process.exit_code is None else f"ended with {process.exit_code:#x}"
         raise BootError(
@@ -115,23 +116,13 @@ class WineGuest:
         )
 
 
-def console_tail(machine: Machine) -> str:
-    """The end of what the guest printed on its console."""
-    try:
-        with machine.channels.console.open("rb") as console:
-            console.seek(max(0, console.seek(0, 2) - CONSOLE_TAIL))
-            return console.read().decode("utf-8", "backslashreplace")
-    except OSError:
-        return ""
-
-
 def _alive(machine: Machine) -> Callable[[], None]:
     def check() -> None:
         if machine.state() is not MachineState.RUNNING:
             raise BootError(
                 f"The machine {machine.name} stopped while it was starting.",
                 remedy="Its QEMU log is in the run's folder; `winvm doctor` checks the host.",
-                detail=console_tail(machine),
+                detail=last_text(machine.channels.console, CONSOLE_TAIL),
             )
 
     return check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.deadline import Deadline
@@ -22,7 +22,8 @@ class FakeMachine:
         ports: what `ports` returns.
 
     `calls` lists the operations in order. `fail_next` makes the next of them raise. `write` stands for the
-    guest writing to a channel, `die` for QEMU ending by itself.
+    guest writing to a channel, `panic` for its panic device, `die` for QEMU ending by itself. `on_nmi` is
+    what the guest does about a non-maskable interrupt.
     """
 
     def __init__(self, folder: Path, ports: Mapping[str, int] | None = None) -> None:
@@ -33,6 +34,7 @@ class FakeMachine:
         self.generation = 0
         self.calls: list[str] = []
         self.fail_next: MachineError | None = None
+        self.on_nmi: Callable[[], None] = lambda: None
         self._state = MachineState.STOPPED
         self._events: list[LifecycleEvent] = []
 
@@ -70,6 +72,11 @@ class FakeMachine:
         self._enter("resume", deadline)
         self._become(MachineState.RUNNING, "resumed")
 
+    def inject_nmi(self, deadline: Deadline) -> None:
+        """See `Machine`."""
+        self._enter("inject_nmi", deadline)
+        self.on_nmi()
+
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """See `Machine`."""
         self._enter("screenshot", deadline)
@@ -104,6 +111,10 @@ class FakeMachine:
     def die(self, reason: str = "QEMU died") -> None:
         """QEMU ends by itself."""
         self._become(MachineState.STOPPED, reason)
+
+    def panic(self) -> None:
+        """The guest tells its panic device that it goes down."""
+        self._become(MachineState.CRASHED, "panicked")
 
     def _enter(self, call: str, deadline: Deadline) -> None:
         self.calls.append(call)

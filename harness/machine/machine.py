@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, InfrastructureError, MachineError
+from harness.fileend import last_text
 from harness.machine.connection import translated, within
 from harness.machine.domain import ADDRESS, HostSide, MachineSpec, render
 from harness.machine.events import LifecycleEvents
@@ -220,8 +221,8 @@ class LibvirtMachine:
     def log_tail(self) -> str:
         """The ends of QEMU's log and of the console, for errors."""
         logs = {
-            "QEMU": _said(_tail(self._connection.logs / f"{self._domain_name}.log")),
-            "console": _tail(self.channels.console),
+            "QEMU": _said(last_text(self._connection.logs / f"{self._domain_name}.log", LOG_TAIL_BYTES)),
+            "console": last_text(self.channels.console, LOG_TAIL_BYTES),
         }
         return "\n".join(f"--- {title} ---\n{text}" for title, text in logs.items() if text)
 
@@ -334,12 +335,3 @@ def _said(log: str) -> str:
     return "\n".join(
         line for line, of, on in zip(lines, continued, continued[1:], strict=False) if not (of or on)
     )
-
-
-def _tail(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, 2) - LOG_TAIL_BYTES))
-            return stream.read().decode("utf-8", "backslashreplace").strip()
-    except OSError:
-        return ""

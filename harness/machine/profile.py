@@ -78,6 +78,16 @@ class Timeouts(_Table):
     stop: Seconds
 
 
+class Hang(_Table):
+    """What is tried on a guest that hangs before it is killed: seconds for each, 0 where it is of no use."""
+
+    break_in: Annotated[float, Field(ge=0, le=600)] = 20
+    """The kernel's debugger halts it and reads every processor's registers."""
+    nmi: Annotated[float, Field(ge=0, le=600)] = 60
+    """A non-maskable interrupt, which Windows answers with bugcheck 0x80 and a dump."""
+    screenshot: Annotated[float, Field(gt=0, le=600)] = 10
+
+
 class Profile(_Table):
     """One validated profile file."""
 
@@ -85,6 +95,7 @@ class Profile(_Table):
     guest: Literal["wine", "windows"]
     hardware: Hardware
     timeouts: Timeouts
+    hang: Hang = Hang()
     missing_capabilities: frozenset[str] = frozenset()
 
     @field_validator("missing_capabilities")

@@ -110,6 +110,9 @@ class Machine(Protocol):
     def resume(self, deadline: Deadline) -> None:
         """Lets a suspended guest go on."""
 
+    def inject_nmi(self, deadline: Deadline) -> None:
+        """Sends every virtual CPU a non-maskable interrupt; Windows answers with bugcheck 0x80."""
+
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """Writes a PNG of the first screen to `file` and returns it."""
 

@@ -223,6 +223,13 @@ def test_no_progress_is_a_hang(make: Callable[..., Setup]) -> None:
     assert expected.outcome is Outcome.PASSED
     assert expected.crash
     assert expected.crash.kind == "hang"
+    assert expected.crash.folder
+    assert {"hang.json", "screenshot.png", "crash.json"} <= set(expected.crash.artifacts)
+    rungs = json.loads((expected.crash.folder / "hang.json").read_text())["rungs"]
+    assert [(rung["name"], rung["gave"]) for rung in rungs] == [
+        *(("break-in", "skipped"), ("nmi", "skipped"), ("screenshot", "answer"), ("kill", "answer")),
+    ]
+    assert any("hang: nmi: skipped: the profile says" in note for note in expected.notes)
 
 
 def test_a_scenario_that_should_crash_and_does_not_fails(make: Callable[..., Setup]) -> None:

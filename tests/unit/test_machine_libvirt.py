@@ -233,6 +233,14 @@ def test_a_qemu_that_dies_is_reported(own: Callable[..., Owner]) -> None:
     assert owner.tell("revert")["state"] == "running"
 
 
+def test_an_nmi_reaches_the_guest(own: Callable[..., Owner]) -> None:
+    owner = own()
+    pid = owner.read()["pids"][0]
+    owner.tell("inject_nmi")
+    assert eventually(lambda: not _alive(pid)), "the tiny guest has no interrupt table: it triple-faults"
+    assert owner.tell("revert")["state"] == "running"
+
+
 def test_a_ready_state_that_does_not_restore_is_made_again(home: Path, own: Callable[..., Owner]) -> None:
     own().read()
     memory = next((home / "image").glob("ready-*")) / "memory.save"

@@ -1,0 +1,177 @@
+"""What is tried on a guest that hangs before it is killed, in this order, each rung with its own deadline.
+
+    break-in     the kernel's debugger halts it and reads every processor's registers
+    nmi          a non-maskable interrupt, which Windows answers with bugcheck 0x80 and a dump
+    screenshot   what its screen shows by now
+    kill         power off, unless the guest went down by itself and may be writing its dump
+
+The crash's folder gets the screenshot and hang.json with what each rung gave. A rung that fails costs itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.crash.expectation import describe
+from harness.deadline import Deadline
+from harness.errors import WinvmError
+from harness.interfaces import DebugStream, Halt, KernelDebugger
+from harness.machine.profile import Hang
+from harness.machine.protocol import Machine, MachineState
+from harness.outcome import Crash
+from harness.report.results import write_json
+
+SCHEMA = 1
+SCREENSHOT = "screenshot.png"
+RECORD = "hang.json"
+KILL_S = 0.1
+"""A hung guest gets no more time than this to shut down when asked."""
+_POLL_S = 0.02
+
+
+class Gave(enum.StrEnum):
+    """What became of a rung."""
+
+    ANSWER = "answer"  # the guest did what was asked of it
+    NOTHING = "nothing"  # it did not, until the deadline, or the host could not ask
+    SKIPPED = "skipped"  # of no use on this guest, or by then
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """One thing that was tried; `detail` says in words what it gave, `seconds` how long it took."""
+
+    name: str
+    gave: Gave
+    detail: str
+    seconds: float
+
+    @property
+    def note(self) -> str:
+        """One line for a result."""
+        return f"hang: {self.name}: {self.gave}: {self.detail}"
+
+
+@dataclasses.dataclass(frozen=True)
+class HangReport:
+    """What the rungs gave. `bugcheck` is what took the guest down at last, of itself or by the NMI."""
+
+    rungs: tuple[Rung, ...]
+    halt: Halt | None
+    bugcheck: Crash | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for each rung."""
+        return tuple(rung.note for rung in self.rungs)
+
+
+class Skipped(Exception):  # noqa: N818 - no error: a rung says that it is not for this guest
+    """A rung is of no use; the message says why."""
+
+
+def climb(stall: Crash, folder: Path, *, machine: Machine, debug: DebugStream, limits: Hang) -> HangReport:
+    """Tries every rung, and writes hang.json.
+
+    Args:
+        stall: the hang as it was noticed.
+        folder: the crash's.
+        debug: its power to halt the kernel is used if it is a `KernelDebugger`.
+
+    Raises:
+        OSError: hang.json cannot be written.
+    """
+    ladder = _Ladder(machine, debug, limits, folder)
+    ladder.step("break-in", ladder.break_in)
+    ladder.step("nmi", ladder.nmi)
+    ladder.step("screenshot", ladder.screenshot)
+    ladder.step("kill", ladder.kill)
+    report = HangReport(tuple(ladder.rungs), ladder.halt, debug.crash())
+    write_json(folder / RECORD, _document(stall, report))
+    return report
+
+
+class _Ladder:
+    def __init__(self, machine: Machine, debug: DebugStream, limits: Hang, folder: Path) -> None:
+        self._machine = machine
+        self._debug = debug
+        self._limits = limits
+        self._folder = folder
+        self.rungs: list[Rung] = []
+        self.halt: Halt | None = None
+
+    def step(self, name: str, rung: Callable[[], str]) -> None:
+        """Tries one rung; `rung` returns what it gave, or raises."""
+        started = time.monotonic()
+        try:
+            gave, detail = Gave.ANSWER, rung()
+        except Skipped as skipped:
+            gave, detail = Gave.SKIPPED, str(skipped)
+        except (WinvmError, OSError) as error:
+            gave, detail = Gave.NOTHING, str(error)
+        self.rungs.append(Rung(name, gave, detail, round(time.monotonic() - started, 3)))
+
+    def break_in(self) -> str:
+        """Halts the kernel, reads every processor, and lets it go on."""
+        if not isinstance(self._debug, KernelDebugger):
+            raise Skipped("this guest has no kernel debugger.")
+        deadline = self._deadline(self._limits.break_in)
+        self.halt = self._debug.break_in(deadline)
+        places = ", ".join(f"{number} at {place}" for number, place in self.halt.places.items())
+        return f"registers of {len(self.halt.registers)} of {self.halt.processors} processors: {places}."
+
+    def nmi(self) -> str:
+        """Sends the interrupt, and waits until the guest goes down by it."""
+        deadline = self._deadline(self._limits.nmi)
+        self._machine.inject_nmi(deadline)
+        while not self._is_down():
+            deadline.check("The guest's answer to a non-maskable interrupt")
+            time.sleep(min(_POLL_S, deadline.remaining()))
+        crash = self._debug.crash()
+        return f"{describe(crash)}." if crash else "the machine reports a panic."
+
+    def screenshot(self) -> str:
+        """Keeps a picture of the screen."""
+        self._machine.screenshot(self._folder / SCREENSHOT, Deadline.after(self._limits.screenshot))
+        return SCREENSHOT
+
+    def kill(self) -> str:
+        """Powers the machine off; the run's next scenario restores it."""
+        if self._is_down():
+            raise Skipped("the guest went down by itself and may be writing its dump.")
+        self._machine.stop(Deadline.after(KILL_S))
+        return "powered off."
+
+    def _deadline(self, seconds: float) -> Deadline:
+        if self._is_down():
+            raise Skipped("the guest has gone down by itself.")
+        if not seconds:
+            raise Skipped("the profile says that it is of no use on this guest.")
+        return Deadline.after(seconds)
+
+    def _is_down(self) -> bool:
+        return self._debug.crash() is not None or self._machine.state() is MachineState.CRASHED
+
+
+def _document(stall: Crash, report: HangReport) -> dict[str, object]:
+    """hang.json; addresses and registers are hex strings."""
+    halt = report.halt
+    processors = {} if halt is None else {
+        str(number): {
+            "at": halt.places.get(number, ""),
+            "registers": {name: f"{value:#x}" for name, value in registers.items()},
+        }
+        for number, registers in halt.registers.items()
+    }  # fmt: skip
+    return {
+        "schema": SCHEMA,
+        "stall": stall.text,
+        "scenario": stall.scenario,
+        "rungs": [dataclasses.asdict(rung) for rung in report.rungs],
+        "processors": processors,
+        "bugcheck": describe(report.bugcheck) if report.bugcheck else "",
+    }
