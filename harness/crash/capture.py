@@ -1,7 +1,8 @@
 """Gathers what is left of a guest that went down, piece by piece: a piece that fails costs only itself.
 
 The folder of one crash holds crash.json, analysis.json, analysis.md, dbgprint-tail.txt, journal.jsonl and,
-where they could be had, screenshot.png and minidump.dmp. `notes` of the crash say why one is missing.
+where they could be had, screenshot.png and minidump.dmp; that of a hang, hang.json. `notes` of the crash say
+why one is missing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.crash.analysis import analyse
+from harness.crash.hang import RECORD as HANG_RECORD
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, TransportError, WinvmError
 from harness.fileend import last_bytes
@@ -83,7 +85,7 @@ def capture(
         OSError: the artifacts' disk is full or gone, so that not even crash.json could be written.
     """
     operation = last_operation(machine.channels.journal)  # first: a guest that still runs goes on writing
-    found: list[str] = []
+    found = sorted(file.name for file in folder.iterdir())  # of a hang, what was tried on it
     notes = list(crash.notes)
 
     def attempt(name: str, make: Callable[[Path], object]) -> None:
@@ -94,7 +96,9 @@ def capture(
         else:
             found.append(name)
 
-    attempt("screenshot.png", lambda file: machine.screenshot(file, deadline.at_most(SCREENSHOT_DEADLINE_S)))
+    if HANG_RECORD not in found:
+        limit = deadline.at_most(SCREENSHOT_DEADLINE_S)
+        attempt("screenshot.png", lambda file: machine.screenshot(file, limit))
     attempt(
         "journal.jsonl", lambda file: file.write_bytes(last_bytes(machine.channels.journal, JOURNAL_TAIL))
     )

@@ -165,6 +165,10 @@ class LibvirtMachine:
         """See `Machine`."""
         self._call("Resuming", lambda: self._domain().resume(), deadline)
 
+    def inject_nmi(self, deadline: Deadline) -> None:
+        """See `Machine`."""
+        self._call("A non-maskable interrupt for", lambda: self._domain().injectNMI(), deadline)
+
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """See `Machine`."""
         picture = self._call("A screenshot", self._screenshot, deadline)
