@@ -1,0 +1,96 @@
+"""Which edition of an ISO a profile's image is installed from; or, for each that it cannot be, why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.errors import ConfigurationError
+from harness.images.windows.iso import Media
+from harness.images.windows.wim import WimImage
+from harness.machine.profile import Install, Profile, WindowsProfile
+from harness.resources import vm_folder
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?")
+EVALUATION = "Eval"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The edition to install.
+
+    Attributes:
+        product_key: what Setup is given; empty on evaluation media, which refuse any.
+        language: of Setup's and Windows' texts, e.g. `en-US`.
+    """
+
+    image: WimImage
+    product_key: str
+    language: str
+
+    @property
+    def evaluation(self) -> bool:
+        """Whether this Windows shuts itself down about hourly once its 90 or 180 days are over."""
+        return self.image.edition.endswith(EVALUATION)
+
+
+def choose(media: Media, profile: WindowsProfile) -> Choice:
+    """The edition of `media` that the profile prefers.
+
+    Setup is told its index: on some consumer media an edition's name is another Windows'.
+
+    Raises:
+        ConfigurationError: the ISO holds no edition that the profile takes; says why, and which profile
+            would take it.
+    """
+    fitting = [image for image in media.images if not _unfit(image, profile.install)]
+    wanted = list(profile.install.editions)
+    fitting.sort(key=lambda image: (wanted.index(image.edition), image.index))
+    if not fitting:
+        raise _refusal(media, profile)
+    image = fitting[0]
+    return Choice(image, profile.install.editions[image.edition], image.languages[0])
+
+
+def windows_profiles() -> list[WindowsProfile]:
+    """The shipped profiles of Windows guests."""
+    found = [Profile.load(file) for file in sorted((vm_folder() / "profiles").glob("*.toml"))]
+    return [profile for profile in found if isinstance(profile, WindowsProfile)]
+
+
+def _unfit(image: WimImage, install: Install) -> str:
+    """Why this image cannot be installed for that profile; empty if it can."""
+    if image.architecture != "amd64":
+        return f"is for {image.architecture}, and only amd64 (x64) can be used"
+    if image.installation != install.kind:
+        return f"is {image.installation or 'no Windows'}, not {install.kind}"
+    if not install.oldest_build <= image.build <= install.newest_build:
+        return f"is build {image.build}, not one from {install.oldest_build} to {install.newest_build}"
+    if image.edition not in install.editions:
+        return f"is edition {image.edition or 'unknown'}, not {' or '.join(install.editions)}"
+    if not image.languages or not _LANGUAGE.fullmatch(image.languages[0]):
+        return f"has no language that Setup could be told ({', '.join(image.languages) or 'none'})"
+    return ""
+
+
+def _refusal(media: Media, profile: WindowsProfile) -> ConfigurationError:
+    reasons = {image.index: _unfit(image, profile.install) for image in media.images}
+    listed = "\n".join(
+        f"{image.index}: {image.name or 'unnamed'} {reasons[image.index]}" for image in media.images
+    )
+    distinct = sorted(set(reasons.values())) or ["lists no images"]
+    why = distinct[0] if len(distinct) == 1 else "; ".join(distinct[:3])
+    others = [
+        other.name
+        for other in windows_profiles()
+        if any(not _unfit(image, other.install) for image in media.images)
+    ]
+    if others:
+        remedy = f"Build {' or '.join(others)} from it, or name another ISO."
+    elif all(image.architecture != "amd64" for image in media.images):
+        remedy = "Download the x64 ISO of this Windows."
+    else:
+        remedy = f"Name an x64 ISO that {profile.name} takes; docs/windows-guest.md lists them."
+    return ConfigurationError(
+        f"{media.iso} holds nothing that {profile.name} installs: {why}.", remedy=remedy, detail=listed
+    )
