@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.interfaces import CommandResult
     from harness.machine.protocol import Machine
     from harness.outcome import Crash, DebugRecord, ScenarioResult
-    from harness.pytest_plugin import Session
+    from harness.pytest_session import Session
 
 POLL_S = 0.02
 PULL_LIMIT = 1 << 30
@@ -204,7 +204,7 @@ def guest(bench: Bench) -> GuestHandle:
 @pytest.fixture
 def agent(bench: Bench, request: pytest.FixtureRequest) -> AgentHandle:
     """Runs scenarios by name, with parameters."""
-    from harness.pytest_plugin import Session
+    from harness.pytest_session import Session
 
     return AgentHandle(bench, Session.of(request.config))
 

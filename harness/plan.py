@@ -6,9 +6,10 @@ Needs neither libvirt nor a compiler, so that collecting is quick and works anyw
 from __future__ import annotations
 
 import fcntl
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.build.agent import build_agent, collect
@@ -32,6 +33,7 @@ class Plan:
         agent: the zipapp with agent and scenarios.
         scenarios: in the order in which they are best run: by driver build, those that expect a crash last.
         parameters: what every scenario finds in `t.params`.
+        left_out: builds that were not asked for -> how many scenarios run only against that.
     """
 
     config: Config
@@ -39,6 +41,7 @@ class Plan:
     agent: Path
     scenarios: tuple[Scenario, ...]
     parameters: Mapping[str, Parameter]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def make_plan(
@@ -74,11 +77,13 @@ def make_plan(
     _check_patterns(found)
     _check_builds(found, config.driver.builds)
     _check_needs(found)
+    left_out: Mapping[str, int] = {}
     if chosen:
+        left_out = Counter(scenario.build for scenario in found if scenario.build not in ("", *chosen))
         found = tuple(_variants(found, chosen))
     order = {build: number for number, build in enumerate(("", *config.driver.builds))}
     scenarios = sorted(found, key=lambda s: (order[s.build], s.expect_crash is not None))
-    return Plan(config, profile, agent, tuple(scenarios), values)
+    return Plan(config, profile, agent, tuple(scenarios), values, left_out)
 
 
 def _chosen_builds(config: Config, builds: Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from harness import outcome
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.outcome import RunResult
-from harness.pytest_plugin import Session
+from harness.pytest_session import Session
 
 
 @click.command()

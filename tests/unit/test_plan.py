@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,20 @@ def test_a_scenario_is_there_once_for_each_build_it_fits(project: Path) -> None:
     assert names(project, "all") == everything
     assert names(project, "release", "checked") == everything
     assert names(project, "release") == everything[:1]
+
+
+def test_scenarios_of_builds_that_were_not_asked_for_are_counted(project: Path) -> None:
+    assert plan(project, ("release",)).left_out == {"checked": 1}
+    assert plan(project, ("checked",)).left_out == {}
+    assert plan(project).left_out == {}
+
+
+def test_pytest_says_how_many_scenarios_are_left_out(project: Path) -> None:
+    (project / "test_it.py").write_text("def test_scenario(scenario):\n    scenario.check()\n")
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider"]
+    for options, said in ((["--build", "release"], True), ([], False)):
+        done = subprocess.run([*command, *options], cwd=project, capture_output=True, text=True, check=True)
+        assert ("winvm: scenarios that --build leaves out: 1 of checked" in done.stdout) is said
 
 
 def test_an_unknown_build_is_refused(project: Path) -> None:

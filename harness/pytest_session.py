@@ -1,0 +1,199 @@
+"""What winvm keeps for one pytest session: plan, artifacts, running bench, results; and the session's end.
+
+Nothing boots until the first test that is not skipped; an infrastructure error ends the session with winvm's
+exit code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from harness import config as configuration
+from harness.errors import WinvmError
+from harness.terminal import paragraph
+from harness.unexpected import as_winvm_error, interrupted
+
+if TYPE_CHECKING:
+    from harness.artifacts import Artifacts
+    from harness.bench import Bench
+    from harness.outcome import RunResult, Scenario, ScenarioResult
+    from harness.plan import Plan
+    from harness.progress import Progress
+
+NEED_GUEST = {"scenario", "bench"}
+"""Fixtures that use the guest, by themselves or for others."""
+
+
+class Session:
+    """Everything winvm keeps for one pytest session; made empty, filled by the first test that needs it."""
+
+    NAME = "winvm-session"
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._plan: Plan | None = None
+        self._artifacts: Artifacts | None = None
+        self._progress: Progress | None = None
+        self._bench: Bench | None = None
+        self._started = time.time()
+        self.unusable: WinvmError | None = None
+        self.run: RunResult | None = None
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Session:
+        """The session's state."""
+        found = config.pluginmanager.get_plugin(cls.NAME)
+        assert isinstance(found, cls)
+        return found
+
+    def plan(self) -> Plan:
+        """What is to be run where; built and collected once.
+
+        Raises:
+            WinvmError: configuration or scenarios cannot be used.
+        """
+        if self._plan is None:
+            from harness.plan import make_plan
+
+            named = self._config.getoption("--winvm-config")
+            path = Path(named) if named else configuration.find(self._config.invocation_params.dir)
+            guest, builds, parameters = map(self._config.getoption, ("--guest", "--build", "--param"))
+            self._plan = make_plan(configuration.load(path), guest, builds, parameters)
+        return self._plan
+
+    def bench(self) -> Bench:
+        """The running bench; ends the pytest session if it cannot be brought up."""
+        if self._bench is None:
+            assert self._artifacts
+            with ending_the_session(), self._unmuted():
+                from harness.pipeline import open_bench
+
+                self._bench = open_bench(self.plan(), self._artifacts)
+        return self._bench
+
+    @property
+    def repeat(self) -> int:
+        """How often each scenario is run."""
+        return max(1, int(self._config.getoption("--repeat")))
+
+    def skip(self, scenario: Scenario, missing: list[str]) -> None:
+        """Records a skipped scenario by the names of what is missing."""
+        from harness.outcome import Outcome, ScenarioResult
+
+        reason = "guest lacks " + ", ".join(missing)
+        skipped = ScenarioResult(scenario.name, scenario.kind, Outcome.SKIPPED, reason)
+        self.record(replace(skipped, build=scenario.build, file=scenario.file, line=scenario.line))
+        pytest.skip(reason)
+
+    def record(self, result: ScenarioResult) -> None:
+        """Adds a result to the run."""
+        assert self._artifacts
+        self._artifacts.add(result)
+
+    def _unmuted(self) -> AbstractContextManager[object]:
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if capture is None:
+            return nullcontext()
+        lifted: AbstractContextManager[object] = capture.global_and_fixture_disabled()
+        return lifted
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Makes the artifacts folder once it is known that a guest will be used.
+
+        What was found wrong while items were made is reported here: pytest catches an exit during collection.
+        """
+        if self.unusable:
+            _exit(self.unusable)
+        guests = [item for item in session.items if NEED_GUEST & set(getattr(item, "fixturenames", ()))]
+        if not guests or session.config.option.collectonly:
+            return
+        from harness.artifacts import Artifacts
+        from harness.progress import Progress
+
+        with ending_the_session():
+            self._artifacts = Artifacts(self.plan().config.artifacts_folder)
+        self._progress = Progress(unmuted=self._unmuted)
+        self._artifacts.journal.listen(self._progress)
+        if not session.config.option.xmlpath:
+            _write_junit(session.config, self._artifacts.junit)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self) -> Generator[None]:
+        """Ends the guest and writes results.json, whatever happened before; pytest's own reports come after.
+
+        A disk that is full fails these as well, so their errors leave here too.
+        """
+        try:
+            with ending_the_session():
+                self._finish()
+        finally:
+            with ending_the_session():
+                yield
+
+    def _finish(self) -> None:
+        if self._artifacts is None:
+            return
+        from harness.outcome import Outcome
+        from harness.prune import tidy
+
+        try:
+            if self._bench:
+                self._bench.close()
+                if not set(self._artifacts.counts) - {Outcome.PASSED, Outcome.SKIPPED}:
+                    folder = self.plan().config.artifacts_folder
+                    tidy(configuration.home(), folder, self._artifacts.journal)
+        finally:
+            profile = self.plan().profile
+            self.run = self._artifacts.finish(
+                profile.name,
+                self._started,
+                tuple(sorted(profile.missing_capabilities)),
+                self._bench.environment if self._bench else {},
+            )
+            if self._progress:
+                self._progress.close()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Says where the results are and what this guest could not show."""
+        if self._plan and self._plan.left_out:
+            builds = ", ".join(f"{count} of {build}" for build, count in self._plan.left_out.items())
+            terminalreporter.line(f"winvm: scenarios that --build leaves out: {builds}")
+        if self.run is None or self._artifacts is None:
+            return
+        terminalreporter.section("winvm")
+        counts = f"{sum(self.run.counts.values())} scenarios, {self.run.crashes} crashes"
+        terminalreporter.line(f"guest {self.run.guest}: {counts}")
+        if self.run.missing_capabilities:
+            terminalreporter.line("not shown here: " + ", ".join(self.run.missing_capabilities))
+        terminalreporter.line(f"artifacts: {self._artifacts.path}")
+
+
+@contextmanager
+def ending_the_session() -> Iterator[None]:
+    """Turns what is no result of a scenario into the end of the session, with winvm's exit code."""
+    try:
+        yield
+    except Exception as error:  # a bug is shown as one paragraph, too
+        if interrupted(error):
+            raise KeyboardInterrupt from error
+        _exit(as_winvm_error(error))
+
+
+def _exit(error: WinvmError) -> NoReturn:
+    pytest.exit(f"\n{paragraph(error)}\n", returncode=error.exit_code)
+
+
+def _write_junit(config: pytest.Config, path: Path) -> None:
+    """Lets pytest write its JUnit XML to `path`; the path is known only once items are collected."""
+    from _pytest import junitxml
+
+    config.option.xmlpath = str(path)
+    junitxml.pytest_configure(config)
+    config.stash[junitxml.xml_key].pytest_sessionstart()
