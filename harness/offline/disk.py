@@ -1,0 +1,157 @@
+"""A powered-off disk as one host file per partition, through qemu-storage-daemon's FUSE export.
+
+No kernel module, no mount of a file system, no copy: the daemon translates the qcow2 chain. It dies with the
+thread that made it (prctl(2), PR_SET_PDEATHSIG), so that a killed run leaves nothing mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineError, HostError, MachineError
+from harness.offline import tool
+from harness.offline.ntfs import NtfsVolume
+from harness.offline.partitions import HEAD, Partition, partitions
+
+FUSE = Path("/dev/fuse")
+POLL_S = 0.01
+END_S = 10.0
+NTFS = b"NTFS    "
+
+
+class OfflineDisk:
+    """The NTFS volumes of a disk image whose machine is off; a context manager.
+
+    Args:
+        image: the qcow2 overlay or image.
+        write: the number of the one partition to open, for writing; changes go to `image` itself, never to
+            what it is backed by. By default all are there to be read.
+
+    Raises:
+        HostError: a tool or `/dev/fuse` is missing.
+        MachineError: the image cannot be read, or is in use.
+        DeadlineError: the exports were not there in time.
+    """
+
+    def __init__(self, image: Path, deadline: Deadline, *, write: int | None = None) -> None:
+        self._image = image
+        self._deadline = deadline
+        self._write = write
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="winvm-offline-")
+        try:
+            self.volumes = self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the exports, what was written included; safe to repeat."""
+        daemon, self._daemon = self._daemon, None
+        if daemon:
+            daemon.terminate()  # flushes, then unmounts its exports
+            try:
+                daemon.communicate(timeout=END_S)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.communicate()
+        self._unmount()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> tuple[NtfsVolume, ...]:
+        described = json.loads(
+            tool.run(["qemu-img", "info", "--output=json", "-f", "qcow2", str(self._image)], self._deadline)
+        )
+        first = Path(self._folder.name) / "first"
+        copy = ["qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=1M", "count=1"]
+        tool.run([*copy, f"if={self._image}", f"of={first}"], self._deadline)
+        with first.open("rb") as file:
+            found = partitions(file.read(HEAD), int(described["virtual-size"]))
+        if self._write is not None:
+            found = tuple(one for one in found if one.number == self._write)
+        if not found:
+            return ()
+        if not FUSE.exists():
+            raise HostError(f"{FUSE} is missing.", remedy="Load the kernel module: modprobe fuse")
+        files = self._export(found)
+        pairs = zip(files, found, strict=True)
+        return tuple(NtfsVolume(file, one.number) for file, one in pairs if _is_ntfs(file))
+
+    def _export(self, found: tuple[Partition, ...]) -> list[Path]:
+        """Starts the daemon; returns one file per partition once all of them are there."""
+        access, writing = ("on", "off") if self._write is None else ("off", "on")
+        image = str(self._image).replace(",", ",,")
+        argv = [
+            "setpriv", "--pdeathsig", "TERM", "qemu-storage-daemon",
+            "--blockdev", f"file,node-name=file,filename={image},read-only={access}",
+            "--blockdev", f"qcow2,node-name=disk,file=file,read-only={access}",
+        ]  # fmt: skip
+        files = []
+        for one in found:
+            file = Path(self._folder.name) / f"partition-{one.number}"
+            file.touch()
+            files.append(file)
+            node = f"node-name=p{one.number}"
+            where = f"offset={one.offset},size={one.size}"
+            argv += ["--blockdev", f"raw,{node},file=disk,{where},read-only={access}"]
+            argv += [
+                "--export",
+                f"fuse,id=e{one.number},{node},mountpoint={file},writable={writing},allow-other=off",
+            ]
+        try:
+            self._daemon = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+        except FileNotFoundError as error:
+            raise tool.missing("setpriv") from error
+        for file, one in zip(files, found, strict=True):
+            self._await(file, one.size, self._daemon)
+        return files
+
+    def _await(self, file: Path, size: int, daemon: subprocess.Popen[bytes]) -> None:
+        while _size(file) != size:
+            if daemon.poll() is not None:
+                said = daemon.stderr.read() if daemon.stderr else b""
+                raise MachineError(
+                    f"The disk {self._image} cannot be opened while its machine is off.",
+                    remedy="qemu-storage-daemon's own words are below. End whatever still uses the disk.",
+                    detail=said[-tool.SAID :].decode("utf-8", "backslashreplace"),
+                )
+            if self._deadline.expired:
+                raise DeadlineError(f"The export of {self._image} was not there in time.")
+            time.sleep(POLL_S)
+
+    def _unmount(self) -> None:
+        """What a daemon that did not end in order has left mounted."""
+        for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
+            if (mounted := line.split(" ")[1]).startswith(f"{self._folder.name}/"):
+                with contextlib.suppress(OSError, subprocess.SubprocessError):
+                    subprocess.run(["umount", "--lazy", mounted], timeout=END_S, check=False)
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:  # its daemon has just died
+        return None
+
+
+def _is_ntfs(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(11)[3:11] == NTFS

@@ -1,0 +1,51 @@
+"""Windows on an offline disk: the volume it lives on, the dumps it left, and its SYSTEM hive."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from harness.deadline import Deadline
+from harness.errors import MachineError
+from harness.offline.ntfs import NtfsVolume
+
+SYSTEM_HIVE = "Windows/System32/config/SYSTEM"
+MEMORY_DUMP = "Windows/MEMORY.DMP"
+MINIDUMPS = "Windows/Minidump"
+PAGE_FILE = "pagefile.sys"
+"""Holds a kernel dump from the crash until the next boot copies it out (Windows Internals, 6th ed.)."""
+_MINIDUMP = re.compile(r"[0-9A-Za-z-]{1,64}\.dmp", re.IGNORECASE)
+
+
+def find_windows(volumes: Iterable[NtfsVolume], deadline: Deadline) -> NtfsVolume:
+    """The volume with a SYSTEM hive: Setup also makes partitions without one.
+
+    Raises:
+        MachineError: no volume has one.
+        HostError, DeadlineError: see `NtfsVolume`.
+    """
+    for volume in volumes:
+        if volume.entry(SYSTEM_HIVE, deadline):
+            return volume
+    raise MachineError(
+        "No NTFS partition of the disk holds Windows.",
+        remedy="Name the disk of a Windows guest; an encrypted volume (BitLocker) cannot be read.",
+    )
+
+
+def dumps(volume: NtfsVolume, deadline: Deadline) -> tuple[str, ...]:
+    """Paths at which a dump of the last crash may be, the fullest first; the newest minidump only.
+
+    Minidumps are named `MMDDYY-<ticks>-NN.dmp`, so the year is compared before month and day.
+    """
+    found = [
+        path for path in (MEMORY_DUMP, PAGE_FILE) if (entry := volume.entry(path, deadline)) and entry.size
+    ]
+    try:
+        names = [one.name for one in volume.list(MINIDUMPS, deadline) if _MINIDUMP.fullmatch(one.name)]
+    except MachineError:
+        names = []
+    if names:
+        newest = max(names, key=lambda name: (name[4:6], name[:4], name))
+        found.append(f"{MINIDUMPS}/{newest}")
+    return tuple(found)
