@@ -61,7 +61,8 @@ class RecordedRun:
         try:
             with self._file.open("rb") as file:
                 head = _head(file.readline(LINE_LIMIT))
-                end = _end(file.read() if file.seek(0, 2) < TAIL_SPACE else _tail(self._file))
+                file.seek(max(0, file.seek(0, 2) - TAIL_SPACE))
+                end = _end(file.read())
         except OSError as error:
             raise ConfigurationError(
                 f"{folder} holds no results of a run: {error.strerror}.",
@@ -127,12 +128,6 @@ def _head(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return head if isinstance(head, dict) else {}
-
-
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(-TAIL_SPACE, 2)
-        return file.read()
 
 
 def _end(data: bytes) -> dict[str, Any] | None:

@@ -1,0 +1,209 @@
+"""A run reduced to what a report shows and history keeps: one row a scenario, one group a crash signature.
+
+Bounded in memory whatever the run printed, and from here on free of control characters: every text passes
+`printable`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.crash.expectation import describe
+from harness.outcome import Crash, DebugRecord, Outcome, ScenarioResult
+from harness.report.evidence import Analysis, Call, analysis_of, calls, crash_folder, text
+from harness.report.recorded import RecordedRun, RunRecord
+
+GRAVITY = (
+    Outcome.SKIPPED,
+    Outcome.PASSED,
+    Outcome.FAILED,
+    Outcome.ERROR,
+    Outcome.LOST,
+    Outcome.HUNG,
+    Outcome.CRASHED,
+)
+"""Outcomes from the least to the gravest."""
+BAD = frozenset(GRAVITY[2:])
+LINES_SHOWN = 200
+DETAIL_LINES = 120
+DEBUG_BUDGET = 2 << 20
+"""Characters of debug output kept for scenarios that passed, and as many for those that did not."""
+OCCURRENCES = 20
+"""Crashes of one signature that are kept one by one."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A scenario's debug output: the newest lines, and how many older ones are left out.
+
+    `lines` are (seconds since the scenario began, source, text).
+    """
+
+    lines: tuple[tuple[float, str, str], ...] = ()
+    left_out: int = 0
+
+
+@dataclass
+class Row:
+    """All executions of one scenario in a run. What is told is of the gravest, the first of equals.
+
+    Attributes:
+        seconds: shortest and longest by the host's clock, restores included.
+        guest_seconds: shortest of those that passed, by the agent's clock; 0 if none did.
+    """
+
+    name: str
+    kind: str
+    outcome: Outcome
+    times: int = 0
+    bad: int = 0
+    seconds: tuple[float, float] = (0.0, 0.0)
+    guest_seconds: float = 0.0
+    message: str = ""
+    detail: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    operations: int = 0
+    printed: Printed = Printed()
+    signature: str = ""
+    build: str = ""
+    file: str = ""
+    line: int = 0
+
+
+@dataclass
+class CrashGroup:
+    """Equal crashes of a run.
+
+    Attributes:
+        expected: how many of `times` the scenario expected.
+        first: the crashes themselves, at most `OCCURRENCES`; `folders` are theirs, None where it is gone.
+        analysis: analysis.json of the first that has one.
+        scenarios: (scenario, driver build) -> (times, expected).
+    """
+
+    signature: str
+    times: int = 0
+    expected: int = 0
+    first: list[Crash] = field(default_factory=list)
+    folders: list[Path | None] = field(default_factory=list)
+    analysis: Analysis = field(default_factory=Analysis)
+    scenarios: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def unexpected(self) -> int:
+        """How many of them no scenario expected."""
+        return self.times - self.expected
+
+    @property
+    def what(self) -> str:
+        """Code and parameters, in words."""
+        return text(self.analysis.what or describe(self.first[0]))
+
+    @property
+    def likely_cause(self) -> str:
+        """One sentence; empty if the crash was not analysed."""
+        return text(self.analysis.likely_cause)
+
+    @property
+    def stack(self) -> list[Call]:
+        """The symbolised stack, the fault first."""
+        return calls(self.analysis)
+
+
+@dataclass
+class Digest:
+    """One run. Rows are in the order of their first execution, crashes in that of their first occurrence."""
+
+    folder: Path
+    record: RunRecord
+    rows: dict[str, Row] = field(default_factory=dict)
+    crashes: dict[str, CrashGroup] = field(default_factory=dict)
+    results: int = 0
+
+    def count(self, *outcomes: Outcome) -> int:
+        """Scenarios with one of these outcomes."""
+        return sum(row.outcome in outcomes for row in self.rows.values())
+
+    @property
+    def not_run(self) -> int:
+        """Scenarios that were chosen and have no result."""
+        return max(0, self.record.planned - len(self.rows))
+
+
+def digest(run: RecordedRun) -> Digest:
+    """Reads all results of a run once."""
+    made = Digest(run.folder, run.record)
+    budgets = {True: DEBUG_BUDGET, False: DEBUG_BUDGET}
+    for result in run.results():
+        made.results += 1
+        name = text(result.name)
+        signature = _add_crash(made, result, name) if result.crash else ""
+        row = made.rows.get(name)
+        if row is None:
+            row = made.rows[name] = Row(
+                name, text(result.kind), result.outcome, seconds=(result.seconds,) * 2
+            )
+            _tell(row, result, signature, budgets)
+        elif GRAVITY.index(result.outcome) > GRAVITY.index(row.outcome):
+            _tell(row, result, signature, budgets)
+        _count(row, result)
+    return made
+
+
+def lines(value: str, limit: int = DETAIL_LINES) -> tuple[str, ...]:
+    """Several lines as they may be shown; the last ones if there are too many."""
+    found = value.split("\n")
+    cut = [f"… {len(found) - limit} lines left out"] if len(found) > limit else []
+    return (*cut, *(text(line.rstrip("\r")) for line in found[-limit:]))
+
+
+def _count(row: Row, result: ScenarioResult) -> None:
+    row.times += 1
+    row.bad += result.outcome in BAD
+    row.seconds = (min(row.seconds[0], result.seconds), max(row.seconds[1], result.seconds))
+    if result.outcome is Outcome.PASSED and result.guest_seconds:
+        row.guest_seconds = min(row.guest_seconds or sys.float_info.max, result.guest_seconds)
+
+
+def _tell(row: Row, result: ScenarioResult, signature: str, budgets: dict[bool, int]) -> None:
+    row.outcome, row.signature = result.outcome, signature
+    row.message = text(result.message, 4000)
+    row.detail = lines(result.detail) if result.detail else ()
+    row.notes = tuple(text(note) for note in result.notes[:50])
+    row.operations = result.operations
+    row.build, row.file, row.line = text(result.build), text(result.file), result.line
+    row.printed = _printed(result.dbgprint, result.started, budgets, bad=result.outcome in BAD)
+
+
+def _printed(records: Iterable[DebugRecord], began: float, budgets: dict[bool, int], *, bad: bool) -> Printed:
+    every = tuple(records)
+    kept: list[tuple[float, str, str]] = []
+    for record in reversed(every[-LINES_SHOWN:]):
+        shown = text(record.text)
+        if len(shown) > budgets[bad]:
+            break
+        budgets[bad] -= len(shown)
+        kept.append((max(0.0, record.time - began), text(record.source), shown))
+    return Printed(tuple(reversed(kept)), len(every) - len(kept))
+
+
+def _add_crash(made: Digest, result: ScenarioResult, name: str) -> str:
+    assert result.crash
+    crash = result.crash
+    folder = crash_folder(made.folder, crash)
+    analysis = analysis_of(folder)
+    signature = text(crash.signature or analysis.signature or f"{crash.kind}-{crash.code:x}")
+    group = made.crashes.setdefault(signature, CrashGroup(signature))
+    expected = result.outcome not in BAD
+    group.times += 1
+    group.expected += expected
+    group.analysis = group.analysis if group.analysis.what else analysis
+    if len(group.first) < OCCURRENCES:
+        group.first.append(crash)
+        group.folders.append(folder)
+    times, as_expected = group.scenarios.get((name, result.build), (0, 0))
+    group.scenarios[name, text(result.build)] = (times + 1, as_expected + expected)
+    return signature

@@ -1,0 +1,103 @@
+"""What lies in a crash's folder, as reports need it: analysis.json, checked, and the screenshot, bounded."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.crash.summary import Place
+from harness.outcome import Crash
+from harness.terminal import printable
+
+TEXT_CHARACTERS = 600
+ANALYSIS_LIMIT = 1 << 20  # bytes
+STACK_PLACES = 32
+SCREENSHOT_LIMIT = 512 << 10  # bytes
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
+    """One line from anywhere as it may be shown: without control characters, and short."""
+    return printable(value[:limit]) + (" …" if len(value) > limit else "")
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """analysis.json, but for what results.json says too."""
+
+    signature: str = ""
+    what: str = ""
+    name: str = ""
+    explanation: str = ""
+    likely_cause: str = ""
+    last_operation: str = ""
+    fault: Place | None = None
+    stack: tuple[Place, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A line of a stack: `where` is module and offset, `source` a file and line, or empty."""
+
+    where: str
+    function: str
+    source: str
+    file: str
+    line: int
+    own: bool
+
+
+_ANALYSIS = TypeAdapter(Analysis)
+
+
+def analysis_of(folder: Path | None) -> Analysis:
+    """The analysis in a crash's folder; an empty one where there is none that can be read."""
+    if folder is None:
+        return Analysis()
+    try:
+        with (folder / "analysis.json").open("rb") as file:
+            return _ANALYSIS.validate_json(file.read(ANALYSIS_LIMIT))
+    except (OSError, ValidationError):
+        return Analysis()
+
+
+def calls(analysis: Analysis) -> list[Call]:
+    """The stack, the faulting function first, inlined functions as lines of their own.
+
+    A line is `own` if its source is known: then it is the driver's, whose PDB the bench has.
+    """
+    found = []
+    places = (*((analysis.fault,) if analysis.fault else ()), *analysis.stack)
+    for place in places[:STACK_PLACES]:
+        module, offset = place.module, place.offset or 0
+        where = text(f"{module}+{offset:#x}" if module else f"{place.address:#x}")
+        if not place.frames:
+            found.append(Call(where, "", "", "", 0, own=False))
+        for frame in place.frames:
+            source = f"{frame.file}:{frame.line}" if frame.file else ""
+            found.append(
+                Call(where, text(frame.function), text(source), frame.file, frame.line, own=bool(source))
+            )
+    return found
+
+
+def crash_folder(run: Path, crash: Crash) -> Path | None:
+    """Where the evidence of a crash lies now, wherever the run's folder was taken to."""
+    folder = run / "crashes" / crash.folder.name if crash.folder else None
+    return folder if folder and folder.is_dir() else None
+
+
+def screenshot(folder: Path) -> str:
+    """The screenshot as a data URI; empty if there is none, or none of a bearable size."""
+    try:
+        with (folder / "screenshot.png").open("rb") as file:
+            image = file.read(SCREENSHOT_LIMIT + 1)
+    except OSError:
+        return ""
+    if len(image) > SCREENSHOT_LIMIT or not image.startswith(_PNG):
+        return ""
+    return f"data:image/png;base64,{base64.b64encode(image).decode()}"

@@ -1,0 +1,143 @@
+"""The SQLite file of the history: its tables, opening it beside other runs, and what a damaged one costs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from harness.errors import HostError
+
+FILE_NAME = "history.sqlite"
+SCHEMA = 1
+BUSY_S = 20.0
+"""How long a run waits for another one that writes."""
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_TABLES = """
+CREATE TABLE runs (
+    run TEXT PRIMARY KEY, cell TEXT NOT NULL, guest TEXT NOT NULL, started REAL NOT NULL,
+    seconds REAL NOT NULL, broke_off TEXT NOT NULL, counts TEXT NOT NULL, environment TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX runs_by_cell ON runs (cell, started);
+CREATE TABLE outcomes (
+    run TEXT NOT NULL, scenario TEXT NOT NULL, outcome TEXT NOT NULL, times INTEGER NOT NULL,
+    bad INTEGER NOT NULL, guest_seconds REAL NOT NULL, driver TEXT NOT NULL, PRIMARY KEY (run, scenario)
+) WITHOUT ROWID;
+CREATE TABLE crashes (
+    run TEXT NOT NULL, signature TEXT NOT NULL, scenario TEXT NOT NULL, build TEXT NOT NULL,
+    driver TEXT NOT NULL, times INTEGER NOT NULL, expected INTEGER NOT NULL, evidence TEXT NOT NULL,
+    PRIMARY KEY (run, signature, scenario, build)
+) WITHOUT ROWID;
+CREATE INDEX crashes_by_signature ON crashes (signature);
+CREATE VIEW executions AS SELECT * FROM outcomes JOIN runs USING (run) WHERE outcome != 'skipped';
+CREATE VIEW sightings AS SELECT * FROM crashes JOIN runs USING (run)
+"""
+
+
+class Refusal(sqlite3.Error):
+    """The file is of a newer schema."""
+
+
+def connect(
+    artifacts: Path, fill: Callable[[sqlite3.Connection], None]
+) -> tuple[sqlite3.Connection, Path | None]:
+    """Opens the history of an artifacts folder; makes it where there is none, or none that can be used.
+
+    Args:
+        fill: puts into new tables what the folder holds already; one process does it.
+
+    Returns:
+        The connection, in autocommit mode, and where a damaged file was moved.
+
+    Raises:
+        HostError: it cannot be opened.
+    """
+    path = artifacts / FILE_NAME
+    with errors(path):
+        try:
+            return _open(path, fill), None
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise
+            moved = _put_aside(path, fill)
+            return _open(path, fill), moved
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Everything in it is written, or nothing; other processes wait."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        with suppress(sqlite3.Error):  # a full disk has rolled back already
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+@contextmanager
+def errors(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into `HostError` with a remedy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        remedy = "Make room on its disk, and see that the folder can be written."
+        if _is_damage(error):
+            remedy = "The next run moves it aside and makes a new one from the runs in that folder."
+        if isinstance(error, Refusal):
+            remedy = "Use the newer winvm that wrote it, or move the file away."
+        raise HostError(f"The history {path} cannot be used: {error}.", remedy=remedy) from error
+
+
+def _open(path: Path, fill: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    try:
+        if _version(db) < SCHEMA:
+            db.execute("PRAGMA journal_mode = WAL")
+            with transaction(db):
+                if _version(db) < SCHEMA:  # nobody else made it meanwhile
+                    for statement in _TABLES.split(";"):
+                        db.execute(statement)
+                    fill(db)
+                    db.execute(f"PRAGMA user_version = {SCHEMA}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _version(db: sqlite3.Connection) -> int:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA:
+        raise Refusal(f"it has schema {version}, and this winvm knows {SCHEMA}")
+    return version
+
+
+def _put_aside(path: Path, fill: Callable[[sqlite3.Connection], None]) -> Path | None:
+    """Moves a damaged file away; under a lock, since another process may be at it as well."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            _open(path, fill).close()
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise
+        else:
+            return None
+        name = f"{FILE_NAME}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                path.with_name(FILE_NAME + suffix).rename(path.with_name(name + suffix))
+        return path.with_name(name)
+    finally:
+        os.close(folder)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED

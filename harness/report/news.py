@@ -1,0 +1,134 @@
+"""What changed between two states of the same scenarios: the question of every morning after a nightly run.
+
+A state is what is known of one cell (guest, driver builds, labels) at one time; `history` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from harness.outcome import Outcome
+from harness.report.digest import BAD
+
+SLOWER_FACTOR = 2.0
+SLOWER_S = 0.5
+"""A scenario is slower when it takes twice as long, and half a second more: hosts are noisy."""
+
+
+@dataclass(frozen=True)
+class ScenarioState:
+    """The last outcome of a scenario.
+
+    Attributes:
+        seconds: in the guest, the median of its newest passes; 0 if it never passed.
+        flaky: one driver binary both passed and did not: in one run, or passed again after it had failed.
+    """
+
+    outcome: Outcome
+    seconds: float = 0.0
+    flaky: bool = False
+
+
+@dataclass(frozen=True)
+class CrashState:
+    """A crash that a scenario did not expect.
+
+    Attributes:
+        scenarios: those that it took down.
+        open: whether it came up when one of them last ran.
+    """
+
+    scenarios: frozenset[str]
+    open: bool = True
+
+
+@dataclass(frozen=True)
+class State:
+    """Scenario name -> its state; signature -> crash. A skipped scenario has no state."""
+
+    scenarios: Mapping[str, ScenarioState] = field(default_factory=dict)
+    crashes: Mapping[str, CrashState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class News:
+    """Names of scenarios and signatures of crashes, sorted.
+
+    Attributes:
+        failing: passed, or were not there, and do not pass now.
+        still_failing: did not pass before either.
+        fixed: did not pass before, and do now.
+        flaky: come and go with one and the same driver; they are in none of the three above.
+        slower: passed before and now, see `SLOWER_FACTOR`.
+        crashes: unexpected crashes of a signature that the cell had never seen.
+        known_crashes: unexpected crashes that it had.
+        fixed_crashes: came up when one of their scenarios last ran, and do not now that all of them ran.
+    """
+
+    failing: tuple[str, ...] = ()
+    still_failing: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    flaky: tuple[str, ...] = ()
+    slower: tuple[str, ...] = ()
+    crashes: tuple[str, ...] = ()
+    known_crashes: tuple[str, ...] = ()
+    fixed_crashes: tuple[str, ...] = ()
+
+    @property
+    def bad(self) -> bool:
+        """Whether somebody must look: a new failure or a new crash."""
+        return bool(self.failing or self.crashes)
+
+    def __bool__(self) -> bool:
+        """Whether anything changed."""
+        return bool(self.bad or self.fixed or self.slower or self.fixed_crashes)
+
+
+def news(previous: State, current: State) -> News:
+    """What `current` says that `previous` did not. A scenario that `current` lacks did not run: no news."""
+    was, now = previous.scenarios, current.scenarios
+    flaky = {name for name, state in now.items() if state.flaky}
+    bad = {name for name, state in now.items() if state.outcome in BAD} - flaky
+    bad_before = {name for name, state in was.items() if state.outcome in BAD}
+    good = set(now) - bad - flaky
+    return News(
+        failing=_sorted(bad - bad_before),
+        still_failing=_sorted(bad & bad_before),
+        fixed=_sorted(good & bad_before),
+        flaky=_sorted(flaky),
+        slower=_sorted(name for name in good & set(was) if _slower(was[name], now[name])),
+        crashes=_sorted(current.crashes.keys() - previous.crashes.keys()),
+        known_crashes=_sorted(current.crashes.keys() & previous.crashes.keys()),
+        fixed_crashes=_sorted(
+            signature
+            for signature, crash in previous.crashes.items()
+            if crash.open and signature not in current.crashes and crash.scenarios <= set(now)
+        ),
+    )
+
+
+def is_flaky(outcomes: list[tuple[bool, bool, str]]) -> bool:
+    """Whether a scenario comes and goes by itself.
+
+    Args:
+        outcomes: (an execution passed, one did not, digest of the driver) of its newest runs, oldest first.
+    """
+    if not outcomes:
+        return False
+    driver = outcomes[-1][2]
+    same = [(passed, failed) for passed, failed, built in outcomes if built == driver]
+    if any(passed and failed for passed, failed in same):
+        return True
+    changes = sum(one != other for one, other in pairwise(same))
+    return changes >= 2
+
+
+def _slower(was: ScenarioState, now: ScenarioState) -> bool:
+    before = was.seconds
+    return before > 0 and now.seconds > max(before * SLOWER_FACTOR, before + SLOWER_S)
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
