@@ -6,14 +6,12 @@ for the agent's line, the debug stream's crash, or the deadline, and a crash win
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import queue
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from harness.agent_lines import STDERR_TAIL, AgentLines, Lost
 from harness.agent_protocol import (
     LINE_LIMIT,
     VERSION,
@@ -29,7 +27,7 @@ from harness.agent_protocol import (
     quoted,
 )
 from harness.deadline import Deadline
-from harness.errors import AgentError, DeadlineError, InfrastructureError
+from harness.errors import AgentError, DeadlineError
 from harness.interfaces import DebugStream, GuestProcess
 from harness.load_errors import load_error
 from harness.outcome import Crash
@@ -42,17 +40,8 @@ MARKER_GRACE_S = 3.0
 """How long after a result the debug stream may take to bring the scenario's end marker."""
 LOAD_GRACE_S = 1.0
 """How long after a refused load the debug stream may still bring a crash in DriverEntry."""
-STDERR_TAIL = 8192
-INBOX_LINES = 16
 
 E = TypeVar("E", Ready, Loaded, Unloaded, Finished)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Lost:
-    """The agent will say nothing more, for this reason."""
-
-    reason: str
 
 
 def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
@@ -93,21 +82,10 @@ class AgentSession:
     """
 
     def __init__(self, process: GuestProcess, debug: DebugStream, nonce: str, lifetime: Deadline) -> None:
-        self._process = process
+        self._lines = AgentLines(process, lifetime)
         self._debug = debug
         self._nonce = nonce
-        self._lifetime = lifetime
-        self._inbox: queue.Queue[bytes | _Lost] = queue.Queue(maxsize=INBOX_LINES)
-        self._outbox: queue.Queue[bytes | None] = queue.Queue()
-        self._lost: _Lost | None = None
-        self._stderr = b""
-        self._closed = threading.Event()
-        self._releasing = threading.Event()
         self._last_scenario = ""
-        self._reader = threading.Thread(target=self._read, name="agent-reader", daemon=True)
-        self._writer = threading.Thread(target=self._write, name="agent-writer", daemon=True)
-        self._reader.start()
-        self._writer.start()
 
     def hello(
         self,
@@ -208,31 +186,25 @@ class AgentSession:
         The answer is the last thing read: a Receive left pending would take the first answer to the next
         session. After a `Crash` the agent is of no use.
         """
-        self._releasing.set()
+        self._lines.release()
         answer = self.unload(service, deadline)
-        self._reader.join(deadline.remaining())
+        self._lines.wait(deadline)
         self.close()
         return answer
 
     def quit(self, deadline: Deadline) -> None:
         """Asks the agent to end, waits for it, and closes the session."""
-        self._outbox.put(command_line("quit"))
-        self._reader.join(deadline.remaining())
+        self._lines.send(command_line("quit"))
+        self._lines.wait(deadline)
         self.close()
 
     def close(self) -> None:
         """Ends the agent and stops the threads; never raises, and never waits long for a dead guest."""
-        self._closed.set()
-        self._outbox.put(None)
-        with contextlib.suppress(queue.Empty):  # makes room for a reader that waits to hand over
-            while True:
-                self._inbox.get_nowait()
-        self._writer.join(2.0)
-        self._reader.join(1.0)
+        self._lines.close()
 
     def _ask(self, kind: type[E], deadline: Deadline, what: str, cmd: str, **fields: Any) -> E | Crash:
         """Sends a command and waits for its answer, the crash, or the deadline."""
-        self._outbox.put(command_line(cmd, **fields))
+        self._lines.send(command_line(cmd, **fields))
         while True:
             event = self._next(deadline, what)
             if isinstance(event, kind | Crash):
@@ -248,27 +220,15 @@ class AgentSession:
         while (crash := self._debug.crash()) is None:
             if deadline.expired:
                 return self._hang(deadline, what)
-            heard = self._heard(min(POLL_S, deadline.remaining()))
+            heard = self._lines.receive(min(POLL_S, deadline.remaining()))
             if isinstance(heard, bytes):
                 return parse_event(heard)
-            if isinstance(heard, _Lost):
+            if isinstance(heard, Lost):
                 crash = self._late_crash(deadline.at_most(CRASH_GRACE_S))
                 if crash is None:
                     raise self._error(f"The agent was lost when it should {what}: {heard.reason}.")
                 return crash
         return crash
-
-    def _heard(self, seconds: float) -> bytes | _Lost | None:
-        """The agent's next line; once it is lost, that, for ever."""
-        if self._lost is None:
-            try:
-                heard = self._inbox.get(timeout=max(0.001, seconds))
-            except queue.Empty:
-                return None
-            if isinstance(heard, bytes):
-                return heard
-            self._lost = heard
-        return self._lost
 
     def _late_crash(self, deadline: Deadline) -> Crash | None:
         """Gives the debug stream time to bring the crash that took the agent or the service down."""
@@ -281,49 +241,7 @@ class AgentSession:
         return Crash("hang", 0, (), scenario="", time=time.time(), text=text)
 
     def _error(self, message: str) -> AgentError:
-        return _agent_error(message, self._stderr)
-
-    def _read(self) -> None:
-        """Thread: cuts the agent's output into lines. The bounded inbox holds back a guest that floods it."""
-        partial = b""
-        reason = "the session's lifetime is over"
-        try:
-            for stream, data in self._process.receive(self._lifetime):
-                if stream == "stderr":
-                    self._stderr = (self._stderr + data)[-STDERR_TAIL:]
-                    continue
-                *lines, partial = (partial + data).split(b"\n")
-                for line in lines:
-                    self._hand_over(line.removesuffix(b"\r"))
-                if len(partial) > LINE_LIMIT:
-                    reason = f"it printed a line of more than {LINE_LIMIT} bytes, {quoted(partial)}"
-                    break
-                if self._closed.is_set() or (lines and self._releasing.is_set()):
-                    break
-            else:
-                if (code := self._process.exit_code) is not None:
-                    reason = f"its process ended with exit code {code:#x}"
-        except (InfrastructureError, OSError) as error:
-            reason = str(error.args[0]).rstrip(".") if error.args else str(error)
-        if partial and len(partial) <= LINE_LIMIT:
-            reason += f"; its last line is incomplete: {quoted(partial)}"
-        self._hand_over(_Lost(reason))
-
-    def _hand_over(self, item: bytes | _Lost) -> None:
-        while not self._closed.is_set():
-            with contextlib.suppress(queue.Full):
-                self._inbox.put(item, timeout=0.1)
-                return
-
-    def _write(self) -> None:
-        """Thread: sends commands, since a dead guest may keep a Send waiting."""
-        while (data := self._outbox.get()) is not None:
-            try:
-                self._process.send(data)
-            except (InfrastructureError, OSError) as error:
-                self._hand_over(_Lost(f"sending to it failed: {error}"))
-        if not self._releasing.is_set():
-            self._process.terminate()
+        return _agent_error(message, self._lines.stderr)
 
 
 def _agent_error(message: str, stderr: bytes) -> AgentError:
