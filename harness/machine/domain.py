@@ -1,4 +1,4 @@
-"""The libvirt domain: a frozen description of the machine and its XML, rendered from `vm/domain/`.
+"""The domain of a direct-boot guest: a frozen description of the machine, its XML from `vm/domain/`.
 
 `virDomainRestore` takes the XML anew at every restore (host paths and ports differ) and refuses one whose
 guest-visible part differs from the saved one: name, uuid, memory, vcpus, CPU and addresses must be the same.
@@ -18,16 +18,31 @@ from typing import Self
 
 import jinja2
 
+from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.images.base import BUILD_AGAIN
 from harness.machine.accelerator import Accelerator
+from harness.machine.overlay import create_overlay
 from harness.machine.profile import Profile
 from harness.resources import vm_folder
 
 ADDRESS = "127.0.0.1"
 """Where forwarded ports listen: loopback only."""
 
-_UUIDS = uuid.UUID("6f1c5a0e-7d0b-4f57-9d3a-5a1f0c9f6b11")
+TEMPLATE = "domain.xml.j2"
+
+UUIDS = uuid.UUID("6f1c5a0e-7d0b-4f57-9d3a-5a1f0c9f6b11")
+"""Name space of the domains' uuids, each made from its ready state's key."""
+
+
+@dataclass(frozen=True)
+class HostSide:
+    """The part of a domain that is this host's and this run's: what a restore may change."""
+
+    overlay: Path
+    serials: Sequence[Path]
+    dbgprint: Path
+    ports: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,20 @@ class MachineSpec:
         """Its initial RAM disk."""
         return self.image / "initrd.img"
 
+    @property
+    def copied(self) -> Mapping[str, Path]:
+        """Files of the image of which each machine has a copy: none."""
+        return {}
+
+    def create_disk(self, disk: Path, deadline: Deadline) -> None:
+        """Makes the disk of a machine that boots.
+
+        Raises:
+            ImageError: the image's disk is gone or damaged.
+        """
+        self.require_base()
+        create_overlay(disk, self.base, deadline)
+
     def ready_key(self, versions: Mapping[str, str]) -> str:
         """12 hex digits that differ whenever a saved RAM state could not be restored or would be stale.
 
@@ -97,36 +126,23 @@ class MachineSpec:
             "versions": dict(versions),
             "hardware": self.profile.hardware.model_dump(mode="json"),
             "cmdline": self.cmdline,
-            "template": _template_text(),
+            "template": template_text(TEMPLATE),
             "session": self.session,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
-
-@dataclass(frozen=True)
-class HostSide:
-    """The part of a domain that is this host's and this run's: what a restore may change."""
-
-    overlay: Path
-    serials: Sequence[Path]
-    dbgprint: Path
-    ports: Mapping[str, int]
-
-
-def render(spec: MachineSpec, host: HostSide, *, name: str, key: str) -> str:
-    """The domain's XML; `name` and `key` (`MachineSpec.ready_key`) must be those of the boot at a restore."""
-    hardware = spec.profile.hardware
-    return (
-        _environment()
-        .from_string(_template_text())
-        .render(
+    def render(self, host: HostSide, *, name: str, key: str) -> str:
+        """The domain's XML; `name` and `key` (of `ready_key`) must be those of the boot at a restore."""
+        hardware = self.profile.hardware
+        return render_template(
+            TEMPLATE,
             name=name,
-            uuid=uuid.uuid5(_UUIDS, key),
-            accelerator=spec.accelerator.value,
+            uuid=uuid.uuid5(UUIDS, key),
+            accelerator=self.accelerator.value,
             hardware=hardware,
-            kernel=spec.kernel,
-            initrd=spec.initrd,
-            cmdline=spec.cmdline,
+            kernel=self.kernel,
+            initrd=self.initrd,
+            cmdline=self.cmdline,
             overlay=host.overlay,
             serials=host.serials,
             dbgprint=host.dbgprint,
@@ -134,7 +150,6 @@ def render(spec: MachineSpec, host: HostSide, *, name: str, key: str) -> str:
             forwards=hardware.forwards,
             ports=host.ports,
         )
-    )
 
 
 def host_cpu() -> str:
@@ -148,9 +163,14 @@ def host_cpu() -> str:
     return "\n".join(line for line in lines if line.split("\t", 1)[0].strip() in wanted)
 
 
-def _template_text() -> str:
-    return (vm_folder() / "domain" / "domain.xml.j2").read_text(encoding="utf-8")
+def template_text(name: str) -> str:
+    """A domain template as it is in `vm/domain/`."""
+    return (vm_folder() / "domain" / name).read_text(encoding="utf-8")
 
 
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+def render_template(template: str, **variables: object) -> str:
+    """A domain template with every variable replaced, escaped for XML; one that is missing raises."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.from_string(template_text(template)).render(variables)

@@ -17,14 +17,18 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineError, InfrastructureError, MachineError
 from harness.fileend import last_text
 from harness.machine.connection import translated, within
-from harness.machine.domain import ADDRESS, HostSide, MachineSpec, render
+from harness.machine.domain import ADDRESS, HostSide, MachineSpec
 from harness.machine.events import LifecycleEvents
 from harness.machine.overlay import OVERLAY_SPACE, create_overlay, require_space
 from harness.machine.ports import choose_ports
 from harness.machine.processes import end_process
-from harness.machine.protocol import Channels, LifecycleEvent, MachineState
+from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import DISK, MEMORY, ReadyState
+from harness.machine.windows_domain import WindowsSpec
+
+Spec = MachineSpec | WindowsSpec
+"""Virtual hardware and what it boots, by flavour of guest."""
 
 RECORD = "machine.json"
 CHECKPOINT = "checkpoint"
@@ -43,13 +47,18 @@ _STATES = {
     libvirt.VIR_DOMAIN_CRASHED: MachineState.CRASHED,
 }
 
+_DUMPS = {
+    MemoryDump.WINDOWS: libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_WIN_DMP,
+    MemoryDump.ELF: libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW,
+}
+
 
 class _Record(BaseModel):
     """`machine.json`: what another process needs to take the machine over."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: MachineSpec
+    spec: Spec
     ready: ReadyState | None
     ports: dict[str, int]
     generation: int
@@ -67,9 +76,7 @@ class LibvirtMachine:
             needs the name of the boot, so it is the same for every machine of one spec.
     """
 
-    def __init__(
-        self, folder: RunFolder, spec: MachineSpec, ready: ReadyState | None, name: str = "guest"
-    ) -> None:
+    def __init__(self, folder: RunFolder, spec: Spec, ready: ReadyState | None, name: str = "guest") -> None:
         self._run = folder
         self._spec = spec
         self._ready = ready
@@ -107,7 +114,7 @@ class LibvirtMachine:
         return machine
 
     @property
-    def spec(self) -> MachineSpec:
+    def spec(self) -> Spec:
         """Hardware and image."""
         return self._spec
 
@@ -140,6 +147,11 @@ class LibvirtMachine:
     def channels(self) -> Channels:
         """See `Machine`."""
         return Channels.inside(self.folder)
+
+    @property
+    def disk(self) -> Path:
+        """See `Machine`."""
+        return self.folder / "disk.qcow2"
 
     @property
     def generation(self) -> int:
@@ -177,10 +189,18 @@ class LibvirtMachine:
         file.write_bytes(picture)
         return file
 
+    def dump_memory(self, file: Path, form: MemoryDump, deadline: Deadline) -> None:
+        """See `Machine`."""
+
+        def dump() -> None:
+            self._domain().coreDumpWithFormat(str(file), _DUMPS[form], libvirt.VIR_DUMP_MEMORY_ONLY)
+
+        self._call("Dumping the memory of", dump, deadline)
+
     def save(self, memory: Path, disk: Path, deadline: Deadline) -> None:
         """Stops the machine, leaving its RAM and devices in `memory` and its disk overlay in `disk`."""
         self._call("Saving", lambda: self._domain().save(str(memory)), deadline)
-        shutil.move(self._overlay, disk)
+        shutil.move(self.disk, disk)
 
     def checkpoint(self, deadline: Deadline) -> None:
         """See `Machine`."""
@@ -240,10 +260,6 @@ class LibvirtMachine:
             self.destroy()
 
     @property
-    def _overlay(self) -> Path:
-        return self.folder / "disk.qcow2"
-
-    @property
     def _pidfile(self) -> Path:
         return self._connection.pidfiles / f"{self._domain_name}.pid"
 
@@ -252,9 +268,14 @@ class LibvirtMachine:
 
     def _launch(self, deadline: Deadline) -> None:
         self.folder.mkdir(exist_ok=True)
-        self._overlay.unlink(missing_ok=True)
-        self._spec.require_base()
-        create_overlay(self._overlay, self._ready.disk if self._ready else self._spec.base, deadline)
+        self.disk.unlink(missing_ok=True)
+        for name, source in self._spec.copied.items():
+            shutil.copyfile(source, self.folder / name)
+        if self._ready:
+            self._spec.require_base()
+            create_overlay(self.disk, self._ready.disk, deadline)
+        else:
+            self._spec.create_disk(self.disk, deadline)
         self._generation += 1
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self._ports = self._ports or choose_ports(self._spec.profile.hardware.forwards, ADDRESS)
@@ -271,8 +292,8 @@ class LibvirtMachine:
 
     def _create(self, deadline: Deadline) -> None:
         console, journal, dbgprint, com3, com4 = self._new_channel_files()
-        host = HostSide(self._overlay, (console, journal, com3, com4), dbgprint, self._ports)
-        xml = render(self._spec, host, name=self._domain_name, key=self._key)
+        host = HostSide(self.disk, (console, journal, com3, com4), dbgprint, self._ports)
+        xml = self._spec.render(host, name=self._domain_name, key=self._key)
         if self._connection.shared:  # so that the QEMU of a killed run is found from its folder
             link = self.folder / "qemu.pid"
             link.unlink(missing_ok=True)

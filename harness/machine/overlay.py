@@ -36,6 +36,16 @@ def create_overlay(overlay: Path, backing: Path, deadline: Deadline) -> None:
     _qemu_img(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(backing), str(overlay)], deadline)
 
 
+def create_empty(disk: Path, size: int, deadline: Deadline) -> None:
+    """Makes an empty disk of `size` bytes, sparse, to install onto.
+
+    Raises:
+        HostError: qemu-img is missing, or the disk is full.
+    """
+    require_space(disk.parent, OVERLAY_SPACE, "the disk of a machine")
+    _qemu_img(["create", "-q", "-f", "qcow2", str(disk), str(size)], deadline)
+
+
 def set_backing(overlay: Path, backing: str, deadline: Deadline) -> None:
     """Changes the recorded backing file, not the data; a relative name is relative to `overlay`."""
     _qemu_img(["rebase", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", backing, str(overlay)], deadline)

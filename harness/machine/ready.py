@@ -13,8 +13,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ImageError, InfrastructureError, MachineError
-from harness.machine.domain import MachineSpec
-from harness.machine.machine import LibvirtMachine
+from harness.machine.machine import LibvirtMachine, Spec
 from harness.machine.overlay import OVERLAY_SPACE, require_space, set_backing
 from harness.machine.protocol import Machine
 from harness.machine.runfolder import RunFolder
@@ -28,7 +27,7 @@ Returns facts about the guest to keep with the saved state, if any. Raises `Boot
 
 
 def ready_state(
-    spec: MachineSpec,
+    spec: Spec,
     folder: RunFolder,
     wait_ready: WaitReady,
     deadline: Deadline,
@@ -60,7 +59,7 @@ def ready_state(
 
 
 def launch(
-    spec: MachineSpec, folder: RunFolder, wait_ready: WaitReady, boot: Deadline, restore: Deadline
+    spec: Spec, folder: RunFolder, wait_ready: WaitReady, boot: Deadline, restore: Deadline
 ) -> tuple[LibvirtMachine, ReadyState]:
     """A machine restored from its ready state; one that is refused is made anew, once.
 
@@ -94,9 +93,7 @@ def launch(
     return machine, ready
 
 
-def _make(
-    spec: MachineSpec, folder: RunFolder, key: str, wait_ready: WaitReady, deadline: Deadline
-) -> ReadyState:
+def _make(spec: Spec, folder: RunFolder, key: str, wait_ready: WaitReady, deadline: Deadline) -> ReadyState:
     memory_size = spec.profile.hardware.memory_mib * 2**20
     require_space(spec.image, memory_size + OVERLAY_SPACE, "saving the ready state")
     draft = spec.image / f".ready-{key}-{secrets.token_hex(3)}"

@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.handover import Handover
-from harness.machine.domain import MachineSpec
+from harness.machine.machine import Spec
 from harness.machine.protocol import MachineState
 from harness.machine.runfolder import runs_of
 from harness.machine.savedstate import ReadyState
@@ -61,8 +61,8 @@ def find(runs: Path, project: str) -> Path | None:
 def unfit(
     warm: WarmGuest,
     state: MachineState,
-    is_: MachineSpec,
-    wanted: MachineSpec,
+    is_: Spec,
+    wanted: Spec,
     ready: ReadyState | None,
     agent: str,
 ) -> str:

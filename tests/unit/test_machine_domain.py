@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import ImageError
 from harness.machine.accelerator import Accelerator
-from harness.machine.domain import HostSide, MachineSpec, render
+from harness.machine.domain import HostSide, MachineSpec
 from harness.machine.profile import Profile
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
@@ -36,7 +36,7 @@ def xml_of(spec: MachineSpec, tmp_path: Path) -> str:
     host = HostSide(
         tmp_path / "disk & more.qcow2", serials, tmp_path / "dbg.log", {"winrm": 20001, "ssh": 20002}
     )
-    return render(spec, host, name="guest", key="0123456789ab")
+    return spec.render(host, name="guest", key="0123456789ab")
 
 
 @pytest.mark.parametrize("accelerator", Accelerator)

@@ -1,0 +1,136 @@
+"""The domain of a Windows guest: what decides its hardware, and its XML from `vm/domain/windows.xml.j2`.
+
+One template serves the installation (an empty disk, and CD-ROMs) and every later run (an overlay of the
+sealed disk). What depends on the accelerator: Hyper-V's enlightenments, and with them the panic device that
+reports a bugcheck's code and parameters, exist under KVM only. An emulated CPU gets QEMU's pvpanic instead:
+there, a bugcheck is known from the kernel's debugger alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from harness.deadline import Deadline
+from harness.errors import ImageError
+from harness.machine.accelerator import Accelerator
+from harness.machine.domain import ADDRESS, UUIDS, HostSide, host_cpu, render_template, template_text
+from harness.machine.overlay import create_empty, create_overlay
+from harness.machine.profile import KDNET_BUSPARAMS, WindowsProfile
+
+TEMPLATE = "windows.xml.j2"
+NVRAM = "nvram.fd"
+"""UEFI's variables: in the image what Setup left, in a machine's folder the machine's own."""
+KD_SOCKET = "kd.sock"
+"""The debugger's serial port, in the machine's folder."""
+
+
+@dataclass(frozen=True)
+class WindowsSpec:
+    """Everything that decides the virtual hardware and what it boots; equal specs share a ready state.
+
+    image: the image folder, with `base.qcow2` and, where the firmware is UEFI, `nvram.fd`.
+    session: version of the guest-side command that the ready state holds running.
+    media: ISO images in the CD-ROM drives, the one to install from first: the machine then begins with an
+        empty disk and fresh firmware variables, and `base.qcow2` need not be there.
+    """
+
+    image: Path
+    profile: WindowsProfile
+    accelerator: Accelerator
+    session: str = ""
+    media: tuple[Path, ...] = ()
+
+    @classmethod
+    def checked(
+        cls, image: Path, profile: WindowsProfile, accelerator: Accelerator, session: str = ""
+    ) -> Self:
+        """A spec whose image is complete.
+
+        Raises:
+            ImageError: a file of the image is missing or empty.
+        """
+        spec = cls(image.resolve(), profile, accelerator, session)
+        for file in (spec.base, *spec.copied.values()):
+            if not file.is_file() or file.stat().st_size == 0:
+                raise ImageError(f"Image {image.name} has no usable {file.name}.", remedy=_build(profile))
+        return spec
+
+    @property
+    def base(self) -> Path:
+        """The image's disk, read-only."""
+        return self.image / "base.qcow2"
+
+    def require_base(self) -> None:
+        """Raises `ImageError` when the disk below the saved state is gone: somebody removed the image."""
+        if not self.base.is_file():
+            raise ImageError(f"The image disk {self.base} is gone.", remedy=_build(self.profile))
+
+    def create_disk(self, disk: Path, deadline: Deadline) -> None:
+        """Makes the disk of a machine that boots: an overlay, or an empty one to install onto.
+
+        Raises:
+            ImageError: the image's disk is gone or damaged.
+        """
+        if self.media:
+            create_empty(disk, self.profile.hardware.disk_gib * 2**30, deadline)
+        else:
+            self.require_base()
+            create_overlay(disk, self.base, deadline)
+
+    @property
+    def copied(self) -> Mapping[str, Path]:
+        """Files of the image of which each machine has a copy: name in its folder -> source."""
+        if self.media or self.profile.hardware.firmware == "bios":
+            return {}
+        return {NVRAM: self.image / NVRAM}
+
+    def ready_key(self, versions: Mapping[str, str]) -> str:
+        """12 hex digits that differ whenever a saved RAM state could not be restored or would be stale.
+
+        Args:
+            versions: of QEMU and libvirt, from `Connection.versions`.
+        """
+        parts = {
+            "accelerator": self.accelerator,
+            "cpu": host_cpu() if self.accelerator is Accelerator.KVM else "maximum",
+            "versions": dict(versions),
+            "hardware": self.profile.hardware.model_dump(mode="json"),
+            "template": template_text(TEMPLATE),
+            "session": self.session,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+    def render(self, host: HostSide, *, name: str, key: str) -> str:
+        """The domain's XML; at a restore `name` and `key` must be those of the boot."""
+        hardware = self.profile.hardware
+        console, journal, *_ = host.serials
+        kvm = self.accelerator is Accelerator.KVM
+        return render_template(
+            TEMPLATE,
+            name=name,
+            uuid=uuid.uuid5(UUIDS, key),
+            kvm=kvm,
+            enlightened=kvm and hardware.hyperv,
+            hardware=hardware,
+            uefi=hardware.firmware == "uefi",
+            nvram=NVRAM,
+            folder=host.overlay.parent,
+            overlay=host.overlay,
+            media=self.media,
+            console=console,
+            journal=journal,
+            kd_socket=KD_SOCKET,
+            kd_slot=int(KDNET_BUSPARAMS.split(".")[1]),
+            address=ADDRESS,
+            ports=host.ports,
+        )
+
+
+def _build(profile: WindowsProfile) -> str:
+    return f"Build it again: winvm image build {profile.name} --iso PATH"
