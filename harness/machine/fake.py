@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import MachineError
-from harness.machine.protocol import Channels, LifecycleEvent, MachineState
+from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 
@@ -35,8 +35,14 @@ class FakeMachine:
         self.calls: list[str] = []
         self.fail_next: MachineError | None = None
         self.on_nmi: Callable[[], None] = lambda: None
+        self.memory: dict[MemoryDump, bytes] = {}
         self._state = MachineState.STOPPED
         self._events: list[LifecycleEvent] = []
+
+    @property
+    def disk(self) -> Path:
+        """See `Machine`; a test puts the image there."""
+        return self.folder / "disk.qcow2"
 
     @property
     def channels(self) -> Channels:
@@ -76,6 +82,13 @@ class FakeMachine:
         """See `Machine`."""
         self._enter("inject_nmi", deadline)
         self.on_nmi()
+
+    def dump_memory(self, file: Path, form: MemoryDump, deadline: Deadline) -> None:
+        """See `Machine`; `memory` holds what each form gives, and QEMU refuses the others."""
+        self._enter("dump_memory", deadline)
+        if form not in self.memory:
+            raise MachineError("Dumping the memory of machine fake failed: invalid vmcoreinfo note size.")
+        file.write_bytes(self.memory[form])
 
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """See `Machine`."""

@@ -28,6 +28,17 @@ class MachineState(enum.StrEnum):
     STOPPED = "stopped"
 
 
+class MemoryDump(enum.StrEnum):
+    """What a dump of the guest's memory is written as (QEMU's dump-guest-memory formats).
+
+    `WINDOWS` is a complete kernel dump; QEMU makes it only if the guest runs virtio-win's fwcfg driver, which
+    tells it where the kernel keeps the header's data. `ELF` is a core file of any guest.
+    """
+
+    WINDOWS = "win-dmp"
+    ELF = "elf"
+
+
 @dataclass(frozen=True)
 class LifecycleEvent:
     """A change libvirt reported: `time` is host UNIX time, `reason` libvirt's own word for the detail."""
@@ -81,6 +92,10 @@ class Machine(Protocol):
         """Host port of each forward of the profile (`winrm`, `ssh`); kept by `revert` unless it was taken."""
 
     @property
+    def disk(self) -> Path:
+        """The machine's own disk, a qcow2 overlay; nobody else may open it unless the machine is stopped."""
+
+    @property
     def channels(self) -> Channels:
         """Where the guest's serial ports and debug channel end on the host."""
 
@@ -112,6 +127,9 @@ class Machine(Protocol):
 
     def inject_nmi(self, deadline: Deadline) -> None:
         """Sends every virtual CPU a non-maskable interrupt; Windows answers with bugcheck 0x80."""
+
+    def dump_memory(self, file: Path, form: MemoryDump, deadline: Deadline) -> None:
+        """Writes the guest's whole memory to `file`; the guest stands still meanwhile."""
 
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """Writes a PNG of the first screen to `file` and returns it."""

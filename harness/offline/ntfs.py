@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,35 +55,32 @@ class NtfsVolume:
             return None
         return next((one for one in inside if one.name.casefold() == name.casefold()), None)
 
+    def starts_with(self, path: str, start: bytes, deadline: Deadline) -> bool:
+        """Whether a file begins with these bytes."""
+        argv = ["ntfscat", "--force", str(self._device), self._resolved(path, deadline)]
+        with _reading(argv) as process:
+            assert process.stdout
+            return process.stdout.read(len(start)) == start
+
     def copy_out(self, path: str, target: Path, deadline: Deadline, limit: int) -> int:
         """Copies a file of at most `limit` bytes to the host, runs of zeros as holes; its size in bytes."""
         argv = ["ntfscat", "--force", str(self._device), self._resolved(path, deadline)]
-        with target.open("wb") as file:
-            try:
-                process = subprocess.Popen(
-                    argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-                )
-            except FileNotFoundError as error:
-                raise tool.missing(argv[0]) from error
-            with process:
-                try:
-                    assert process.stdout and process.stderr
-                    while chunk := process.stdout.read(CHUNK):
-                        if file.tell() + len(chunk) > limit:
-                            raise MachineError(f"{path} has more than {limit} bytes.")
-                        if deadline.expired:
-                            raise DeadlineError(f"{path} was not copied within {deadline.seconds:g} s.")
-                        if chunk.strip(b"\0"):
-                            file.write(chunk)
-                        else:
-                            file.seek(len(chunk), 1)
-                    size = file.tell()
-                    file.truncate(size)
-                    said = process.stderr.read(tool.SAID)
-                finally:
-                    process.kill()
-        if process.returncode > 0:
-            raise tool.failed(argv, process.returncode, said)
+        with target.open("wb") as file, _reading(argv) as process:
+            assert process.stdout and process.stderr
+            while chunk := process.stdout.read(CHUNK):
+                if file.tell() + len(chunk) > limit:
+                    raise MachineError(f"{path} has more than {limit} bytes.")
+                if deadline.expired:
+                    raise DeadlineError(f"{path} was not copied within {deadline.seconds:g} s.")
+                if chunk.strip(b"\0"):
+                    file.write(chunk)
+                else:
+                    file.seek(len(chunk), 1)
+            size = file.tell()
+            file.truncate(size)
+            said = process.stderr.read(tool.SAID)
+            if code := process.wait():
+                raise tool.failed(argv, code, said)
         return size
 
     def copy_in(self, source: Path, path: str, deadline: Deadline) -> None:
@@ -116,3 +114,19 @@ class NtfsVolume:
             for line in lines
             if line and line["name"] not in (".", "..")
         )
+
+
+@contextlib.contextmanager
+def _reading(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A tool whose output is read as it comes; it does not outlive the block."""
+    try:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except FileNotFoundError as error:
+        raise tool.missing(argv[0]) from error
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from harness.crash.kerneldump import SIGNATURE
 from harness.deadline import Deadline
 from harness.errors import MachineError
 from harness.offline.ntfs import NtfsVolume
@@ -34,13 +35,16 @@ def find_windows(volumes: Iterable[NtfsVolume], deadline: Deadline) -> NtfsVolum
 
 
 def dumps(volume: NtfsVolume, deadline: Deadline) -> tuple[str, ...]:
-    """Paths at which a dump of the last crash may be, the fullest first; the newest minidump only.
+    """Paths at which a dump of the last crash may be, the best first.
 
-    Minidumps are named `MMDDYY-<ticks>-NN.dmp`, so the year is compared before month and day.
+    The page file comes first: a dump in it is newer than MEMORY.DMP. Of the minidumps only the newest is
+    named; they are called `MMDDYY-<ticks>-NN.dmp`, so the year is compared before month and day.
     """
-    found = [
-        path for path in (MEMORY_DUMP, PAGE_FILE) if (entry := volume.entry(path, deadline)) and entry.size
-    ]
+    found = []
+    if volume.entry(PAGE_FILE, deadline) and volume.starts_with(PAGE_FILE, SIGNATURE, deadline):
+        found.append(PAGE_FILE)
+    if volume.entry(MEMORY_DUMP, deadline):
+        found.append(MEMORY_DUMP)
     try:
         names = [one.name for one in volume.list(MINIDUMPS, deadline) if _MINIDUMP.fullmatch(one.name)]
     except MachineError:

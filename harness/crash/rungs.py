@@ -1,0 +1,128 @@
+"""The rungs of the dump ladder for a Windows guest: its own file, its disk, its memory (see `ladder`)."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.crash.kerneldump import SIGNATURE
+from harness.crash.ladder import Rung, check
+from harness.deadline import Deadline
+from harness.errors import DeadlineError, DumpError, HostError, MachineError, TransportError, WinvmError
+from harness.interfaces import FileTransfer
+from harness.machine.protocol import Machine, MemoryDump
+from harness.offline.disk import OfflineDisk
+from harness.offline.windows import dumps, find_windows
+from harness.outcome import Crash
+
+GUEST_SECONDS = 600.0
+"""Windows writes the dump, restarts, and copies it from the page file while it boots."""
+DISK_SECONDS = 600.0
+MEMORY_SECONDS = 300.0
+STOP_SECONDS = 20.0
+"""A guest that still runs gets this long to write its file systems out."""
+LIMIT = 64 << 30
+"""Bytes of a dump that are copied, holes included."""
+CONVERTER = "elf2dmp"
+
+
+def guest_rung(files: Callable[[], FileTransfer], path: str, settled_s: float = 2.0) -> Rung:
+    """Waits until the guest answers again and its dump has stopped growing, then copies it.
+
+    Args:
+        files: new connections to the guest; those from before the crash are dead.
+        path: the guest's, e.g. `C:\\Windows\\MEMORY.DMP`.
+        settled_s: seconds for which the dump's size must stay the same.
+    """
+
+    def fetch(file: Path, deadline: Deadline) -> None:
+        size: int | None = None
+        reason = "it does not answer"
+        while not deadline.expired:
+            try:
+                with contextlib.closing(files()) as connection:
+                    now = connection.size(path, deadline)
+                    if now and now == size:
+                        connection.pull(path, file, deadline, LIMIT)
+                        return
+                size, reason = now, f"{path} has {now or 0} bytes"
+            except TransportError as error:
+                size, reason = None, error.message.rstrip(".")
+            time.sleep(min(settled_s, deadline.remaining()))
+        raise DeadlineError(f"The guest gave no dump within {deadline.seconds:g} s: {reason}.")
+
+    return Rung("guest", GUEST_SECONDS, fetch)
+
+
+def disk_rung(machine: Machine, crash: Crash) -> Rung:
+    """Powers the machine off and reads the dump from its disk: page file, MEMORY.DMP or newest minidump."""
+
+    def fetch(file: Path, deadline: Deadline) -> None:
+        machine.stop(deadline.at_most(STOP_SECONDS))
+        reasons = []
+        with OfflineDisk(machine.disk, deadline) as disk:
+            windows = find_windows(disk.volumes, deadline)
+            for path in dumps(windows, deadline):
+                try:
+                    windows.copy_out(path, file, deadline, LIMIT)
+                    check(file, crash)
+                except WinvmError as error:
+                    reasons.append(f"{path}: {error.message}")
+                else:
+                    return
+        raise DumpError("; ".join(reasons) or "Windows left no dump on its disk.")
+
+    return Rung("offline disk", DISK_SECONDS, fetch)
+
+
+def memory_rung(machine: Machine) -> Rung:
+    """Has QEMU write the machine's memory down as a Windows dump, or as ELF to be converted by elf2dmp."""
+
+    def fetch(file: Path, deadline: Deadline) -> None:
+        refused = _refused(machine, file, deadline)
+        if not refused:
+            return
+        if shutil.which(CONVERTER) is None:
+            raise HostError(
+                f"QEMU made no Windows dump ({refused}), and {CONVERTER} is not installed.",
+                remedy="Install virtio-win's fwcfg driver in the guest, or QEMU's elf2dmp on the host.",
+            )
+        core = file.with_suffix(".elf")
+        try:
+            machine.dump_memory(core, MemoryDump.ELF, deadline)
+            _convert(core, file, deadline)
+        finally:
+            core.unlink(missing_ok=True)
+
+    return Rung("host memory", MEMORY_SECONDS, fetch)
+
+
+def _refused(machine: Machine, file: Path, deadline: Deadline) -> str:
+    """Why QEMU would not make a Windows dump; empty when it has."""
+    try:
+        machine.dump_memory(file, MemoryDump.WINDOWS, deadline)
+    except MachineError as error:
+        file.unlink(missing_ok=True)
+        return error.message.rstrip(".")
+    return ""
+
+
+def _convert(core: Path, file: Path, deadline: Deadline) -> None:
+    """elf2dmp finds the kernel in the memory and fetches its symbols, for which it needs a network."""
+    try:
+        done = subprocess.run(
+            [CONVERTER, str(core), str(file)], capture_output=True, timeout=deadline.remaining(), check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeadlineError(f"{CONVERTER} did not end within {deadline.seconds:g} s.") from error
+    with file.open("rb") as dump:
+        start = dump.read(len(SIGNATURE))
+    if done.returncode or start != SIGNATURE:
+        raise HostError(
+            f"{CONVERTER} failed with exit code {done.returncode}.",
+            detail=done.stderr[-2000:].decode("utf-8", "backslashreplace"),
+        )
