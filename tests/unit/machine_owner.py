@@ -16,7 +16,7 @@ from harness.errors import WinvmError
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.machine import LibvirtMachine
 from harness.machine.processes import qemu_processes
-from harness.machine.protocol import Machine
+from harness.machine.protocol import Machine, MemoryDump
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
 from tests.unit.tiny_guest import spec
@@ -54,6 +54,8 @@ def obey(commands: Iterator[str], folder: RunFolder, machine: LibvirtMachine, fa
             folder.keep()
         elif command == "screenshot":
             machine.screenshot(folder.path.parent.parent / "screen.png", deadline)
+        elif command in tuple(MemoryDump):
+            machine.dump_memory(folder.path.parent.parent / "memory", MemoryDump(command), deadline)
         else:
             getattr(machine, command)(deadline)
         answer(folder, machine, facts)

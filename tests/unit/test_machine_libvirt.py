@@ -18,6 +18,7 @@ import pytest
 
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.processes import qemu_processes
+from harness.machine.protocol import MemoryDump
 from tests.unit.tiny_guest import make_image
 
 pytestmark = [
@@ -239,6 +240,20 @@ def test_an_nmi_reaches_the_guest(own: Callable[..., Owner]) -> None:
     owner.tell("inject_nmi")
     assert eventually(lambda: not _alive(pid)), "the tiny guest has no interrupt table: it triple-faults"
     assert owner.tell("revert")["state"] == "running"
+
+
+def test_memory_is_dumped_as_elf_but_not_as_windows_of_a_guest_that_is_none(
+    home: Path, own: Callable[..., Owner]
+) -> None:
+    owner = own()
+    owner.read()
+    assert owner.tell(MemoryDump.ELF)["state"] == "running"
+    memory = home / "memory"
+    assert memory.read_bytes()[:5] == b"\x7fELF\x02"
+    assert memory.stat().st_size > 256 << 20
+    refused = owner.tell(MemoryDump.WINDOWS)
+    assert refused["error"] == "MachineError"
+    assert "win-dump: invalid vmcoreinfo note size" in refused["message"]
 
 
 def test_a_ready_state_that_does_not_restore_is_made_again(home: Path, own: Callable[..., Owner]) -> None:
