@@ -1,0 +1,58 @@
+"""Runs the few host tools of a Windows image build. They mount nothing and leave no process behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import HostError, ImageError
+
+
+class HostTools:
+    """The `Toolbox` for tools that need neither root nor namespaces of their own."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        root: Path | None = None,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Runs `argv` to its end.
+
+        Raises:
+            HostError: the tool is not installed.
+            ImageError: it failed, or the deadline passed; carries the end of its output.
+        """
+        if root is not None:
+            raise ValueError("HostTools runs nothing in another root")
+        what = f"{Path(argv[0]).name} {argv[1] if len(argv) > 1 else ''}".strip()
+        try:
+            done = subprocess.run(
+                argv,
+                input=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                timeout=self._deadline.remaining(),
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise HostError(f"{argv[0]} is not installed.", remedy="Run: sudo vm/host/install.sh") from error
+        except subprocess.TimeoutExpired as error:
+            raise ImageError(
+                f"{what} was still running after {self._deadline.seconds:g} s.", remedy="Run it again."
+            ) from error
+        if done.returncode:
+            raise ImageError(
+                f"{what} failed with exit code {done.returncode} while the guest image was being built.",
+                remedy="Correct what it says and run the build again.",
+                detail=done.stdout.decode(errors="replace")[-4000:],
+            )
