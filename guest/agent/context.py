@@ -24,6 +24,7 @@ class Context(Operations):
         name: the scenario's full name.
         capabilities: what the guest can do, as its profile declares it.
         params: parameters of this run of the scenario, given by the host; usually empty.
+        seed: of the run; the same when a crash is reproduced.
         service: name of the driver's service.
         driver_path: the guest's path of the `.sys` that the service was installed from.
     """
@@ -38,6 +39,7 @@ class Context(Operations):
         params: Mapping[str, Any] | None = None,
         service: str = "",
         driver_path: str = "",
+        seed: int = 0,
     ) -> None:
         super().__init__(record, deadline)
         self.name = name
@@ -45,6 +47,7 @@ class Context(Operations):
         self.params: Mapping[str, Any] = dict(params or {})
         self.service = service
         self.driver_path = driver_path
+        self.seed = seed
         self.expected_dbgprint: list[str] = []
         self.notes: list[str] = []
         self.used_services = False

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from typing import Any
 
-MAX_DETAIL = 300  # characters; a line then stays below 1 KiB, 3 ms on an emulated port
+MAX_DETAIL = 300  # characters; a line without input then stays below 1 KiB, 3 ms on an emulated port
 
 WriteLine = Callable[[bytes], None]
 
@@ -29,20 +30,28 @@ class Journal:
         self._write = write
         self._lock = threading.Lock()
         self._scenario = ""
+        self._run = 0
         self.count = 0
 
-    def enter(self, scenario: str) -> None:
-        """Names the scenario that the following operations belong to; empty for the agent itself."""
-        self._scenario = scenario
+    def enter(self, scenario: str, run: int = 0) -> None:
+        """Names the scenario that the next operations belong to, empty for the agent itself, and its run."""
+        self._scenario, self._run = scenario, run
 
-    def record(self, operation: str, detail: str) -> None:
-        """Writes one line; returns when the port has taken it."""
+    def record(self, operation: str, detail: str, call: dict[str, Any] | None = None) -> None:
+        """Writes one line; returns when the port has taken it.
+
+        Args:
+            call: what `agent.replay` needs to issue it again; None if that is not possible.
+        """
         with self._lock:
             self.count += 1
             entry = {
                 "n": self.count,
+                "run": self._run,
                 "scenario": self._scenario,
                 "op": operation,
                 "detail": detail[:MAX_DETAIL],
             }
+            if call is not None:
+                entry["call"] = call
             self._write(json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n")

@@ -12,7 +12,7 @@ from agent.threads import run_threads
 from agent.win32 import constants
 from agent.win32.device import Device
 from agent.win32.event import Event
-from agent.win32.handle import Handle, Record
+from agent.win32.handle import Call, Handle, Record
 from agent.win32.memory import HeapMemory, Memory
 from agent.win32.native import NativeDevice
 from agent.win32.token import restricted_user
@@ -33,9 +33,9 @@ class Operations:
         self._write = record
         self._handles: list[Handle] = []
 
-    def record(self, operation: str, detail: str) -> None:
+    def record(self, operation: str, detail: str, call: Call | None = None) -> None:
         """Journals an operation that is about to be issued; for calls that this class has no method for."""
-        self._write(operation, detail)
+        self._write(operation, detail, call)
 
     def open(
         self,

@@ -22,6 +22,7 @@ from agent.deadline import Deadline
 from agent.errors import ChildError, WaitTimeoutError
 from agent.operations import Operations
 from agent.verdict import Verdict, verdict
+from agent.win32.handle import Call
 
 # The root is the zipapp, or the folder that holds agent/ and scenarios/: both can stand in sys.path.
 ROOT = str(Path(__file__).absolute().parents[1])
@@ -199,8 +200,8 @@ class Child(Operations):
         """Reports the function's `result` or `error`."""
         self._say({kind: value})
 
-    def _ask(self, operation: str, detail: str) -> None:
-        """One operation at a time: the answer carries no number."""
+    def _ask(self, operation: str, detail: str, _call: Call | None = None, /) -> None:
+        """One operation at a time: the answer carries no number. A replay has no second process."""
         with self._asking:
             self._say({"operation": [operation, detail]})
             self._journalled.get(timeout=self.deadline.remaining() + 1)

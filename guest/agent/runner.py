@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,8 @@ from agent.journal import Journal, discard
 from agent.marker import Marker
 from agent.operations import Operations
 from agent.protocol import VERSION, ProtocolError, Wire
-from agent.registry import Registered
+from agent.registry import Function, Registered
+from agent.replay import Recorded, replay
 from agent.verdict import PASSED, Verdict, verdict
 
 Command = dict[str, Any]
@@ -108,8 +110,10 @@ class Runner:
         number, name = int(_field(command, "id")), str(_field(command, "scenario"))
         deadline_s = float(_field(command, "deadline_s"))
         found = self._scenarios.get(name.partition("@")[0])  # `name@build` is `name` against that build
+        operations, linger_s = command.get("operations"), float(command.get("linger_s", 0))
+        seed = int(command.get("seed", 0))
         started, before = time.perf_counter(), self._journal.count
-        self._journal.enter(name)
+        self._journal.enter(name, number)
         context = Context(
             name,
             self._journal.record,
@@ -118,9 +122,17 @@ class Runner:
             params=command.get("params"),
             service=self._service,
             driver_path=self._driver_path,
+            seed=seed,
         )
+        if "random" in sys.modules:  # a scenario has imported it
+            sys.modules["random"].seed(seed)
         self._marker.begin(number, name)
-        ended = self._attempt(found, context) if found else Verdict("error", f"there is no scenario {name!r}")
+        if operations is not None:
+            ended = self._attempt((), lambda t: _replay(operations, linger_s, t), context)
+        elif found:
+            ended = self._attempt(found.needs, found.run, context)
+        else:
+            ended = Verdict("error", f"there is no scenario {name!r}")
         self._marker.end(number, name)
         self._journal.enter("")
         self._wire.send(
@@ -136,14 +148,14 @@ class Runner:
             notes=context.notes,
         )
 
-    def _attempt(self, found: Registered, context: Context) -> Verdict:
-        missing = [need for need in found.needs if not context.has(need)]
+    def _attempt(self, needs: Sequence[str], run: Function, context: Context) -> Verdict:
+        missing = [need for need in needs if not context.has(need)]
         if missing:
             return Verdict("skipped", f"the guest lacks {', '.join(missing)}")
         ended = PASSED
         with contextlib.redirect_stdout(_Captured(context)):
             try:
-                found.run(context)
+                run(context)
             except (Exception, SystemExit) as error:  # noqa: BLE001  a scenario may raise anything
                 ended = verdict(error)
             for problem in self._tidy(context):
@@ -201,6 +213,10 @@ class _Captured(io.TextIOBase):
             self._context.note(line)
         self._line = self._line[-1000:]
         return len(text)
+
+
+def _replay(operations: Sequence[Recorded], linger_s: float, t: Context) -> None:
+    t.note(f"{replay(operations, linger_s, t)} operations issued")
 
 
 def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]] = collect) -> int:

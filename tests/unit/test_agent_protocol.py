@@ -56,7 +56,7 @@ def test_the_journal_numbers_operations_and_names_the_scenario() -> None:
     journal.enter("ioctl.works")
     journal.record("DeviceIoControl", "ü" * 10_000)
     first, second = (json.loads(line) for line in lines)
-    assert first == {"n": 1, "scenario": "", "op": "StartService", "detail": "winvm"}
+    assert first == {"n": 1, "run": 0, "scenario": "", "op": "StartService", "detail": "winvm"}
     assert (second["n"], second["scenario"]) == (2, "ioctl.works")
     assert len(second["detail"]) == MAX_DETAIL
     assert all(line.endswith(b"\n") and line.isascii() for line in lines)

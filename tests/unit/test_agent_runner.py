@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from agent import Context, Win32Error, scenario
@@ -256,6 +258,37 @@ def test_a_command_that_cannot_be_used_ends_the_run(commands: list[Event], messa
     assert code == 2
     assert events[-1]["event"] == "fatal"
     assert message in events[-1]["message"]
+
+
+def test_operations_are_replayed_in_place_of_the_scenario() -> None:
+    opening = {"opens": 1, "path": "a", "access": 3, "share": 1, "overlapped": False}
+    run = {"cmd": "run", "scenario": "s.one", "deadline_s": 5.0}
+    guest = FakeGuest()
+    _, events = converse(
+        guest,
+        {**run, "id": 1, "operations": [["ReadFile", {"on": 9, "length": 1}]]},
+        {**run, "id": 2, "operations": [["CreateFile", opening]]},
+    )
+    assert (events[2]["outcome"], events[2]["notes"]) == ("passed", ["0 operations issued"])
+    assert json.loads(guest.lines[-1]) == {
+        "n": 1,
+        "run": 2,
+        "scenario": "s.one",
+        "op": "CreateFile",
+        "detail": "\\\\.\\a access=0x3 share=1 flags=0x0",
+        "call": {**opening, "opens": ANY, "path": "\\\\.\\a"},
+    }
+    assert "on Windows only" in events[3]["message"]
+
+
+def test_the_seed_of_the_run_reaches_the_scenario() -> None:
+    def draws(t: Context) -> None:
+        t.note(f"{t.seed} {random.random()}")
+
+    scenario(draws)
+    run = {"cmd": "run", "scenario": declared_scenarios()[0].name, "deadline_s": 5.0}
+    _, events = converse(FakeGuest(), *({**run, "id": number, "seed": 5} for number in (1, 2)))
+    assert events[2]["notes"] == events[3]["notes"] == [f"5 {random.Random(5).random()}"]
 
 
 def test_hello_comes_first_and_carries_a_nonce() -> None:

@@ -7,15 +7,19 @@ the byte count the driver reported, and a driver that reports more than it was g
 from __future__ import annotations
 
 import ctypes
+import itertools
 from typing import TypeVar
 
 from agent.win32 import constants, kernel32
 from agent.win32.buffers import Buffer, Data, input_buffer, output_buffer
-from agent.win32.handle import Handle, Scope
+from agent.win32.handle import Call, Handle, Scope
 from agent.win32.layouts import DWORD
 from agent.win32.overlapped import Pending
 
 StructureT = TypeVar("StructureT", bound=ctypes.Structure)
+
+MAX_JOURNALLED = 1024  # bytes of input; longer input is not journalled, and its operation is not replayed
+_numbers = itertools.count(1)
 
 
 class Device(Handle):
@@ -39,32 +43,44 @@ class Device(Handle):
         """Opens `link` (`Name` means `\\\\.\\Name`; a full path is taken as it is)."""
         path = link if link.startswith("\\\\") or ":" in link else f"\\\\.\\{link}"
         flags = constants.FILE_FLAG_OVERLAPPED if overlapped else 0
-        scope.record("CreateFile", f"{path} access=0x{access:X} share={share} flags=0x{flags:X}")
+        number = next(_numbers)
+        call: Call | None = None
+        if disposition == constants.OPEN_EXISTING:
+            call = {"opens": number, "path": path, "access": access, "share": share, "overlapped": overlapped}
+        scope.record("CreateFile", f"{path} access=0x{access:X} share={share} flags=0x{flags:X}", call)
         value = kernel32.CreateFileW.check(
             f"CreateFile({path})", path, access, share, None, disposition, flags, None
         )
-        return cls(value, link, scope)
+        return cls(value, link, scope, number, overlapped=overlapped)
+
+    def __init__(
+        self, value: int, name: str, scope: Scope, number: int = 0, *, overlapped: bool = False
+    ) -> None:
+        super().__init__(value, name, scope, number)
+        self.overlapped = overlapped
 
     def read(self, size: int) -> bytes:
         """Reads up to `size` bytes; `b""` at the end of data."""
         buffer = output_buffer(size)
-        return self._taken(buffer, self.read_raw(ctypes.addressof(buffer) if buffer else 0, size), size)
+        address = ctypes.addressof(buffer) if buffer else 0
+        return self._taken(buffer, self._read(address, size, {"on": self.number, "length": size}), size)
 
     def write(self, data: Data) -> int:
         """Writes `data`; returns the byte count the driver reported."""
         buffer, length = input_buffer(data)
-        return self.write_raw(ctypes.addressof(buffer) if buffer else 0, length)
+        return self._write(ctypes.addressof(buffer) if buffer else 0, length, self._with_input(buffer))
 
     def ioctl(self, code: int, data: Data = b"", out: int = 0) -> bytes:
         """Sends a control code with `data` as input and room for `out` bytes; returns the output."""
         source, length = input_buffer(data)
         buffer = output_buffer(out)
-        count = self.ioctl_raw(
+        count = self._control(
             code,
             ctypes.addressof(source) if source else 0,
             length,
             ctypes.addressof(buffer) if buffer else 0,
             out,
+            self._with_input(source, code=code, out=out),
         )
         return self._taken(buffer, count, out)
 
@@ -74,7 +90,7 @@ class Device(Handle):
         output = self.ioctl(code, data, size)
         if len(output) != size:
             raise AssertionError(
-                f"{self._control(code)} returned {len(output)} bytes; {answer.__name__} has {size}"
+                f"{self._named(code)} returned {len(output)} bytes; {answer.__name__} has {size}"
             )
         return answer.from_buffer_copy(output)
 
@@ -87,19 +103,34 @@ class Device(Handle):
         source, length = input_buffer(data)
         window = (ctypes.c_char * len(buffer)).from_buffer(buffer)
         address = ctypes.addressof(window) if buffer else 0
-        return self.ioctl_raw(code, ctypes.addressof(source) if source else 0, length, address, len(buffer))
+        call = None
+        if len(buffer) <= MAX_JOURNALLED:
+            call = self._with_input(source, code=code, into=buffer.hex())
+        source_address = ctypes.addressof(source) if source else 0
+        return self._control(code, source_address, length, address, len(buffer), call)
 
     def ioctl_raw(self, code: int, in_address: int, in_length: int, out_address: int, out_length: int) -> int:
         """DeviceIoControl with any pointers and lengths (0 is NULL), for hostile tests; the byte count."""
+        return self._control(code, in_address, in_length, out_address, out_length, None)
+
+    def _control(
+        self,
+        code: int,
+        in_address: int,
+        in_length: int,
+        out_address: int,
+        out_length: int,
+        call: Call | None,
+    ) -> int:
         returned = DWORD(0)
-        what = self._control(code)
         self._scope.record(
             "DeviceIoControl",
             f"{self.name} code=0x{code:06X} in={_memory(in_address, in_length)} "
             f"out={_memory(out_address, out_length)}",
+            call,
         )
         kernel32.DeviceIoControl.check(
-            what,
+            self._named(code),
             self.value,
             code,
             in_address or None,
@@ -113,8 +144,11 @@ class Device(Handle):
 
     def read_raw(self, address: int, length: int) -> int:
         """ReadFile into any address; returns the byte count the driver reported."""
+        return self._read(address, length, None)
+
+    def _read(self, address: int, length: int, call: Call | None) -> int:
         returned = DWORD(0)
-        self._scope.record("ReadFile", f"{self.name} {_memory(address, length)}")
+        self._scope.record("ReadFile", f"{self.name} {_memory(address, length)}", call)
         kernel32.ReadFile.check(
             f"ReadFile({self.name}, {length} bytes)",
             self.value,
@@ -127,8 +161,11 @@ class Device(Handle):
 
     def write_raw(self, address: int, length: int) -> int:
         """WriteFile from any address; returns the byte count the driver reported."""
+        return self._write(address, length, None)
+
+    def _write(self, address: int, length: int, call: Call | None) -> int:
         returned = DWORD(0)
-        self._scope.record("WriteFile", f"{self.name} {_memory(address, length)}")
+        self._scope.record("WriteFile", f"{self.name} {_memory(address, length)}", call)
         kernel32.WriteFile.check(
             f"WriteFile({self.name}, {length} bytes)",
             self.value,
@@ -143,7 +180,7 @@ class Device(Handle):
         """Starts an overlapped read of up to `size` bytes."""
         buffer = output_buffer(size)
         pending = Pending(f"ReadFile({self.name}, {size} bytes)", self.value, None, buffer, self._scope)
-        self._scope.record("ReadFile", f"{self.name} overlapped {size}")
+        self._scope.record("ReadFile", f"{self.name} overlapped {size}", {"on": self.number, "length": size})
         pending.start(lambda overlapped: kernel32.ReadFile.call(self.value, buffer, size, None, overlapped))
         return pending
 
@@ -151,7 +188,7 @@ class Device(Handle):
         """Starts an overlapped write; the result's `count` is what the driver reported."""
         source, length = input_buffer(data)
         pending = Pending(f"WriteFile({self.name}, {length} bytes)", self.value, source, None, self._scope)
-        self._scope.record("WriteFile", f"{self.name} overlapped {length}")
+        self._scope.record("WriteFile", f"{self.name} overlapped {length}", self._with_input(source))
         pending.start(
             lambda overlapped: kernel32.WriteFile.call(self.value, source, length, None, overlapped)
         )
@@ -161,9 +198,11 @@ class Device(Handle):
         """Starts an overlapped control with room for `out` bytes of output."""
         source, length = input_buffer(data)
         buffer = output_buffer(out)
-        pending = Pending(self._control(code), self.value, source, buffer, self._scope)
+        pending = Pending(self._named(code), self.value, source, buffer, self._scope)
         self._scope.record(
-            "DeviceIoControl", f"{self.name} overlapped code=0x{code:06X} in={length} out={out}"
+            "DeviceIoControl",
+            f"{self.name} overlapped code=0x{code:06X} in={length} out={out}",
+            self._with_input(source, code=code, out=out),
         )
         pending.start(
             lambda overlapped: kernel32.DeviceIoControl.call(
@@ -174,16 +213,22 @@ class Device(Handle):
 
     def cancel_io(self) -> None:
         """CancelIo: cancels what this thread has pending on this handle."""
-        self._scope.record("CancelIo", self.name)
+        self._scope.record("CancelIo", self.name, {"on": self.number})
         kernel32.CancelIo.check(f"CancelIo({self.name})", self.value)
 
     def cancel_io_ex(self) -> None:
         """CancelIoEx of everything pending on this handle, from whichever thread."""
-        self._scope.record("CancelIoEx", self.name)
+        self._scope.record("CancelIoEx", self.name, {"on": self.number})
         kernel32.CancelIoEx.check(f"CancelIoEx({self.name})", self.value, None)
 
-    def _control(self, code: int) -> str:
+    def _named(self, code: int) -> str:
         return f"DeviceIoControl({self.name}, 0x{code:06X})"
+
+    def _with_input(self, source: Buffer | None, **arguments: int | str) -> Call | None:
+        """A call on this device for the journal; None if its input is too long for that."""
+        if source is not None and len(source) > MAX_JOURNALLED:
+            return None
+        return {"on": self.number, **arguments, "in": source.raw.hex() if source else ""}
 
     def _taken(self, buffer: Buffer | None, count: int, room: int) -> bytes:
         if count > room:

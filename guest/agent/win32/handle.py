@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from agent.deadline import Deadline
 from agent.win32.kernel32 import CloseHandle
 
-Record = Callable[[str, str], None]
-"""Called with (operation, detail) *before* an operation is issued; returns once the journal has it."""
+Call = dict[str, Any]
+"""An operation's arguments as JSON can carry them, as `agent.replay` issues it again."""
+
+
+class Record(Protocol):
+    """Called *before* an operation is issued; returns once the journal has it."""
+
+    def __call__(self, operation: str, detail: str, call: Call | None = None, /) -> None:
+        """`call` is None for an operation that cannot be issued again by its arguments alone."""
 
 
 UNWINDING = "CloseHandle after error"
@@ -22,16 +28,20 @@ class Scope(Protocol):
     def deadline(self) -> Deadline:
         """Bounds every wait."""
 
-    def record(self, operation: str, detail: str) -> None:
+    def record(self, operation: str, detail: str, call: Call | None = None) -> None:
         """Journals an operation that is about to be issued."""
 
 
 class Handle:
-    """Owns one handle; use it in a `with` statement. `value` is the number to pass to raw calls."""
+    """Owns one handle; use it in a `with` statement. `value` is the number to pass to raw calls.
 
-    def __init__(self, value: int, name: str, scope: Scope) -> None:
+    `number` is what the journal calls it, not used twice; 0 for a handle that no replay opens.
+    """
+
+    def __init__(self, value: int, name: str, scope: Scope, number: int = 0) -> None:
         self.value = value
         self.name = name
+        self.number = number
         self._scope = scope
         self._open = True
 
@@ -60,5 +70,5 @@ class Handle:
         if not self._open:
             return
         self._open = False
-        self._scope.record(operation, self.name)
+        self._scope.record(operation, self.name, {"on": self.number} if self.number else None)
         CloseHandle.check(f"CloseHandle({self.name})", self.value)
