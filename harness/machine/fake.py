@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import MachineError
-from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump
+from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump, OnPanic, Panic
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 
@@ -38,6 +38,7 @@ class FakeMachine:
         self.memory: dict[MemoryDump, bytes] = {}
         self._state = MachineState.STOPPED
         self._events: list[LifecycleEvent] = []
+        self._on_panic: OnPanic | None = None
 
     @property
     def disk(self) -> Path:
@@ -105,6 +106,10 @@ class FakeMachine:
         taken, self._events = self._events, []
         return taken
 
+    def on_panic(self, listener: OnPanic) -> None:
+        """See `Machine`."""
+        self._on_panic = listener
+
     def stop(self, deadline: Deadline) -> None:
         """See `Machine`."""
         self._enter("stop", deadline)
@@ -125,9 +130,11 @@ class FakeMachine:
         """QEMU ends by itself."""
         self._become(MachineState.STOPPED, reason)
 
-    def panic(self) -> None:
+    def panic(self, code: int | None = None, parameters: tuple[int, ...] = ()) -> None:
         """The guest tells its panic device that it goes down."""
         self._become(MachineState.CRASHED, "panicked")
+        if self._on_panic:
+            self._on_panic(Panic(time.time(), code, parameters))
 
     def _enter(self, call: str, deadline: Deadline) -> None:
         self.calls.append(call)

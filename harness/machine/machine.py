@@ -20,9 +20,10 @@ from harness.machine.connection import translated, within
 from harness.machine.domain import ADDRESS, HostSide, MachineSpec
 from harness.machine.events import LifecycleEvents
 from harness.machine.overlay import OVERLAY_SPACE, create_overlay, require_space
+from harness.machine.panic import PanicEvents, runs
 from harness.machine.ports import choose_ports
 from harness.machine.processes import end_process
-from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump
+from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump, OnPanic
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import DISK, MEMORY, ReadyState
 from harness.machine.windows_domain import WindowsSpec
@@ -88,6 +89,7 @@ class LibvirtMachine:
         # A daemon's domains share one space of names; the embedded driver's root is this run's own.
         self._domain_name = f"winvm-{self._key}" if self._connection.shared else name
         self._events = LifecycleEvents(self._connection, self._domain_name)
+        self._panics = PanicEvents(self._connection, self._domain_name)
 
     @classmethod
     def attach(cls, folder: RunFolder, name: str = "guest") -> Self:
@@ -220,14 +222,21 @@ class LibvirtMachine:
     def state(self) -> MachineState:
         """See `Machine`."""
         try:
-            state, _reason = self._domain().state()
+            domain = self._domain()
+            state, _reason = domain.state()
         except libvirt.libvirtError:
             return MachineState.STOPPED
+        if state == libvirt.VIR_DOMAIN_CRASHED and runs(domain):
+            return MachineState.RUNNING  # it panicked, and was left to write its dump
         return _STATES.get(state, MachineState.RUNNING)
 
     def events(self) -> Sequence[LifecycleEvent]:
         """See `Machine`."""
         return self._events.take()
+
+    def on_panic(self, listener: OnPanic) -> None:
+        """See `Machine`."""
+        self._panics.listener = listener
 
     def stop(self, deadline: Deadline) -> None:
         """See `Machine`."""
@@ -240,6 +249,7 @@ class LibvirtMachine:
         """See `Machine`."""
         self._power_off()
         self._events.close()
+        self._panics.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log_tail(self) -> str:
@@ -277,6 +287,7 @@ class LibvirtMachine:
         else:
             self._spec.create_disk(self.disk, deadline)
         self._generation += 1
+        self._panics.listen()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self._ports = self._ports or choose_ports(self._spec.profile.hardware.forwards, ADDRESS)
             try:

@@ -11,7 +11,7 @@ offset 0 and goes on. No byte is lost and no byte of one generation is mixed int
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +46,22 @@ class LifecycleEvent:
     time: float
     state: MachineState
     reason: str
+
+
+@dataclass(frozen=True)
+class Panic:
+    """The guest's kernel told the machine's panic device that it goes down, at host UNIX `time`.
+
+    code, parameters: of the bugcheck, where the device is Hyper-V's crash registers; pvpanic tells neither.
+    """
+
+    time: float
+    code: int | None = None
+    parameters: tuple[int, ...] = ()
+
+
+OnPanic = Callable[[Panic], None]
+"""Called on a thread of the machine's; must not block."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +158,9 @@ class Machine(Protocol):
 
         Includes what the caller caused itself (a revert reports `stopped`, then `running`).
         """
+
+    def on_panic(self, listener: OnPanic) -> None:
+        """Has `listener` called at every panic from now on, in place of the one before."""
 
     def stop(self, deadline: Deadline) -> None:
         """Asks the guest to shut down (ACPI) and powers it off if it has not by the deadline. Keeps files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +16,9 @@ from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.machine.accelerator import Accelerator
 from harness.machine.domain import HostSide
+from harness.machine.panic import parse
 from harness.machine.profile import KDNET_BUSPARAMS, WindowsProfile
+from harness.machine.protocol import Panic
 from harness.machine.windows_domain import NVRAM, WindowsSpec
 from harness.resources import vm_folder
 
@@ -197,3 +200,23 @@ def test_the_key_changes_with_what_a_saved_state_depends_on(tmp_path: Path) -> N
         spec.ready_key({**VERSIONS, "qemu": "10.0.3"}),
     }
     assert len(changed | {spec.ready_key(VERSIONS)}) == 6
+
+
+def test_a_bugcheck_is_read_out_of_qemus_event() -> None:
+    info = {"type": "hyper-v", "arg1": 0x124, "arg2": 1, "arg3": 2**64 - 1, "arg4": 0, "arg5": 5}
+    details = json.dumps({"action": "run", "info": info})
+    assert parse(details, 12.5) == Panic(12.5, 0x124, (1, 2**64 - 1, 0, 5))
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "",
+        "{",
+        '{"action": "run"}',
+        '{"action": "pause", "info": {"type": "s390", "core": 0, "arg1": 1}}',
+        '{"action": "run", "info": {"type": "hyper-v", "arg1": "many"}}',
+    ],
+)
+def test_a_panic_without_a_code_is_still_one(details: str) -> None:
+    assert parse(details, 1.0) == Panic(1.0)
