@@ -17,6 +17,7 @@ from harness.crash.signature import crash_signature
 from harness.crash.summary import Place, Summary, place_document
 from harness.crash.symbols import symbolise
 from harness.errors import WinvmError
+from harness.markdown import code, plain
 from harness.outcome import Crash
 from harness.terminal import printable
 
@@ -145,22 +146,22 @@ def analysis_markdown(document: dict[str, Any]) -> str:
     lines = [
         f"# {document['signature']}",
         "",
-        _plain(document["likely_cause"]),
+        plain(document["likely_cause"]),
         "",
-        f"- what: {_code(document['what'])}" + (f" ({_plain(document['name'])})" if document["name"] else ""),
-        f"- scenario: {_code(document['scenario'])}",
-        f"- last operation: {_code(document['last_operation'] or 'none journalled')}",
+        f"- what: {code(document['what'])}" + (f" ({plain(document['name'])})" if document["name"] else ""),
+        f"- scenario: {code(document['scenario'])}",
+        f"- last operation: {code(document['last_operation'] or 'none journalled')}",
     ]
     if document["explanation"]:
-        lines.append(f"- meaning: {_plain(document['explanation'])}")
+        lines.append(f"- meaning: {plain(document['explanation'])}")
     if fault := document["fault"]:
-        lines.append(f"- fault: {_code(_place_line(fault))}")
+        lines.append(f"- fault: {code(_place_line(fault))}")
     if document["stack"]:
         lines += ["", "## Stack", "", *(f"    {_place_line(place)}" for place in document["stack"])]
     if document["dbgprint_tail"]:
         lines += ["", "## Debug output before it", "", *(f"    {line}" for line in document["dbgprint_tail"])]
     if document["warnings"]:
-        lines += ["", "## Warnings", "", *(f"- {_code(warning)}" for warning in document["warnings"])]
+        lines += ["", "## Warnings", "", *(f"- {code(warning)}" for warning in document["warnings"])]
     return "\n".join(lines) + "\n"
 
 
@@ -168,13 +169,3 @@ def _place_line(place: dict[str, Any]) -> str:
     where = f"{place['module']}+{place['offset']:#x}" if place["module"] else f"{place['address']:#x}"
     frames = [f"{frame['function']} ({frame['file']}:{frame['line']})" for frame in place["frames"]]
     return printable("  ".join((where, " inlined into ".join(frames))).rstrip())
-
-
-def _code(text: str) -> str:
-    """Text as Markdown code; nothing in it can end the code."""
-    return f"`{printable(text).replace('`', chr(39))}`"
-
-
-def _plain(text: str) -> str:
-    """Text outside code: without characters that Markdown or HTML take for theirs."""
-    return "".join(f"&#{ord(c)};" if c in "<>&`*[]|\\" else c for c in printable(text))

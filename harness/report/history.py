@@ -123,6 +123,15 @@ class History:
         """
         return news(self.before(run), self.after(run))
 
+    def previous(self, run: str) -> str:
+        """The last run of the same cell before this one that has results; empty if there is none."""
+        found = self._rows(
+            "SELECT run FROM runs WHERE cell = ?1 AND (started, run) < (?2, ?3) AND counts != '{}'"
+            " ORDER BY started DESC, run DESC LIMIT 1",
+            *self._when(run),
+        )
+        return str(found[0][0]) if found else ""
+
     def before(self, run: str) -> State:
         """What was known in the run's cell before it."""
         when = self._when(run)

@@ -1,0 +1,30 @@
+"""gl-code-quality-report.json: what GitLab shows beside the changed lines of a merge request.
+
+Source: "Code Quality report format" of GitLab's documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from harness.outcome import Outcome
+from harness.report.findings import Finding
+
+FILE_NAME = "gl-code-quality-report.json"
+_SEVERITY = {Outcome.CRASHED: "blocker", Outcome.HUNG: "critical", Outcome.LOST: "minor"}
+
+
+def code_quality(found: Iterable[Finding]) -> list[dict[str, Any]]:
+    """The report as JSON-ready data. A finding without a known source line cannot be in it."""
+    return [
+        {
+            "description": f"{finding.outcome}: {finding.scenario}: {finding.message}",
+            "check_name": f"winvm/{finding.outcome}",
+            "fingerprint": finding.fingerprint,
+            "severity": _SEVERITY.get(finding.outcome, "major"),
+            "location": {"path": finding.file, "lines": {"begin": max(1, finding.line)}},
+        }
+        for finding in found
+        if finding.file
+    ]

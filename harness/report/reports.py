@@ -1,0 +1,75 @@
+"""What is made of a run once it has ended: its place in the history, report.html, GitLab's report.
+
+A part that fails costs only itself: a run is never lost over a report of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from harness.report import gitlab, page
+from harness.report.digest import Digest, digest
+from harness.report.findings import Finding, findings
+from harness.report.history import History
+from harness.report.page import Since
+from harness.report.recorded import RecordedRun
+from harness.report.results import write_json
+from harness.unexpected import as_winvm_error
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What was found out while they were made. page: report.html, None if it could not be written."""
+
+    digest: Digest
+    since: Since | None
+    findings: list[Finding]
+    page: Path | None
+
+
+def make_reports(folder: Path, project: Path, artifacts: Path | None, warn: Callable[[str], None]) -> Reports:
+    """Reads a run's folder and writes everything that is made of it.
+
+    Args:
+        project: folder of winvm.toml.
+        artifacts: the artifacts folder whose history the run belongs to; None leaves history alone.
+        warn: is told what could not be made, and why.
+
+    Raises:
+        ConfigurationError: there is no run in `folder`.
+    """
+    run = RecordedRun(folder)
+    made = digest(run)
+    since: Since | None = None
+    if artifacts:
+        since = _attempt("The history", lambda: _remember(made, artifacts, warn), warn)
+    found = _attempt("Annotations", lambda: findings(made, project), warn) or []
+    _attempt(
+        gitlab.FILE_NAME, lambda: write_json(folder / gitlab.FILE_NAME, gitlab.code_quality(found)), warn
+    )
+    written = _attempt(page.FILE_NAME, lambda: page.write(run, made, since), warn)
+    return Reports(made, since, found, written)
+
+
+def _remember(run: Digest, artifacts: Path, warn: Callable[[str], None]) -> Since:
+    with History(artifacts) as history:
+        if history.set_aside:
+            warn(
+                f"The history was damaged; it is {history.set_aside} now,"
+                " and a new one was made from the runs in its folder."
+            )
+        history.record(run)
+        return Since(history.news(run.record.run), history.previous(run.record.run))
+
+
+def _attempt(what: str, make: Callable[[], _T], warn: Callable[[str], None]) -> _T | None:
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run's results are there
+        warn(f"{what} is missing: {as_winvm_error(error)}")
+        return None

@@ -1,0 +1,147 @@
+"""The run as a picture: the steps of run.jsonl as bars in lanes, and where its time went.
+
+However long the run was, there are only about as many bars as a screen has columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness.journal import Event
+from harness.outcome import Outcome
+from harness.report.evidence import text
+
+LANES = ("Host", "Guest", "Agent", "Scenarios", "Crashes")
+COLUMNS = 1000
+"""Bars narrower than a column join their neighbour of the same state."""
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+"""Distances between marks on the time axis, in seconds."""
+MOST_TICKS = 6
+_LANE_OF = {
+    "start guest": "Guest",
+    "restore guest": "Guest",
+    "save guest with agent": "Guest",
+    "suspend guest": "Guest",
+    "resume guest": "Guest",
+    "end guest": "Guest",
+    "deploy": "Agent",
+    "start agent": "Agent",
+    "meet agent": "Agent",
+    "unload driver": "Agent",
+    "keep crash evidence": "Crashes",
+}
+OPEN = "open"
+"""State of a step that never ended."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Steps of a lane. state: `ok`, `failed`, `open`, `crash` or an outcome; x, width: percent of the run."""
+
+    lane: str
+    label: str
+    state: str
+    x: float
+    width: float
+
+
+@dataclass
+class _Step:
+    name: str
+    start: float
+    nested: float = 0.0
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Bars, marks (percent, seconds), seconds by lane (each moment once), and steps that never ended."""
+
+    seconds: float
+    bars: tuple[Bar, ...]
+    ticks: tuple[tuple[float, float], ...]
+    spent: dict[str, float] = field(default_factory=dict)
+    unfinished: tuple[str, ...] = ()
+
+    def lane(self, name: str) -> list[Bar]:
+        """The bars of one lane."""
+        return [bar for bar in self.bars if bar.lane == name]
+
+
+def lane_of(step: str) -> str:
+    """The lane that shows a step."""
+    if step.startswith("scenario "):
+        return "Scenarios"
+    if step.startswith("load driver"):
+        return "Agent"
+    return _LANE_OF.get(step, "Host")
+
+
+def timeline(events: Iterable[Event], started: float, seconds: float) -> Timeline:
+    """Reads a journal.
+
+    Args:
+        started: of the run, UNIX seconds.
+        seconds: it lasted; the picture is longer if the journal is.
+    """
+    running: list[_Step] = []
+    spans: list[tuple[str, str, str, float, float]] = []
+    spent = dict.fromkeys(LANES, 0.0)
+    last = 0.0
+    for event in events:
+        last = max(last, now := event["time"] - started)
+        kind, name = event.get("event"), str(event.get("step", ""))
+        if kind == "start":
+            running.append(_Step(name, now))
+        elif kind == "end":
+            at = next((i for i in reversed(range(len(running))) if running[i].name == name), None)
+            if at is None:
+                continue
+            step = running.pop(at)
+            lasted = now - step.start
+            spent[lane_of(name)] += max(0.0, lasted - step.nested)
+            if at:
+                running[at - 1].nested += lasted
+            state = str(event.get("outcome", "ok" if event.get("ok") else "failed"))
+            spans.append((lane_of(name), name, state, step.start, now))
+        elif kind == "result" and isinstance(crash := event.get("crash"), dict):
+            when = crash.get("time")
+            when = when - started if isinstance(when, int | float) else now
+            spans.append(("Crashes", f"crash in {event.get('name', '')}", "crash", when, when))
+    total = max(seconds, last, 0.001)
+    spans += [(lane_of(step.name), step.name, OPEN, step.start, total) for step in running]
+    return Timeline(
+        total,
+        tuple(_bars(spans, total)),
+        tuple(_ticks(total)),
+        {lane: value for lane, value in spent.items() if value > 0},
+        tuple(text(step.name) for step in running),
+    )
+
+
+def _bars(spans: Iterable[tuple[str, str, str, float, float]], total: float) -> list[Bar]:
+    made: list[Bar] = []
+    newest: dict[tuple[str, str], int] = {}
+    column = 100.0 / COLUMNS
+    for lane, name, state, start, end in sorted(spans, key=lambda span: span[3]):
+        x = min(max(start / total * 100, 0.0), 100.0)
+        width = min(max((end - start) / total * 100, column), 100.0 - x)
+        label = f"{text(name.removeprefix('scenario '))}, {end - start:.2f} s"
+        key = (lane, state)
+        if key in newest:
+            bar = made[newest[key]]
+            if x < bar.x + bar.width + column / 2 and (width <= column or bar.width <= column):
+                width = max(bar.width, x + width - bar.x)
+                made[newest[key]] = Bar(lane, f"{bar.label.removesuffix(' …')} …", state, bar.x, width)
+                continue
+        newest[key] = len(made)
+        made.append(Bar(lane, label, state if state in _STATES else "ok", x, width))
+    return made
+
+
+def _ticks(total: float) -> list[tuple[float, float]]:
+    step = next((tick for tick in TICKS if total / tick <= MOST_TICKS), total)
+    return [(number * step / total * 100, number * step) for number in range(int(total / step) + 1)]
+
+
+_STATES = {"ok", "failed", OPEN, "crash", *Outcome}
