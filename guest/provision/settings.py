@@ -38,6 +38,7 @@ from ipaddress import AddressValueError, IPv4Address
 from provision.fields import Fields
 
 VERSION = 1
+FILE = "provision.json"
 MAX_BYTES = 1 << 20
 FILE_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
 FILE_RULE = "a file name without a folder (letters, digits, '.', '_', '-')"
@@ -155,14 +156,19 @@ class Settings:
         return tuple(found)
 
     @property
+    def secret_files(self) -> tuple[str, ...]:
+        """Those of `files` that are removed from the guest's disk at the end."""
+        found = [self.winrm.certificate] if self.winrm else []
+        return (*found, self.ssh.host_key) if self.ssh else tuple(found)
+
+    @property
     def files(self) -> tuple[str, ...]:
-        """Files (and with `ssh.bundle` a folder) that must lie beside provision.json."""
+        """Files that must lie beside provision.json; the folder `ssh.bundle` is not among them."""
         found = list(self.certificates)
         if self.winrm:
             found.append(self.winrm.certificate)
         if self.ssh:
             found += [self.ssh.host_key, self.ssh.authorized_keys]
-            found += [self.ssh.bundle] if self.ssh.install == "bundle" else []
         return tuple(found)
 
 

@@ -49,10 +49,7 @@ def build_agent(output: Path, folders: Sequence[Path]) -> Path:
         entries[source.relative_to(guest_folder()).as_posix()] = source.read_bytes()
     for name, source in scenario_modules(folders).items():
         entries[f"scenarios/{name}.py"] = source.read_bytes()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}.new")
-    _write_zip(unfinished, {**entries, **byte_code(entries)})
-    return unfinished.replace(output)
+    return write_zip(output, {**entries, **byte_code(entries)})
 
 
 def byte_code(sources: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -68,6 +65,20 @@ def byte_code(sources: Mapping[str, bytes]) -> dict[str, bytes]:
             # Version 2 has no back-references, which depend on what else the process holds.
             compiled[f"{name}c"] = UNCHECKED + importlib.util.source_hash(source) + marshal.dumps(code, 2)
     return compiled
+
+
+def write_zip(output: Path, entries: Mapping[str, bytes]) -> Path:
+    """Writes a zip file whose bytes depend on `entries` alone; `output`, returned, appears whole or not."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.new")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(entries):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3  # Unix, whatever builds it
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, entries[name])
+    return unfinished.replace(output)
 
 
 def scenario_modules(folders: Iterable[Path]) -> dict[str, Path]:
@@ -134,16 +145,6 @@ def collect(
         raise ScenarioError(
             f"The list of scenarios of {pyz} cannot be used: {error!r}.", remedy=REMEDY
         ) from error
-
-
-def _write_zip(path: Path, entries: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(entries):
-            info = zipfile.ZipInfo(name, EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.create_system = 3  # Unix, whatever builds it
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, entries[name])
 
 
 def _parsed(pyz: Path, done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def test_everything_is_read() -> None:
     )
     assert settings.winrm is not None
     assert settings.winrm.thumbprint == "0A" * 20
-    assert settings.files == ("test.cer", "winrm.pfx", "host", "keys", "openssh")
+    assert settings.files == ("test.cer", "winrm.pfx", "host", "keys")
+    assert settings.secret_files == ("winrm.pfx", "host")
     assert set(settings.secrets) == {KEY, "hunter2 secret"}
     assert KEY not in repr(settings)
     assert "hunter2" not in repr(settings)

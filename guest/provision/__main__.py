@@ -1,0 +1,108 @@
+"""Entry of the zipapp.
+
+    python.exe provision.pyz D:\\winvm\\provision.json               provision, restart, resume, shut down
+    python.exe provision.pyz --no-restart C:\\winvm\\provision.json  change and check only
+    python3 provision.pyz --check provision.json                   on any system: are the settings of use?
+
+Exit codes: 0 all as wanted, 1 something is not, 2 the settings cannot be used, 3 a restart is missing that
+was not allowed, 4 a restart is under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from provision.journal import WHOLE, Journal, WriteLine
+from provision.machine import Machine, ProvisionError
+from provision.runner import Outcome, Provisioner
+from provision.settings import Settings, SettingsError, parse
+from provision.staging import FOLDER, RESUME, stage
+from provision.supplied import supplied
+
+UNUSABLE = 2
+DEFAULT_PORT = "COM2"  # where a problem with the settings themselves is told
+JOURNAL_FILE = rf"{FOLDER}\journal.jsonl"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = parse(options.settings.read_bytes())
+    except (OSError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        if sys.platform == "win32" and not options.check:
+            _journal(DEFAULT_PORT, ()).write(WHOLE, "start", "failed", message=str(error))
+        return UNUSABLE
+    if options.check:
+        return 0
+    if sys.platform == "win32":
+        from provision.windows import WindowsMachine
+
+        return _provision(settings, options, WindowsMachine()).value
+    sys.stderr.write("Only Windows can be provisioned; --check works everywhere.\n")
+    return UNUSABLE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="provision.pyz", description="Prepares Windows for the bench.")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true", help="read the settings and do nothing else")
+    mode.add_argument("--no-restart", action="store_true", help="neither restart nor shut down")
+    mode.add_argument("--resume", action="store_true", help="carry on after a restart")
+    parser.add_argument("settings", type=Path, help="provision.json")
+    return parser
+
+
+def _provision(settings: Settings, options: argparse.Namespace, machine: Machine) -> Outcome:
+    journal = _journal(settings.journal, settings.secrets)
+    system = f"profile {settings.profile}, {platform.platform()}, Python {platform.python_version()}"
+    journal.write(WHOLE, "start", "resumed" if options.resume else "running", message=system)
+    try:
+        # The zipapp itself is where this package was imported from.
+        program = str(Path(__file__).absolute().parents[1])
+        stage(settings, str(options.settings.absolute().parent), program, sys.base_prefix, machine)
+        files = supplied(settings, FOLDER, machine)
+        resume = "" if options.no_restart else RESUME
+        return Provisioner(settings, files, machine, journal, resume, options.resume).run()
+    except ProvisionError as error:
+        journal.write(WHOLE, "end", "failed", message=str(error))
+        return Outcome.FAILED
+    except Exception as error:
+        journal.write(WHOLE, "end", "failed", message=f"internal error: {error!r}")
+        raise
+
+
+def _journal(port: str, secrets: Sequence[str]) -> Journal:
+    """To the port and to a file; a port that is missing is told on standard error and in the file alone."""
+    sinks: list[WriteLine] = []
+    for path in (rf"\\.\{port}", JOURNAL_FILE):
+        try:
+            sinks.append(_appending(path))
+        except OSError as error:
+            print(f"no journal on {path}: {error}", file=sys.stderr)
+    return Journal(sinks, secrets)
+
+
+def _appending(path: str) -> WriteLine:
+    """Opens once, for as long as the process lives, and writes without a buffer."""
+    flags = os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    if path == JOURNAL_FILE:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        flags |= os.O_CREAT | os.O_APPEND
+    descriptor = os.open(path, flags)
+
+    def write(line: bytes) -> None:
+        while line:
+            line = line[os.write(descriptor, line) :]
+
+    return write
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""WinRM: one HTTPS listener with the supplied certificate, Basic authentication, no quota a run could meet.
+
+Source: Microsoft Learn: Installation and configuration for Windows Remote Management. The port stays closed
+until the closing steps. Whatever uses WSMan: needs the service, which starts late after a restart.
+"""
+
+from __future__ import annotations
+
+from provision.plan.keys import POLICIES, SERVICES
+from provision.plan.quiet import AUTOMATIC, service_start
+from provision.powershell import powershell, printed
+from provision.settings import Settings, Winrm
+from provision.steps import Setting, Step, Value, dword
+from provision.supplied import Supplied
+
+PORT = 5986
+LISTENERS = "Get-WSManInstance -ResourceURI winrm/config/listener -Enumerate"
+STARTED = "Start-Service -Name WinRM; "
+UNLIMITED = 2147483647
+# Microsoft's pages disagree about the shell quotas' defaults; current systems print the largest number.
+OPTIONS = {
+    r"Service\AllowUnencrypted": "$false",
+    r"Service\Auth\Basic": "$true",
+    "MaxTimeoutms": "1800000",
+    r"Shell\MaxShellsPerUser": f"{UNLIMITED}",
+    r"Shell\MaxProcessesPerShell": f"{UNLIMITED}",
+    r"Shell\MaxMemoryPerShellMB": f"{UNLIMITED}",
+}
+
+
+def steps(settings: Settings, files: Supplied) -> list[Step]:
+    """Nothing when the settings have no `winrm`."""
+    winrm = settings.winrm
+    if winrm is None:
+        return []
+    return [
+        Step("WinRM service", _service(), restart=True),
+        Step("WinRM certificate", (_certificate(winrm, files),)),
+        Step("WinRM listener", _listener(winrm)),
+        Step("WinRM options", tuple(_option(path, value) for path, value in OPTIONS.items())),
+    ]
+
+
+def _service() -> tuple[Setting, ...]:
+    """WinRM refuses to be configured while a network is public. A plain automatic start proved unreliable."""
+    public = "Get-NetConnectionProfile | Where-Object NetworkCategory -EQ Public"
+    private = Setting(
+        "public networks",
+        frozenset(),
+        printed(f"{public} | Select-Object -ExpandProperty InterfaceAlias"),
+        (powershell(f"{public} | Set-NetConnectionProfile -NetworkCategory Private"),),
+    )
+    start = service_start("WinRM", "delayed-auto", AUTOMATIC)
+    delayed = Setting(
+        "WinRM delayed start",
+        frozenset({"DWORD 1"}),
+        Value(rf"{SERVICES}\WinRM", "DelayedAutostart"),
+        start.actions,
+    )
+    # Without it, an administrator who is not the built-in one comes in over the network as nobody special.
+    return private, start, delayed, dword(POLICIES, "LocalAccountTokenFilterPolicy", 1)
+
+
+def _certificate(winrm: Winrm, files: Supplied) -> Setting:
+    held = rf"Get-ChildItem -Path Cert:\LocalMachine\My | Where-Object Thumbprint -EQ {winrm.thumbprint}"
+    pfx = files.path(winrm.certificate)
+    script = (
+        rf"Import-PfxCertificate -FilePath '{pfx}' -CertStoreLocation Cert:\LocalMachine\My"
+        " -Password (ConvertTo-SecureString -String $env:WINVM_PFX_PASSWORD -AsPlainText -Force) | Out-Null"
+    )
+    return Setting(
+        "certificate with its private key",
+        frozenset({"true"}),
+        printed(f"{held} | Select-Object -ExpandProperty HasPrivateKey"),
+        (powershell(script, WINVM_PFX_PASSWORD=winrm.password),),
+    )
+
+
+def _listener(winrm: Winrm) -> tuple[Setting, ...]:
+    """The HTTPS listener and no other; Server editions come with one for HTTP."""
+    https = (
+        STARTED + r"Remove-Item -Path WSMan:\localhost\Listener\* -Recurse -Force; "
+        rf"New-Item -Path WSMan:\localhost\Listener -Transport HTTPS -Address *"
+        f" -CertificateThumbPrint {winrm.thumbprint} -Force | Out-Null"
+    )
+    wanted = {"Transport": "https", "Port": f"{PORT}", "CertificateThumbprint": winrm.thumbprint.lower()}
+    return tuple(
+        Setting(
+            f"listeners' {name}",
+            frozenset({value}),
+            printed(f"{STARTED}{LISTENERS} | Select-Object -ExpandProperty {name}"),
+            (powershell(https),),
+        )
+        for name, value in wanted.items()
+    )
+
+
+def _option(path: str, value: str) -> Setting:
+    item = rf"WSMan:\localhost\{path}"
+    return Setting(
+        path,
+        frozenset({value.lstrip("$")}),
+        printed(f"{STARTED}Get-Item -Path {item} | Select-Object -ExpandProperty Value"),
+        (powershell(f"{STARTED}Set-Item -Path {item} -Value {value} -Force"),),
+    )

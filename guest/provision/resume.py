@@ -1,0 +1,31 @@
+"""A scheduled task that carries on when Windows has started again, planned or not, logged on or not.
+
+Source: Microsoft Learn: schtasks create. The task runs as SYSTEM: it needs no password and no autologon.
+"""
+
+from __future__ import annotations
+
+from provision.steps import Command, Failure, Output, Setting, Step
+
+TASK = "winvm-provision"
+NOT_FOUND = 1  # exit code of /query for a task that does not exist
+SHUTDOWN_TIMEOUT_S = 60.0
+
+RESTART = Command(("shutdown.exe", "/r", "/f", "/t", "0"), timeout_s=SHUTDOWN_TIMEOUT_S)
+SHUT_DOWN = Command(("shutdown.exe", "/s", "/f", "/t", "0"), timeout_s=SHUTDOWN_TIMEOUT_S)
+_QUERY = Output(
+    Command(("schtasks.exe", "/query", "/tn", TASK, "/fo", "csv", "/nh"), ok=(0, NOT_FOUND)), TASK
+)
+
+
+def planned(command_line: str) -> Step:
+    """The task exists; without it a restart would end everything half-way."""
+    when = ("/sc", "onstart", "/ru", "SYSTEM", "/rl", "highest")
+    create = Command(("schtasks.exe", "/create", "/tn", TASK, "/tr", command_line, *when, "/f"))
+    return Step("resume task", (Setting(TASK, frozenset({TASK}), _QUERY, (create,)),), failure=Failure.STOP)
+
+
+def forgotten() -> Step:
+    """The task is gone."""
+    delete = Command(("schtasks.exe", "/delete", "/tn", TASK, "/f"))
+    return Step("resume task removed", (Setting(f"no {TASK}", frozenset(), _QUERY, (delete,)),))

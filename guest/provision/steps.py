@@ -1,0 +1,243 @@
+"""Steps as data: what is read, what is wanted, what brings it about, and whether a restart is needed.
+
+A reading gives a set of strings. A setting is as wanted when that set equals the wanted one, so the same rule
+serves "exactly these drivers are verified", "no HTTP listener" and "this value is 2".
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from provision.machine import Completed, Data, Kind, Machine, ProvisionError, RegistryData
+
+MAX_OUTPUT = 300  # characters of a failed command's output in a message
+
+
+class Action(Protocol):
+    """One change of the machine."""
+
+    def apply(self, machine: Machine) -> None:
+        """Makes the change; raises `ProvisionError`."""
+
+
+class Reading(Protocol):
+    """One look at the machine."""
+
+    def read(self, machine: Machine) -> frozenset[str]:
+        """What is there now; raises `ProvisionError`."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program with its arguments. Secrets go into `environment`; neither is ever shown.
+
+    Attributes:
+        ok: exit codes that mean success.
+    """
+
+    argv: tuple[str, ...] = field(repr=False)
+    ok: tuple[int, ...] = (0,)
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    timeout_s: float = 120.0
+
+    def apply(self, machine: Machine) -> None:
+        """Runs it; raises `ProvisionError` for any other exit code."""
+        self.output(machine)
+
+    def output(self, machine: Machine) -> str:
+        """Runs it and returns its standard output; raises `ProvisionError` for any other exit code."""
+        done = machine.run(self.argv, dict(self.environment), self.timeout_s)
+        if done.code not in self.ok:
+            raise ProvisionError(f"{self.argv[0]} ended with exit code {_code(done)}: {_said(done)}")
+        return done.stdout
+
+
+@dataclass(frozen=True)
+class SetValue:
+    """Sets a registry value."""
+
+    key: str
+    name: str
+    data: RegistryData
+
+    def apply(self, machine: Machine) -> None:
+        """See `Machine.set_value`."""
+        machine.set_value(self.key, self.name, self.data)
+
+
+@dataclass(frozen=True)
+class DeleteValue:
+    """Deletes a registry value."""
+
+    key: str
+    name: str
+
+    def apply(self, machine: Machine) -> None:
+        """See `Machine.delete_value`."""
+        machine.delete_value(self.key, self.name)
+
+
+@dataclass(frozen=True)
+class CopyFile:
+    """Copies one file."""
+
+    source: str
+    target: str
+
+    def apply(self, machine: Machine) -> None:
+        """Raises `ProvisionError`, also when the source is missing."""
+        content = machine.read_file(self.source)
+        if content is None:
+            raise ProvisionError(f"{self.source} is missing")
+        machine.write_file(self.target, content)
+
+
+@dataclass(frozen=True)
+class CopyFolder:
+    """Copies a folder with all below it."""
+
+    source: str
+    target: str
+
+    def apply(self, machine: Machine) -> None:
+        """See `Machine.copy_folder`."""
+        machine.copy_folder(self.source, self.target)
+
+
+@dataclass(frozen=True)
+class RemoveFile:
+    """Removes one file."""
+
+    path: str
+
+    def apply(self, machine: Machine) -> None:
+        """See `Machine.remove_file`."""
+        machine.remove_file(self.path)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Matches of `find` in a command's output, without blanks and in small letters; groups joined by `=`.
+
+    Tools are localised: `find` may rest on names, numbers and what the user typed, not on sentences.
+    """
+
+    command: Command
+    find: str
+
+    def read(self, machine: Machine) -> frozenset[str]:
+        """Runs the command; raises `ProvisionError`."""
+        found = re.finditer(self.find, self.command.output(machine), re.MULTILINE | re.IGNORECASE)
+        return frozenset("".join("=".join(match.groups() or [match[0]]).split()).lower() for match in found)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A registry value with its type; empty when it does not exist. With `find`, the matches in its text."""
+
+    key: str
+    name: str
+    find: str = ""
+
+    def read(self, machine: Machine) -> frozenset[str]:
+        """See `Machine.value`."""
+        found = machine.value(self.key, self.name)
+        if found is None:
+            return frozenset()
+        return frozenset(re.findall(self.find, str(found.data))) if self.find else frozenset({str(found)})
+
+
+@dataclass(frozen=True)
+class Digest:
+    """SHA-256 of a file; empty when it does not exist."""
+
+    path: str
+
+    def read(self, machine: Machine) -> frozenset[str]:
+        """See `Machine.read_file`."""
+        content = machine.read_file(self.path)
+        return frozenset() if content is None else frozenset({hashlib.sha256(content).hexdigest()})
+
+
+@dataclass(frozen=True)
+class CodeIntegrity:
+    """`on` or `off`: one option of the running kernel's code integrity."""
+
+    option: int
+
+    def read(self, machine: Machine) -> frozenset[str]:
+        """See `Machine.code_integrity`."""
+        return frozenset({"on" if machine.code_integrity() & self.option else "off"})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that shall be so.
+
+    Attributes:
+        actions: what brings it about, in order; none for what only a restart brings about. Such a setting is
+            read in the self-check alone.
+        secret: neither what was found nor what is wanted may be shown.
+    """
+
+    name: str
+    wanted: frozenset[str]
+    reading: Reading
+    actions: tuple[Action, ...] = ()
+    secret: bool = False
+
+
+class Failure(enum.Enum):
+    """What a failed step means for those after it."""
+
+    GO_ON = "go on"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Settings that belong together, brought about in their order.
+
+    Attributes:
+        restart: whether a change here takes effect only when Windows starts again.
+    """
+
+    name: str
+    settings: tuple[Setting, ...]
+    restart: bool = False
+    failure: Failure = Failure.GO_ON
+
+
+def registry_value(key: str, name: str, kind: Kind, data: Data) -> Setting:
+    """The value `name` of `key` shall be this."""
+    wanted = RegistryData(kind, data)
+    return Setting(name, frozenset({str(wanted)}), Value(key, name), (SetValue(key, name, wanted),))
+
+
+def dword(key: str, name: str, number: int) -> Setting:
+    """The value `name` of `key` shall be this number; True is 1 and False 0."""
+    return registry_value(key, name, Kind.DWORD, int(number))
+
+
+def no_value(key: str, name: str) -> Setting:
+    """`key` shall have no value `name`."""
+    return Setting(name, frozenset(), Value(key, name), (DeleteValue(key, name),))
+
+
+def no_file(path: str) -> Setting:
+    """There shall be no file `path`."""
+    return Setting(f"no {path}", frozenset(), Digest(path), (RemoveFile(path),))
+
+
+def _code(done: Completed) -> str:
+    return f"{done.code:#010x}" if done.code >= 1 << 16 else str(done.code)
+
+
+def _said(done: Completed) -> str:
+    """The end of what it printed: tools put the reason last."""
+    text = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+    return text[-MAX_OUTPUT:] or "it printed nothing"

@@ -1,0 +1,51 @@
+"""Builds the zipapp that provisions a Windows guest, and has it judge settings before they are shipped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.build.agent import byte_code, write_zip
+from harness.deadline import Deadline
+from harness.errors import ConfigurationError
+from harness.resources import guest_folder
+
+MAIN = b"import sys\nfrom provision.__main__ import main\n\nraise SystemExit(main(sys.argv[1:]))\n"
+CHECK_S = 30.0
+
+
+def build_provision(output: Path) -> Path:
+    """Writes the zipapp `provision.pyz` to `output` and returns it; equal sources give equal bytes."""
+    package = guest_folder() / "provision"
+    entries = {"__main__.py": MAIN}
+    for source in sorted(package.rglob("*.py")):
+        entries[source.relative_to(package.parent).as_posix()] = source.read_bytes()
+    return write_zip(output, {**entries, **byte_code(entries)})
+
+
+def check_settings(pyz: Path, settings: Path, deadline: Deadline | None = None) -> None:
+    """Has the zipapp read a `provision.json`, as the guest will; guest/provision/settings.py has the schema.
+
+    Args:
+        deadline: default 30 s.
+
+    Raises:
+        ConfigurationError: the guest would refuse it; names every wrong key, and no value of a secret.
+    """
+    limit = deadline or Deadline.after(CHECK_S)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", str(pyz), "--check", str(settings)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=limit.remaining(),
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigurationError(f"Reading {settings} did not finish within {limit.seconds:g} s.") from error
+    if done.returncode:
+        problems = "; ".join(done.stderr.decode("utf-8", "replace").split("\n")).strip("; ")
+        raise ConfigurationError(
+            f"The guest would refuse {settings}: {problems}.", remedy="Correct the profile."
+        )
