@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import (
     BaseModel,
@@ -78,6 +78,31 @@ class ArtifactsSection(_Section):
     folder: Path = Path("artifacts")
 
 
+class HostSection(_Section):
+    """`[[nightly.hosts]]`: a libvirt host and what guests may take of it; 0 is all that it has.
+
+    `uri` is a daemon's, as `qemu+ssh://user@host/system`; empty for the driver in winvm's own process.
+    """
+
+    uri: str = ""
+    memory_mib: Annotated[int, Field(ge=0)] = 0
+    cores: Annotated[int, Field(ge=0)] = 0
+
+
+class NightlySection(_Section):
+    """`[nightly]`: the matrix of `winvm nightly`. What is empty is taken from the rest of the file.
+
+    `verifier` says whether each combination runs without Driver Verifier, with it, or both. `parameters` are
+    given to every cell, over those of `[parameters]`.
+    """
+
+    profiles: tuple[Name, ...] = ()
+    builds: tuple[Name, ...] = ()
+    verifier: tuple[StrictBool, ...] = Field(default=(False,), min_length=1)
+    hosts: tuple[HostSection, ...] = Field(default=(HostSection(),), min_length=1)
+    parameters: dict[ParameterName, Parameter] = Field(default_factory=dict)
+
+
 class Config(_Section):
     """The whole file. `root` is the folder that holds it; every path property is absolute.
 
@@ -88,8 +113,18 @@ class Config(_Section):
     scenarios: ScenariosSection = ScenariosSection()
     guest: GuestSection = GuestSection()
     artifacts: ArtifactsSection = ArtifactsSection()
+    nightly: NightlySection = NightlySection()
     parameters: dict[ParameterName, Parameter] = Field(default_factory=dict)
     root: Path = Field(default=Path(), exclude=True)
+
+    def with_changes(self, artifacts: str | None = None, uri: str | None = None) -> Self:
+        """The same with another artifacts folder or libvirt daemon, where one is given."""
+        changes: dict[str, object] = {}
+        if artifacts is not None:
+            changes["artifacts"] = ArtifactsSection(folder=Path(artifacts).resolve())
+        if uri is not None:
+            changes["guest"] = self.guest.model_copy(update={"uri": uri})
+        return self.model_copy(update=changes)
 
     @property
     def driver_folder(self) -> Path:

@@ -19,10 +19,10 @@ from harness.machine.profile import CAPABILITIES, Profile
 from harness.outcome import Scenario
 from harness.parameters import parameters_of
 from harness.patterns import PatternError, compile_pattern
-from harness.resources import vm_folder
 
 ALL_BUILDS = "all"
 INF_PACKAGE = "inf-package"
+VERIFIER = "driver-verifier"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Plan:
         scenarios: in the order in which they are best run: by driver build, those that expect a crash last.
         parameters: what every scenario finds in `t.params`.
         left_out: builds that were not asked for -> how many scenarios run only against that.
+        builds: that were asked for; empty if none was named.
+        verifier: whether Driver Verifier watches the driver.
     """
 
     config: Config
@@ -42,10 +44,27 @@ class Plan:
     scenarios: tuple[Scenario, ...]
     parameters: Mapping[str, Parameter]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    builds: tuple[str, ...] = ()
+    verifier: bool = False
+
+    @property
+    def cell(self) -> str:
+        """What runs are compared by: `wine`, `wine/release`, `windows-11/fault+verifier`."""
+        return cell_name(self.profile.name, self.builds, self.verifier)
+
+
+def cell_name(profile: str, builds: Sequence[str], verifier: bool) -> str:
+    """See `Plan.cell`."""
+    return "/".join([profile, *builds]) + ("+verifier" if verifier else "")
 
 
 def make_plan(
-    config: Config, guest: str | None, builds: Sequence[str] = (), parameters: Iterable[str] = ()
+    config: Config,
+    guest: str | None,
+    builds: Sequence[str] = (),
+    parameters: Iterable[str] = (),
+    *,
+    verifier: bool = False,
 ) -> Plan:
     """Collects the scenarios; boots nothing.
 
@@ -53,23 +72,25 @@ def make_plan(
         builds: driver builds to run against, or `all`; every scenario that fits a build is then there once
             for it, as `name@build`. By default each scenario runs against its own build, or else the first.
         parameters: `name=value`, over the values of winvm.toml.
+        verifier: Driver Verifier watches the driver.
 
     Raises:
-        ConfigurationError: there is no such profile, build or parameter, or the guest takes no INF package.
+        ConfigurationError: there is no such profile, build or parameter, or the guest has no Driver Verifier
+            or takes no INF package.
         ScenarioError: a scenario module cannot be used.
     """
     chosen = _chosen_builds(config, builds)
     values = parameters_of(config.parameters, parameters)
-    profiles = vm_folder() / "profiles"
     name = guest or config.guest.profile
-    if not (profiles / f"{name}.toml").is_file():
-        known = ", ".join(sorted(path.stem for path in profiles.glob("*.toml")))
-        raise ConfigurationError(f"There is no guest profile {name!r}.", remedy=f"Known profiles: {known}.")
-    profile = Profile.load(profiles / f"{name}.toml")
+    profile = Profile.named(name)
     if config.driver.inf and INF_PACKAGE not in profile.capabilities:
         raise ConfigurationError(
             f"driver.inf names {config.driver.inf}, but guest {name} lacks the capability {INF_PACKAGE}.",
             remedy="Remove driver.inf to load the driver as a plain service, or use a Windows guest.",
+        )
+    if verifier and VERIFIER not in profile.capabilities:
+        raise ConfigurationError(
+            f"Guest {name} lacks the capability {VERIFIER}.", remedy="Leave --verifier out."
         )
     with build_lock(config):
         agent = build_agent(config.build_folder / "agent.pyz", config.scenario_folders)
@@ -83,7 +104,7 @@ def make_plan(
         found = tuple(_variants(found, chosen))
     order = {build: number for number, build in enumerate(("", *config.driver.builds))}
     scenarios = sorted(found, key=lambda s: (order[s.build], s.expect_crash is not None))
-    return Plan(config, profile, agent, tuple(scenarios), values, left_out)
+    return Plan(config, profile, agent, tuple(scenarios), values, left_out, chosen, verifier)
 
 
 def _chosen_builds(config: Config, builds: Sequence[str]) -> tuple[str, ...]:

@@ -5,13 +5,14 @@ A test module asks for the `scenario` fixture and is called once for every scena
     def test_scenario(scenario):
         scenario.check()
 
-Options: `--guest PROFILE`, `--winvm-config FILE`, `--build NAME`, `--param NAME=VALUE`. Markers: a scenario's
-kind and its tags, and `winvm_needs`. Further fixtures are in harness.fixtures, the session's state in
-harness.pytest_session.
+Options: `--guest PROFILE`, `--winvm-config FILE`, `--build NAME`, `--param NAME=VALUE`, `--label NAME`.
+Markers: a scenario's kind and its tags, and `winvm_needs`. Further fixtures are in harness.fixtures, the
+session's state in harness.pytest_session.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -48,12 +49,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="parameter of scenarios, declared in winvm.toml; may be repeated",
     )
     group.addoption(
+        "--label",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="history compares this run with runs of the same labels, guest and builds; may be repeated",
+    )
+    group.addoption(
         "--repeat",
         metavar="N",
         type=int,
         default=1,
         help="run each chosen scenario N times in a row; it passes if every run does",
     )
+    group.addoption("--verifier", action="store_true", help="let Driver Verifier watch the driver")
+    group.addoption(
+        "--winvm-artifacts", metavar="FOLDER", help="where to leave results (default: winvm.toml's)"
+    )
+    group.addoption("--libvirt-uri", metavar="URI", help="the libvirt daemon to use (default: winvm.toml's)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,7 +74,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "winvm_needs(*capabilities): skip the test unless the guest has all of these capabilities"
     )
-    config.pluginmanager.register(Session(config), Session.NAME)
+    session = Session(config)
+    config.pluginmanager.register(session, Session.NAME)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from harness.pytest_github import GithubStep
+
+        config.pluginmanager.register(GithubStep(session))
 
 
 class ScenarioRun:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.outcome import RunResult, Scenario, ScenarioResult
     from harness.plan import Plan
     from harness.progress import Progress
+    from harness.report.reports import Reports
 
 NEED_GUEST = {"scenario", "bench"}
 """Fixtures that use the guest, by themselves or for others."""
@@ -43,8 +44,11 @@ class Session:
         self._progress: Progress | None = None
         self._bench: Bench | None = None
         self._started = time.time()
+        self._planned = 0
+        self._broke_off = ""
         self.unusable: WinvmError | None = None
         self.run: RunResult | None = None
+        self.reports: Reports | None = None
 
     @classmethod
     def of(cls, config: pytest.Config) -> Session:
@@ -64,15 +68,19 @@ class Session:
 
             named = self._config.getoption("--winvm-config")
             path = Path(named) if named else configuration.find(self._config.invocation_params.dir)
-            guest, builds, parameters = map(self._config.getoption, ("--guest", "--build", "--param"))
-            self._plan = make_plan(configuration.load(path), guest, builds, parameters)
+            option = self._config.getoption
+            config = configuration.load(path).with_changes(
+                option("--winvm-artifacts"), option("--libvirt-uri")
+            )
+            guest, builds, parameters = map(option, ("--guest", "--build", "--param"))
+            self._plan = make_plan(config, guest, builds, parameters, verifier=option("--verifier"))
         return self._plan
 
     def bench(self) -> Bench:
         """The running bench; ends the pytest session if it cannot be brought up."""
         if self._bench is None:
             assert self._artifacts
-            with ending_the_session(), self._unmuted():
+            with ending_the_session(), self.unmuted():
                 from harness.pipeline import open_bench
 
                 self._bench = open_bench(self.plan(), self._artifacts)
@@ -97,7 +105,13 @@ class Session:
         assert self._artifacts
         self._artifacts.add(result)
 
-    def _unmuted(self) -> AbstractContextManager[object]:
+    @property
+    def uses_guest(self) -> bool:
+        """Whether a test of this session needs the guest."""
+        return self._artifacts is not None
+
+    def unmuted(self) -> AbstractContextManager[object]:
+        """Lifts pytest's capture of what is printed."""
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if capture is None:
             return nullcontext()
@@ -119,10 +133,15 @@ class Session:
 
         with ending_the_session():
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
-        self._progress = Progress(unmuted=self._unmuted)
+        self._progress = Progress(unmuted=self.unmuted)
         self._artifacts.journal.listen(self._progress)
+        self._planned = sum("scenario" in getattr(item, "fixturenames", ()) for item in guests)
         if not session.config.option.xmlpath:
             _write_junit(session.config, self._artifacts.junit)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Keeps why the session ends early; pytest calls this for its own exits, too."""
+        self._broke_off = str(getattr(excinfo.value, "msg", "") or "Interrupted.").strip()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self) -> Generator[None]:
@@ -142,6 +161,7 @@ class Session:
             return
         from harness.outcome import Outcome
         from harness.prune import tidy
+        from harness.report.history import cell
 
         try:
             if self._bench:
@@ -156,9 +176,24 @@ class Session:
                 self._started,
                 tuple(sorted(profile.missing_capabilities)),
                 self._bench.environment if self._bench else {},
+                cell=cell(profile.name, *map(self._config.getoption, ("--build", "--label"))),
+                planned=self._planned,
+                broke_off=self._broke_off,
             )
+            self._report(self._artifacts)
             if self._progress:
                 self._progress.close()
+
+    def _report(self, artifacts: Artifacts) -> None:
+        """Everything that is made of the results; it fails no run."""
+        from harness.report.reports import attempt, make_reports
+
+        config, warn = self.plan().config, artifacts.journal.warn
+        self.reports = attempt(
+            "Every report",
+            lambda: make_reports(artifacts.path, config.root, config.artifacts_folder, warn),
+            warn,
+        )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Says where the results are and what this guest could not show."""
@@ -172,6 +207,8 @@ class Session:
         terminalreporter.line(f"guest {self.run.guest}: {counts}")
         if self.run.missing_capabilities:
             terminalreporter.line("not shown here: " + ", ".join(self.run.missing_capabilities))
+        if self.reports and self.reports.since and (changed := self.reports.since.news.headline):
+            terminalreporter.line(f"since the previous run: {changed}")
         terminalreporter.line(f"artifacts: {self._artifacts.path}")
 
 

@@ -34,8 +34,16 @@ from harness.pytest_session import Session
     "--param", "parameters", metavar="NAME=VALUE", multiple=True, help="Parameter that winvm.toml declares."
 )
 @click.option(
+    "--label", "labels", metavar="NAME", multiple=True, help="History compares runs of the same labels."
+)
+@click.option(
     "--repeat", metavar="N", type=click.IntRange(1), default=1, help="Run each scenario N times in a row."
 )
+@click.option("--verifier", is_flag=True, help="Let Driver Verifier watch the driver.")
+@click.option(
+    "--artifacts", metavar="FOLDER", help="Leave the results below this folder; default is winvm.toml's."
+)
+@click.option("--uri", metavar="URI", help="Use this libvirt daemon; default is winvm.toml's.")
 @click.option("-x", "first", is_flag=True, help="Stop at the first failure.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print results.json to stdout, everything else to stderr."
@@ -48,7 +56,11 @@ def run(
     marker: str | None,
     builds: tuple[str, ...],
     parameters: tuple[str, ...],
+    labels: tuple[str, ...],
     repeat: int,
+    verifier: bool,
+    artifacts: str | None,
+    uri: str | None,
     first: bool,
     as_json: bool,
 ) -> None:
@@ -59,11 +71,14 @@ def run(
     arguments += ["--rootdir", str(config.root), "-p", "no:cacheprovider", "-q", "-o", "addopts="]
     if invocation.config_path:
         arguments[2] = str(invocation.config_path.resolve())
-    for option, value in (("--guest", guest), ("-k", keyword), ("-m", marker)):
-        arguments += [option, value] if value else []
+    named = {"--guest": guest, "-k": keyword, "-m": marker, "--winvm-artifacts": artifacts}
+    for option, value in {**named, "--libvirt-uri": uri}.items():
+        arguments += [option, value] if value is not None else []
     arguments += [f"--build={build}" for build in builds]
     arguments += [f"--param={parameter}" for parameter in parameters]
+    arguments += [f"--label={label}" for label in labels]
     arguments += [f"--repeat={repeat}"]
+    arguments += ["--verifier"] if verifier else []
     arguments += ["-x"] if first else []
     watcher = _Watcher()
     if as_json:

@@ -118,7 +118,13 @@ class Profile(_Table):
         Raises:
             ConfigurationError: as for `load`, or there is none of that name.
         """
-        return cls.load(vm_folder() / "profiles" / f"{name}.toml")
+        profiles = vm_folder() / "profiles"
+        if not (profiles / f"{name}.toml").is_file():
+            known = ", ".join(sorted(path.stem for path in profiles.glob("*.toml")))
+            raise ConfigurationError(
+                f"There is no guest profile {name!r}.", remedy=f"Known profiles: {known}."
+            )
+        return cls.load(profiles / f"{name}.toml")
 
     @classmethod
     def load(cls, file: Path) -> Self:

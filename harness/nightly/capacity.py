@@ -1,0 +1,119 @@
+"""Which host may run one more guest: memory and cores, counted across the processes of a night.
+
+A guest's share is a file beside the others, locked for as long as its process lives: a process that is killed
+gives its share back by dying.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import ConfigurationError, DeadlineError
+
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one guest takes of a host: MiB of memory, and cores."""
+
+    memory_mib: int
+    cores: int
+
+
+@dataclass(frozen=True)
+class Host:
+    """A libvirt host and what guests may take of it; `uri` is empty for the driver in winvm's own process."""
+
+    uri: str
+    memory_mib: int
+    cores: int
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return self.uri or "this host"
+
+    def holds(self, need: Need, taken: Sequence[Need] = ()) -> bool:
+        """Whether a guest fits beside those that run."""
+        memory = sum(one.memory_mib for one in taken) + need.memory_mib
+        return memory <= self.memory_mib and sum(one.cores for one in taken) + need.cores <= self.cores
+
+
+class Capacity:
+    """The hosts of a night and their guests' shares, in `folder`, which all its processes name alike."""
+
+    def __init__(self, folder: Path, hosts: Sequence[Host]) -> None:
+        self._folder = folder
+        self._hosts = tuple(hosts)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def check(self, need: Need, what: str) -> None:
+        """Raises `ConfigurationError` when `what` fits on no host, however idle."""
+        if any(host.holds(need) for host in self._hosts):
+            return
+        have = "; ".join(f"{host.name} has {host.memory_mib} MiB, {host.cores} cores" for host in self._hosts)
+        raise ConfigurationError(
+            f"{what} needs {need.memory_mib} MiB and {need.cores} cores, but {have}.",
+            remedy="Name a larger host under [[nightly.hosts]], or another profile in nightly.profiles.",
+        )
+
+    def at_once(self, needs: Sequence[Need]) -> int:
+        """How many of these guests fit at the same time, placed one after another."""
+        taken: dict[Host, list[Need]] = {host: [] for host in self._hosts}
+        for need in needs:
+            host = next((host for host in self._hosts if host.holds(need, taken[host])), None)
+            if host:
+                taken[host].append(need)
+        return sum(map(len, taken.values()))
+
+    @contextmanager
+    def take(self, need: Need, deadline: Deadline) -> Iterator[Host]:
+        """Waits for a host with room and holds a guest's share of it.
+
+        Raises:
+            DeadlineError: no host had room by then.
+        """
+        while (share := self._try(need)) is None:
+            if deadline.expired:
+                raise DeadlineError(f"No host had room for a guest within {deadline.seconds:g} s.")
+            time.sleep(min(POLL_S, deadline.remaining()))
+        host, file, descriptor = share
+        try:
+            yield host
+        finally:
+            file.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def _try(self, need: Need) -> tuple[Host, Path, int] | None:
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for number, host in enumerate(self._hosts):
+                if not host.holds(need, list(self._shares(number))):
+                    continue
+                file = self._folder / f"{number}-{secrets.token_hex(4)}.share"
+                descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                os.write(descriptor, json.dumps(asdict(need)).encode())
+                return host, file, descriptor
+        return None
+
+    def _shares(self, number: int) -> Iterator[Need]:
+        """What is taken of a host; a share that nobody holds locked is removed."""
+        for file in self._folder.glob(f"{number}-*.share"):
+            with suppress(FileNotFoundError), file.open("rb") as share:
+                try:
+                    fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    yield Need(**json.loads(share.read()))
+                else:
+                    file.unlink()

@@ -1,0 +1,59 @@
+"""The cells of a night: which guest, which driver build, with Driver Verifier or without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from harness.config import Config
+from harness.errors import ConfigurationError
+from harness.machine.profile import Profile
+from harness.nightly.capacity import Need
+from harness.plan import VERIFIER, cell_name
+
+QEMU_MIB = 256
+"""What QEMU itself takes beside the guest's memory."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a night. `missing` is the capability without which the guest cannot run it."""
+
+    profile: str
+    build: str
+    verifier: bool
+    need: Need
+    missing: str = ""
+
+    @property
+    def name(self) -> str:
+        """How history, artifacts and people call it: `wine/release`, `windows-11/release+verifier`."""
+        return cell_name(self.profile, (self.build,), self.verifier)
+
+
+def matrix(config: Config) -> tuple[Cell, ...]:
+    """Every combination that `[nightly]` asks for; what it leaves out is taken from the rest of the file.
+
+    Raises:
+        ConfigurationError: there is no such profile or build.
+    """
+    nightly = config.nightly
+    builds = nightly.builds or config.driver.builds
+    if unknown := sorted(set(builds) - set(config.driver.builds)):
+        raise ConfigurationError(
+            f"nightly.builds names {unknown[0]!r}, which driver.builds does not have.",
+            remedy=f"winvm.toml builds {', '.join(config.driver.builds)}.",
+        )
+    profiles = [Profile.named(name) for name in nightly.profiles or (config.guest.profile,)]
+    return tuple(
+        Cell(profile.name, build, verifier, _need(profile), _missing(profile, verifier))
+        for profile, build, verifier in product(profiles, builds, nightly.verifier)
+    )
+
+
+def _need(profile: Profile) -> Need:
+    return Need(profile.hardware.memory_mib + QEMU_MIB, profile.hardware.vcpus)
+
+
+def _missing(profile: Profile, verifier: bool) -> str:
+    return VERIFIER if verifier and VERIFIER not in profile.capabilities else ""
