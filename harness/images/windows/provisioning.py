@@ -1,0 +1,172 @@
+"""What the provisioning in the guest gets: its program, `provision.json` and the files that this names.
+
+The schema is guest/provision/settings.py's; `provision.pyz --check` there judges what is written here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ConfigurationError, ImageError
+from harness.images.base import USER
+from harness.images.windows.credentials import WindowsSecrets
+from harness.images.windows.openssh import FOLDER as OPENSSH
+from harness.machine.profile import (
+    JOURNAL_COM,
+    KD_COM,
+    KDNET_BUSPARAMS,
+    KDNET_HOST,
+    KDNET_PORT,
+    WindowsProfile,
+)
+from harness.resources import guest_folder
+
+SETTINGS = "provision.json"
+PROGRAM = "provision.pyz"
+TEST_CERTIFICATE = "test.cer"
+DBGPRINT_MASK = 0xF
+"""Error, warning, trace and info: DbgPrint and KdPrint are info, which Windows hides by default."""
+SERVER_WITH_SSH = 26100
+"""Windows Server 2025 is the first that brings OpenSSH's server."""
+
+_START = "import sys\n\nfrom provision.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
+_DATE = (2020, 1, 1, 0, 0, 0)
+
+
+def program() -> bytes:
+    """The provisioning as one zipapp; equal sources give equal bytes."""
+    package = guest_folder() / "provision"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("__main__.py", _DATE), _START)
+        for path in sorted(package.rglob("*.py")):
+            name = path.relative_to(package.parent).as_posix()
+            archive.writestr(zipfile.ZipInfo(name, _DATE), path.read_bytes())
+    return packed.getvalue()
+
+
+def ssh_source(profile: WindowsProfile, *, bundled: bool) -> str:
+    """Where the guest has OpenSSH's server from: `bundle`, `present`, or `capability` of Windows Update."""
+    if bundled:
+        return "bundle"
+    brings = profile.install.kind != "Client" and profile.install.oldest_build >= SERVER_WITH_SSH
+    return "present" if brings else "capability"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The driver under test, as far as an image knows of it.
+
+    Attributes:
+        certificate: of its test signatures, PEM.
+    """
+
+    name: str
+    certificate: bytes
+
+
+def files(
+    profile: WindowsProfile, secrets: WindowsSecrets, driver: Driver | None, *, bundled: bool
+) -> Mapping[str, bytes]:
+    """Name -> content of `SETTINGS` and what lies beside it.
+
+    Args:
+        bundled: whether a folder with OpenSSH's server lies there too.
+
+    Raises:
+        ConfigurationError: the profile wants Driver Verifier, and there is no driver.
+        ImageError: the provisioning would refuse the settings.
+    """
+    if profile.provision.driver_verifier and driver is None:
+        raise ConfigurationError(
+            f"{profile.name} switches Driver Verifier on, and no driver is known.",
+            remedy="Run it in the folder of a winvm.toml, or name one: winvm --config PATH image build ...",
+        )
+    keys = {
+        secrets.pfx.name: secrets.pfx,
+        secrets.private_host_key.name: secrets.private_host_key,
+        "authorized_keys": secrets.public_client_key,
+    }
+    found = {name: path.read_bytes() for name, path in keys.items()}
+    settings = _settings(profile, secrets, driver=driver, bundled=bundled)
+    found[SETTINGS] = json.dumps(settings, indent=1).encode("ascii")
+    if driver:
+        found[TEST_CERTIFICATE] = driver.certificate
+    _check(found[SETTINGS])
+    return found
+
+
+def _settings(
+    profile: WindowsProfile, secrets: WindowsSecrets, *, driver: Driver | None, bundled: bool
+) -> dict[str, object]:
+    provision = profile.provision
+    source = ssh_source(profile, bundled=bundled)
+    return {
+        "version": 1,
+        "profile": profile.name,
+        "journal": f"COM{JOURNAL_COM}",
+        "user": USER,
+        "finish": "shut-down",
+        "quiet": True,
+        "test_signing": True,
+        "memory_integrity": provision.memory_integrity,
+        "certificates": [TEST_CERTIFICATE] if driver else [],
+        "dbgprint_mask": DBGPRINT_MASK,
+        "kernel_debugger": _debugger(profile, secrets),
+        "crash": {
+            "dump": provision.dump,
+            "auto_reboot": provision.auto_reboot,
+            "dedicated_file_mib": provision.dump_file_mib,
+        },
+        "verifier": {"drivers": [f"{driver.name}.sys"] if driver and provision.driver_verifier else []},
+        "winrm": {
+            "certificate": secrets.pfx.name,
+            "password": secrets.password,
+            "thumbprint": secrets.thumbprint,
+        },
+        "ssh": {
+            "install": source,
+            **({"bundle": OPENSSH} if source == "bundle" else {}),
+            "host_key": secrets.private_host_key.name,
+            "authorized_keys": "authorized_keys",
+        },
+    }
+
+
+def _debugger(profile: WindowsProfile, secrets: WindowsSecrets) -> dict[str, object]:
+    if profile.hardware.kd == "serial":
+        return {"transport": "serial", "port": KD_COM, "baud_rate": 115200}
+    if profile.hardware.kd == "kdnet":
+        return {
+            "transport": "kdnet",
+            "host_ip": KDNET_HOST,
+            "port": KDNET_PORT,
+            "key": secrets.kd_key.read_text(encoding="ascii").strip(),
+            "bus_parameters": KDNET_BUSPARAMS,
+        }
+    return {"transport": "off"}
+
+
+def _check(settings: bytes) -> None:
+    """Has the guest's own reader judge the settings: a wrong one would show after an hour of Setup."""
+    with tempfile.TemporaryDirectory(prefix="winvm-") as name:  # mode 0700
+        archive, file = Path(name) / PROGRAM, Path(name) / SETTINGS
+        archive.write_bytes(program())
+        file.write_bytes(settings)
+        done = subprocess.run(
+            [sys.executable, str(archive), "--check", str(file)], capture_output=True, check=False
+        )
+    if done.returncode:
+        raise ImageError(
+            "The provisioning refuses the settings made for it.",
+            remedy="Correct the profile's [provision] and [hardware].",
+            detail=done.stderr.decode(errors="replace")[-2000:],
+        )
