@@ -4,7 +4,8 @@
     ├── ConfigurationError  (2)  what the user wrote or asked for cannot be used
     │   ├── ContractError        driver, generated code and agent disagree about the IOCTL contract
     │   ├── ScenarioError        a scenario file cannot be collected
-    │   └── DumpError            a crash dump cannot be read at all
+    │   ├── DumpError            a crash dump cannot be read at all
+    │   └── BundleError          a crash bundle is damaged, or has in it what a bundle may not have
     ├── BuildError          (2)  the driver does not compile, link, sign or pass its static checks
     ├── InfrastructureError (3)  host, libvirt, image or transport failed; the driver is not to blame
     │   ├── HostError            a tool is missing, too old or broken; no disk space; port taken
@@ -65,6 +66,10 @@ class ScenarioError(ConfigurationError):
 
 class DumpError(ConfigurationError):
     """A crash dump cannot be read at all; one that is merely damaged gives a report with warnings."""
+
+
+class BundleError(ConfigurationError):
+    """A crash bundle is damaged, or has in it what a bundle may not have."""
 
 
 class BuildError(WinvmError):

@@ -1,0 +1,168 @@
+"""A crash bundle: `crash-<signature>.tar.zst`, one file with all that it takes to replay a crash elsewhere.
+
+    manifest.json                       what is replayed in which guest; size and SHA-256 of each member
+    agent.pyz                           agent and scenarios
+    driver/<build>/<service>.sys .pdb   the build that crashed
+    image.json                          manifest of the guest image: its digest, and what is in it
+    crash/                              the crash's folder: crash.json, analysis, journal, dump, screenshot
+
+The archive is POSIX ustar with plain files alone, the manifest first, the others by name; no time or owner of
+this host is in it, so the same crash gives the same bytes. `harness.crash.unbundle` reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import zstandard
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from harness.config import Name, Parameter, ParameterName
+from harness.machine.profile import Profile
+
+MANIFEST, AGENT, IMAGE = "manifest.json", "agent.pyz", "image.json"
+JOURNAL = "crash/journal.jsonl"
+MEMBER_LIMIT = 1 << 30
+"""Bytes of one member, and of all of them together."""
+BEFORE_LIMIT = 1000
+
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+MemberName = Annotated[str, StringConstraints(pattern=rf"^({_PART}/){{0,3}}{_PART}$", max_length=200)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Signature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,120}$")]
+ScenarioName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@+\[\]-]{1,300}$")]
+Text = Annotated[str, Field(max_length=10_000)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class Member(_Entry):
+    """One file of the bundle."""
+
+    size: Annotated[int, Field(ge=0, le=MEMBER_LIMIT)]
+    sha256: Sha256
+
+
+class Trigger(_Entry):
+    """What took the guest down: a scenario's run, or the loading or unloading of the driver.
+
+    `elsewhere` is a pytest test that used the guest by hand: a bundle cannot replay it.
+    """
+
+    kind: Literal["scenario", "load", "unload", "elsewhere"]
+    name: Text
+    deadline_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    parameters: dict[ParameterName, Parameter] = Field(default_factory=dict)
+    seed: Annotated[int, Field(ge=0, le=0xFFFFFFFF)] = 0
+    before: Annotated[list[Text], Field(max_length=BEFORE_LIMIT)] = []
+    """Scenarios that had run in the same guest since it was restored, oldest first."""
+
+
+class Driver(_Entry):
+    """The driver that went down; `contract` is the module of the agent that declares HELLO, or empty."""
+
+    service: Name
+    build: Name
+    contract: Annotated[str, StringConstraints(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,99})?$")]
+
+    @property
+    def member(self) -> str:
+        """Its `.sys` in the bundle."""
+        return f"driver/{self.build}/{self.service}.sys"
+
+
+class Manifest(_Entry):
+    """manifest.json.
+
+    Attributes:
+        what: the crash in one line.
+        guest, profile: name and content of the profile that the guest ran with.
+        image: digest of the guest image.
+        environment: versions and digests, for people.
+    """
+
+    schema_: Literal[1] = Field(alias="schema")
+    winvm: Text
+    signature: Signature
+    what: Text
+    trigger: Trigger
+    driver: Driver
+    guest: Name
+    profile: dict[Text, Any]
+    image: Sha256
+    environment: dict[Text, Text]
+    members: Annotated[dict[MemberName, Member], Field(max_length=64)]
+
+
+def profile_document(profile: Profile) -> dict[str, Any]:
+    """What of a profile decides how the guest behaves: all but its timeouts."""
+    document = profile.model_dump(mode="json", exclude={"timeouts"})
+    return {**document, "missing_capabilities": sorted(profile.missing_capabilities)}
+
+
+def member_files(agent: Path, driver: Driver, sys_file: Path, image: Path, crash: Path) -> dict[str, Path]:
+    """Member name -> the file on this host that it is made of.
+
+    Args:
+        image: manifest of the guest image.
+        crash: the crash's folder.
+    """
+    files = {AGENT: agent, driver.member: sys_file, IMAGE: image}
+    symbols = sys_file.with_suffix(".pdb")
+    if symbols.is_file():
+        files[driver.member.removesuffix(".sys") + ".pdb"] = symbols
+    files |= {f"crash/{file.name}": file for file in crash.iterdir() if file.is_file()}
+    return files
+
+
+def write_bundle(target: Path, files: Mapping[str, Path], **described: Any) -> Manifest:
+    """Writes a bundle; a reader sees the whole file or none.
+
+    Args:
+        described: the fields of the manifest, but for `schema` and `members`.
+
+    Raises:
+        OSError: a file cannot be read, or the disk is full.
+        ValueError: a name or value is not one that a manifest can hold.
+    """
+    members = {name: _measured(files[name]) for name in sorted(files)}
+    manifest = Manifest(schema=1, members=members, **described)
+    partial = target.with_name(target.name + ".partial")
+    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
+    try:
+        with (
+            partial.open("wb") as sink,
+            compressor.stream_writer(sink) as stream,
+            tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT) as archive,
+        ):
+            text = manifest.model_dump_json(by_alias=True, indent=1).encode() + b"\n"
+            archive.addfile(_header(MANIFEST, len(text)), io.BytesIO(text))
+            for name, member in members.items():
+                with files[name].open("rb") as content:
+                    archive.addfile(_header(name, member.size), content)
+        partial.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    return manifest
+
+
+def _measured(file: Path) -> Member:
+    with file.open("rb") as content:
+        return Member(size=file.stat().st_size, sha256=hashlib.file_digest(content, "sha256").hexdigest())
+
+
+def _header(name: str, size: int) -> tarfile.TarInfo:
+    """A header without anything of this host: owner 0, mode 0644, time 0."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info
