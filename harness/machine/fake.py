@@ -91,6 +91,10 @@ class FakeMachine:
             raise MachineError("Dumping the memory of machine fake failed: invalid vmcoreinfo note size.")
         file.write_bytes(self.memory[form])
 
+    def press_key(self, key: int, deadline: Deadline) -> None:
+        """See `Machine`; `calls` says which key."""
+        self._enter(f"press_key {key}", deadline)
+
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """See `Machine`."""
         self._enter("screenshot", deadline)

@@ -38,6 +38,8 @@ LOOK_BELOW = "QEMU's own words are below; winvm doctor checks the host."
 SCREENSHOT_LIMIT = 32 * 2**20
 PORT_ATTEMPTS = 5
 DESTROY_SECONDS = 20.0
+KEY_MILLISECONDS = 100
+"""How long a key stays down."""
 
 _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: MachineState.RUNNING,
@@ -182,6 +184,14 @@ class LibvirtMachine:
     def inject_nmi(self, deadline: Deadline) -> None:
         """See `Machine`."""
         self._call("A non-maskable interrupt for", lambda: self._domain().injectNMI(), deadline)
+
+    def press_key(self, key: int, deadline: Deadline) -> None:
+        """See `Machine`."""
+
+        def press() -> None:
+            self._domain().sendKey(libvirt.VIR_KEYCODE_SET_LINUX, KEY_MILLISECONDS, [key], 1, 0)
+
+        self._call("Pressing a key of", press, deadline)
 
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """See `Machine`."""

@@ -147,6 +147,9 @@ class Machine(Protocol):
     def dump_memory(self, file: Path, form: MemoryDump, deadline: Deadline) -> None:
         """Writes the guest's whole memory to `file`; the guest stands still meanwhile."""
 
+    def press_key(self, key: int, deadline: Deadline) -> None:
+        """Presses a key of the keyboard and lets it go; `key` is a code of linux/input-event-codes.h."""
+
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """Writes a PNG of the first screen to `file` and returns it."""
 

@@ -38,6 +38,7 @@ class WindowsSpec:
     session: version of the guest-side command that the ready state holds running.
     media: ISO images in the CD-ROM drives, the one to install from first: the machine then begins with an
         empty disk and fresh firmware variables, and `base.qcow2` need not be there.
+    online: the guest reaches what the host does; only an installation that downloads needs it.
     """
 
     image: Path
@@ -45,6 +46,7 @@ class WindowsSpec:
     accelerator: Accelerator
     session: str = ""
     media: tuple[Path, ...] = ()
+    online: bool = False
 
     @classmethod
     def checked(
@@ -123,6 +125,7 @@ class WindowsSpec:
             folder=host.overlay.parent,
             overlay=host.overlay,
             media=self.media,
+            online=self.online,
             console=console,
             journal=journal,
             kd_socket=KD_SOCKET,
