@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import config
 from harness.images import wine
-from harness.machine.connection import QEMU_CONF
 from tests.soak.project import ROOT, Project, project
+from tests.vm import own_libvirtd
 
 QUICK = "endurance.knows_the_time"
 RUN_S = 180
@@ -128,27 +129,12 @@ def test_a_hundred_thousand_lines_are_on_the_host_in_order(owner: Owner) -> None
     assert printed == [f"{number:07d}" for number in range(lines)]
 
 
-# A libvirtd of this test alone: its folders are its own in a mount namespace, which it shares with the run.
-OWN_LIBVIRTD = """
-for folder in /etc/libvirt /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt; do
-    mkdir -p $folder && mount -t tmpfs tmpfs $folder
-done
-printf '%s' "$1" > /etc/libvirt/qemu.conf
-libvirtd --daemon --pid-file /run/libvirt/libvirtd.pid
-shift
-"$@"
-code=$?
-kill $(cat /run/libvirt/libvirtd.pid)
-exit $code
-"""
-
-
-@pytest.mark.skipif(
-    not shutil.which("libvirtd"), reason="libvirtd is not installed: apt install libvirt-daemon"
-)
-def test_libvirtd_restarts_in_mid_run() -> None:
+def test_libvirtd_restarts_in_mid_run(tmp_path: Path) -> None:
+    try:
+        namespace = own_libvirtd.inside(tmp_path)
+    except own_libvirtd.NoLibvirtdError as none:
+        pytest.skip(f"no libvirtd: {none}")
     with project(uri="qemu:///system") as owned:
-        namespace = ("unshare", "--mount", "sh", "-c", OWN_LIBVIRTD, "sh", QEMU_CONF)
         running = Owner(owned, namespace)
         try:
             assert running.run("endurance.busy", "restart libvirtd", seconds=5)["outcome"] == "passed"
