@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,6 +24,8 @@ class LiveGuest(BaseModel):
         image: folder of its image.
         address, ports: where its forwards listen on the host.
         machine: the machine's own folder, with its channel files.
+        project: of `project_key`.
+        build, driver: the driver build that was loaded, and the SHA-256 (hex) of its `.sys`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +36,9 @@ class LiveGuest(BaseModel):
     address: str
     ports: Mapping[str, int]
     machine: Path
+    project: str
+    build: str
+    driver: str
 
     @property
     def channels(self) -> Channels:
@@ -44,20 +50,39 @@ class LiveGuest(BaseModel):
         (self.folder / RECORD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
+def project_key(root: Path, profile: str) -> str:
+    """Names the guest of one project and profile: projects do not take each other's."""
+    return hashlib.sha256(f"{root.resolve()}\0{profile}".encode()).hexdigest()[:12]
+
+
 def find(home: Path) -> LiveGuest:
     """The guest that is up; the newest if there are several.
 
     Raises:
         ConfigurationError: none is up, or its record is damaged.
     """
+    for guest in _guests(home):
+        return guest
+    raise ConfigurationError("No guest is up.", remedy="Run `winvm up` first.")
+
+
+def find_of(home: Path, project: str) -> LiveGuest | None:
+    """A project's guest that is up, the newest.
+
+    Raises:
+        ConfigurationError: a record is damaged.
+    """
+    return next((guest for guest in _guests(home) if guest.project == project), None)
+
+
+def _guests(home: Path) -> Iterator[LiveGuest]:
     for folder in reversed(runs_of(home / "runs")):
         record = folder / RECORD
         if not record.is_file():
             continue
         try:
-            return LiveGuest.model_validate_json(record.read_bytes())
+            yield LiveGuest.model_validate_json(record.read_bytes())
         except ValidationError as error:
             raise ConfigurationError(
                 f"{record} is damaged.", remedy="Run `winvm down`, then `winvm up`."
             ) from error
-    raise ConfigurationError("No guest is up.", remedy="Run `winvm up` first.")

@@ -5,27 +5,37 @@ Only this module knows all stages; every stage is a step in the journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 from harness import config as configuration
+from harness import live
 from harness.artifacts import Artifacts
 from harness.bench import Bench
 from harness.build.builds import build_drivers
 from harness.deadline import Deadline
 from harness.deployed import Payload
-from harness.errors import InfrastructureError
+from harness.errors import (
+    ConfigurationError,
+    DeadlineError,
+    InfrastructureError,
+    MachineError,
+    TransportError,
+)
 from harness.guests.wine import WineGuest, WineLink
 from harness.handover import content_hash
 from harness.images import base, wine
 from harness.images.base import BaseImage
+from harness.images.lock import build_lock
 from harness.journal import Journal
 from harness.live import LiveGuest
+from harness.machine import unattended
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.domain import MachineSpec
-from harness.machine.leftovers import remove_leftovers
+from harness.machine.leftovers import end_kept, remove_leftovers
 from harness.machine.machine import LibvirtMachine
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
@@ -33,6 +43,10 @@ from harness.plan import Plan
 from harness.root import require_root
 
 PROBE_DEADLINE_S = 30.0
+ANSWER_DEADLINE_S = 30.0
+"""For a guest that is up already, and may be busy with somebody's program."""
+END_DEADLINE_S = 60.0
+UP_ANEW = "Run winvm down, then winvm up."
 
 
 def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
@@ -42,43 +56,99 @@ def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
         WinvmError: a stage fails; everything started by then is ended.
     """
     with ExitStack() as stack:
-        bench, *_ = _assemble(plan, artifacts, stack)
+        prepared = prepare(plan, artifacts.journal)
+        folder = stack.enter_context(RunFolder.create(configuration.home() / "runs", plan.config.guest.uri))
+        bench = start_guest(plan, prepared, folder, artifacts, stack)
         bench.connect(plan.config.driver.builds[0])
         bench.on_close = stack.pop_all().close
     return bench
 
 
-def bring_up(plan: Plan, artifacts: Artifacts, build: str) -> LiveGuest:
+def bring_up(plan: Plan, artifacts: Artifacts, build: str, waiting: Callable[[], None]) -> LiveGuest:
     """A guest with one driver build loaded, which outlives this process until its run folder is removed.
 
+    That is the one that this project has up already, if it has one. `waiting` is called if another process
+    is bringing it up.
+
     Raises:
-        WinvmError: a stage fails; nothing is left then.
+        ConfigurationError: the guest that is up has another driver or image.
+        WinvmError: a stage fails; nothing new is left then.
     """
-    with ExitStack() as stack:
-        bench, folder, image = _assemble(plan, artifacts, stack)
-        bench.connect(build)
-        machine = bench.machine
-        live = LiveGuest(
-            folder=folder.path,
-            profile=plan.profile.name,
-            image=image.folder,
-            address=machine.address,
-            ports=dict(machine.ports),
-            machine=machine.folder,
+    home = configuration.home()
+    project = live.project_key(plan.config.root, plan.profile.name)
+    locks = home / "up"
+    locks.mkdir(parents=True, exist_ok=True)
+    with build_lock(locks / f"{project}.lock", waiting):
+        prepared = prepare(plan, artifacts.journal)
+        wanted = {"project": project, "build": build, "driver": content_hash(prepared.payload.drivers[build])}
+        if running := live.find_of(home, project):
+            with artifacts.journal.step("look at the guest that is up"):
+                _require_same(running, prepared, wanted)
+            return running
+        return _leave_new(plan, prepared, artifacts, wanted)
+
+
+def _require_same(running: LiveGuest, prepared: Prepared, wanted: Mapping[str, str]) -> None:
+    """Raises `ConfigurationError` unless the guest is as wanted, `MachineError` if it does not answer."""
+    differing = ""
+    if (running.build, running.driver) != (wanted["build"], wanted["driver"]):
+        differing = (
+            f"with driver build {running.build} ({running.driver[:6]}) loaded; "
+            f"the present {wanted['build']} is {wanted['driver'][:6]}"
         )
-        bench.detach()
-        live.save()
-        folder.keep()
-    return live
+    elif running.image != prepared.image.folder:
+        differing = f"from image {running.image.name}; the present one is {prepared.image.folder.name}"
+    if differing:
+        raise ConfigurationError(f"A guest of this project is up already, {differing}.", remedy=UP_ANEW)
+    transport = reach(running).transport
+    try:
+        transport.wait_ready(Deadline.after(ANSWER_DEADLINE_S))
+    except (TransportError, DeadlineError) as error:
+        raise MachineError(
+            f"A guest of this project is up already, but does not answer: {error.message}", remedy=UP_ANEW
+        ) from error
+    finally:
+        transport.close()
 
 
-def reach(live: LiveGuest) -> WineLink:
+def _leave_new(plan: Plan, prepared: Prepared, artifacts: Artifacts, wanted: Mapping[str, str]) -> LiveGuest:
+    made: Path | None = None
+    try:
+        with ExitStack() as stack:
+            folder = stack.enter_context(
+                RunFolder.create(configuration.home() / "runs", plan.config.guest.uri)
+            )
+            made = folder.path
+            bench = start_guest(plan, prepared, folder, artifacts, stack)
+            bench.connect(wanted["build"])
+            machine = bench.machine
+            guest = LiveGuest(
+                folder=folder.path,
+                profile=plan.profile.name,
+                image=prepared.image.folder,
+                address=machine.address,
+                ports=dict(machine.ports),
+                machine=machine.folder,
+                **wanted,
+            )
+            bench.detach()
+            guest.save()
+            folder.keep()
+            unattended.leave(machine.folder)
+    except BaseException:
+        if made:  # interrupted after it was kept
+            end_kept(made, Deadline.after(END_DEADLINE_S))
+        raise
+    return guest
+
+
+def reach(guest: LiveGuest) -> WineLink:
     """Connections to the guest that is up; nothing is opened yet.
 
     Raises:
         ImageError: its image is gone or damaged.
     """
-    return WineGuest(base.load(live.image)).link(live)
+    return WineGuest(base.load(guest.image)).link(guest)
 
 
 @dataclass(frozen=True)
@@ -140,13 +210,6 @@ def start_guest(
     bench = Bench(guest, machine, plan.profile, prepared.payload, artifacts, ready.facts, environment)
     stack.callback(bench.disconnect)
     return bench
-
-
-def _assemble(plan: Plan, artifacts: Artifacts, stack: ExitStack) -> tuple[Bench, RunFolder, BaseImage]:
-    """Every stage up to a started machine; what must be ended later is put on `stack`."""
-    prepared = prepare(plan, artifacts.journal)
-    folder = stack.enter_context(RunFolder.create(configuration.home() / "runs", plan.config.guest.uri))
-    return start_guest(plan, prepared, folder, artifacts, stack), folder, prepared.image
 
 
 def _end(machine: LibvirtMachine, folder: RunFolder) -> None:

@@ -15,7 +15,7 @@ from harness import config, live
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.deadline import Deadline
-from harness.errors import DeadlineError, TransportError
+from harness.errors import ConfigurationError, DeadlineError, TransportError
 from harness.interfaces import GuestProcess
 from harness.terminal import printable
 
@@ -30,26 +30,39 @@ FOREVER_S = 10 * 365 * 86400.0
 @click.option("--json", "as_json", is_flag=True, help="Print where the guest listens as JSON.")
 @click.pass_context
 def up(context: click.Context, guest: str | None, build_name: str | None, as_json: bool) -> None:
-    """Bring a guest up with the driver deployed, and leave it until `winvm down`."""
+    """Bring a guest up with the driver deployed, and leave it until `winvm down`.
+
+    A project has one such guest of each profile: if it is up already, that one is named.
+    """
     from harness.artifacts import Artifacts
     from harness.pipeline import bring_up
     from harness.plan import make_plan
     from harness.progress import Progress
 
+    def waiting() -> None:
+        click.echo("Waiting for another winvm up of this project.", err=True)
+
     invocation: Invocation = context.obj
     loaded = load_config(invocation)
     plan = make_plan(loaded, guest)
+    build = build_name or loaded.driver.builds[0]
+    if build not in loaded.driver.builds:
+        raise ConfigurationError(
+            f"There is no driver build {build!r}.",
+            remedy=f"winvm.toml builds {', '.join(loaded.driver.builds)}.",
+        )
     artifacts, progress = Artifacts(loaded.artifacts_folder / "up"), Progress()
     artifacts.journal.listen(progress)
     try:
-        guest_up = bring_up(plan, artifacts, build_name or loaded.driver.builds[0])
+        guest_up = bring_up(plan, artifacts, build, waiting)
     finally:
         progress.close()
     if as_json:
         click.echo(guest_up.model_dump_json())
     else:
         ports = ", ".join(f"{name} on {guest_up.address}:{port}" for name, port in guest_up.ports.items())
-        click.echo(f"Guest {guest_up.profile} is up: {ports}. End it with: winvm down")
+        loaded_driver = f"driver {guest_up.build}, {guest_up.driver[:6]}"
+        click.echo(f"Guest {guest_up.profile} is up, {loaded_driver}: {ports}. End it with: winvm down")
 
 
 @click.command()

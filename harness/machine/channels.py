@@ -1,6 +1,7 @@
 """Bounds what the guest can make its serial files take on the host's disk.
 
-The debug channel is not among them: whoever reads it gives back what was read (`harness.debuggers.tail`).
+The debug channel is bounded only while nobody is there to read it: a reader gives back what it has read
+(`harness.debuggers.tail`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ def bound(channels: Channels) -> None:
     for file in (channels.console, channels.journal, channels.com3, channels.com4):
         with suppress(OSError):
             _bound(file)
+
+
+def bound_debug_channel(channels: Channels) -> None:
+    """The same for the debug channel of a guest that no run is reading."""
+    with suppress(OSError):
+        _bound(channels.dbgprint)
 
 
 def _bound(file: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.machine import unattended
 from harness.machine.processes import end_process, qemu_processes
 from harness.machine.runfolder import HALF_MADE, KEPT, open_lock, remove_tree, try_lock
 
@@ -57,6 +58,8 @@ def end_kept(path: Path, deadline: Deadline) -> None:
             time.sleep(_POLL_S)
         for pid in qemu_processes(path):
             end_process(pid, path)
+        for machine in path.glob(f"*/{unattended.LOCK}"):
+            unattended.wait_for_end(machine.parent, deadline)
         remove_tree(path)
     finally:
         os.close(lock)

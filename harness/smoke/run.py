@@ -17,6 +17,7 @@ from harness.guests.wine import WineGuest
 from harness.handover import content_hash
 from harness.images.lock import build_lock
 from harness.journal import Listener
+from harness.live import project_key
 from harness.machine.machine import LibvirtMachine
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import ReadyState
@@ -26,7 +27,7 @@ from harness.plan import Plan, make_plan
 from harness.prune import tidy
 from harness.smoke.selection import select
 from harness.smoke.verdict import Verdict
-from harness.smoke.warm import WarmGuest, find, project_key, unfit
+from harness.smoke.warm import WarmGuest, find, unfit
 
 ATTACH_DEADLINE_S = 10.0
 

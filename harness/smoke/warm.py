@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +20,7 @@ class WarmGuest(BaseModel):
     """What the invocation that suspended a guest leaves for the next.
 
     Attributes:
-        project: of `project_key`.
+        project: of `harness.live.project_key`.
         agent: SHA-256 (hex) of the agent that waits in it.
     """
 
@@ -42,11 +41,6 @@ class WarmGuest(BaseModel):
             return cls.model_validate_json((folder / RECORD).read_bytes())
         except (OSError, ValidationError):
             return None
-
-
-def project_key(root: Path, profile: str) -> str:
-    """Names the guest of one project and profile: projects do not take each other's."""
-    return hashlib.sha256(f"{root.resolve()}\0{profile}".encode()).hexdigest()[:12]
 
 
 def find(runs: Path, project: str) -> Path | None:

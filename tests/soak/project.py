@@ -45,11 +45,13 @@ class Project:
         """For processes that run it."""
         return {**os.environ, "WINVM_HOME": str(self.home), "CI": "true"}
 
-    def start(self, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-        """`winvm run` with these arguments."""
-        command = [sys.executable, "-m", "harness", "--config", str(self.config_path), "run", *arguments]
+    def start(
+        self, *arguments: str, command: str = "run", output: int = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        """`winvm run`, or another command, with these arguments."""
+        winvm = [sys.executable, "-m", "harness", "--config", str(self.config_path)]
         return subprocess.Popen(
-            command,
+            [*winvm, command, *arguments],
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import ConfigurationError
 from harness.handover import Handover
+from harness.live import project_key
 from harness.machine.accelerator import Accelerator
 from harness.machine.domain import MachineSpec
 from harness.machine.profile import Profile
@@ -18,7 +19,7 @@ from harness.outcome import Outcome, Scenario
 from harness.resources import vm_folder
 from harness.smoke.selection import select
 from harness.smoke.verdict import Verdict
-from harness.smoke.warm import WarmGuest, find, project_key, unfit
+from harness.smoke.warm import WarmGuest, find, unfit
 from harness.smoke.watch import Sources
 
 SCENARIOS = (
