@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,25 +71,40 @@ class Secrets:
 
 
 @dataclass(frozen=True)
-class BaseImage:
-    """One image folder that was complete when it was loaded.
+class DiskImage:
+    """What images of every flavour have: a folder, complete when it was loaded, with a read-only disk.
 
     digest: hex SHA-256 over everything the image was made from; its first 12 digits are in the folder's name.
-    cmdline: kernel command line for direct boot.
-    versions: what the image holds (`wine`, `kernel`, `python`, `debian`).
+    versions: what the image holds (`wine`, `kernel`, `python`, `debian`; `windows`, `python`).
     """
 
     folder: Path
     digest: str
-    cmdline: str
     disk_size: int
     disk_sha256: str
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def manifest(self) -> Path:
+        """What it was made from and holds."""
+        return self.folder / "manifest.json"
+
+    @property
     def disk(self) -> Path:
         """The read-only qcow2."""
         return self.folder / "base.qcow2"
+
+    @property
+    def secrets(self) -> Secrets:
+        """Certificate, keys and password of this image."""
+        return Secrets(self.folder / "secrets")
+
+
+@dataclass(frozen=True)
+class BaseImage(DiskImage):
+    """The Wine guest's image. cmdline: kernel command line for direct boot."""
+
+    cmdline: str = ""
 
     @property
     def kernel(self) -> Path:
@@ -106,11 +121,6 @@ class BaseImage:
         """JSON: which names of ntoskrnl.exe and hal.dll this guest's Wine implements and stubs."""
         return self.folder / "exports.json"
 
-    @property
-    def secrets(self) -> Secrets:
-        """Certificate, keys and password of this image."""
-        return Secrets(self.folder / "secrets")
-
 
 def load(folder: Path) -> BaseImage:
     """Reads an image's manifest and checks that its files are there, in the recorded sizes.
@@ -123,29 +133,34 @@ def load(folder: Path) -> BaseImage:
         image = BaseImage(
             folder,
             str(manifest["digest"]),
-            str(manifest["cmdline"]),
             int(manifest["disk_size"]),
             str(manifest["disk_sha256"]),
             dict(manifest["versions"]),
+            str(manifest["cmdline"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImageError(f"{folder} is not an image: {error}.", remedy=BUILD_AGAIN) from error
     secrets = image.secrets
     needed = [image.disk, image.kernel, image.initrd, image.exports]
     needed += [secrets.certificate, secrets.password_file, secrets.host_key, secrets.client_key]
+    require_whole(image, needed, BUILD_AGAIN)
+    return image
+
+
+def require_whole(image: DiskImage, needed: Iterable[Path], remedy: str) -> None:
+    """Raises `ImageError` unless the files are there and the disk has its recorded size."""
     for path in needed:
         if not path.is_file():
-            raise ImageError(f"The image file {path} is missing.", remedy=BUILD_AGAIN)
+            raise ImageError(f"The image file {path} is missing.", remedy=remedy)
     size = image.disk.stat().st_size
     if size != image.disk_size:
         raise ImageError(
             f"The image disk {image.disk} has {size} bytes, not the {image.disk_size} it was built with.",
-            remedy=BUILD_AGAIN,
+            remedy=remedy,
         )
-    return image
 
 
-def verify(image: BaseImage) -> None:
+def verify(image: DiskImage) -> None:
     """Reads the whole disk (seconds) and compares it with the manifest; `load` only looks at its size.
 
     Raises:
@@ -160,7 +175,7 @@ def verify(image: BaseImage) -> None:
         )
 
 
-def verify_if_touched(image: BaseImage) -> None:
+def verify_if_touched(image: DiskImage) -> None:
     """`verify`, unless the disk's inode is as it was when it was last found whole.
 
     Raises:

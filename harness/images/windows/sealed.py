@@ -1,0 +1,148 @@
+"""A Windows image on disk: sealed as a whole, found by its profile's name.
+
+images/windows-11-<digest12>/
+    manifest.json   what it was made from and holds, the self-check's report, size and SHA-256 of the disk
+    base.qcow2      0444; machines run on overlays of it
+    nvram.fd        0444; UEFI's variables as Setup left them; not there under BIOS
+    secrets/        0700, files 0600
+    install/        journal.jsonl and the screenshots of the installation
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ImageError
+from harness.images.base import DiskImage, images_folder, require_whole
+from harness.images.windows.credentials import WindowsSecrets
+from harness.machine.profile import WindowsProfile
+from harness.machine.windows_domain import NVRAM
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class WindowsImage(DiskImage):
+    """A sealed image.
+
+    Attributes:
+        profile: the profile that it was installed by.
+        settings: digest of that profile as it was then, see `settings_digest`.
+        edition: EDITIONID of install.wim.
+        firmware: `uefi` or `bios`.
+        evaluation: whether its Windows runs out after 90 or 180 days.
+    """
+
+    profile: str = ""
+    settings: str = ""
+    edition: str = ""
+    firmware: str = ""
+    evaluation: bool = False
+
+    @property
+    def nvram(self) -> Path:
+        """UEFI's variables; there only if `firmware` is `uefi`."""
+        return self.folder / NVRAM
+
+    @property
+    def secrets(self) -> WindowsSecrets:
+        """Certificate, keys and password of this image."""
+        return WindowsSecrets(self.folder / "secrets")
+
+    def fits(self, profile: WindowsProfile) -> bool:
+        """Whether the profile has not been changed since, as far as an image depends on it."""
+        return self.settings == settings_digest(profile)
+
+
+def settings_digest(profile: WindowsProfile) -> str:
+    """Hex SHA-256 over what an installed image depends on: hardware, media and settings, not deadlines."""
+    parts = profile.model_dump(mode="json", include={"name", "hardware", "install", "provision"})
+    for limit in ("deadline", "stall"):
+        del parts["install"][limit]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def build_again(profile: str) -> str:
+    """The remedy for an image that is missing or not whole."""
+    return f"Build it: winvm image build {profile} --iso PATH"
+
+
+def seal(draft: Path, place: Path, manifest: Mapping[str, Any]) -> WindowsImage:
+    """Completes the draft folder with its manifest, makes it durable and read-only, renames it to `place`.
+
+    Until the rename nobody finds it. `manifest` lacks only size and digest of the disk.
+    """
+    disk = draft / "base.qcow2"
+    with disk.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    whole = {**manifest, "disk_size": disk.stat().st_size, "disk_sha256": sha256}
+    (draft / MANIFEST).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    for name in ("base.qcow2", NVRAM, MANIFEST):
+        if (draft / name).exists():
+            (draft / name).chmod(0o444)
+            _sync(draft / name)
+    _sync(draft)
+    draft.rename(place)
+    _sync(place.parent)
+    return load(place)
+
+
+def load(folder: Path) -> WindowsImage:
+    """Reads an image's manifest and checks that its files are there, in the recorded sizes.
+
+    Raises:
+        ImageError: no manifest, or not one of a Windows image, or a file is missing or was changed.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        image = WindowsImage(
+            folder,
+            str(manifest["digest"]),
+            int(manifest["disk_size"]),
+            str(manifest["disk_sha256"]),
+            dict(manifest["versions"]),
+            str(manifest["profile"]),
+            str(manifest["settings"]),
+            str(manifest["edition"]),
+            str(manifest["firmware"]),
+            bool(manifest["evaluation"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ImageError(
+            f"{folder} is not a Windows image: {error}.", remedy=f"Remove {folder}, and build it again."
+        ) from error
+    secrets = image.secrets
+    needed = [image.disk, *([image.nvram] if image.firmware == "uefi" else [])]
+    needed += [secrets.certificate, secrets.password_file, secrets.host_key, secrets.client_key]
+    require_whole(image, needed, f"Remove {folder}. {build_again(image.profile)}")
+    return image
+
+
+def find(home: Path, profile: str) -> WindowsImage | None:
+    """The newest whole image that was installed by the profile of that name."""
+    return next((image for image in list_windows_images(home) if image.profile == profile), None)
+
+
+def list_windows_images(home: Path) -> list[WindowsImage]:
+    """All whole Windows images, newest first."""
+    found: list[tuple[float, WindowsImage]] = []
+    for manifest in images_folder(home).glob(f"windows-*/{MANIFEST}"):
+        try:
+            found.append((manifest.stat().st_mtime, load(manifest.parent)))
+        except (OSError, ImageError):
+            continue
+    return [image for _, image in sorted(found, key=lambda entry: entry[0], reverse=True)]
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
