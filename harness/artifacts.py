@@ -2,7 +2,7 @@
 
 run.jsonl      every step and result as it happens      results.json   every result, `.partial` until the end
 dbgprint.log   the guest's debug output                 junit.xml      by pytest
-crashes/NN-scenario/   one folder per crash
+crashes/NN-scenario/   one folder per crash             crashes/crash-*.tar.zst   what replays it
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Artifacts:
     Attributes:
         counts: results so far by outcome.
         crashes: results so far that have a crash.
+        signatures: of those crashes; for each, how many a scenario had.
 
     Raises:
         HostError: the folder cannot be made.
@@ -53,6 +54,7 @@ class Artifacts:
             ) from error
         self.counts: Counter[Outcome] = Counter()
         self.crashes = 0
+        self.signatures: dict[str, Counter[str]] = {}
 
     @property
     def results(self) -> Path:
@@ -79,7 +81,7 @@ class Artifacts:
         parent = self.path / "crashes"
         try:
             parent.mkdir(exist_ok=True)
-            folder = parent / f"{sum(1 for _ in parent.iterdir()) + 1:02d}-{safe}"
+            folder = parent / f"{sum(1 for path in parent.iterdir() if path.is_dir()) + 1:02d}-{safe}"
             folder.mkdir()
         except OSError as error:
             raise HostError(
@@ -87,6 +89,15 @@ class Artifacts:
                 remedy="Free disk space.",
             ) from error
         return folder
+
+    def bundle_file(self, signature: str) -> Path:
+        """A file beside the crash folders that does not exist yet: the second of a signature ends in `-2`."""
+        name, number = f"crash-{signature}", 1
+        while True:
+            file = self.path / "crashes" / f"{name}{f'-{number}' if number > 1 else ''}.tar.zst"
+            if not file.exists():
+                return file
+            number += 1
 
     def add(self, result: ScenarioResult) -> None:
         """Records one result in results.json and run.jsonl, so that a killed run still shows it.
@@ -105,7 +116,9 @@ class Artifacts:
                 remedy="Free disk space; every result before it is kept there.",
             ) from error
         self.counts[result.outcome] += 1
-        self.crashes += result.crash is not None
+        if result.crash:
+            self.crashes += 1
+            self.signatures.setdefault(result.crash.signature, Counter())[result.crash.scenario] += 1
 
     def finish(
         self,
@@ -130,6 +143,7 @@ class Artifacts:
             seconds=time.time() - started,
             counts=dict(self.counts),
             crashes=self.crashes,
+            signatures=self.signatures,
             results=self.results,
             missing_capabilities=missing_capabilities,
             environment=dict(environment or {}),

@@ -6,9 +6,12 @@ import dataclasses
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.agent_protocol import Finished
 from harness.config import Parameter
+from harness.crash.bundle import BEFORE_LIMIT
+from harness.crash.bundling import LOADED, UNLOADED, Ran, bundled, trigger_of
 from harness.crash.capture import capture
 from harness.crash.expectation import describe, mismatch
 from harness.crash.hang import climb
@@ -35,9 +38,13 @@ class Bench(DeployedGuest):
 
     Attributes:
         last_crash: the newest crash of the run, evidence kept.
+        bundles: whether each crash gets its bundle.
     """
 
     last_crash: Crash | None = None
+    bundles = True
+    _ran: tuple[Ran, ...] = ()
+    _ran_since = 0
 
     def connect(self, build: str) -> None:
         """Deploys agent and drivers, starts the agent, loads one build.
@@ -75,7 +82,7 @@ class Bench(DeployedGuest):
             DriverLoadError, ContractError: the driver is refused, or goes down in DriverEntry.
         """
         self.recover()
-        self._refuse(self._load(build), "loaded")
+        self._refuse(self._load(build), LOADED)
 
     def unload(self) -> None:
         """Stops and removes the driver's service; nothing to do when no build is loaded.
@@ -90,18 +97,21 @@ class Bench(DeployedGuest):
         with self._journal.step("unload driver"):
             answer = self._session.unload(self._payload.service, Deadline.after(LOAD_DEADLINE_S))
         if isinstance(answer, Crash):
-            self._refuse(answer, "unloaded")
+            self._refuse(answer, UNLOADED)
         elif not answer.ok:
             raise DriverLoadError(
                 f"The driver cannot be unloaded: {answer.message}.",
                 remedy="Close every handle to its devices, and check its DriverUnload.",
             )
 
-    def run(self, scenario: Scenario, parameters: Mapping[str, Parameter] | None = None) -> ScenarioResult:
+    def run(
+        self, scenario: Scenario, parameters: Mapping[str, Parameter] | None = None, **replayed: Any
+    ) -> ScenarioResult:
         """Runs one scenario to its end, whatever that is.
 
         Args:
             parameters: over those of the payload.
+            replayed: `operations` and `linger_s`, see `AgentSession.run`: replayed in the scenario's place.
 
         Raises:
             InfrastructureError: the guest could not be restored for it.
@@ -109,7 +119,8 @@ class Bench(DeployedGuest):
         started, clock = time.time(), time.monotonic()
         scenario_id, self._next_id = self._next_id, self._next_id + 1
         with self._journal.step(f"scenario {scenario.name}") as found:
-            result = self._run(scenario, scenario_id, {**self._payload.parameters, **(parameters or {})})
+            values = {**self._payload.parameters, **(parameters or {})}
+            result = self._run(scenario, scenario_id, values, replayed)
             found["outcome"] = result.outcome
         bound(self.machine.channels)
         return dataclasses.replace(
@@ -127,15 +138,27 @@ class Bench(DeployedGuest):
             self.on_close()
 
     def _run(
-        self, scenario: Scenario, scenario_id: int, parameters: Mapping[str, Parameter]
+        self,
+        scenario: Scenario,
+        scenario_id: int,
+        parameters: Mapping[str, Parameter],
+        replayed: Mapping[str, Any],
     ) -> ScenarioResult:
         failed = ScenarioResult(scenario.name, scenario.kind, Outcome.ERROR)
         self.recover()
+        if self._ran_since != self.machine.generation:
+            self._ran, self._ran_since = (), self.machine.generation
+        self._ran = (*self._ran, (scenario, parameters))[-BEFORE_LIMIT:]
         try:
             crash = self._load(self._build(scenario))
             assert self._session
             answer = crash or self._session.run(
-                scenario_id, scenario.name, Deadline.after(scenario.deadline_s), parameters
+                scenario_id,
+                scenario.name,
+                Deadline.after(scenario.deadline_s),
+                parameters,
+                seed=self._payload.seed,
+                **replayed,
             )
         except DriverLoadError as error:
             self.loaded = ""
@@ -230,6 +253,21 @@ class Bench(DeployedGuest):
                 driver=f"{self._payload.service}.sys",
                 deadline=Deadline.after(DUMP_DEADLINE_S),
             )
+        if self.bundles:
+            with self._journal.step("write crash bundle") as found:
+                trigger = trigger_of(crash.scenario, self._ran, self._payload.seed)
+                manifest, target = self.guest.image_manifest, self._artifacts.bundle_file(crash.signature)
+                crash = bundled(
+                    crash,
+                    target,
+                    trigger,
+                    self._payload,
+                    self.newest,
+                    self._profile,
+                    manifest,
+                    self.environment,
+                )
+                found["bundle"] = crash.bundle
         self.last_crash = crash
         self._drop()
         return crash

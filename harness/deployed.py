@@ -41,6 +41,7 @@ class Payload:
         drivers: build name -> signed `.sys`.
         contract: generated module that declares HELLO; empty if the driver has none.
         parameters: what scenarios find in `t.params`.
+        seed: what scenarios find in `t.seed`; the same when a crash is reproduced.
     """
 
     agent: Path
@@ -48,6 +49,7 @@ class Payload:
     drivers: Mapping[str, Path]
     contract: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    seed: int = field(default_factory=lambda: secrets.randbits(32))
 
 
 class DeployedGuest:
@@ -60,6 +62,7 @@ class DeployedGuest:
 
     Attributes:
         loaded: the driver build that is loaded; empty when none is.
+        newest: the driver build that was loaded last, or should have been.
         on_close: ends the machine and what lies under it; set by whoever made them.
     """
 
@@ -89,7 +92,8 @@ class DeployedGuest:
         skip = handover.debug_read if handover else 0
         self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce, skip)
         self._session: AgentSession | None = None
-        self.loaded = ""
+        self.loaded = self.newest = ""
+        environment["seed"] = str(payload.seed)
         self._next_id = handover.next_id if handover else 1
         self._deployed = dict(handover.deployed) if handover else {}
         self._checkpoint_holds = handover.checkpoint if handover else None
@@ -231,7 +235,7 @@ class DeployedGuest:
                 remedy=f"winvm.toml builds {', '.join(self._payload.drivers)}.",
             )
         assert self._session
-        self.loaded = ""
+        self.loaded, self.newest = "", build
         with self._journal.step(f"load driver ({build})"):
             answer = self._session.load(
                 self._payload.service,

@@ -132,9 +132,10 @@ class ScenarioResult:
 class RunResult:
     """A whole run but for its results: those are in `results.json`, since they may be many.
 
-    counts: results by outcome. crashes: results with a crash, expected ones too. results: `results.json`.
-    cell: runs of equal cells are compared with each other. planned: scenarios that were chosen. broke_off:
-    why the run ended before its end; empty if it did not.
+    counts: results by outcome. crashes: results with a crash, expected ones too. signatures: of these
+    crashes; for each, how many a scenario had. results: `results.json`. cell: runs of equal cells are
+    compared with each other. planned: scenarios that were chosen. broke_off: why the run ended before its
+    end; empty if it did not.
     """
 
     run_id: str
@@ -146,6 +147,7 @@ class RunResult:
     results: Path
     missing_capabilities: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    signatures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     cell: str = ""
     planned: int = 0
     broke_off: str = ""

@@ -142,8 +142,11 @@ class AgentSession:
         scenario: str,
         deadline: Deadline,
         params: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> Finished | Crash:
         """Runs one scenario to its result, the driver's crash, or the deadline (a `Crash` of kind `hang`).
+
+        `more` is for the agent: `seed`, and `operations` and `linger_s` of a replay (guest/agent/replay.py).
 
         `scenario` of a crash is the one to blame: a crash that came after the previous scenario's end is
         returned for that one, with a note, and this one was not run. Raises `AgentError` when the agent is
@@ -164,6 +167,7 @@ class AgentSession:
             scenario=scenario,
             deadline_s=deadline.remaining(),
             params=dict(params or {}),
+            **more,
         )
         if isinstance(answer, Finished):
             if (answer.id, answer.scenario) != (scenario_id, scenario):

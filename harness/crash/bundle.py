@@ -51,13 +51,16 @@ class Member(_Entry):
     sha256: Sha256
 
 
+TriggerKind = Literal["scenario", "load", "unload", "elsewhere"]
+
+
 class Trigger(_Entry):
     """What took the guest down: a scenario's run, or the loading or unloading of the driver.
 
     `elsewhere` is a pytest test that used the guest by hand: a bundle cannot replay it.
     """
 
-    kind: Literal["scenario", "load", "unload", "elsewhere"]
+    kind: TriggerKind
     name: Text
     deadline_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     parameters: dict[ParameterName, Parameter] = Field(default_factory=dict)

@@ -115,7 +115,8 @@ def capture(
         last_operation=operation,
     )
     tail = [record.text for record in records[-DBGPRINT_TAIL:]]
-    analyse(complete, folder, symbols=symbols, driver=driver, tail=tail)
+    analysis = analyse(complete, folder, symbols=symbols, driver=driver, tail=tail)
+    complete = dataclasses.replace(complete, signature=analysis["signature"])
     write_json(folder / "crash.json", crash_document(complete))
     return complete
 

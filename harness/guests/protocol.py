@@ -54,6 +54,10 @@ class Guest(Protocol):
         """Windows path of the folder that a run deploys into."""
 
     @property
+    def image_manifest(self) -> Path:
+        """manifest.json of its image."""
+
+    @property
     def journal_port(self) -> str:
         """Serial port that the agent's write-ahead journal goes to."""
 

@@ -69,6 +69,11 @@ class WineGuest:
     run_folder = r"C:\winvm\run"
     journal_port = r"\\.\COM2"
 
+    @property
+    def image_manifest(self) -> Path:
+        """See `Guest`."""
+        return self.image.manifest
+
     def link(self, host: Reachable) -> WineLink:
         """See `Guest`."""
         secrets, address, ports = self.image.secrets, host.address, host.ports

@@ -96,6 +96,7 @@ def run_document(run: RunResult) -> dict[str, Any]:
         "started": run.started,
         "seconds": round(run.seconds, 3),
         "counts": dict(run.counts),
+        "signatures": {signature: dict(scenarios) for signature, scenarios in run.signatures.items()},
         "missing_capabilities": list(run.missing_capabilities),
         "environment": run.environment,
         "cell": run.cell or run.guest,

@@ -43,6 +43,7 @@ class FakeGuest:
 
     run_folder = r"C:\run"
     journal_port = r"\\.\COM2"
+    image_manifest = Path(__file__).with_name("image.json")
 
     def __init__(self, script: Callable[[FakeAgent, FakeLink], None] = lambda agent, link: None) -> None:
         self.debug = FakeDebugStream()
