@@ -91,6 +91,14 @@ class Session:
         """How often each scenario is run."""
         return max(1, int(self._config.getoption("--repeat")))
 
+    @property
+    def _labels(self) -> list[str]:
+        """What the run is compared by, beside its guest and builds."""
+        from harness.plan import VERIFIER
+
+        labels: list[str] = self._config.getoption("--label")
+        return [*labels, VERIFIER] if self.plan().verifier else labels
+
     def skip(self, scenario: Scenario, missing: list[str]) -> None:
         """Records a skipped scenario by the names of what is missing."""
         from harness.outcome import Outcome, ScenarioResult
@@ -176,7 +184,7 @@ class Session:
                 self._started,
                 tuple(sorted(profile.missing_capabilities)),
                 self._bench.environment if self._bench else {},
-                cell=cell(profile.name, *map(self._config.getoption, ("--build", "--label"))),
+                cell=cell(profile.name, self._config.getoption("--build"), self._labels),
                 planned=self._planned,
                 broke_off=self._broke_off,
             )

@@ -14,18 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.markdown import code, plain
-from harness.outcome import Outcome
-from harness.report.digest import Digest
+from harness.report.digest import GRAVITY, Digest
 from harness.report.findings import Finding
 from harness.report.page import Since, duration
 
 SHOWN = 50
 """Annotations and lines of each list in the summary; GitHub itself shows 10 annotations of a step."""
-
-
-def is_running(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process runs in a step of GitHub Actions."""
-    return environment.get("GITHUB_ACTIONS") == "true"
 
 
 class Silence:
@@ -51,7 +45,7 @@ def error_commands(found: Iterable[Finding]) -> list[str]:
 def summary(digest: Digest, found: Iterable[Finding], since: Since | None) -> str:
     """The run in Markdown."""
     record = digest.record
-    counts = [f"{count} {outcome}" for outcome in reversed(Outcome) if (count := digest.count(outcome))]
+    counts = [f"{count} {outcome}" for outcome in reversed(GRAVITY) if (count := digest.count(outcome))]
     lines = [
         f"### winvm: {plain(record.cell or record.guest)}",
         "",

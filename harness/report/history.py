@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,11 @@ KEPT_RUNS = 2000
 """Newest runs whose scenarios are kept; runs and crashes are kept for ever."""
 REFILLED_RUNS = 100
 """Newest run folders that a new file is made from."""
+
+
+def cell(guest: str, builds: Iterable[str] = (), labels: Iterable[str] = ()) -> str:
+    """What a run is compared within: its guest, the driver builds it was asked to run against, its labels."""
+    return "/".join((guest, *builds, *sorted(set(labels))))
 
 
 @dataclass(frozen=True)

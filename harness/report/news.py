@@ -81,6 +81,18 @@ class News:
         """Whether somebody must look: a new failure or a new crash."""
         return bool(self.failing or self.crashes)
 
+    @property
+    def headline(self) -> str:
+        """The changes in numbers; empty if there are none."""
+        counts = {
+            "new crashes": self.crashes,
+            "newly failing": self.failing,
+            "fixed": self.fixed,
+            "crashes gone": self.fixed_crashes,
+            "slower": self.slower,
+        }
+        return ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
+
     def __bool__(self) -> bool:
         """Whether anything changed."""
         return bool(self.bad or self.fixed or self.slower or self.fixed_crashes)

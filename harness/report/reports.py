@@ -17,6 +17,7 @@ from harness.report.history import History
 from harness.report.page import Since
 from harness.report.recorded import RecordedRun
 from harness.report.results import write_json
+from harness.terminal import printable
 from harness.unexpected import as_winvm_error
 
 _T = TypeVar("_T")
@@ -47,12 +48,10 @@ def make_reports(folder: Path, project: Path, artifacts: Path | None, warn: Call
     made = digest(run)
     since: Since | None = None
     if artifacts:
-        since = _attempt("The history", lambda: _remember(made, artifacts, warn), warn)
-    found = _attempt("Annotations", lambda: findings(made, project), warn) or []
-    _attempt(
-        gitlab.FILE_NAME, lambda: write_json(folder / gitlab.FILE_NAME, gitlab.code_quality(found)), warn
-    )
-    written = _attempt(page.FILE_NAME, lambda: page.write(run, made, since), warn)
+        since = attempt("The history", lambda: _remember(made, artifacts, warn), warn)
+    found = attempt("Annotations", lambda: findings(made, project), warn) or []
+    attempt(gitlab.FILE_NAME, lambda: write_json(folder / gitlab.FILE_NAME, gitlab.code_quality(found)), warn)
+    written = attempt(page.FILE_NAME, lambda: page.write(run, made, since), warn)
     return Reports(made, since, found, written)
 
 
@@ -67,9 +66,10 @@ def _remember(run: Digest, artifacts: Path, warn: Callable[[str], None]) -> Sinc
         return Since(history.news(run.record.run), history.previous(run.record.run))
 
 
-def _attempt(what: str, make: Callable[[], _T], warn: Callable[[str], None]) -> _T | None:
+def attempt(what: str, make: Callable[[], _T], warn: Callable[[str], None]) -> _T | None:
+    """What `make` returns; None, and a warning, where it raises anything."""
     try:
         return make()
     except Exception as error:  # noqa: BLE001 - whatever it is, the run's results are there
-        warn(f"{what} is missing: {as_winvm_error(error)}")
+        warn(printable(f"{what} is missing: {as_winvm_error(error)}"))
         return None

@@ -1,0 +1,36 @@
+"""A pytest session as a step of GitHub Actions: what a guest prints is no command; failures are annotated."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.pytest_session import Session
+from harness.report import github
+from harness.report.reports import attempt
+
+
+class GithubStep:
+    """Pytest hooks around a session that uses a guest."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._silence: github.Silence | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Switches the runner's commands off before the guest's first word."""
+        if self._session.uses_guest:
+            self._silence = github.Silence()
+            with self._session.unmuted():
+                print(f"\n{self._silence.begin}", flush=True)
+
+    def pytest_unconfigure(self) -> None:
+        """Switches them on behind everything that pytest printed, and says what did not pass."""
+        if self._silence is None:
+            return
+        print(f"\n{self._silence.end}", flush=True)
+        if reports := self._session.reports:
+            for line in github.error_commands(reports.findings):
+                print(line, flush=True)
+            text = github.summary(reports.digest, reports.findings, reports.since)
+            attempt("GitHub's summary of the step", lambda: github.append_summary(text), print)
