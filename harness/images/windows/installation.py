@@ -1,0 +1,237 @@
+"""Watches Windows install itself: from power on over Setup and the first logon until the machine is off.
+
+Nothing is asked of the guest. Three things tell how it fares: its journal on COM2, its screen, and its disk;
+when none of them changes for too long, the installation is given up, with the last screenshot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.deadline import Clock, Deadline
+from harness.errors import DeadlineError, ImageError, InfrastructureError, MachineError
+from harness.images.windows.guestjournal import Entry, GuestJournal
+from harness.journal import Journal
+from harness.machine.channels import bound
+from harness.machine.protocol import Machine, MachineState
+
+KEY_SPACE = 57
+"""KEY_SPACE of linux/input-event-codes.h: any key starts Setup, and this one does nothing else."""
+LOOK_S = 1.0
+SCREENSHOT_S = 60.0
+SCREENSHOT_DEADLINE_S = 20.0
+KEPT_ENTRIES = 30
+"""Of the journal, in an error."""
+NAME_LIMIT = 60
+
+FIRST_LOGON = "first logon"
+SETUP_STEPS = {
+    "windowsPE": "image: Windows Setup, copying",
+    "specialize": "image: Windows Setup, configuring",
+    FIRST_LOGON: "image: first logon",
+}
+"""What the journal's phase `setup` names -> the step that a person sees."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long what may take, in seconds.
+
+    Attributes:
+        stall: no change of journal, screen and disk.
+        keys: how long after power on a key is pressed, for 'Press any key to boot from CD or DVD'. Over long
+            before the first restart, which must not boot from the CD again.
+    """
+
+    stall: float
+    keys: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the guest said of itself at the end. checks: every setting that its self-check read back."""
+
+    checks: tuple[Entry, ...]
+    seconds: float
+
+
+@dataclass
+class _SignOfLife:
+    """When something about the guest last changed."""
+
+    at: float
+    seen: dict[str, object] = field(default_factory=dict)
+
+    def note(self, what: str, value: object, now: float) -> None:
+        if self.seen.get(what) != value:
+            self.seen[what], self.at = value, now
+
+
+class Installation:
+    """One unattended installation on `machine`, whose domain has the media.
+
+    Args:
+        evidence: existing folder that gets journal.jsonl and the screenshots, one a minute.
+        pause: waits between two looks, given the seconds.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        evidence: Path,
+        journal: Journal,
+        limits: Limits,
+        *,
+        clock: Clock = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._machine = machine
+        self._evidence = evidence
+        self._journal = journal
+        self._limits = limits
+        self._clock = clock
+        self._pause = pause
+        self._entries: list[Entry] = []
+        self._checks: dict[tuple[str, str], Entry] = {}
+        self._step = ""
+        self._screenshot_due = 0.0
+        self._steps = ExitStack()
+
+    def run(self, deadline: Deadline) -> Report:
+        """Powers on, and returns when the guest has provisioned itself and is off.
+
+        Raises:
+            ImageError: Setup or the provisioning failed, or the guest ended or stalled; `last.png` in the
+                evidence is its last screenshot.
+            DeadlineError: it took too long.
+            MachineError: libvirt or QEMU refused.
+        """
+        began = self._clock()
+        guest = GuestJournal(self._machine.channels.journal, self._evidence / "journal.jsonl")
+        try:
+            with ExitStack() as self._steps:
+                self._enter("image: Windows Setup, starting")
+                self._machine.start(deadline)
+                return self._watch(guest, began, deadline)
+        except InfrastructureError as error:
+            self._add_evidence(error)
+            raise
+        finally:
+            guest.close()
+
+    def _watch(self, guest: GuestJournal, began: float, deadline: Deadline) -> Report:
+        alive = _SignOfLife(began)
+        while True:
+            # Asked first: what the guest wrote before it went off is then read below.
+            state = self._machine.state()
+            now = self._clock()
+            for entry in guest.read():
+                self._take(entry)
+            alive.note("journal", len(self._entries), now)
+            if state is not MachineState.RUNNING:
+                self._require_end(state)
+                return Report(tuple(self._checks.values()), now - began)
+            if now >= self._screenshot_due:
+                self._screenshot_due = now + SCREENSHOT_S
+                screen = self._screenshot(f"{int((now - began) / SCREENSHOT_S):04}")
+                if not self._provisioning:
+                    alive.note("screen", screen, now)
+                    alive.note("disk", self._disk_blocks(), now)
+            if now - alive.at >= self._limits.stall:
+                raise self._stalled()
+            self._check(deadline)
+            if now - began < self._limits.keys and not self._entries:
+                with suppress(MachineError):  # it ended just now
+                    self._machine.press_key(KEY_SPACE, deadline)
+            bound(self._machine.channels)
+            self._pause(LOOK_S)
+
+    @property
+    def _provisioning(self) -> bool:
+        """Whether only the journal tells of progress: a desktop's clock changes each minute."""
+        return any(entry.phase != "setup" or entry.step == FIRST_LOGON for entry in self._entries)
+
+    @property
+    def _where(self) -> str:
+        return self._step.removeprefix("image: ")
+
+    def _take(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        if entry.phase == "setup":
+            self._enter(SETUP_STEPS.get(entry.step, f"image: {entry.step[:NAME_LIMIT]}"))
+        elif entry.phase == "apply" and entry.state == "running":
+            self._enter(f"image: set up {entry.step[:NAME_LIMIT]}")
+        elif entry.phase == "restart":
+            self._enter("image: restart of Windows")
+        elif entry.phase == "check":
+            self._enter("image: self-check")
+            self._checks[entry.step, entry.setting] = entry
+        elif entry.phase == "end" and entry.state == "ok":
+            self._enter("image: shutdown of Windows")
+        if entry.state == "failed" and not entry.ends:
+            self._journal.warn(f"in the guest: {entry.line}")
+        if entry.ends and entry.state != "ok":
+            raise ImageError(
+                f"Windows was installed, but could not be set up: {entry.message or entry.state}.",
+                remedy="Correct what the guest's journal names, and build the image again.",
+            )
+
+    def _enter(self, step: str) -> None:
+        if step != self._step:
+            self._step = step
+            self._steps.close()
+            self._steps.enter_context(self._journal.step(step))
+
+    def _require_end(self, state: MachineState) -> None:
+        if any(entry.ends for entry in self._entries) and state is MachineState.STOPPED:
+            return
+        reasons = ", ".join(event.reason for event in self._machine.events() if event.state is state)
+        why = f" ({reasons})" if reasons else ""
+        raise ImageError(f"The machine is {state}{why} before Windows was set up ({self._where}).")
+
+    def _stalled(self) -> ImageError:
+        what = "its journal has" if self._provisioning else "its journal, screen and disk have"
+        return ImageError(
+            f"The installation does not go on: {what} not changed for {self._limits.stall:g} s"
+            f" ({self._where})."
+        )
+
+    def _check(self, deadline: Deadline) -> None:
+        try:
+            deadline.check("The installation of Windows")
+        except DeadlineError as error:
+            error.message = f"{error.message.rstrip('.')} ({self._where})."
+            error.remedy = "Raise install.deadline in the profile, or install on a host with KVM."
+            raise
+
+    def _screenshot(self, name: str) -> str:
+        """Keeps a screenshot; returns what tells one screen from another."""
+        folder = self._evidence / "screenshots"
+        folder.mkdir(exist_ok=True)
+        try:
+            picture = self._machine.screenshot(
+                folder / f"{name}.png", Deadline.after(SCREENSHOT_DEADLINE_S, self._clock)
+            )
+        except (MachineError, DeadlineError):
+            return ""  # going off, or busy
+        return hashlib.sha256(picture.read_bytes()).hexdigest()
+
+    def _disk_blocks(self) -> int:
+        try:
+            return self._machine.disk.stat().st_blocks
+        except OSError:
+            return 0
+
+    def _add_evidence(self, error: InfrastructureError) -> None:
+        last = self._evidence / "last.png"
+        with suppress(MachineError, DeadlineError):
+            self._machine.screenshot(last, Deadline.after(SCREENSHOT_DEADLINE_S, self._clock))
+        shown = last if last.exists() else self._evidence
+        error.remedy = error.remedy or f"Look at {shown}: Setup shows there what it waits for."
+        lines = [entry.line for entry in self._entries[-KEPT_ENTRIES:]]
+        error.detail = "\n".join([f"evidence: {self._evidence}", *lines, error.detail]).rstrip()
