@@ -62,7 +62,7 @@ def _service() -> tuple[Setting, ...]:
 
 
 def _certificate(winrm: Winrm, files: Supplied) -> Setting:
-    held = rf"Get-ChildItem -Path Cert:\LocalMachine\My | Where-Object Thumbprint -EQ {winrm.thumbprint}"
+    held = rf"Get-ChildItem -Path Cert:\LocalMachine\My | Where-Object Thumbprint -EQ '{winrm.thumbprint}'"
     pfx = files.path(winrm.certificate)
     script = (
         rf"Import-PfxCertificate -FilePath '{pfx}' -CertStoreLocation Cert:\LocalMachine\My"
@@ -81,7 +81,7 @@ def _listener(winrm: Winrm) -> tuple[Setting, ...]:
     https = (
         STARTED + r"Remove-Item -Path WSMan:\localhost\Listener\* -Recurse -Force; "
         rf"New-Item -Path WSMan:\localhost\Listener -Transport HTTPS -Address *"
-        f" -CertificateThumbPrint {winrm.thumbprint} -Force | Out-Null"
+        f" -CertificateThumbPrint '{winrm.thumbprint}' -Force | Out-Null"
     )
     wanted = {"Transport": "https", "Port": f"{PORT}", "CertificateThumbprint": winrm.thumbprint.lower()}
     return tuple(
