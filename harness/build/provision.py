@@ -47,5 +47,6 @@ def check_settings(pyz: Path, settings: Path, deadline: Deadline | None = None) 
     if done.returncode:
         problems = "; ".join(done.stderr.decode("utf-8", "replace").split("\n")).strip("; ")
         raise ConfigurationError(
-            f"The guest would refuse {settings}: {problems}.", remedy="Correct the profile."
+            f"The provisioning would refuse its settings: {problems}.",
+            remedy="Correct the profile's [provision] and [hardware].",
         )

@@ -144,10 +144,10 @@ def test_driver_verifier_needs_to_know_the_driver(secrets: WindowsSecrets) -> No
 
 def test_settings_that_the_guest_would_refuse_are_refused_here(secrets: WindowsSecrets) -> None:
     profile = PROFILES["windows-10"].model_copy(update={"name": "no profile's name"})
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         files(profile, secrets, None, bundled=False)
-    assert "profile" in caught.value.detail
-    assert secrets.password not in caught.value.detail
+    assert "profile must be a profile's name" in caught.value.message
+    assert secrets.password not in caught.value.message
 
 
 def test_the_program_is_the_same_each_time_and_starts(tmp_path: Path) -> None:

@@ -5,17 +5,14 @@ The schema is guest/provision/settings.py's; `provision.pyz --check` there judge
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import ConfigurationError, ImageError
+from harness.build.provision import build_provision, check_settings
+from harness.errors import ConfigurationError
 from harness.images.base import USER
 from harness.images.windows.credentials import WindowsSecrets
 from harness.images.windows.openssh import FOLDER as OPENSSH
@@ -27,7 +24,6 @@ from harness.machine.profile import (
     KDNET_PORT,
     WindowsProfile,
 )
-from harness.resources import guest_folder
 
 SETTINGS = "provision.json"
 PROGRAM = "provision.pyz"
@@ -37,20 +33,11 @@ DBGPRINT_MASK = 0xF
 SERVER_WITH_SSH = 26100
 """Windows Server 2025 is the first that brings OpenSSH's server."""
 
-_START = "import sys\n\nfrom provision.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
-_DATE = (2020, 1, 1, 0, 0, 0)
-
 
 def program() -> bytes:
     """The provisioning as one zipapp; equal sources give equal bytes."""
-    package = guest_folder() / "provision"
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("__main__.py", _DATE), _START)
-        for path in sorted(package.rglob("*.py")):
-            name = path.relative_to(package.parent).as_posix()
-            archive.writestr(zipfile.ZipInfo(name, _DATE), path.read_bytes())
-    return packed.getvalue()
+    with tempfile.TemporaryDirectory(prefix="winvm-") as folder:
+        return build_provision(Path(folder) / PROGRAM).read_bytes()
 
 
 def ssh_source(profile: WindowsProfile, *, bundled: bool) -> str:
@@ -82,8 +69,8 @@ def files(
         bundled: whether a folder with OpenSSH's server lies there too.
 
     Raises:
-        ConfigurationError: the profile wants Driver Verifier, and there is no driver.
-        ImageError: the provisioning would refuse the settings.
+        ConfigurationError: the profile wants Driver Verifier, and there is no driver; or the provisioning
+            would refuse the settings.
     """
     if profile.provision.driver_verifier and driver is None:
         raise ConfigurationError(
@@ -157,16 +144,7 @@ def _debugger(profile: WindowsProfile, secrets: WindowsSecrets) -> dict[str, obj
 
 def _check(settings: bytes) -> None:
     """Has the guest's own reader judge the settings: a wrong one would show after an hour of Setup."""
-    with tempfile.TemporaryDirectory(prefix="winvm-") as name:  # mode 0700
-        archive, file = Path(name) / PROGRAM, Path(name) / SETTINGS
-        archive.write_bytes(program())
+    with tempfile.TemporaryDirectory(prefix="winvm-") as folder:  # mode 0700
+        file = Path(folder) / SETTINGS
         file.write_bytes(settings)
-        done = subprocess.run(
-            [sys.executable, str(archive), "--check", str(file)], capture_output=True, check=False
-        )
-    if done.returncode:
-        raise ImageError(
-            "The provisioning refuses the settings made for it.",
-            remedy="Correct the profile's [provision] and [hardware].",
-            detail=done.stderr.decode(errors="replace")[-2000:],
-        )
+        check_settings(build_provision(Path(folder) / PROGRAM), file)
