@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 GUEST  ?= wine
 SOURCES := harness guest tests
 
-.PHONY: help setup check test vm-test self-test soak smoke fuzz bench format contract driver image clean distclean
+.PHONY: help setup check test vm-test self-test soak smoke nightly fuzz bench format contract driver image clean distclean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -53,6 +53,9 @@ soak: root setup ## long, large and killed runs (SCALE=1: 50 minutes)
 
 smoke: root setup ## a quick subset of the scenarios, in a guest that is kept warm
 	$(BIN)/winvm smoke --guest $(GUEST)
+
+nightly: root setup ## every guest profile with every driver build, compared with the night before
+	$(BIN)/winvm nightly
 
 fuzz: setup ## hostile input for every parser, at length
 	$(BIN)/python -m tests.fuzz.kd --count 1000000

@@ -34,7 +34,6 @@ class Plan:
         scenarios: in the order in which they are best run: by driver build, those that expect a crash last.
         parameters: what every scenario finds in `t.params`.
         left_out: builds that were not asked for -> how many scenarios run only against that.
-        builds: that were asked for; empty if none was named.
         verifier: whether Driver Verifier watches the driver.
     """
 
@@ -44,18 +43,7 @@ class Plan:
     scenarios: tuple[Scenario, ...]
     parameters: Mapping[str, Parameter]
     left_out: Mapping[str, int] = field(default_factory=dict)
-    builds: tuple[str, ...] = ()
     verifier: bool = False
-
-    @property
-    def cell(self) -> str:
-        """What runs are compared by: `wine`, `wine/release`, `windows-11/fault+verifier`."""
-        return cell_name(self.profile.name, self.builds, self.verifier)
-
-
-def cell_name(profile: str, builds: Sequence[str], verifier: bool) -> str:
-    """See `Plan.cell`."""
-    return "/".join([profile, *builds]) + ("+verifier" if verifier else "")
 
 
 def make_plan(
@@ -104,7 +92,7 @@ def make_plan(
         found = tuple(_variants(found, chosen))
     order = {build: number for number, build in enumerate(("", *config.driver.builds))}
     scenarios = sorted(found, key=lambda s: (order[s.build], s.expect_crash is not None))
-    return Plan(config, profile, agent, tuple(scenarios), values, left_out, chosen, verifier)
+    return Plan(config, profile, agent, tuple(scenarios), values, left_out, verifier)
 
 
 def _chosen_builds(config: Config, builds: Sequence[str]) -> tuple[str, ...]:

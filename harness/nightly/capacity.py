@@ -94,6 +94,14 @@ class Capacity:
             file.unlink(missing_ok=True)
             os.close(descriptor)
 
+    def wait_until_free(self, deadline: Deadline) -> bool:
+        """Waits for the end of whatever holds a share; False when the deadline passed first."""
+        while any(True for number in range(len(self._hosts)) for _ in self._shares(number)):
+            if deadline.expired:
+                return False
+            time.sleep(min(POLL_S, deadline.remaining()))
+        return True
+
     def _try(self, need: Need) -> tuple[Host, Path, int] | None:
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -9,7 +9,8 @@ from harness.config import Config
 from harness.errors import ConfigurationError
 from harness.machine.profile import Profile
 from harness.nightly.capacity import Need
-from harness.plan import VERIFIER, cell_name
+from harness.plan import VERIFIER
+from harness.report.history import cell
 
 QEMU_MIB = 256
 """What QEMU itself takes beside the guest's memory."""
@@ -27,8 +28,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """How history, artifacts and people call it: `wine/release`, `windows-11/release+verifier`."""
-        return cell_name(self.profile, (self.build,), self.verifier)
+        """How history, artifacts and people call it: `wine/release`, `windows-11/release/driver-verifier`."""
+        return cell(self.profile, (self.build,), (VERIFIER,) if self.verifier else ())
 
 
 def matrix(config: Config) -> tuple[Cell, ...]:

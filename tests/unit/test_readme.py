@@ -24,6 +24,8 @@ RUN_BY = {
     "winvm init": ("tests/unit/test_scaffold.py", '"init"'),
     "winvm new-driver": ("tests/vm/test_documented.py", "winvm new-driver"),
     "winvm smoke": ("tests/vm/test_smoke.py", '"smoke"'),
+    "winvm nightly": ("tests/vm/test_nightly.py", '"nightly"'),
+    "make nightly": ("tests/vm/test_nightly.py", '"nightly"'),
     "winvm prune": ("tests/vm/test_smoke.py", '"prune"'),
     "winvm up": ("tests/vm/conftest.py", '"up"'),
     "winvm push": ("tests/vm/test_by_hand.py", '"push"'),

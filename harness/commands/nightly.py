@@ -1,0 +1,95 @@
+"""`winvm nightly`: the matrix of winvm.toml, compared with the night before; only news make it fail."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from harness import config as configuration
+from harness.cli import Invocation
+from harness.commands import load_config
+from harness.errors import ConfigurationError
+from harness.nightly import night as nights
+from harness.nightly.cells import matrix
+from harness.nightly.hosts import host
+from harness.nightly.verdict import CellResult, Verdict, lines
+from harness.terminal import printable
+
+COLOURS = {Verdict.QUIET: "green", Verdict.NEWS: "red", Verdict.BROKEN: "red", Verdict.SKIPPED: "yellow"}
+INTERRUPTED = 130
+
+
+@click.command()
+@click.option("--cell", "names", metavar="NAME", multiple=True, help="Only this cell, as `wine/release`.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Cells at once; by default what the hosts have room for."
+)
+@click.option(
+    "-k", "keyword", metavar="EXPRESSION", help="Only scenarios whose name matches, as pytest's -k."
+)
+@click.option("--list", "only_list", is_flag=True, help="Print the cells and run nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the night's results as JSON.")
+@click.pass_context
+def nightly(
+    context: click.Context,
+    names: tuple[str, ...],
+    workers: int | None,
+    keyword: str | None,
+    only_list: bool,
+    as_json: bool,
+) -> None:
+    """Run every guest profile with every driver build, and say what is new since the night before.
+
+    Exit codes: 0 no news, 1 a scenario fails that did not, 4 a crash never seen before, 3 or 2 a cell that
+    did not run to its end.
+    """
+    invocation: Invocation = context.obj
+    config = load_config(invocation)
+    cells = matrix(config)
+    if unknown := sorted(set(names) - {cell.name for cell in cells}):
+        known = ", ".join(cell.name for cell in cells)
+        raise ConfigurationError(f"The matrix has no cell {unknown[0]!r}.", remedy=f"Its cells are {known}.")
+    cells = tuple(cell for cell in cells if not names or cell.name in names)
+    if only_list:
+        for cell in cells:
+            click.echo(
+                cell.name + (f" (skipped: {cell.profile} lacks {cell.missing})" if cell.missing else "")
+            )
+        return
+    hosts = [host(section) for section in config.nightly.hosts]
+    file = invocation.config_path or config.root / configuration.FILE_NAME
+    started = time.monotonic()
+    night = nights.begin(config, file, cells, hosts, ["-k", keyword] if keyword else [])
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        results, interrupted = nights.run(night, workers)
+    document = nights.finish(night, results, time.monotonic() - started)
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+    else:
+        _show(results)
+        click.echo(f"results: {night.folder}")
+    context.exit(INTERRUPTED if interrupted else nights.exit_code(results))
+
+
+def _show(results: Sequence[CellResult]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("cell", "verdict", "time", "run", "what"):
+        table.add_column(column, overflow="fold")
+    for result in results:
+        what = "\n".join([*lines(result), *result.message.strip().splitlines()[-5:]])
+        colour = COLOURS[result.verdict]
+        verdict = f"[{colour}]{result.verdict}[/]"
+        table.add_row(result.cell, verdict, f"{result.seconds:.0f} s", result.run, _plain(what))
+    Console().print(table)
+
+
+def _plain(text: str) -> str:
+    """Text of a guest or a log: no control characters, no markup."""
+    return "\n".join(printable(line).replace("[", r"\[") for line in text.splitlines())

@@ -1,0 +1,145 @@
+"""One night: its cells run in parallel, each is compared with the night before, and news decide its end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from harness.config import Config
+from harness.deadline import Deadline
+from harness.errors import HostError
+from harness.nightly.capacity import Capacity, Host
+from harness.nightly.cells import Cell
+from harness.nightly.verdict import CellResult, Verdict
+from harness.report.results import write_json
+
+FOLDER = "nightly"
+"""Below the artifacts folder: the runs of every night, their history, and `nights/`."""
+VARIABLE = "WINVM_NIGHT"
+"""Names the night's folder to the processes that pytest-xdist starts."""
+PLAN = "night.json"
+CLEAN_UP_SECONDS = 120.0
+
+
+class Night(BaseModel):
+    """`night.json`: what the workers need to know. `folder` is the night's own, `artifacts` its runs'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    artifacts: Path
+    config: Path
+    cells: tuple[Cell, ...]
+    hosts: tuple[Host, ...]
+    parameters: tuple[str, ...]
+    options: tuple[str, ...]
+
+    @classmethod
+    def of_environment(cls) -> Night:
+        """The night that this process works for."""
+        return cls.model_validate_json((Path(os.environ[VARIABLE]) / PLAN).read_bytes())
+
+    @property
+    def capacity(self) -> Capacity:
+        """The hosts' memory and cores, shared by the night's processes."""
+        return Capacity(self.folder / "shares", self.hosts)
+
+
+def begin(
+    config: Config, file: Path, cells: Sequence[Cell], hosts: Sequence[Host], options: Sequence[str]
+) -> Night:
+    """Makes the night's folder.
+
+    Args:
+        file: winvm.toml.
+        options: for each cell's `winvm run`.
+
+    Raises:
+        ConfigurationError: a cell fits on no host.
+        HostError: the folder cannot be made.
+    """
+    artifacts = config.artifacts_folder / FOLDER
+    folder = artifacts / "nights" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    parameters = (f"{name}={_text(value)}" for name, value in config.nightly.parameters.items())
+    night = Night(
+        folder=folder.resolve(),
+        artifacts=artifacts.resolve(),
+        config=file.resolve(),
+        cells=tuple(cells),
+        hosts=tuple(hosts),
+        parameters=tuple(parameters),
+        options=tuple(options),
+    )
+    try:
+        folder.mkdir(parents=True)
+        (folder / PLAN).write_text(night.model_dump_json(indent=1), encoding="utf-8")
+    except OSError as error:
+        raise HostError(f"{folder} cannot be made: {error.strerror}.", remedy="Free disk space.") from error
+    for cell in cells:
+        night.capacity.check(cell.need, f"Cell {cell.name}")
+    return night
+
+
+def run(night: Night, workers: int | None = None) -> tuple[list[CellResult], bool]:
+    """Runs every cell; their results in the matrix' order, and whether the night was interrupted.
+
+    Args:
+        workers: cells at once; by default as many as the hosts hold.
+    """
+    wanted = [cell for cell in night.cells if not cell.missing]
+    at_once = workers or max(1, night.capacity.at_once([cell.need for cell in wanted]))
+    os.environ[VARIABLE] = str(night.folder)
+    suite = str(Path(__file__).parent / "suite")
+    arguments = [
+        suite,
+        "--rootdir",
+        suite,
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-o",
+        "addopts=",
+        "-n",
+        str(at_once),
+    ]
+    arguments += ["--maxschedchunk", "1", "--no-header", "--tb=short"]
+    code = pytest.main(arguments)
+    night.capacity.wait_until_free(Deadline.after(CLEAN_UP_SECONDS))
+    found = [_result(night, cell) for cell in night.cells]
+    return found, code == pytest.ExitCode.INTERRUPTED
+
+
+def finish(night: Night, results: Sequence[CellResult], seconds: float) -> Mapping[str, object]:
+    """Writes what became of the night to `results.json` in its folder, and returns it."""
+    document = {
+        "night": night.folder.name,
+        "seconds": round(seconds, 3),
+        "exit_code": exit_code(results),
+        "cells": [result.model_dump(mode="json") for result in results],
+    }
+    write_json(night.folder / "results.json", document)
+    return document
+
+
+def exit_code(results: Sequence[CellResult]) -> int:
+    """Of the whole night: a new crash (4), a cell that did not run (2, 3), a new failure (1), no news (0)."""
+    codes = {result.exit_code for result in results}
+    return next((code for code in (4, 3, 2, 1) if code in codes), 0)
+
+
+def _result(night: Night, cell: Cell) -> CellResult:
+    try:
+        return CellResult.load(night.folder, cell.name)
+    except OSError:
+        lost = "The cell's process ended without a result."
+        return CellResult(cell=cell.name, verdict=Verdict.BROKEN, exit_code=3, message=lost)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,1 @@
+"""The pytest module behind `winvm nightly`."""

@@ -1,0 +1,23 @@
+"""Every cell of the night, one item each: pytest-xdist spreads them over its workers."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.nightly.cells import Cell
+from harness.nightly.night import Night
+from harness.nightly.verdict import Verdict, lines, run_cell
+from harness.terminal import printable
+
+NIGHT = Night.of_environment()
+
+
+@pytest.mark.parametrize("cell", NIGHT.cells, ids=[cell.name for cell in NIGHT.cells])
+def test_cell(cell: Cell) -> None:
+    """Passes if nothing is new."""
+    result = run_cell(NIGHT, cell)
+    if result.verdict is Verdict.SKIPPED:
+        pytest.skip(result.message)
+    if result.verdict is not Verdict.QUIET:
+        told = "\n".join([*lines(result), result.message])
+        pytest.fail(f"{result.verdict}: {printable(told)}", pytrace=False)

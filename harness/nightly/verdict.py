@@ -1,0 +1,131 @@
+"""One cell of a night: its `winvm run` in a process of its own, and what is new in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.deadline import Deadline
+from harness.fileend import last_text
+from harness.report.history import History
+from harness.report.news import News
+
+if TYPE_CHECKING:
+    from harness.nightly.cells import Cell
+    from harness.nightly.night import Night
+
+ROOM_SECONDS = 12 * 3600.0
+LOG_TAIL = 4000
+BROKEN = (2, 3)
+
+
+class Verdict(enum.StrEnum):
+    """What the morning needs to know of a cell."""
+
+    QUIET = "quiet"  # nothing failed that had not failed before
+    NEWS = "news"  # a new failure or a new crash
+    BROKEN = "broken"  # it could not run, or not to its end
+    SKIPPED = "skipped"  # its guest lacks what the cell is about
+
+
+class CellResult(BaseModel):
+    """What became of a cell.
+
+    Attributes:
+        run: id of its run in the nightly artifacts; empty if it never began.
+        host: URI of the libvirt host, or `this host`.
+        exit_code: what the cell means for the night's exit code; not that of its run, in which known
+            failures count.
+        message: why it is broken or skipped.
+        log: what `winvm run` said, a file in the night's folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: str
+    verdict: Verdict
+    exit_code: int = 0
+    run: str = ""
+    host: str = ""
+    seconds: float = 0.0
+    message: str = ""
+    log: str = ""
+    news: News = News()
+
+    @classmethod
+    def load(cls, folder: Path, cell: str) -> CellResult:
+        """As it was saved in the night's folder; raises `OSError` if it was not."""
+        return cls.model_validate_json((folder / f"{_safe(cell)}.json").read_bytes())
+
+    def save(self, folder: Path) -> None:
+        """Writes it to the night's folder."""
+        (folder / f"{_safe(self.cell)}.json").write_text(self.model_dump_json(indent=1), encoding="utf-8")
+
+
+def run_cell(night: Night, cell: Cell) -> CellResult:
+    """Waits for a host with room, runs the cell there, and looks at what is new; saves the result.
+
+    Raises:
+        HostError: the history cannot be used.
+        DeadlineError: no host had room.
+    """
+    if cell.missing:
+        reason = f"guest {cell.profile} lacks {cell.missing}"
+        result = CellResult(cell=cell.name, verdict=Verdict.SKIPPED, message=reason)
+    else:
+        with night.capacity.take(cell.need, Deadline.after(ROOM_SECONDS)) as host:
+            started = time.time()
+            log = night.folder / f"{_safe(cell.name)}.log"
+            code = _run(night, cell, host.uri, log)
+            result = _judged(night, cell, code, started, log)
+            result = result.model_copy(
+                update={"host": host.name, "seconds": round(time.time() - started, 3), "log": log.name}
+            )
+    result.save(night.folder)
+    return result
+
+
+def _run(night: Night, cell: Cell, uri: str, log: Path) -> int:
+    # The run ends as by Ctrl-C when this process dies: its guest and files go with it (prctl(2)).
+    argv = ["setpriv", "--pdeathsig", "INT", sys.executable, "-m", "harness", "--config", str(night.config)]
+    argv += ["run", "--guest", cell.profile, "--build", cell.build, "--artifacts", str(night.artifacts)]
+    argv += ["--verifier"] if cell.verifier else []
+    argv += ["--uri", uri] if uri else []
+    argv += [f"--param={parameter}" for parameter in night.parameters]
+    with log.open("wb") as output:
+        return subprocess.run(
+            [*argv, *night.options], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+        ).returncode
+
+
+def _judged(night: Night, cell: Cell, code: int, started: float, log: Path) -> CellResult:
+    with History(night.artifacts) as history:
+        newest = next(iter(history.runs(1, cell.name)), None)
+        if newest is None or newest.started < started - 1:
+            ended = CellResult(cell=cell.name, verdict=Verdict.BROKEN, exit_code=2 if code == 2 else 3)
+            return ended.model_copy(update={"message": last_text(log, LOG_TAIL) or f"exit code {code}"})
+        found = history.news(newest.run)
+    result = CellResult(cell=cell.name, verdict=Verdict.QUIET, run=newest.run, news=found)
+    if newest.broke_off or code in BROKEN:
+        why = newest.broke_off or last_text(log, LOG_TAIL)
+        return result.model_copy(update={"verdict": Verdict.BROKEN, "exit_code": 3, "message": why})
+    if found.bad:
+        return result.model_copy(update={"verdict": Verdict.NEWS, "exit_code": 4 if found.crashes else 1})
+    return result
+
+
+def lines(result: CellResult) -> list[str]:
+    """What is to be told of a cell's news, a line for each kind."""
+    kinds = ((field.name, getattr(result.news, field.name)) for field in dataclasses.fields(result.news))
+    return [f"{kind.replace('_', ' ')}: {', '.join(names)}" for kind, names in kinds if names]
+
+
+def _safe(cell: str) -> str:
+    return cell.replace("/", "_")
