@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.machine.leftovers import remove_leftovers
 from tests.soak.project import ROOT, Project, project
+from tests.soak.samples import Sample, growth, watched
 
 QUICK = (
     "hello_names_the_contract",
@@ -26,9 +28,13 @@ QUICK = (
     "ioctl_buffered.set_then_get",
     "read_completes_later",
 )
+QUICK_SCENARIOS = 9
+"""How many scenarios these names choose."""
+VICTIM = ("-k", "knows_the_time or busy", "--param", "seconds=3")
 RSS_LIMIT_KIB = 20 * 1024
-SETTLED = 0.1
-"""Part of a run's results after which memory and files count as settled."""
+FILES_LIMIT = 2
+CHANCE = random.Random(20261121)
+"""Kills come at the same points in every soak, as far as the machine is as quick."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,41 +48,26 @@ class Verdict:
     seconds: float
 
 
-def watched(here: Project, run: subprocess.Popen[bytes]) -> list[tuple[int, int]]:
-    """(RSS in KiB, open files) of a run twice a second, from its tenth part of results to the last of them.
-
-    Before that modules are imported and a guest comes up, after it reports are written.
-    """
-    samples: list[tuple[int, int, int]] = []
-    results = here.artifacts / "latest" / "results.json.partial"
-    while run.poll() is None:
-        try:
-            status = Path(f"/proc/{run.pid}/status").read_text().splitlines()
-            files = len(list(Path(f"/proc/{run.pid}/fd").iterdir()))
-            size = results.stat().st_size if results.exists() else 0
-        except OSError:
-            continue  # it has just ended, or been renamed
-        samples += [(int(line.split()[1]), files, size) for line in status if line.startswith("VmRSS:")]
-        time.sleep(0.5)
-    last = max((size for *_, size in samples), default=0)
-    return [(rss, files) for rss, files, size in samples if size >= last * SETTLED]
-
-
 def quiet(here: Project, *arguments: str) -> subprocess.Popen[bytes]:
     """A run whose output nobody reads."""
     return here.start(*arguments, output=subprocess.DEVNULL)
 
 
+def held(samples: Sequence[Sample]) -> tuple[str, bool]:
+    """What a run came to hold: in words, and whether that is no more than in its beginning."""
+    rss = [sample.rss for sample in samples]
+    flat, files = max(rss) - min(rss[: len(rss) // 3]), growth([sample.files for sample in samples])
+    return f"{flat / 1024:+.1f} MiB, {files:+d} files", flat <= RSS_LIMIT_KIB and files <= FILES_LIMIT
+
+
 def executions(here: Project, count: int) -> tuple[str, str, bool]:
     """Many scenario executions in one run: memory and open files stay."""
-    with quiet(here, "-k", " or ".join(QUICK), "--repeat", str(count)) as run:
-        samples = watched(here, run)
-    document = here.latest()
-    done = len(document["scenarios"])
-    rss, files = (max(values) - values[0] for values in zip(*samples, strict=True))
-    good = run.returncode == 0 and rss <= RSS_LIMIT_KIB and files <= 2
-    found = f"{done} executions {document['counts']}, +{rss / 1024:.1f} MiB, {files:+d} files"
-    return "all pass; memory within 20 MiB, files within 2", found, good
+    with quiet(here, "-k", " or ".join(QUICK), "--repeat", str(-(-count // QUICK_SCENARIOS))) as run:
+        samples = watched(run, here.growing_results)
+    counts = here.latest()["counts"]
+    cost, flat = held(samples)
+    good = flat and list(counts) == ["passed"] and counts["passed"] >= count and run.returncode == 0
+    return f"{count} pass; memory within 20 MiB, files within 2", f"{counts}, {cost}", good
 
 
 def load_cycles(here: Project, count: int) -> tuple[str, str, bool]:
@@ -90,7 +81,7 @@ def load_cycles(here: Project, count: int) -> tuple[str, str, bool]:
 def many_lines(here: Project, count: int) -> tuple[str, str, bool]:
     """One scenario prints; every line is in dbgprint.log, in order."""
     with quiet(here, "-k", "endurance.prints", "--param", f"lines={count}") as run:
-        samples = watched(here, run)
+        samples = watched(run, here.growing_results)
     found = 0
     with (here.artifacts / "latest" / "dbgprint.log").open(errors="replace") as log:
         for line in log:
@@ -98,51 +89,56 @@ def many_lines(here: Project, count: int) -> tuple[str, str, bool]:
                 if f" line {found:07d} of many" not in line:
                     break
                 found += 1
-    rss = max(kib for kib, _ in samples) / 1024
-    return f"{count} lines in order", f"{found} in order; at most {rss:.0f} MiB of memory", found == count
-
-
-def killed_runs(here: Project, count: int) -> tuple[str, str, bool]:
-    """Runs end by SIGINT, SIGTERM or SIGKILL at random; then one run passes, and nothing of any is left."""
-    chance = random.Random(20261121)
-    dirty = []
-    for number in range(count):
-        with quiet(here, "-k", "knows_the_time or busy") as run:
-            time.sleep(chance.uniform(0.2, 15))
-            run.send_signal(chance.choice((signal.SIGINT, signal.SIGTERM, signal.SIGKILL)))
-            try:
-                run.communicate(timeout=60)
-            except subprocess.TimeoutExpired:
-                dirty.append(f"run {number} does not end")
-                run.kill()
-    with quiet(here, "-k", "knows_the_time") as run:
-        run.communicate()
-    dirty += here.left()
-    return (
-        "nothing left after the next run",
-        f"{count} killed; left: {dirty}",
-        not dirty and run.returncode == 0,
-    )
+    rss = max((sample.rss for sample in samples), default=0) / 1024
+    good = found == count and run.returncode == 0
+    return f"{count} lines in order", f"{found} in order; at most {rss:.0f} MiB of memory", good
 
 
 def crash_cycles(here: Project, count: int) -> tuple[str, str, bool]:
     """Crashes and restores in one run: files and memory stay, no process is left behind."""
     with quiet(here, "-k", "fault.bugcheck_with_parameters", "--repeat", str(count)) as run:
-        samples = watched(here, run)
+        samples = watched(run, here.growing_results)
     counts = here.latest()["counts"]
-    rss = max(kib for kib, _ in samples) - samples[0][0]
-    # Connections come and go with each restore: what leaks stays open at the quietest moment too.
-    half = len(samples) // 2
-    files = min(files for _, files in samples[half:]) - min(files for _, files in samples[:half])
+    cost, flat = held(samples)
     left = here.left()
-    good = counts == {"passed": count} and rss <= RSS_LIMIT_KIB and files <= 2 and not left
-    found = f"{counts}, {rss / 1024:+.1f} MiB, {files:+d} files, left: {left}"
-    return "all pass; nothing leaks", found, good
+    good = flat and counts == {"passed": count} and not left
+    return "all pass; nothing leaks", f"{counts}, {cost}, left: {left}", good
+
+
+def killed_runs(here: Project, count: int) -> tuple[str, str, bool]:
+    """Runs end by a signal at any point between their start and their end; none leaves anything.
+
+    What one leaves that was killed by SIGKILL is removed as the next run removes it first of all.
+    """
+    began = time.monotonic()
+    with quiet(here, *VICTIM) as run:
+        run.communicate()
+    length = time.monotonic() - began
+    dirty, ports = [], set[int]()
+    for number in range(count):
+        signal_ = CHANCE.choice((signal.SIGINT, signal.SIGTERM, signal.SIGKILL))
+        with quiet(here, *VICTIM) as run:
+            time.sleep(CHANCE.uniform(0, length))
+            ports |= here.ports()
+            run.send_signal(signal_)
+            try:
+                run.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                dirty.append(f"run {number} does not end")
+                run.kill()
+        if signal_ is signal.SIGKILL:
+            here.age_half_made()
+            remove_leftovers(here.home / "runs")
+        dirty += [f"{signal_.name} on run {number}: {what}" for what in here.left(ports)]
+    with quiet(here, "-k", "knows_the_time") as run:
+        run.communicate()
+    good = not dirty and run.returncode == 0
+    return "nothing left of any; the next run passes", f"{count} killed; left: {dirty}", good
 
 
 PARTS: dict[str, tuple[Callable[[Project, int], tuple[str, str, bool]], int, int]] = {
     # the part, its count at full scale, the least that shows anything
-    "executions": (executions, 1112, 10),  # times the 9 scenarios that QUICK names
+    "executions": (executions, 10_000, 200),
     "load cycles": (load_cycles, 500, 5),
     "debug lines": (many_lines, 1_000_000, 10_000),
     "crash cycles": (crash_cycles, 20, 5),

@@ -11,14 +11,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import config
+from harness.machine.runfolder import HALF_MADE
 from tests.own_home import own_home
+from tests.soak.leftovers import left
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,18 +66,27 @@ class Project:
         document: dict[str, Any] = json.loads((self.artifacts / "latest" / "results.json").read_bytes())
         return document
 
-    def left(self) -> list[str]:
-        """What there is of runs: their folders, half-made copies, and every process that names the home."""
-        found = [str(path) for path in self.home.glob("runs/*")]
-        found += [str(path) for path in self.home.glob("libvirt-cache.*")]
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                line = (process / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if os.fsencode(self.home) + b"/" in line:
-                found.append(f"process {process.name}: {line[:80]!r}")
+    @property
+    def growing_results(self) -> Path:
+        """The results of the run that is under way."""
+        return self.artifacts / "latest" / "results.json.partial"
+
+    def ports(self) -> set[int]:
+        """Host ports of the machines that there are."""
+        found: set[int] = set()
+        for record in self.home.glob("runs/*/*/machine.json"):
+            with suppress(OSError, ValueError):  # half written, or gone again
+                found |= set(json.loads(record.read_bytes())["ports"].values())
         return found
+
+    def age_half_made(self) -> None:
+        """Makes half-made run folders as old as they must be for a run to remove them: a minute."""
+        for folder in self.home.glob(f"runs/{HALF_MADE}*"):
+            os.utime(folder, (0, 0))
+
+    def left(self, ports: Iterable[int] = ()) -> list[str]:
+        """What there is of runs; see `leftovers.left`."""
+        return left(self.home, ports)
 
 
 @contextmanager
