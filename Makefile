@@ -24,6 +24,10 @@ root:
 host:
 	@$(if $(SKIP_HOST),:,vm/host/install.sh)
 
+.PHONY: test-host
+test-host:
+	@$(if $(SKIP_HOST),:,vm/host/install.sh test-packages.txt)
+
 $(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
 	@echo "winvm: installing Python packages into $(VENV) ($(shell $(PYTHON) --version 2>/dev/null || echo python3))"
 	@# In place where it was complete once: another command may be running from it.
@@ -38,7 +42,7 @@ check: setup ## format, lint, types, contract drift; no VM
 	$(MAKE) --no-print-directory -C driver format-check
 	$(BIN)/python -m harness.contract --check
 
-test: setup ## unit and host-side tests; no VM
+test: setup test-host ## unit and host-side tests; no VM
 	$(BIN)/pytest tests/unit
 
 vm-test: root setup ## the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)

@@ -97,6 +97,15 @@ def test_without_root_the_line_to_run_is_printed(host: Host) -> None:
     assert "mmdebstrap qemu-system-x86" in done.stderr
 
 
+def test_another_list_of_packages_can_be_named(host: Host) -> None:
+    host.program("id", "echo 1000")
+    host.program("dpkg-query", "exit 1")
+    done = host.run(str(INSTALL), "test-packages.txt")
+    assert done.returncode == 2
+    assert f"\n    sudo {INSTALL} test-packages.txt\n" in done.stderr
+    assert "missing: chromium-headless-shell" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["vm-test", "smoke GUEST=wine"])
 def test_without_root_make_says_so_before_it_sets_anything_up(host: Host, command: str) -> None:
     host.program("id", "echo 1000")

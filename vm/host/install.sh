@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages of packages.txt that are missing. Owns nothing else of the host.
+# Installs the Debian packages that are missing: those of packages.txt, or of the list in this folder that is named.
+# Owns nothing else of the host.
 # Safe to run again: with nothing missing it neither needs root nor asks apt anything.
 set -eu
 cd "$(dirname "$0")"
@@ -15,6 +16,7 @@ esac
 backports=
 [ "${VERSION_ID:-0}" -gt 12 ] || backports="${VERSION_CODENAME}-backports"
 
+list=${1:-packages.txt}
 installed() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p'; }
 missing=
 missing_backports=
@@ -27,13 +29,13 @@ while read -r name _; do
     elif [ -z "$have" ]; then
         missing="$missing $plain"
     fi
-done < packages.txt
+done < "$list"
 [ -n "$missing$missing_backports" ] || exit 0
 
 if [ "$(id -u)" != 0 ]; then
     echo "winvm: Debian packages are missing:$missing$missing_backports" >&2
     echo "winvm: installing them needs root. Run this once, then the same make command again:" >&2
-    echo "    sudo $(pwd)/install.sh" >&2
+    echo "    sudo $(pwd)/install.sh${1:+ $1}" >&2
     exit 2
 fi
 
