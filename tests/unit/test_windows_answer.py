@@ -37,7 +37,7 @@ PROFILES = {profile.name: profile for profile in windows_profiles()}
 
 def image(profile: WindowsProfile, edition: str) -> WimImage:
     build = profile.install.newest_build
-    return WimImage(3, "name", edition, profile.install.kind, "amd64", build, 1, ("de-DE",))
+    return WimImage(3, "name", edition, profile.install.kind, "amd64", build, 1, ("de-DE",), 17 << 30)
 
 
 def answers(profile: WindowsProfile, edition: str = "", *, drivers: bool = False) -> str:

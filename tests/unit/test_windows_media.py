@@ -51,6 +51,7 @@ def test_media_says_what_it_holds(media_11: Path) -> None:
     assert (image.index, image.name, image.edition) == (1, "Windows image 1", "EnterpriseEval")
     assert (image.architecture, image.build, image.revision) == ("amd64", 26100, 1742)
     assert (image.installation, image.languages) == ("Client", ("en-US",))
+    assert image.size == len(b"MZ")
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -194,7 +195,7 @@ def test_a_hostile_wim_is_refused(content: bytes, words: str) -> None:
 
 
 def test_numbers_that_are_none_fit_no_rule() -> None:
-    windows = "<WINDOWS><ARCH>9e9</ARCH><VERSION><BUILD>99999999999</BUILD></VERSION></WINDOWS>"
+    windows = "<WINDOWS><ARCH>9e9</ARCH><VERSION><BUILD>999999999999999</BUILD></VERSION></WINDOWS>"
     content = header(utf16(f"<WIM><IMAGE INDEX='٣'>{windows}</IMAGE></WIM>"))
     (found,) = read_images(BytesIO(content), len(content))
     assert (found.index, found.architecture, found.build) == (-1, "unknown", -1)

@@ -43,6 +43,7 @@ class WimImage:
         architecture: a value of `ARCHITECTURES`, or `unknown`.
         build: e.g. 26100. revision: the update level after it.
         languages: the default one first.
+        size: bytes that it has once it is installed; -1 if that is not known.
     """
 
     index: int
@@ -53,6 +54,7 @@ class WimImage:
     build: int
     revision: int
     languages: tuple[str, ...]
+    size: int
 
 
 def read_images(file: BinaryIO, length: int) -> tuple[WimImage, ...]:
@@ -117,6 +119,7 @@ def _images(text: str) -> Iterator[WimImage]:
             build=_integer(_text(image, "WINDOWS/VERSION/BUILD")),
             revision=_integer(_text(image, "WINDOWS/VERSION/SPBUILD")),
             languages=tuple(dict.fromkeys(name for name in (default, *listed) if name)),
+            size=_integer(_text(image, "TOTALBYTES")),
         )
 
 
@@ -131,4 +134,4 @@ def _clean(text: str | None) -> str:
 def _integer(text: str | None) -> int:
     """-1 for what is not a number: no rule accepts it."""
     text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 15 else -1

@@ -1,0 +1,150 @@
+"""Builds a Windows image: prepared, installed on a machine of its own, sealed.
+
+Several processes may build images of different profiles at once; of one profile, one at a time. A build works
+in images/.install-<profile>-<random>/ and renames the finished folder into place, so that an image is there as
+a whole or not at all. What a killed build left, its machine too, is removed by the next. What an installation
+showed stays in installations/<profile>/ when it fails.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.deadline import Deadline
+from harness.errors import ImageError
+from harness.images.base import images_folder
+from harness.images.lock import build_lock
+from harness.images.windows.configuration import write_iso
+from harness.images.windows.credentials import make_windows_secrets
+from harness.images.windows.installation import Installation, Limits, Report
+from harness.images.windows.preparation import Preparation, Request, prepare, sha256
+from harness.images.windows.sealed import WindowsImage, load, seal, settings_digest
+from harness.journal import Journal
+from harness.machine.accelerator import Accelerator, choose_accelerator
+from harness.machine.leftovers import remove_leftovers
+from harness.machine.machine import LibvirtMachine
+from harness.machine.overlay import require_space
+from harness.machine.runfolder import RunFolder
+from harness.machine.windows_domain import NVRAM, WindowsSpec
+from harness.root import require_root
+
+PROBE_S = 30.0
+BESIDE_WINDOWS = 8 << 30
+"""Bytes that an installation takes beside the files of install.wim: page file, component store, logs."""
+KEYS_S = {Accelerator.KVM: 45.0, Accelerator.TCG: 300.0}
+"""How long the firmware may take to ask for a key; Setup's first restart comes much later."""
+
+
+def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
+    """The image that the request asks for: the sealed one, or a new one (an hour or so under KVM).
+
+    Raises:
+        ConfigurationError: a file that the request names cannot be used.
+        HostError: not root, no disk space, a tool is missing.
+        ImageError: the installation failed; its evidence is in installations/<profile>/.
+        MachineError, DeadlineError: likewise.
+    """
+    require_root("Installing Windows in a machine")
+    preparation = prepare(request, home, journal)
+    with journal.step("image: SHA-256 of the installation ISO"):
+        iso_sha256 = sha256(request.iso)
+    digest = preparation.digest(iso_sha256)
+    profile, images = request.profile.name, images_folder(home)
+    place = images / f"{profile}-{digest[:12]}"
+    images.mkdir(parents=True, exist_ok=True)
+    with build_lock(
+        images / f".lock-{profile}",
+        lambda: journal.note(f"waiting for another process that is installing {profile}"),
+    ):
+        with suppress(ImageError):
+            return load(place)
+        for leftover in images.glob(f".install-{profile}-*"):
+            shutil.rmtree(leftover)
+        work = Path(tempfile.mkdtemp(prefix=f".install-{profile}-", dir=images))
+        try:
+            with journal.step(f"image: install {profile}", digest=digest):
+                return _install(preparation, iso_sha256, digest, home, work, place, journal)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def evidence_folder(home: Path, profile: str) -> Path:
+    """Where an installation under way, or the last one that failed, keeps its journal and screenshots."""
+    return home / "installations" / profile
+
+
+def _install(
+    preparation: Preparation,
+    iso_sha256: str,
+    digest: str,
+    home: Path,
+    work: Path,
+    place: Path,
+    journal: Journal,
+) -> WindowsImage:
+    request = preparation.request
+    require_space(work, preparation.choice.image.size + BESIDE_WINDOWS, "the installation of Windows")
+    accelerator = choose_accelerator(home / "accelerator.json", Deadline.after(PROBE_S)).accelerator
+    if accelerator is Accelerator.TCG:
+        journal.warn("without KVM the processor is emulated: Windows may take longer than the profile allows")
+    draft = work / "image"
+    draft.mkdir()
+    with journal.step("image: configuration ISO"):
+        settings = work / "configuration.iso"
+        write_iso(settings, preparation.configuration(make_windows_secrets(draft / "secrets")))
+    evidence = evidence_folder(home, request.profile.name)
+    shutil.rmtree(evidence, ignore_errors=True)
+    evidence.mkdir(parents=True)
+    spec = WindowsSpec(
+        work, request.profile, accelerator, media=(request.iso.resolve(), settings), online=preparation.online
+    )
+    remove_leftovers(home / "runs")
+    with RunFolder.create(home / "runs") as folder, LibvirtMachine(folder, spec, None) as machine:
+        install = request.profile.install
+        limits = Limits(stall=install.stall, keys=KEYS_S[accelerator])
+        report = Installation(machine, evidence, journal, limits).run(Deadline.after(install.deadline))
+        shutil.move(machine.disk, draft / "base.qcow2")
+        if request.profile.hardware.firmware == "uefi":
+            shutil.move(machine.folder / NVRAM, draft / NVRAM)
+    shutil.move(evidence, draft / "install")
+    with journal.step("image: seal"):
+        if place.exists():  # `load` found it damaged
+            shutil.rmtree(place)
+        return seal(draft, place, _manifest(preparation, iso_sha256, digest, accelerator, report))
+
+
+def _manifest(
+    preparation: Preparation, iso_sha256: str, digest: str, accelerator: Accelerator, report: Report
+) -> dict[str, Any]:
+    profile, choice = preparation.request.profile, preparation.choice
+    image, media = choice.image, preparation.media
+    return {
+        "digest": digest,
+        "profile": profile.name,
+        "settings": settings_digest(profile),
+        "edition": image.edition,
+        "firmware": profile.hardware.firmware,
+        "evaluation": choice.evaluation,
+        "versions": {
+            "windows": f"10.0.{image.build}.{max(image.revision, 0)}",
+            "edition": image.edition,
+            "python": preparation.python.name.split("-")[2],
+        },
+        "iso": {"name": media.iso.name, "bytes": media.size, "sha256": iso_sha256},
+        "image": {**asdict(image), "languages": list(image.languages), "file": media.file},
+        "openssh": preparation.ssh,
+        "drivers": sorted({name.partition("/")[0] for name in preparation.drivers}),
+        "accelerator": accelerator.value,
+        "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(report.seconds),
+        "checks": [
+            {"step": check.step, "setting": check.setting, "state": check.state, "found": check.found}
+            for check in report.checks
+        ],
+    }
