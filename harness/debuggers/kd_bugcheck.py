@@ -1,14 +1,17 @@
-"""A bugcheck as a kernel prints it, and the evidence that is read while the kernel stands in it."""
+"""A bugcheck as a kernel prints it, and what is read of a kernel that stands in one or was made to halt."""
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.crash.names import base_name
 from harness.debuggers import kd_context
 from harness.debuggers.kd_describe import Fields
-from harness.debuggers.kd_halted import HaltedTarget
+from harness.debuggers.kd_halted import HaltedTarget, Module
+from harness.debuggers.kd_link import SilentTargetError, TargetRestartedError
 from harness.errors import KdError
 
 _PARAMETER = r"\s{0,8}0x([0-9A-Fa-f]{1,16})"
@@ -49,6 +52,9 @@ def evidence(target: HaltedTarget) -> tuple[Fields, Bugcheck | None]:
     """What can be read of a kernel that stopped in a bugcheck, and the bugcheck as its memory has it.
 
     Each part that cannot be read is missing, with a line in `unread` that says why.
+
+    Raises:
+        TargetRestartedError: it is not there any more.
     """
     fields: Fields = {}
     unread: list[str] = []
@@ -59,6 +65,8 @@ def evidence(target: HaltedTarget) -> tuple[Fields, Bugcheck | None]:
         fields["registers"] = registers
         stack = target.read(registers["rsp"], _STACK_BYTES)
         fields["stack"] = list(struct.unpack(f"<{len(stack) // 8}Q", stack[: len(stack) // 8 * 8]))
+    except TargetRestartedError:
+        raise
     except KdError as error:
         unread.append(error.message)
     try:
@@ -69,8 +77,40 @@ def evidence(target: HaltedTarget) -> tuple[Fields, Bugcheck | None]:
             kept = Bugcheck(words[0], words[1:])
         modules = target.modules(version.modules) if version.modules else []
         fields["modules"] = [{"path": m.path, "base": m.base, "size": m.size} for m in modules]
+    except TargetRestartedError:
+        raise
     except KdError as error:
         unread.append(error.message)
     if unread:
         fields["unread"] = unread
     return fields, kept
+
+
+def processors(target: HaltedTarget, count: int) -> Fields:
+    """Registers of every processor of an x64 kernel that a break-in halted, and where each executes.
+
+    Raises:
+        KdError: the kernel does not answer.
+    """
+    version = target.version()
+    if version.machine != kd_context.AMD64:
+        return {"processors": count, "unread": [f"Registers of machine {version.machine:#x} are not known."]}
+    registers = {number: kd_context.registers(context) for number, context in target.contexts().items()}
+    try:
+        modules = target.modules(version.modules)
+    except (TargetRestartedError, SilentTargetError):
+        raise
+    except KdError:
+        modules = []
+    return {
+        "processors": count,
+        "registers": {str(number): values for number, values in registers.items()},
+        "places": {str(number): _place(values["rip"], modules) for number, values in registers.items()},
+    }
+
+
+def _place(address: int, modules: Sequence[Module]) -> str:
+    for module in modules:
+        if module.base <= address < module.base + module.size:
+            return f"{base_name(module.path)}+{address - module.base:#x}"
+    return f"{address:#x}"

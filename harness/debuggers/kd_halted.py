@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.deadline import Deadline
 from harness.debuggers import kd_context
-from harness.debuggers.kd_link import Link
+from harness.debuggers.kd_link import Link, TargetRestartedError
 from harness.debuggers.kd_manipulate import (
     PAGE,
     READ_LIMIT,
@@ -26,6 +27,10 @@ _NAME_LIMIT = 512
 _ENTRY_SIZE = 0x68
 _BUGCHECK_DATA = 0x88
 _INT3 = b"\xcc"
+
+
+class RefusedError(KdError):
+    """The target will not do what it was asked."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class HaltedTarget:
         for processor in range(min(self._change.processors, 256)):
             try:
                 found[processor] = self.context(processor)
+            except TargetRestartedError:
+                raise
             except KdError:
                 if self._deadline.expired:
                     break
@@ -104,19 +111,22 @@ class HaltedTarget:
         words = struct.unpack("<5Q", data)
         return words if words[0] else None
 
-    def go(self, status: int, *, amd64: bool, step_over: bool) -> None:
+    def step_over(self) -> None:
+        """Moves an x64 target past the breakpoint instruction it stands on, or it breaks again."""
+        if self._change.instructions[:1] == _INT3:
+            with suppress(RefusedError):
+                context = self.context()
+                if len(context) == kd_context.SIZE:
+                    moved = kd_context.with_registers(context, rip=self._change.pc + 1)
+                    self._request(Api.SET_CONTEXT, data=moved)
+
+    def go(self, status: int, *, amd64: bool) -> None:
         """Lets the target run.
 
         Args:
             status: what became of the exception, e.g. HANDLED.
-            amd64: the kernel is x64; of others this bench does not know the registers, and changes none.
-            step_over: first move past the breakpoint instruction it stands on, or it breaks again.
+            amd64: the kernel is x64; others have no DR7.
         """
-        if amd64 and step_over and self._change.instructions[:1] == _INT3:
-            context = self.context()
-            if len(context) == kd_context.SIZE:
-                moved = kd_context.with_registers(context, rip=self._change.pc + 1)
-                self._request(Api.SET_CONTEXT, data=moved)
         union = continue2(status, self._change.dr7 if amd64 else 0)
         message = self._message(Api.CONTINUE2, union, b"", None)
         self._link.send(PacketType.STATE_MANIPULATE, message.encode(), self._deadline)
@@ -130,7 +140,7 @@ class HaltedTarget:
     def _request(self, api: Api, data: bytes = b"", processor: int | None = None) -> Manipulate:
         reply = self._ask(api, b"", data, processor)
         if reply.failed:
-            raise KdError(f"The target refuses {api.name} with status {reply.status:#x}.")
+            raise RefusedError(f"The target refuses {api.name} with status {reply.status:#x}.")
         return reply
 
     def _ask(self, api: Api, union: bytes, data: bytes = b"", processor: int | None = None) -> Manipulate:

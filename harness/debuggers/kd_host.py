@@ -1,7 +1,8 @@
 """The live debugger host: answers whatever a kernel reports, and lets it run on.
 
 It never keeps a target waiting but when told to hold: load-symbols reports and exceptions are logged and
-continued, prompts are answered with `ignore`, files are refused.
+continued, prompts are answered with `ignore`, files are refused. While another debugger has the target
+(`HandedOver`) it only listens, and when that one is gone it answers what was left unanswered.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.deadline import Deadline
 from harness.debuggers import kd_context
-from harness.debuggers.kd_bugcheck import Bugcheck, BugcheckText, evidence
+from harness.debuggers.kd_bugcheck import Bugcheck, BugcheckText, evidence, processors
 from harness.debuggers.kd_describe import Fields, describe, state_fields
-from harness.debuggers.kd_halted import HaltedTarget, is_breakpoint
-from harness.debuggers.kd_io import DebugIo, FileRequest
-from harness.debuggers.kd_link import Link, TargetRestartedError
-from harness.debuggers.kd_manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version
+from harness.debuggers.kd_halted import HaltedTarget, RefusedError, is_breakpoint
+from harness.debuggers.kd_io import DebugIo, FileRequest, is_prompt
+from harness.debuggers.kd_link import Link, SilentTargetError, TargetRestartedError
+from harness.debuggers.kd_manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version, settles
 from harness.debuggers.kd_state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, StateChange
-from harness.debuggers.kd_wire import Attached, Wire, WrongKey
+from harness.debuggers.kd_wire import Attached, HandedOver, Notice, TakenBack, Wire, WrongKey
 from harness.debuggers.packets import Packet, PacketType
 from harness.errors import KdError
 
@@ -75,13 +77,16 @@ class KdHost:
         self._hold = hold
         self._patience_s = patience_s
         self._clock = clock
-        self._link = Link(wire, self._delivered, self._noticed)
+        self._link = Link(wire, self._delivered, self._noticed, self._overheard)
         self._queue: deque[Packet] = deque()
         self._break_wanted = threading.Event()
         self._go_wanted = threading.Event()
         self._next_break_in = 0.0
         self._break_ins = 0
         self._held: StateChange | None = None
+        self._again: Packet | None = None
+        self._relayed = False
+        self._left: Packet | None = None
         self._left_over: tuple[int, Deadline] | None = None
         self._version: Version | None = None
         self._text = BugcheckText()
@@ -94,10 +99,19 @@ class KdHost:
         """Whether the target stands halted until `resume`."""
         return self._held is not None
 
+    @property
+    def relayed(self) -> bool:
+        """Whether another debugger has the target."""
+        return self._relayed
+
     def break_in(self) -> None:
         """Asks the target to halt: asked again until it does, also when it is not there yet."""
         self._break_ins = 0
         self._break_wanted.set()
+
+    def stop_breaking_in(self) -> None:
+        """Asks no more: a target that did not halt so far need not do so later."""
+        self._break_wanted.clear()
 
     def resume(self) -> None:
         """Lets a held target go on."""
@@ -113,12 +127,19 @@ class KdHost:
         self._link.pump(timeout_s)
         while self._queue:
             packet = self._queue.popleft()
-            self._attempt(lambda packet=packet: self._serve(packet))  # type: ignore[misc]
-        if self._go_wanted.is_set():
+            answered = self._attempt(lambda packet=packet: self._serve(packet))  # type: ignore[misc]
+            if not answered and not self._queue:
+                # It waits for the answer for ever, even if it was its machine that stood still.
+                self._again = packet
+                self._queue.appendleft(packet)
+                break
+        if self._go_wanted.is_set() and not self._relayed:
             self._go_wanted.clear()
-            if self._held is not None:
-                held, self._held = self._held, None
-                self._attempt(lambda: self._go(held, HANDLED if is_breakpoint(held) else NOT_HANDLED))
+            if (held := self._held) is not None:
+                self._held = None
+                if not self._attempt(lambda: self._go_on(held)):
+                    self._held = held
+                    self._go_wanted.set()
         if self._silence is not None and self._silence.expired:
             self._report({"halted": False})
 
@@ -127,34 +148,56 @@ class KdHost:
         self._wire.close()
 
     def _ask_for_halt(self) -> None:
-        if self._break_wanted.is_set() and self._held is None and time.monotonic() >= self._next_break_in:
+        if (
+            self._break_wanted.is_set()
+            and self._held is None
+            and not self._relayed
+            and time.monotonic() >= self._next_break_in
+        ):
             self._next_break_in = time.monotonic() + BREAK_IN_EVERY_S
             # A running target answers a break-in; one that another debugger left halted answers a reset.
             (self._link.reset if self._break_ins % 2 else self._wire.break_in)()
             self._break_ins += 1
 
-    def _attempt(self, action: Callable[[], None]) -> None:
-        """A target that stops answering, or restarts, ends one action and not the host."""
+    def _attempt(self, action: Callable[[], None]) -> bool:
+        """A target that stops answering, or restarts, ends one action and not the host.
+
+        Returns:
+            False when the target was silent: the action may be tried again.
+        """
         try:
             action()
         except TargetRestartedError:
-            return
+            return True
         except KdError as error:
             self._emit("warning", {"text": error.message})
+            return not isinstance(error, SilentTargetError)
+        return True
 
     def _emit(self, kind: str, fields: Fields) -> None:
         self._on_event(Event(self._clock(), kind, fields))
 
-    def _noticed(self, notice: Attached | WrongKey) -> None:
+    def _noticed(self, notice: Notice) -> None:
         if isinstance(notice, WrongKey):
             self._emit("wrong-key", {"source": notice.source})
-            return
-        if notice.same_boot:
+        elif isinstance(notice, HandedOver):
+            self._queue.clear()
+            self._held, self._relayed = None, True
+            self._emit("handed-over", {"to": notice.debugger})
+        elif isinstance(notice, TakenBack):
+            self._relayed = False
+            if self._left is not None:
+                self._queue.append(self._left)
+            self._left = None
+            self._emit("taken-back", {"from": notice.debugger})
+        elif notice.same_boot:
             self._emit("new-key", {"source": notice.source})
-            return
+        else:
+            self._attached(notice)
+
+    def _attached(self, notice: Attached) -> None:
         self._queue.clear()
-        self._held = None
-        self._version = None
+        self._held = self._left = self._version = None
         if self._printed is not None:
             self._report({"halted": False})
         self._reported = None
@@ -163,21 +206,45 @@ class KdHost:
     def _delivered(self, packet: Packet) -> None:
         """Prints at once; the rest waits until the exchange that may be going on has ended."""
         if packet.type == PacketType.DEBUG_IO:
-            kind, fields = describe(packet)
-            self._emit(kind, fields)
-            if kind == "dbgprint" and (found := self._text.feed(str(fields["text"]))):
-                self._printed, self._silence = found, Deadline.after(self._patience_s)
-            if "prompt" not in fields:
+            self._print(packet)
+            if not is_prompt(packet):
                 return
-        if len(self._queue) < _QUEUE_LIMIT:
+        if self._relayed:
+            self._watch(packet)
+        elif len(self._queue) < _QUEUE_LIMIT:
             self._queue.append(packet)
+
+    def _watch(self, packet: Packet) -> None:
+        """Says what the target told the other debugger, and remembers what that one has to answer."""
+        kind, fields = describe(packet)
+        if packet.type == PacketType.STATE_CHANGE64:
+            self._emit(kind, {name: value for name, value in fields.items() if name != "id"})
+        elif packet.type == PacketType.FILE_IO:
+            self._emit(kind, {"operation": fields.get("operation"), "path": fields.get("path")})
+        self._left = packet
+
+    def _overheard(self, packet: Packet) -> None:
+        """The other debugger said something to the target."""
+        if self._left is not None and settles(packet, self._left):
+            self._left = None
+
+    def _print(self, packet: Packet) -> None:
+        kind, fields = describe(packet)
+        self._emit(kind, fields)
+        if kind == "dbgprint" and (found := self._text.feed(str(fields["text"]))):
+            self._printed, self._silence = found, Deadline.after(self._patience_s)
 
     def _serve(self, packet: Packet) -> None:
         if packet.type == PacketType.STATE_CHANGE64:
-            self._halted(StateChange.parse(packet.payload))
+            change = StateChange.parse(packet.payload)
+            if packet is self._again:
+                self._go_on(change)
+            else:
+                self._halted(change)
         elif packet.type == PacketType.FILE_IO:
             request = FileRequest.parse(packet.payload)
-            self._emit("file-io", {"operation": request.operation, "path": request.path, "refused": True})
+            if packet is not self._again:
+                self._emit("file-io", {"operation": request.operation, "path": request.path, "refused": True})
             self._link.send(PacketType.FILE_IO, request.refusal(), Deadline.after(self._patience_s))
         elif packet.type == PacketType.DEBUG_IO:
             answer = DebugIo.parse(packet.payload).answer(_ASSERT_ANSWER)
@@ -187,11 +254,11 @@ class KdHost:
         kind, fields = state_fields(change)
         if change.exception is None:
             self._emit(kind, fields)
-            self._go(change, CONTINUE)
+            self._go_on(change)
             return
         asked = is_breakpoint(change) and self._break_wanted.is_set()
         if not asked and self._is_left_over(change):
-            self._go(change, HANDLED)
+            self._go_on(change)
             return
         self._emit(kind, fields | {"break_in": True} if asked else fields)
         again = is_breakpoint(change) and self._examine(change, asked=asked)
@@ -202,8 +269,15 @@ class KdHost:
             self._held = change
             self._emit("held", {"processor": change.processor})
             return
-        continued = change.exception.code in (STATUS_BREAKPOINT, STATUS_SINGLE_STEP)
-        self._go(change, HANDLED if continued else NOT_HANDLED)
+        self._go_on(change)
+
+    def _go_on(self, change: StateChange) -> None:
+        """Continues from whatever the target stands at."""
+        if change.exception is None:
+            self._go(change, CONTINUE)
+        else:
+            handled = change.exception.code in (STATUS_BREAKPOINT, STATUS_SINGLE_STEP)
+            self._go(change, HANDLED if handled else NOT_HANDLED)
 
     def _is_left_over(self, change: StateChange) -> bool:
         """Whether a break answers a break-in that was asked for once more while the first was on its way."""
@@ -216,19 +290,25 @@ class KdHost:
     def _go(self, change: StateChange, status: int) -> None:
         """Continues; over a breakpoint instruction, which of symbol reports only the boot debugger needs."""
         target = HaltedTarget(self._link, change, Deadline.after(self._patience_s))
-        version = self._version = self._version or target.version()
-        step_over = is_breakpoint(change) or (change.exception is None and version.boot_debugger)
-        target.go(status, amd64=version.machine == kd_context.AMD64, step_over=step_over)
+        with suppress(RefusedError):
+            self._version = self._version or target.version()
+        version = self._version
+        amd64 = version is not None and version.machine == kd_context.AMD64
+        boot_debugger = version is not None and version.boot_debugger
+        if amd64 and (is_breakpoint(change) or (change.exception is None and boot_debugger)):
+            target.step_over()
+        # A halt that was told once more, because of a reset, ends with this one.
+        self._queue = deque(one for one in self._queue if one.type != PacketType.STATE_CHANGE64)
+        target.go(status, amd64=amd64)
 
     def _examine(self, change: StateChange, *, asked: bool) -> bool:
         """Finds out why the target stands at a breakpoint; True when going on would lead here again."""
         target = HaltedTarget(self._link, change, Deadline.after(self._patience_s))
         if asked:
-            contexts = {str(number): kd_context.registers(c) for number, c in target.contexts().items()}
-            self._emit("break-in", {"processors": change.processors, "registers": contexts})
+            self._emit("break-in", processors(target, change.processors))
         try:
             why = kd_context.registers(target.context())["rcx"] & 0xFFFFFFFF
-        except TargetRestartedError:
+        except (TargetRestartedError, SilentTargetError):
             raise
         except KdError:
             why = 0

@@ -19,6 +19,9 @@ class Ids(Protocol):
     def acknowledged(self) -> None:
         """Our packet `next` has arrived."""
 
+    def follow(self, packet_id: int) -> None:
+        """Another debugger sent a data packet with this id: ours come after it."""
+
     def accept(self, packet_id: int) -> bool:
         """Whether the target's packet is new; False for one that was accepted before."""
 
@@ -41,7 +44,11 @@ class KdnetIds:
 
     def acknowledged(self) -> None:
         """Our packet `next` has arrived."""
-        self.next = _KDNET_FIRST | (self.next + 2 & 0x7FFFFFFF)
+        self.follow(self.next)
+
+    def follow(self, packet_id: int) -> None:
+        """Another debugger sent a data packet with this id: ours come after it."""
+        self.next = _KDNET_FIRST | (packet_id + 2 & 0x7FFFFFFF)
 
     def accept(self, packet_id: int) -> bool:
         """Whether the target's packet is new; False for one that was accepted before."""
@@ -75,6 +82,10 @@ class KdcomIds:
     def acknowledged(self) -> None:
         """Our packet `next` has arrived."""
         self.next ^= 1
+
+    def follow(self, packet_id: int) -> None:
+        """Another debugger sent a data packet with this id: ours come after it."""
+        self.next = self.answer(packet_id) ^ 1
 
     def accept(self, packet_id: int) -> bool:
         """Whether the target's packet is new; False for one that was accepted before."""

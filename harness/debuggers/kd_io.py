@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from harness.debuggers.packets import Packet
 from harness.errors import KdError
 
 PRINT = 0x3230
@@ -41,6 +42,11 @@ class DebugIo:
         """The payload that answers this prompt."""
         text = text[: self.answer_limit]
         return _IO.pack(PROMPT, self.processor_level, self.processor, 0, len(text)) + text
+
+
+def is_prompt(packet: Packet) -> bool:
+    """Whether a debug I/O packet waits for an answer."""
+    return packet.payload[:4] == PROMPT.to_bytes(4, "little")
 
 
 def print_string(text: bytes, processor: int = 0) -> bytes:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from harness.deadline import Deadline
 from harness.debuggers.kd_manipulate import Api, Manipulate
-from harness.debuggers.kd_wire import Arrival, Attached, ConnectionCheck, Wire, WrongKey
+from harness.debuggers.kd_wire import (
+    Arrival,
+    Attached,
+    ConnectionCheck,
+    HandedOver,
+    Notice,
+    Overheard,
+    TakenBack,
+    Wire,
+    WrongKey,
+)
 from harness.debuggers.kdcom import Damage
 from harness.debuggers.packets import Packet, PacketType, control
 from harness.errors import KdError
@@ -27,21 +38,32 @@ class TargetRestartedError(KdError):
     """The target began a new session in the middle of an exchange."""
 
 
+class SilentTargetError(KdError):
+    """The target did not acknowledge or reply in time; it may yet."""
+
+
 class Link:
     """One side of the packet layer. One thread uses it; whatever waits keeps on acknowledging.
 
     Args:
         deliver: called once for each data packet of the target but replies, in order, after its
             acknowledgement; must not wait for the target itself.
-        notice: called for a new session and for datagrams made with another key.
+        notice: called for a new session, for datagrams made with another key, and when another debugger
+            comes or goes.
+        overhear: called for each data packet of that other debugger.
     """
 
     def __init__(
-        self, wire: Wire, deliver: Callable[[Packet], None], notice: Callable[[Attached | WrongKey], None]
+        self,
+        wire: Wire,
+        deliver: Callable[[Packet], None],
+        notice: Callable[[Notice], None],
+        overhear: Callable[[Packet], None],
     ) -> None:
         self._wire = wire
         self._deliver = deliver
         self._notice = notice
+        self._overhear = overhear
         self._session = 0
         self._sending = False
         self._asked: Manipulate | None = None
@@ -50,7 +72,9 @@ class Link:
         self._reset_sent = False
         self._replies: deque[Manipulate] = deque(maxlen=_REPLIES)
         self._last: Packet | None = None
+        self._last_acknowledged = True
         self._maybe_repeated: Packet | None = None
+        self._renumbered = False
 
     def pump(self, timeout_s: float) -> None:
         """Waits at most `timeout_s` for something to arrive, and takes it in."""
@@ -65,7 +89,7 @@ class Link:
         """Sends a data packet that lets the target run on, until it is acknowledged.
 
         Raises:
-            KdError: it was not, within the deadline or after 20 tries.
+            SilentTargetError: it was not, within the deadline or after 20 tries.
             TargetRestartedError: a new session began meanwhile.
         """
         self._asked = None
@@ -91,7 +115,7 @@ class Link:
                     break
         finally:
             self._sending = False
-        raise KdError("The target does not acknowledge what the debugger sends.")
+        raise SilentTargetError("The target does not acknowledge what the debugger sends.")
 
     def reset(self) -> None:
         """Asks the target to start over: a halted one reports its halt again, a running one does not care."""
@@ -102,7 +126,7 @@ class Link:
         """Sends a request to the halted target and returns its reply.
 
         Raises:
-            KdError: no reply within the deadline.
+            SilentTargetError: no reply within the deadline.
             TargetRestartedError: a new session began meanwhile.
         """
         session = self._session
@@ -116,7 +140,7 @@ class Link:
                 self._check(session)
             if self._replies:
                 return self._replies.popleft()
-        raise KdError(f"The target does not reply to request {message.api:#x}.")
+        raise SilentTargetError(f"The target does not reply to request {message.api:#x}.")
 
     def _check(self, session: int) -> None:
         if session != self._session:
@@ -130,14 +154,55 @@ class Link:
                 self._take_data(arrival)
         elif isinstance(arrival, ConnectionCheck):
             self._wire.send(control(PacketType.RESEND))
+        elif isinstance(arrival, Overheard):
+            self._take_overheard(arrival)
         elif isinstance(arrival, Attached):
             self._session += not arrival.same_boot
             self._resend = self._reset_sent = False
             self._wire.ids.restart()
+            # Under a new key of the same boot the target repeats a packet whose acknowledgement it missed.
             self._maybe_repeated = self._last if arrival.same_boot else None
+            self._renumbered = False
             self._notice(arrival)
-        elif isinstance(arrival, WrongKey):
+        elif isinstance(arrival, HandedOver):
+            self._session += 1  # an exchange that was going on is the other debugger's to make again
             self._notice(arrival)
+        elif isinstance(arrival, TakenBack | WrongKey):
+            self._notice(arrival)
+
+    def _take_overheard(self, arrival: Overheard) -> None:
+        """What another debugger and the target say to each other: followed, so that it can be taken up."""
+        packet, ids = arrival.packet, self._wire.ids
+        if arrival.from_debugger:
+            if not packet.control:
+                ids.follow(packet.id)
+                self._overhear(packet)
+            elif packet.type == PacketType.ACK and self._last is not None:
+                self._last_acknowledged |= packet.id == ids.answer(self._last.id)
+        elif not packet.control:
+            if self._is_new(packet):
+                self._last_acknowledged = False
+                if packet.type != PacketType.STATE_MANIPULATE:
+                    self._deliver(packet)
+        elif packet.type == PacketType.RESET:
+            self._target_reset(packet)
+
+    def _is_new(self, packet: Packet) -> bool:
+        """Whether a data packet of the target did not come before, under whatever key or number."""
+        new = self._wire.ids.accept(packet.id)
+        before, self._maybe_repeated = self._maybe_repeated, None
+        if before is not None and self._renumbered:
+            before = replace(before, id=packet.id)
+        self._renumbered = False
+        if new:
+            self._last = packet
+        return new and packet != before
+
+    def _target_reset(self, packet: Packet) -> None:
+        """The target counts anew, and repeats what was not acknowledged."""
+        self._wire.ids.reset(packet.id)
+        if not self._last_acknowledged:
+            self._maybe_repeated, self._renumbered = self._last, True
 
     def _take_control(self, packet: Packet) -> None:
         if packet.type == PacketType.ACK:
@@ -148,18 +213,15 @@ class Link:
             if not self._reset_sent:
                 self._wire.send(control(PacketType.RESET, self._wire.ids.next))
             self._reset_sent = False
-            self._wire.ids.reset(packet.id)
+            self._target_reset(packet)
             self._resend = True
 
     def _take_data(self, packet: Packet) -> None:
-        ids = self._wire.ids
-        new = ids.accept(packet.id)
-        self._wire.send(control(PacketType.ACK, ids.answer(packet.id)))
-        # Under a new key of the same boot the target repeats a packet whose acknowledgement it missed.
-        repeated, self._maybe_repeated = packet == self._maybe_repeated, None
-        if not new or repeated:
+        new = self._is_new(packet)
+        self._wire.send(control(PacketType.ACK, self._wire.ids.answer(packet.id)))
+        self._last_acknowledged = True
+        if not new:
             return
-        self._last = packet
         if packet.type != PacketType.STATE_MANIPULATE:
             # Only a target that was let go says something of its own.
             self._acknowledged |= self._sending and self._asked is None

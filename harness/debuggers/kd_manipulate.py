@@ -6,6 +6,7 @@ import enum
 import struct
 from dataclasses import dataclass
 
+from harness.debuggers.packets import Packet, PacketType
 from harness.errors import KdError
 
 HEADER_SIZE = 56
@@ -72,6 +73,19 @@ class Manipulate:
         """The payload."""
         header = _HEADER.pack(self.api, self.processor_level, self.processor, self.status)
         return header + self.union.ljust(HEADER_SIZE - _UNION, b"\0") + self.data
+
+
+GOES_ON = (Api.CONTINUE, Api.CONTINUE2, Api.REBOOT, Api.CAUSE_BUGCHECK, Api.SWITCH_PROCESSOR)
+"""Requests after which the halt they answer is over; there is no reply to them."""
+
+
+def settles(answer: Packet, waiting: Packet) -> bool:
+    """Whether what a debugger sends ends the wait of a target: for a file, a prompt, or to go on."""
+    if waiting.type != PacketType.STATE_CHANGE64:
+        return answer.type == waiting.type
+    return (
+        answer.type == PacketType.STATE_MANIPULATE and int.from_bytes(answer.payload[:4], "little") in GOES_ON
+    )
 
 
 def read_virtual(address: int, size: int) -> bytes:

@@ -25,6 +25,8 @@ def summary_line(kind: str, fields: Mapping[str, object]) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{name} {_value(one)}" for name, one in value.items()) + ")"
     if isinstance(value, list):
         return "(" + ", ".join(_value(one) for one in value) + ")"
     if isinstance(value, int) and not isinstance(value, bool):

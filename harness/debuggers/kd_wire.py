@@ -32,7 +32,30 @@ class WrongKey:
     source: str
 
 
-Arrival = Packet | Damage | Attached | ConnectionCheck | WrongKey
+@dataclass(frozen=True)
+class HandedOver:
+    """Another debugger has the target from now on; what passes between them is `Overheard`."""
+
+    debugger: str
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """The other debugger is gone: this host answers the target again."""
+
+    debugger: str
+
+
+@dataclass(frozen=True)
+class Overheard:
+    """A packet between the target and the other debugger; it is theirs to acknowledge."""
+
+    packet: Packet
+    from_debugger: bool
+
+
+Notice = Attached | WrongKey | HandedOver | TakenBack
+Arrival = Packet | Damage | Overheard | ConnectionCheck | Notice
 
 
 class Wire(Protocol):

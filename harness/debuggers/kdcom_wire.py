@@ -76,24 +76,8 @@ class KdcomWire:
 
     def receive(self, timeout_s: float) -> Sequence[Arrival]:
         """The packets that the next bytes completed, after at most `timeout_s` seconds."""
-        timeout_s = min(timeout_s, SILENCE_S) if self._reader.waiting else timeout_s
-        readable, _, _ = select.select([self._descriptor], [], [], timeout_s)
-        if not readable:
-            if not self._reader.waiting or self._clock() - self._last_byte < SILENCE_S:
-                return ()
-            return (self._reader.give_up(), *self._found(b""))
-        self._last_byte = self._clock()
-        try:
-            data = os.read(self._descriptor, READ_SIZE)
-        except BlockingIOError:
-            return ()
-        except OSError as error:
-            raise KdError(f"The serial line {self._name} failed: {error.strerror}.") from error
-        if not data:
-            raise KdError(
-                f"The serial line {self._name} was closed.", remedy="The machine has ended: start it again."
-            )
-        return self._found(data)
+        readable, _, _ = select.select([self._descriptor], [], [], self._patience(timeout_s))
+        return self._found(self._read()) if readable else self._silent()
 
     def break_in(self) -> None:
         """Asks a running target to halt."""
@@ -102,6 +86,30 @@ class KdcomWire:
     def close(self) -> None:
         """Closes the line."""
         os.close(self._descriptor)
+
+    def _patience(self, timeout_s: float) -> float:
+        """How long to wait for a byte: in the middle of a packet not for ever."""
+        return min(timeout_s, SILENCE_S) if self._reader.waiting else timeout_s
+
+    def _silent(self) -> list[Arrival]:
+        """What follows from a line on which nothing came."""
+        if not self._reader.waiting or self._clock() - self._last_byte < SILENCE_S:
+            return []
+        return [self._reader.give_up(), *self._found(b"")]
+
+    def _read(self) -> bytes:
+        self._last_byte = self._clock()
+        try:
+            data = os.read(self._descriptor, READ_SIZE)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise KdError(f"The serial line {self._name} failed: {error.strerror}.") from error
+        if not data:
+            raise KdError(
+                f"The serial line {self._name} was closed.", remedy="The machine has ended: start it again."
+            )
+        return data
 
     def _found(self, data: bytes) -> list[Arrival]:
         arrivals: list[Arrival] = []

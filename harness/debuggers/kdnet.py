@@ -111,8 +111,8 @@ class Poke:
 
     @property
     def boot(self) -> bytes:
-        """The part of the nonce that stays the same until the target restarts."""
-        return self.nonce[8:]
+        """What names this boot of the target."""
+        return boot_of(self.nonce)
 
     @classmethod
     def parse(cls, body: bytes) -> Poke | None:
@@ -130,6 +130,16 @@ class Poke:
 def response(nonce: bytes, random: bytes) -> bytes:
     """The host's answer to a poke: its 32-byte nonce and 32 random bytes."""
     return (b"\x01\x02" + nonce + random).ljust(_RESPONSE_SIZE, b"\0")
+
+
+def boot_of(nonce: bytes) -> bytes:
+    """The part of a nonce that stays the same until the target restarts."""
+    return nonce[8:]
+
+
+def answered_nonce(body: bytes) -> bytes:
+    """The nonce of the poke that a response answers."""
+    return body[2:34]
 
 
 def is_response(datagram: Datagram) -> bool:

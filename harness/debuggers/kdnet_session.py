@@ -37,13 +37,14 @@ _LOST = 4
 
 
 @dataclass
-class _Offer:
-    """An answer to a poke, whose key the target may come to use."""
+class Offer:
+    """An answer to a poke, whose key the target may come to use; `theirs` if another debugger gave it."""
 
-    poke: Poke
+    boot: bytes
     sequence: int
     body: bytes
     seal: Seal
+    theirs: bool = False
 
 
 @dataclass
@@ -56,6 +57,7 @@ class _Session:
     address: Address
     version: int
     highest: int
+    theirs: bool
     unopened: int = 0
     """Datagrams in a row that this key does not open: the target may have taken an old answer once more."""
 
@@ -76,7 +78,7 @@ class KdnetSession:
         self._key = key
         self._random = random
         self._control = Seal(key)
-        self._offers: OrderedDict[bytes, _Offer] = OrderedDict()
+        self._offers: OrderedDict[bytes, Offer] = OrderedDict()
         self._session: _Session | None = None
         self._sequence = 0
         self._refused: set[str] = set()
@@ -128,13 +130,16 @@ class KdnetSession:
         reply = Datagram(datagram.version, CONTROL_CHANNEL, datagram.sequence, True, offer.body)
         self.outbox.append((self._control.close(reply), source))
 
-    def _offer(self, poke: Poke, datagram: Datagram) -> _Offer:
+    def _offer(self, poke: Poke, datagram: Datagram) -> Offer:
         body = response(poke.nonce, self._random(32))
-        offer = _Offer(poke, datagram.sequence, body, Seal(self._key, data_key(self._key, body)))
-        self._offers[datagram.body] = offer
+        offer = Offer(poke.boot, datagram.sequence, body, Seal(self._key, data_key(self._key, body)))
+        self._remember(datagram.body, offer)
+        return offer
+
+    def _remember(self, poke: bytes, offer: Offer) -> None:
+        self._offers[poke] = offer
         if len(self._offers) > _OFFERS:
             self._offers.popitem(last=False)
-        return offer
 
     def _data(self, data: bytes, source: Address) -> list[Arrival]:
         session = self._session
@@ -154,12 +159,12 @@ class KdnetSession:
             self._ask_for_a_poke(data[4], source)
         return []
 
-    def _begin(self, offer: _Offer, datagram: Datagram, source: Address) -> Attached:
+    def _begin(self, offer: Offer, datagram: Datagram, source: Address) -> Attached:
         """The target has taken an offered key; the offers before it are void."""
         before = self._session
-        boot = offer.poke.boot
+        boot = offer.boot
         self._session = _Session(
-            offer.seal, boot, offer.sequence, source, datagram.version, datagram.sequence
+            offer.seal, boot, offer.sequence, source, datagram.version, datagram.sequence, offer.theirs
         )
         while self._offers.popitem(last=False)[1] is not offer:
             pass

@@ -13,7 +13,7 @@ from harness.debuggers.kdnet_session import KdnetSession
 from harness.debuggers.packets import Packet
 from harness.errors import HostError
 
-_DATAGRAM_LIMIT = 8192
+DATAGRAM_LIMIT = 8192
 _RECEIVE_BUFFER = 1 << 20
 
 
@@ -27,7 +27,7 @@ class KdnetWire:
     def __init__(self, key: Key, port: int, address: str = "127.0.0.1", retry_s: float = 0.5) -> None:
         self.ids: Ids = KdnetIds()
         self.retry_s = retry_s
-        self._session = KdnetSession(key)
+        self._session = self._new_session(key)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -41,6 +41,9 @@ class KdnetWire:
             ) from error
         self.port: int = self._socket.getsockname()[1]
 
+    def _new_session(self, key: Key) -> KdnetSession:
+        return KdnetSession(key)
+
     def send(self, packet: Packet) -> None:
         """Sends one packet; without a session it is dropped."""
         self._session.send(packet)
@@ -50,7 +53,7 @@ class KdnetWire:
         """What the next datagram brought, after at most `timeout_s` seconds."""
         self._socket.settimeout(timeout_s)
         try:
-            data, source = self._socket.recvfrom(_DATAGRAM_LIMIT)
+            data, source = self._socket.recvfrom(DATAGRAM_LIMIT)
         except (TimeoutError, BlockingIOError):
             return ()
         except ConnectionError:

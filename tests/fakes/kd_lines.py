@@ -105,6 +105,41 @@ class UdpTarget:
                 self._socket.sendto(arriving, self._host)
 
 
+class UdpPath:
+    """A way with weather to the UDP port `to`; what answers there comes back the same way."""
+
+    def __init__(self, to: int, weather: Weather) -> None:
+        self._to, self._weather = ("127.0.0.1", to), weather
+        self._near, self._far = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        self._near.bind(("127.0.0.1", 0))
+        self._far.bind(("127.0.0.1", 0))
+        self.port: int = self._near.getsockname()[1]
+        self._from: tuple[str, int] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(5.0)
+        self._near.close()
+        self._far.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            readable, _, _ = select.select([self._near, self._far], [], [], 0.05)
+            for one in readable:
+                data, source = one.recvfrom(8192)
+                outward = one is self._near
+                if outward:
+                    self._from = source
+                for arriving in self._weather.pass_on(data, to_host=outward):
+                    if outward:
+                        self._far.sendto(arriving, self._to)
+                    elif self._from is not None:
+                        self._near.sendto(arriving, self._from)
+
+
 class SerialTarget:
     """A kernel on one end of a socket pair; `line` is the other end's descriptor.
 

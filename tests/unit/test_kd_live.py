@@ -50,12 +50,22 @@ class Listening:
         self.events: list[Event] = []
         self.host = KdHost(wire, self.events.append, hold=hold, patience_s=patience_s)
         self._stop = threading.Event()
+        self._asleep = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self.host.step(0.02)
+            with self._asleep:
+                self.host.step(0.02)
+            time.sleep(0)  # or whoever wants it asleep would wait for long
+
+    def pause(self) -> None:
+        """Does nothing any more, like a debugger that is itself debugged."""
+        self._asleep.acquire()
+
+    def go_on(self) -> None:
+        self._asleep.release()
 
     def of(self, kind: str) -> list[Event]:
         return [event for event in list(self.events) if event.kind == kind]

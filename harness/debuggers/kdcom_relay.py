@@ -1,0 +1,185 @@
+"""KDCOM on a byte stream, with a listening socket beside it for another debugger.
+
+The debugger has the line from when it connects until it closes; one at a time. All bytes are passed on as
+they are, and overheard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness.debuggers.kd_wire import Arrival, Attached, HandedOver, Overheard, TakenBack
+from harness.debuggers.kdcom import SerialReader
+from harness.debuggers.kdcom_wire import READ_SIZE, KdcomWire
+from harness.debuggers.packets import Packet
+from harness.errors import HostError
+
+BACKLOG_LIMIT = 1 << 20
+"""Bytes kept for a debugger that does not read them; one that is so far behind is cut off."""
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A socket that only its owner may connect to; in the place of one that nobody serves any more.
+
+    Raises:
+        HostError: it cannot be made.
+    """
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_socket():
+                path.unlink()
+        made.bind(str(path))
+        path.chmod(0o600)
+        made.listen(1)
+    except OSError as error:
+        made.close()
+        raise HostError(
+            f"The socket {path} cannot be made: {error}.", remedy="Name a short path in a folder of yours."
+        ) from error
+    return made
+
+
+def listen_tcp(address: str, port: int) -> socket.socket:
+    """A TCP socket for a debugger on another machine.
+
+    Raises:
+        HostError: the port cannot be had.
+    """
+    try:
+        return socket.create_server((address, port))
+    except OSError as error:
+        raise HostError(
+            f"TCP port {port} on {address} cannot be listened on: {error.strerror}.",
+            remedy="End what uses it, or choose another.",
+        ) from error
+
+
+class KdcomRelayWire(KdcomWire):
+    """A `KdcomWire` that gives the line to a debugger which connects to one of `listeners`.
+
+    Args:
+        descriptor: reads and writes the line.
+        name: what to call it.
+        listeners: listening sockets, which this wire owns.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        name: str,
+        listeners: Sequence[socket.socket],
+        retry_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(descriptor, name, retry_s, clock)
+        self._listeners = list(listeners)
+        self._debugger: socket.socket | None = None
+        self._debugger_name = ""
+        self._said = SerialReader()
+        self._backlog = bytearray()
+        self._reclaimed = threading.Event()
+
+    def send(self, packet: Packet) -> None:
+        """Sends one packet, unless another debugger has the line."""
+        if self._debugger is None:
+            super().send(packet)
+
+    def break_in(self) -> None:
+        """Asks a running target to halt, unless another debugger has the line."""
+        if self._debugger is None:
+            super().break_in()
+
+    def receive(self, timeout_s: float) -> Sequence[Arrival]:
+        """What the next bytes from either side completed, after at most `timeout_s` seconds."""
+        debugger = self._debugger
+        beside: list[socket.socket] = [*self._listeners, *([debugger] if debugger else [])]
+        writing = [debugger] if debugger and self._backlog else []
+        reading: list[int | socket.socket] = [self._descriptor, *beside]
+        readable, _, _ = select.select(reading, writing, [], self._patience(timeout_s))
+        arrivals: list[Arrival] = []
+        if self._descriptor in readable:
+            arrivals += self._from_target(self._read())
+        elif debugger is None:
+            arrivals += self._silent()
+        if debugger is not None and self._debugger is debugger:
+            arrivals += self._pass_on(debugger)
+        if debugger is not None and self._debugger is debugger and debugger in readable:
+            arrivals += self._from_debugger(debugger)
+        if self._reclaimed.is_set():
+            self._reclaimed.clear()
+            if self._debugger is not None:
+                arrivals.append(self._gone())
+        for listener in self._listeners:
+            if listener in readable:
+                arrivals += self._connected(listener)
+        return arrivals
+
+    def reclaim(self) -> None:
+        """Takes the line back from a debugger that is still connected; any thread may ask."""
+        self._reclaimed.set()
+
+    def close(self) -> None:
+        """Closes the line, and the sockets of the debugger."""
+        super().close()
+        for one in (*self._listeners, *([self._debugger] if self._debugger else [])):
+            one.close()
+
+    def _from_target(self, data: bytes) -> list[Arrival]:
+        found = self._found(data)
+        if self._debugger is None:
+            return found
+        self._backlog += data
+        return [
+            Overheard(one, from_debugger=False) if isinstance(one, Packet) else one
+            for one in found
+            if isinstance(one, Packet | Attached)
+        ]
+
+    def _from_debugger(self, debugger: socket.socket) -> list[Arrival]:
+        try:
+            data = debugger.recv(READ_SIZE)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            return [self._gone()]
+        self._write(data)
+        found = self._said.feed(data)
+        return [Overheard(one, from_debugger=True) for one in found if isinstance(one, Packet)]
+
+    def _pass_on(self, debugger: socket.socket) -> list[Arrival]:
+        try:
+            with contextlib.suppress(BlockingIOError):
+                while self._backlog:
+                    del self._backlog[: debugger.send(self._backlog)]
+        except OSError:
+            return [self._gone()]
+        return [self._gone()] if len(self._backlog) > BACKLOG_LIMIT else []
+
+    def _connected(self, listener: socket.socket) -> list[Arrival]:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return []
+        if self._debugger is not None:
+            connection.close()
+            return []
+        connection.setblocking(False)
+        name = listener.getsockname()
+        self._debugger_name = name if isinstance(name, str) else f"{name[0]}:{name[1]}"
+        self._debugger, self._said, self._backlog = connection, SerialReader(), bytearray()
+        return [HandedOver(self._debugger_name)]
+
+    def _gone(self) -> TakenBack:
+        assert self._debugger is not None
+        self._debugger.close()
+        self._debugger = None
+        return TakenBack(self._debugger_name)

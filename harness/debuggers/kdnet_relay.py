@@ -1,0 +1,123 @@
+"""KDNET on a UDP socket, with another debugger beside it that gets the target whenever it is there."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from harness.debuggers.kd_key import Key
+from harness.debuggers.kd_wire import Arrival
+from harness.debuggers.kdnet_relay_session import KdnetRelaySession
+from harness.debuggers.kdnet_session import KdnetSession
+from harness.debuggers.kdnet_wire import DATAGRAM_LIMIT, KdnetWire
+from harness.errors import HostError
+
+GONE_S = 3.0
+"""Seconds in which a debugger answers what needs an answer; then it is gone. A kernel waits for ten or so."""
+_LOOK_S = 0.2
+
+
+class KdnetRelayWire(KdnetWire):
+    """A `KdnetWire` that passes the target's pokes on to a debugger, and the target with them.
+
+    The debugger listens for a target as it always does, at `debugger` (host, port); it may come and go. What
+    it and the target say is overheard, and when it is gone this side goes on.
+
+    Raises:
+        HostError: the port cannot be had, or the debugger's host is not known.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        port: int,
+        debugger: tuple[str, int],
+        address: str = "127.0.0.1",
+        retry_s: float = 0.5,
+        gone_s: float = GONE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._debugger_name = f"{debugger[0]}:{debugger[1]}"
+        self._relay = KdnetRelaySession(key, self._debugger_name)
+        super().__init__(key, port, address, retry_s)
+        self._gone_s, self._clock = gone_s, clock
+        self._awaited_since = 0.0
+        self._refused = False
+        self._reclaimed = threading.Event()
+        try:
+            self._debugger = _connected(debugger)
+        except OSError as error:
+            self._socket.close()
+            raise HostError(
+                f"The debugger's address {self._debugger_name} is of no use: {error}.",
+                remedy="Give it as HOST:PORT.",
+            ) from error
+
+    def _new_session(self, key: Key) -> KdnetSession:  # noqa: ARG002 - it has the key already
+        return self._relay
+
+    def receive(self, timeout_s: float) -> Sequence[Arrival]:
+        """What the next datagram from either side brought, after at most `timeout_s` seconds."""
+        timeout_s = min(timeout_s, _LOOK_S) if self._relay.relayed else timeout_s
+        ready, _, _ = select.select([self._socket, self._debugger], [], [], timeout_s)
+        arrivals: list[Arrival] = []
+        if self._socket in ready:
+            arrivals += super().receive(0.0)
+        if self._debugger in ready:
+            try:
+                arrivals += self._relay.receive_from_debugger(self._debugger.recv(DATAGRAM_LIMIT))
+            except OSError:
+                self._refused = True
+        self._flush()
+        return [*arrivals, *self._gone()]
+
+    def reclaim(self) -> None:
+        """Takes the target back from a debugger that may still be there; any thread may ask."""
+        self._reclaimed.set()
+
+    def close(self) -> None:
+        """Closes both sockets."""
+        super().close()
+        self._debugger.close()
+
+    def _flush(self) -> None:
+        super()._flush()
+        for data in self._relay.to_debugger:
+            # An error is that of an earlier datagram, which nobody took: the debugger may have come since.
+            if not (self._passed(data) or self._passed(data)):
+                self._refused = True
+        self._relay.to_debugger.clear()
+
+    def _passed(self, data: bytes) -> bool:
+        try:
+            self._debugger.send(data)
+        except OSError:
+            return False
+        return True
+
+    def _gone(self) -> list[Arrival]:
+        """Notices a debugger whose port is closed, or that owes the target an answer for too long."""
+        refused, self._refused = self._refused or self._reclaimed.is_set(), False
+        self._reclaimed.clear()
+        now = self._clock()
+        if not self._relay.awaited:
+            self._awaited_since = now
+        if self._relay.relayed and (refused or now - self._awaited_since >= self._gone_s):
+            return self._relay.take_back()
+        return []
+
+
+def _connected(to: tuple[str, int]) -> socket.socket:
+    """A UDP socket that only speaks with one address, and hears when nobody is there."""
+    family, kind, protocol, _, address = socket.getaddrinfo(*to, type=socket.SOCK_DGRAM)[0]
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.connect(address)
+    except OSError:
+        made.close()
+        raise
+    made.setblocking(False)
+    return made
