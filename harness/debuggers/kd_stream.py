@@ -7,18 +7,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.deadline import Deadline
+from harness.debuggers.kd_describe import Fields
 from harness.debuggers.kd_host import Event, KdHost
 from harness.debuggers.kd_show import summary_line
 from harness.debuggers.kd_text import PrintedLines
 from harness.debuggers.kd_wire import Wire
 from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LoggedStream
-from harness.errors import KdError
+from harness.errors import DeadlineError, KdError
+from harness.interfaces import Halt
 from harness.outcome import Crash
 
 
 class KdDebugStream(LoggedStream):
-    """Implements `harness.interfaces.DebugStream`: a live debugger host in a thread.
+    """Implements `harness.interfaces.DebugStream` and `KernelDebugger`: a live debugger host in a thread.
 
     DbgPrint becomes records of source `dbgprint`, everything else the kernel reports records of source `kd`.
 
@@ -40,6 +43,8 @@ class KdDebugStream(LoggedStream):
         self._lines = PrintedLines()
         self._clock = clock
         self.host = KdHost(wire, self._take, clock=clock)
+        self._halt: Halt | None = None
+        self._lost: KdError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="kd-debug-stream", daemon=True)
         self._thread.start()
@@ -47,6 +52,19 @@ class KdDebugStream(LoggedStream):
     def rearm(self) -> None:
         """Forgets the crash after the guest was reverted; its kernel connects anew by itself."""
         self._forget()
+
+    def break_in(self, deadline: Deadline) -> Halt:
+        """See `harness.interfaces.KernelDebugger`."""
+        with self._changed:
+            self._halt = None
+            self.host.break_in()
+            self._changed.wait_for(lambda: self._halt or self._lost, deadline.remaining())
+            self.host.stop_breaking_in()
+            if self._halt is not None:
+                return self._halt
+        if self._lost is not None:
+            raise KdError(f"The kernel cannot be halted: {self._lost.message}")
+        raise DeadlineError(f"The kernel did not halt within {deadline.seconds:g} s.")
 
     def close(self) -> None:
         """Stops listening; never raises."""
@@ -60,6 +78,8 @@ class KdDebugStream(LoggedStream):
             while not self._stop.is_set():
                 self.host.step(0.1)
         except KdError as error:
+            with self._changed:
+                self._lost = error
             self._record(self._clock(), [("harness", error.message)])
 
     def _take(self, event: Event) -> None:
@@ -69,7 +89,19 @@ class KdDebugStream(LoggedStream):
             return
         begun = [("dbgprint", line) for line in self._lines.flush()]
         said = summary_line(event.kind, event.fields)
+        if event.kind == "break-in":
+            with self._changed:
+                self._halt = _halt(event.fields)
         self._record(event.time, [*begun, ("kd", said)], _crash(event, said))
+
+
+def _halt(fields: Fields) -> Halt:
+    registers, places, count = fields.get("registers"), fields.get("places"), fields.get("processors")
+    return Halt(
+        count if isinstance(count, int) else 0,
+        {int(number): values for number, values in registers.items()} if isinstance(registers, dict) else {},
+        {int(number): place for number, place in places.items()} if isinstance(places, dict) else {},
+    )
 
 
 def _crash(event: Event, said: str) -> Crash | None:

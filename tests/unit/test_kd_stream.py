@@ -13,11 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from harness.crash.hang import climb
 from harness.deadline import Deadline
 from harness.debuggers.kd_key import Key
 from harness.debuggers.kd_stream import KdDebugStream
+from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_wire import KdnetWire
-from harness.interfaces import DebugStream
+from harness.errors import DeadlineError, KdError
+from harness.interfaces import DebugStream, KernelDebugger
+from harness.machine.fake import FakeMachine
+from harness.machine.profile import Hang
+from harness.outcome import Crash
 from tests.fakes.kd_lines import SerialTarget, UdpTarget
 from tests.fakes.kd_machine import FakeKernel, exception, printed
 
@@ -78,6 +84,97 @@ def test_slices_crash_and_rearm(stream: tuple[KdDebugStream, UdpTarget]) -> None
     assert listening.crash() is None
     assert [record.text for record in listening.records() if record.text == "between"] == ["between"]
     assert any("bugcheck 0xe2 (0x1, 0x2, 0x3, 0x4)" in record.text for record in listening.tail())
+
+
+def test_a_kernel_is_halted_and_every_processor_read(stream: tuple[KdDebugStream, UdpTarget]) -> None:
+    listening, target = stream
+    assert isinstance(listening, KernelDebugger)
+    halt = listening.break_in(Deadline.after(20.0))
+    assert halt.processors == 2
+    assert {number: values["rbx"] for number, values in halt.registers.items()} == {0: 0, 1: 1}
+    assert halt.places == {0: "ntoskrnl.exe+0x100", 1: "0x0"}
+    target.kernel.script.append(printed("on\n"))
+    deadline = Deadline.after(10.0)
+    while not any(record.text == "on" for record in listening.tail()):
+        assert not deadline.expired
+        time.sleep(0.005)
+
+
+def test_a_kernel_that_does_not_halt_is_not_asked_for_ever(tmp_path: Path) -> None:
+    wire = KdnetWire(KEY, 0, retry_s=0.01)
+    listening = KdDebugStream(wire, tmp_path / "dbgprint.log", NONCE)
+    with pytest.raises(DeadlineError, match="did not halt within"):
+        listening.break_in(Deadline.after(0.2))
+    target = UdpTarget(wire.port, KEY, FakeKernel([printed("up\n")]))
+    deadline = Deadline.after(10.0)
+    while not any(record.text == "up" for record in listening.tail()):
+        assert not deadline.expired
+        time.sleep(0.005)
+    time.sleep(0.6)  # longer than between two break-ins
+    listening.close()
+    target.close()
+    assert target.kernel.breaks == 0
+
+
+def test_a_line_that_is_gone_halts_nothing(tmp_path: Path) -> None:
+    target = SerialTarget(FakeKernel([printed("up\n")]))
+    listening = KdDebugStream(KdcomWire(target.line, "line"), tmp_path / "dbgprint.log", NONCE)
+    target.close()
+    with pytest.raises(KdError, match="cannot be halted: The serial line line"):
+        listening.break_in(Deadline.after(20.0))
+    listening.close()
+
+
+def test_a_hung_kernel_is_looked_into_and_the_nmi_answered(
+    stream: tuple[KdDebugStream, UdpTarget], tmp_path: Path
+) -> None:
+    listening, target = stream
+    machine = FakeMachine(tmp_path / "guest")
+    machine.start(Deadline.after(5.0))
+    machine.on_nmi = lambda: bugcheck(target.kernel, 0x80)
+    stall = Crash("hang", 0, (), "s.stuck", time.time(), "no progress")
+    report = climb(stall, tmp_path, machine=machine, debug=listening, limits=Hang())
+    assert [rung.gave for rung in report.rungs] == ["answer", "answer", "answer", "skipped"]
+    assert report.bugcheck
+    assert report.bugcheck.code == 0x80
+    document = json.loads((tmp_path / "hang.json").read_text())
+    assert document["processors"]["0"]["at"] == "ntoskrnl.exe+0x100"
+    assert set(document["processors"]["1"]["registers"]) >= {"rip", "rsp", "rax", "r15", "eflags"}
+
+
+def bugcheck(kernel: FakeKernel, code: int) -> None:
+    kernel.rcx.append(3)
+    kernel.bugchecked(code, 1, 2, 3, 4)
+    kernel.script.extend([printed(FATAL.replace("000000e2", f"{code:08x}")), exception(0x80000003)])
+
+
+def test_listening_costs_little_of_a_processor(tmp_path: Path) -> None:
+    """Idle, with the target's pokes coming as often as real ones; 2% of a core would be 60 ms."""
+    code = (
+        "import sys, time; from pathlib import Path; from harness.debuggers.kd_key import Key;"
+        "from harness.debuggers.kd_stream import KdDebugStream; from harness.debuggers.kdnet_wire import *;"
+        "wire = KdnetWire(Key.parse('1.2.3.4'), 0); print(wire.port, flush=True);"
+        "stream = KdDebugStream(wire, Path(sys.argv[1]), 'n'); sys.stdin.readline();"
+        "begun = time.process_time(); sys.stdin.readline(); print(time.process_time() - begun)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    target = UdpTarget(int(process.stdout.readline()), KEY, FakeKernel([printed("up\n")]), poke_s=0.5)
+    try:
+        deadline = Deadline.after(20.0)
+        while "up" not in (tmp_path / "log").read_text():
+            assert not deadline.expired
+            time.sleep(0.01)
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        time.sleep(3.0)
+        used, _ = process.communicate("\n", timeout=20)
+    finally:
+        process.kill()
+        target.close()
+    assert float(used) < 0.06
 
 
 def listen(*arguments: str) -> subprocess.Popen[str]:
