@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,19 @@ def test_a_driver_is_disabled_in_the_control_set_that_boots(
     assert '"ImagePath"=hex(2):5c,00,78,00,00,00' in exported
     assert '[\\ControlSet002\\Services\\mydriver\\Parameters]\n"Start"=dword:00000007' in exported
     assert disk.read_bytes() == base, "what the overlay is backed by stays as it was"
+
+
+def test_the_command_says_what_it_changed(overlay: Path) -> None:
+    winvm = [sys.executable, "-m", "harness", "rescue", str(overlay), "--driver", "mydriver"]
+    done = subprocess.run(winvm, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "mydriver is disabled on" in done.stdout
+    assert "its start type was system" in done.stdout
+    again = subprocess.run([*winvm, "--json"], capture_output=True, timeout=60, check=False)
+    assert json.loads(again.stdout)["start_before"] == DISABLED
+    missing = subprocess.run([*winvm[:-1], "other"], capture_output=True, text=True, timeout=60, check=False)
+    assert missing.returncode == 2
+    assert "no service 'other'" in missing.stderr
 
 
 def test_a_service_that_is_not_there_is_named(overlay: Path) -> None:
