@@ -23,7 +23,6 @@ from harness.machine.protocol import MachineState
 from harness.outcome import Crash, DebugRecord, Outcome, Scenario, ScenarioResult
 from harness.patterns import unmatched
 
-DUMP_DEADLINE_S = 60.0
 LATE_GRACE_S = 3.0
 """How long an expected line may take that is not there when the scenario ends: Wine answers CreateFile and
 CloseHandle before the driver has seen them."""
@@ -248,10 +247,9 @@ class Bench(DeployedGuest):
                 machine=self.machine,
                 files=self.link.files,
                 records=self.debug.tail(),
-                dump=self.guest.dump(fallen),
+                dump=self.guest.dump(fallen, self.debug),
                 symbols=next(iter(self._payload.drivers.values())).parent.parent,
                 driver=f"{self._payload.service}.sys",
-                deadline=Deadline.after(DUMP_DEADLINE_S),
             )
         if self.bundles:
             with self._journal.step("write crash bundle") as found:

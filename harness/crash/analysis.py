@@ -22,6 +22,8 @@ from harness.outcome import Crash
 from harness.terminal import printable
 
 SCHEMA = 1
+DUMPS = ("memory.dmp", "minidump.dmp")
+"""Dumps in a crash's folder, the one that says most first."""
 TAIL_LINES = 20
 STACK_PLACES = 16
 _NULL_PAGE = 0x10000
@@ -37,7 +39,7 @@ def analyse(
     """Writes analysis.json and analysis.md into a crash's folder; returns the former's document.
 
     Args:
-        folder: of the crash; its minidump.dmp is read when it has one. A dump or symboliser that fails costs
+        folder: of the crash; its dump is read when it has one. A dump or symboliser that fails costs
             only its part, and a note says so.
         symbols: folder with the driver and its PDB; several builds may lie below it.
         driver: file name of the driver under test, which is blamed when no dump says better.
@@ -48,9 +50,9 @@ def analyse(
     """
     notes: list[str] = []
     summary = None
-    if (folder / "minidump.dmp").is_file():
+    if dumps := [folder / name for name in DUMPS if (folder / name).is_file()]:
         try:
-            summary = summarise(folder / "minidump.dmp")
+            summary = summarise(dumps[0])
             if symbols:
                 summary = symbolise(summary, symbols)
         except WinvmError as error:

@@ -1,22 +1,22 @@
 """Gathers what is left of a guest that went down, piece by piece: a piece that fails costs only itself.
 
 The folder of one crash holds crash.json, analysis.json, analysis.md, dbgprint-tail.txt, journal.jsonl and,
-where they could be had, screenshot.png and minidump.dmp; that of a hang, hang.json. `notes` of the crash say
-why one is missing.
+where they could be had, screenshot.png and the dump (`dumpsource`); that of a hang, hang.json. `notes` of the
+crash say why one is missing.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.crash.analysis import analyse
+from harness.crash.dumpsource import DumpSource
 from harness.crash.hang import RECORD as HANG_RECORD
 from harness.deadline import Deadline
-from harness.errors import DeadlineError, TransportError, WinvmError
+from harness.errors import WinvmError
 from harness.fileend import last_bytes
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine
@@ -27,20 +27,9 @@ from harness.terminal import printable
 DBGPRINT_TAIL = 300  # records
 JOURNAL_TAIL = 1 << 20  # bytes
 LAST_OPERATIONS = 8192  # bytes
-MINIDUMP_LIMIT = 256 << 20  # bytes
 SCREENSHOT_DEADLINE_S = 10.0
-SIZE_SETTLED_S = 0.5
 ANALYSIS = ("analysis.json", "analysis.md")
-MDMP_SIGNATURE = b"MDMP"
 UNWINDING = "CloseHandle after error"  # as guest/agent/win32/handle.py writes it
-
-
-@dataclasses.dataclass(frozen=True)
-class DumpSource:
-    """Where the guest leaves a minidump of this crash; `absent` says why there will be none."""
-
-    guest_path: str
-    absent: str = ""
 
 
 def last_operation(journal: Path) -> str:
@@ -73,7 +62,6 @@ def capture(
     dump: DumpSource,
     symbols: Path,
     driver: str,
-    deadline: Deadline,
 ) -> Crash:
     """Writes everything that can be had into `folder`; returns the crash with what was found.
 
@@ -97,16 +85,15 @@ def capture(
             found.append(name)
 
     if HANG_RECORD not in found:
-        limit = deadline.at_most(SCREENSHOT_DEADLINE_S)
+        limit = Deadline.after(SCREENSHOT_DEADLINE_S)
         attempt("screenshot.png", lambda file: machine.screenshot(file, limit))
     attempt(
         "journal.jsonl", lambda file: file.write_bytes(last_bytes(machine.channels.journal, JOURNAL_TAIL))
     )
     attempt("dbgprint-tail.txt", lambda file: _write_records(records, file))
-    if dump.absent:
-        notes.append(f"minidump.dmp is missing: {dump.absent}")
-    else:
-        attempt("minidump.dmp", lambda file: _pull_dump(files, dump.guest_path, file, deadline))
+    collected = dump.collect(folder, machine, files, Deadline.after(dump.seconds))
+    found += [collected.file] if collected.file else []
+    notes += collected.notes
     complete = dataclasses.replace(
         crash,
         folder=folder,
@@ -124,24 +111,3 @@ def capture(
 def _write_records(records: Sequence[DebugRecord], target: Path) -> None:
     lines = (f"{record.time:.6f} {printable(record.text)}\n" for record in records[-DBGPRINT_TAIL:])
     target.write_text("".join(lines), encoding="utf-8")
-
-
-def _pull_dump(files: FileTransfer, guest_path: str, target: Path, deadline: Deadline) -> None:
-    """Waits until the dump has stopped growing, then copies it."""
-    size: int | None = None
-    while True:
-        now = files.size(guest_path, deadline)
-        if now and now == size:
-            break
-        size = now
-        if deadline.expired:
-            raise DeadlineError(
-                f"The guest wrote no minidump within {deadline.seconds:g} s."
-                if not size
-                else f"The minidump was still growing after {deadline.seconds:g} s."
-            )
-        time.sleep(min(SIZE_SETTLED_S, deadline.remaining()))
-    files.pull(guest_path, target, deadline, MINIDUMP_LIMIT)
-    with target.open("rb") as dump:
-        if dump.read(4) != MDMP_SIGNATURE:
-            raise TransportError(f"{guest_path} of the guest is not a minidump.")

@@ -86,6 +86,10 @@ class LoggedStream:
         with self._changed:
             return self._changed.wait_for(ended, deadline.remaining())
 
+    def add(self, time: float, source: str, text: str, crash: Crash | None = None) -> None:
+        """A record of another source than the guest's debug output; its crash counts if it is the first."""
+        self._record(time, [(source, text)], crash)
+
     def _record(self, time: float, lines: Sequence[tuple[str, str]], crash: Crash | None = None) -> None:
         """Logs (source, text) lines, then publishes the markers among them and the crash they tell of."""
         starts = self._log.append(time, lines)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from harness.crash.capture import DumpSource
+from harness.crash.dumpsource import DumpSource
 from harness.deadline import Deadline
 from harness.interfaces import DebugStream, FileTransfer, GuestProcess, Transport
 from harness.machine.protocol import Machine
@@ -70,5 +70,8 @@ class Guest(Protocol):
         `skip`: bytes of the machine's debug channel that an earlier stream has read.
         """
 
-    def dump(self, crash: Crash) -> DumpSource:
-        """Where a crash leaves its dump, or why it leaves none."""
+    def dump(self, crash: Crash, debug: DebugStream) -> DumpSource:
+        """How the dump of a crash comes to the host, or why there is none.
+
+        `debug`: the guest's own stream, see `debug_stream`.
+        """

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from harness.crash.capture import DumpSource
+from harness.crash.dumpsource import GuestMinidump
 from harness.deadline import Deadline
 from harness.guests.protocol import Reachable
+from harness.interfaces import DebugStream
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
 from tests.fakes.agent import FakeAgent
@@ -61,5 +62,5 @@ class FakeGuest:
         self.skipped = skip
         return self.debug
 
-    def dump(self, crash: Crash) -> DumpSource:
-        return DumpSource(DUMP, "" if crash.kind == "exception" else "this kind leaves none.")
+    def dump(self, crash: Crash, debug: DebugStream) -> GuestMinidump:
+        return GuestMinidump(DUMP, "" if crash.kind == "exception" else "this kind leaves none.")

@@ -1,0 +1,125 @@
+"""Where the dump of a crash comes from: a minidump that Wine leaves, or the ladder for a Windows kernel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.crash import ladder, rungs
+from harness.deadline import Deadline
+from harness.errors import DeadlineError, MachineError, TransportError, WinvmError
+from harness.interfaces import FileTransfer
+from harness.machine.protocol import Machine, MachineState
+from harness.outcome import Crash
+
+MINIDUMP = "minidump.dmp"
+MINIDUMP_LIMIT = 256 << 20  # bytes
+MINIDUMP_SECONDS = 60.0
+SIZE_SETTLED_S = 0.5
+MDMP_SIGNATURE = b"MDMP"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What came of it: `file` in the crash's folder, empty if there is none; `notes` say why, or how."""
+
+    file: str
+    notes: tuple[str, ...] = ()
+
+
+class DumpSource(Protocol):
+    """One crash's way to a dump."""
+
+    @property
+    def seconds(self) -> float:
+        """How long all of it may take."""
+
+    def collect(self, folder: Path, machine: Machine, files: FileTransfer, deadline: Deadline) -> Collected:
+        """Puts the dump into the crash's folder. What fails is a note.
+
+        Args:
+            files: a connection to the guest that is from before the crash.
+        """
+
+
+@dataclass(frozen=True)
+class GuestMinidump:
+    """A `DumpSource`: a minidump that the guest writes and hands over; `absent` says why there is none."""
+
+    guest_path: str
+    absent: str = ""
+
+    seconds = MINIDUMP_SECONDS
+
+    def collect(self, folder: Path, machine: Machine, files: FileTransfer, deadline: Deadline) -> Collected:  # noqa: ARG002
+        """See `DumpSource`."""
+        if self.absent:
+            return Collected("", (f"{MINIDUMP} is missing: {self.absent}",))
+        try:
+            self._pull(files, folder / MINIDUMP, deadline)
+        except (WinvmError, OSError) as error:
+            return Collected("", (f"{MINIDUMP} is missing: {error}",))
+        return Collected(MINIDUMP)
+
+    def _pull(self, files: FileTransfer, target: Path, deadline: Deadline) -> None:
+        """Waits until the dump has stopped growing, then copies it."""
+        size: int | None = None
+        while True:
+            now = files.size(self.guest_path, deadline)
+            if now and now == size:
+                break
+            size = now
+            if deadline.expired:
+                raise DeadlineError(
+                    f"The guest wrote no minidump within {deadline.seconds:g} s."
+                    if not size
+                    else f"The minidump was still growing after {deadline.seconds:g} s."
+                )
+            time.sleep(min(SIZE_SETTLED_S, deadline.remaining()))
+        files.pull(self.guest_path, target, deadline, MINIDUMP_LIMIT)
+        with target.open("rb") as dump:
+            if dump.read(4) != MDMP_SIGNATURE:
+                raise TransportError(f"{self.guest_path} of the guest is not a minidump.")
+
+
+@dataclass(frozen=True)
+class KernelDump:
+    """A `DumpSource`: the ladder of `harness.crash.ladder`.
+
+    Attributes:
+        guest_path: where Windows leaves its dump; empty when it does not restart by itself to write it there.
+        connect: new connections to the guest, once it has restarted.
+        waits: whether Windows waits for its debugger instead of restarting.
+    """
+
+    crash: Crash
+    guest_path: str
+    connect: Callable[[Machine], FileTransfer]
+    waits: Callable[[], bool]
+
+    seconds = rungs.GUEST_SECONDS + rungs.MEMORY_SECONDS + rungs.DISK_SECONDS
+
+    def collect(self, folder: Path, machine: Machine, files: FileTransfer, deadline: Deadline) -> Collected:  # noqa: ARG002
+        """See `DumpSource`."""
+
+        def connect() -> FileTransfer:
+            if self.waits():
+                raise MachineError("Windows has its dump, and waits for its debugger instead of restarting.")
+            if machine.state() is MachineState.STOPPED:
+                raise MachineError("The machine is off.")
+            return self.connect(machine)
+
+        climb = ladder.climb(
+            self.crash,
+            folder,
+            [rungs.guest_rung(connect, self.guest_path)] if self.guest_path else [],
+            rungs.memory_rung(machine),
+            [rungs.disk_rung(machine, self.crash)],
+            deadline,
+        )
+        if climb.file is None:
+            return Collected("", (f"{ladder.NAME} is missing.", *climb.notes))
+        return Collected(climb.file.name, (f"{ladder.NAME} is from the {climb.rung}.", *climb.notes))

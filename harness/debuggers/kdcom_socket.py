@@ -1,0 +1,73 @@
+"""KDCOM on the serial port of a machine: a socket that is gone at every revert, and there again after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.debuggers.kd_ids import Ids, KdcomIds
+from harness.debuggers.kd_wire import Arrival
+from harness.debuggers.kdcom_wire import KdcomWire
+from harness.debuggers.packets import Packet
+from harness.errors import KdError
+
+RETRY_S = 0.05
+"""Between two attempts to connect."""
+
+
+class KdcomSocket:
+    """Implements `Wire`: while there is nobody to connect to it is silent, and what is sent is lost.
+
+    Args:
+        path: of the machine's socket; a new one lies there once the machine is started anew.
+    """
+
+    def __init__(self, path: Path, retry_s: float = 1.0) -> None:
+        self.ids: Ids = KdcomIds()
+        self.retry_s = retry_s
+        self._path = path
+        self._line: KdcomWire | None = None
+
+    def send(self, packet: Packet) -> None:
+        """Sends one packet; without a connection it is lost."""
+        if line := self._connected():
+            try:
+                line.send(packet)
+            except KdError:
+                self._drop()
+
+    def receive(self, timeout_s: float) -> Sequence[Arrival]:
+        """The packets that the next bytes completed, after at most `timeout_s` seconds."""
+        if line := self._connected():
+            try:
+                return line.receive(timeout_s)
+            except KdError:
+                self._drop()
+        time.sleep(min(timeout_s, RETRY_S))
+        return ()
+
+    def break_in(self) -> None:
+        """Asks a running target to halt."""
+        if line := self._connected():
+            try:
+                line.break_in()
+            except KdError:
+                self._drop()
+
+    def close(self) -> None:
+        """Closes the line."""
+        self._drop()
+
+    def _connected(self) -> KdcomWire | None:
+        if self._line is None:
+            try:
+                self._line = KdcomWire.open(self._path)
+            except KdError:
+                return None
+        return self._line
+
+    def _drop(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None

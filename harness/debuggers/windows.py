@@ -1,0 +1,41 @@
+"""The debug streams of Windows guests: with a kernel debugger that meets a restored kernel, and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.debuggers.kd_stream import KdDebugStream
+from harness.debuggers.kd_wire import Wire
+from harness.debuggers.logged import LoggedStream
+
+
+class WindowsDebugStream(KdDebugStream):
+    """A `KdDebugStream` of a guest that is restored from a saved state.
+
+    The kernel was saved without a debugger, or with one that is gone. It says nothing until one halts it
+    once, so this one does, and lets it go on at once.
+    """
+
+    def __init__(self, wire: Wire, log: Path, nonce: str) -> None:
+        super().__init__(wire, log, nonce)
+        self.host.break_in()
+
+    def rearm(self) -> None:
+        """Forgets the crash after the guest was reverted, and meets the restored kernel."""
+        super().rearm()
+        self.host.break_in()
+
+
+class MuteDebugStream(LoggedStream):
+    """The stream of a guest without a debugger: it holds what is added to it, and no DbgPrint."""
+
+    def __init__(self, log: Path, nonce: str) -> None:
+        super().__init__(log, f"WINVM-MARK {nonce} ")
+
+    def rearm(self) -> None:
+        """Forgets the crash after the guest was reverted."""
+        self._forget()
+
+    def close(self) -> None:
+        """Never raises."""
+        self._log.close()

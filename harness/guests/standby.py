@@ -1,0 +1,67 @@
+"""The interpreter that waits in a saved guest for an agent: started once, while the ready state is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.deadline import Deadline
+from harness.errors import BootError, DeadlineError, TransportError
+from harness.fileend import last_text
+from harness.machine.protocol import Machine, MachineState
+from harness.transports.winrm import WinRmTransport
+
+CONSOLE_TAIL = 4000  # bytes
+
+
+def make_ready(
+    machine: Machine,
+    transport: WinRmTransport,
+    argv: Sequence[str],
+    deadline: Deadline,
+    *,
+    remedy: str,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, str]:
+    """Blocks until WinRM answers completely, then starts the interpreter that a saved guest holds warm.
+
+    Args:
+        argv: the interpreter and `guest/agent/standby.py`.
+        remedy: for an interpreter that does not start.
+        before: called once the guest answers.
+
+    Returns:
+        What `Link.agent` needs to find that interpreter again.
+
+    Raises:
+        BootError: the guest did not answer, or the machine ended; `detail` holds the console tail.
+    """
+
+    def alive() -> None:
+        if machine.state() is not MachineState.RUNNING:
+            raise BootError(
+                f"The machine {machine.name} stopped while it was starting.",
+                remedy="Its QEMU log is in the run's folder; `winvm doctor` checks the host.",
+                detail=last_text(machine.channels.console, CONSOLE_TAIL),
+            )
+
+    try:
+        transport.wait_ready(deadline, alive)
+        before()
+        process = transport.start(argv, deadline)
+        output = b""
+        for _, data in process.receive(deadline):
+            output = (output + data)[-CONSOLE_TAIL:]
+            if b'"standby"' in output:
+                return {"shell": process.address.shell_id, "command": process.address.command_id}
+    except (DeadlineError, TransportError) as error:
+        raise BootError(
+            f"The guest did not become ready: {error.message}",
+            remedy=error.remedy or "Read the console output below.",
+            detail=last_text(machine.channels.console, CONSOLE_TAIL),
+        ) from error
+    ended = "did not start in time" if process.exit_code is None else f"ended with {process.exit_code:#x}"
+    raise BootError(
+        f"The standby interpreter in the guest {ended}.",
+        remedy=remedy,
+        detail=output.decode("utf-8", "backslashreplace"),
+    )

@@ -1,0 +1,185 @@
+"""The Windows guest: where things are inside it, and how to reach them.
+
+Paths and accounts are those that the image builder sets up (`harness.images.windows`, `guest/provision`).
+No real Windows has met this file yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.crash.dumpsource import DumpSource, GuestMinidump, KernelDump
+from harness.crash.expectation import describe
+from harness.deadline import Deadline
+from harness.debuggers.kd_key import Key
+from harness.debuggers.kdcom_socket import KdcomSocket
+from harness.debuggers.kdnet_wire import KdnetWire
+from harness.debuggers.logged import LoggedStream
+from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
+from harness.errors import TransportError
+from harness.guests.protocol import Reachable
+from harness.guests.standby import make_ready
+from harness.images.base import USER
+from harness.images.windows.sealed import WindowsImage, build_again
+from harness.interfaces import DebugStream
+from harness.machine.profile import JOURNAL_COM, KDNET_PORT, WindowsProfile
+from harness.machine.protocol import Machine, Panic
+from harness.machine.windows_domain import KD_SOCKET
+from harness.outcome import Crash
+from harness.resources import guest_folder
+from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
+from harness.transports.winrm import CommandAddress, WinRmProcess, WinRmTransport
+from harness.transports.wsman import WinRmEndpoint
+
+PYTHON = r"C:\Python\python.exe"
+STANDBY = r"C:\winvm\standby.py"
+MEMORY_DUMP = r"C:\Windows\MEMORY.DMP"
+DRIVE_C = "/C:"
+"""How Windows' OpenSSH server writes the drive in SFTP paths."""
+
+SET_CLOCK = (
+    "import ctypes,sys;"
+    "sys.exit(0 if ctypes.windll.kernel32.SetSystemTime((ctypes.c_uint16*8)(%s)) else ctypes.GetLastError())"
+)
+"""SYSTEMTIME is eight 16-bit numbers, UTC; the call enables the privilege that it needs by itself."""
+
+
+def standby_script() -> Path:
+    """`guest/agent/standby.py`, which is copied into the guest before its state is saved."""
+    return guest_folder() / "agent" / "standby.py"
+
+
+def session_version() -> str:
+    """Names what the ready state holds running: a digest of the waiting interpreter's script."""
+    return hashlib.sha256(standby_script().read_bytes()).hexdigest()[:12]
+
+
+def system_time(unix_time: float) -> str:
+    """The eight numbers of a SYSTEMTIME, comma-separated; days of the week count from Sunday."""
+    moment = datetime.fromtimestamp(unix_time, UTC)
+    date = (moment.year, moment.month, moment.isoweekday() % 7, moment.day)
+    time_of_day = (moment.hour, moment.minute, moment.second, moment.microsecond // 1000)
+    return ",".join(str(number) for number in (*date, *time_of_day))
+
+
+class WindowsLink:
+    """Connections to one running Windows guest; implements `Link`."""
+
+    def __init__(self, transport: WinRmTransport, files: SftpTransfer) -> None:
+        self.transport = transport
+        self.files = files
+
+    def agent(self, standby: Mapping[str, str]) -> WinRmProcess:
+        """See `Link`."""
+        return self.transport.attach(CommandAddress(standby["shell"], standby["command"]), "the agent")
+
+    def set_clock(self, deadline: Deadline) -> None:
+        """See `Link`.
+
+        Raises:
+            TransportError: Windows refuses.
+        """
+        done = self.transport.run([PYTHON, "-c", SET_CLOCK % system_time(time.time())], deadline)
+        if done.exit_code:
+            raise TransportError(
+                f"The guest's clock cannot be set: SetSystemTime gives error {done.exit_code}.",
+                detail=done.stderr.decode("utf-8", "backslashreplace"),
+            )
+
+    def close(self) -> None:
+        """See `Link`."""
+        self.transport.close()
+        self.files.close()
+
+
+@dataclass(frozen=True)
+class WindowsGuest:
+    """One image of a Windows guest.
+
+    Attributes:
+        image: the sealed image with its secrets.
+        profile: whose machine it runs in.
+    """
+
+    image: WindowsImage
+    profile: WindowsProfile
+
+    run_folder = r"C:\winvm\run"
+    journal_port = rf"\\.\COM{JOURNAL_COM}"
+
+    @property
+    def image_manifest(self) -> Path:
+        """See `Guest`."""
+        return self.image.manifest
+
+    def link(self, host: Reachable) -> WindowsLink:
+        """See `Guest`."""
+        secrets, address, ports = self.image.secrets, host.address, host.ports
+        winrm = WinRmEndpoint(address, ports["winrm"], USER, secrets.password, secrets.certificate)
+        ssh = SftpEndpoint(address, ports["ssh"], USER, secrets.host_key, secrets.client_key)
+        return WindowsLink(WinRmTransport(winrm), SftpTransfer(ssh, DriveMap({"C:": DRIVE_C})))
+
+    def debug_stream(
+        self,
+        machine: Machine,
+        log: Path,
+        nonce: str,
+        skip: int = 0,  # noqa: ARG002 - nothing lies in a file
+    ) -> WindowsDebugStream | MuteDebugStream:
+        """See `Guest`. A crash is the debugger's or the panic device's, whichever tells of it first.
+
+        Raises:
+            HostError: KDNET's port is taken.
+        """
+        stream = self._stream(machine, log, nonce)
+        machine.on_panic(lambda panic: hear(stream, panic))
+        return stream
+
+    def _stream(self, machine: Machine, log: Path, nonce: str) -> WindowsDebugStream | MuteDebugStream:
+        match self.profile.hardware.kd:
+            case "serial":
+                return WindowsDebugStream(KdcomSocket(machine.folder / KD_SOCKET), log, nonce)
+            case "kdnet":
+                key = Key.read(self.image.secrets.kd_key)
+                return WindowsDebugStream(KdnetWire(key, KDNET_PORT), log, nonce)
+            case "none":
+                return MuteDebugStream(log, nonce)
+
+    def dump(self, crash: Crash, debug: DebugStream) -> DumpSource:
+        """See `Guest`."""
+        if crash.kind != "bugcheck":
+            return GuestMinidump("", absent="Windows dumps its memory only in a bugcheck.")
+        restarts = self.profile.provision.auto_reboot and self.profile.hardware.on_bugcheck == "dump"
+        return KernelDump(
+            crash,
+            MEMORY_DUMP if restarts else "",
+            connect=lambda machine: self.link(machine).files,
+            waits=lambda: isinstance(debug, WindowsDebugStream) and debug.host.held,
+        )
+
+    def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
+        """See `make_ready`; the waiting interpreter's script is copied in first."""
+        link = self.link(machine)
+        return make_ready(
+            machine,
+            link.transport,
+            [PYTHON, "-u", STANDBY],
+            deadline,
+            remedy=build_again(self.profile.name),
+            before=lambda: link.files.push(standby_script(), STANDBY, deadline),
+        )
+
+
+def hear(stream: LoggedStream, panic: Panic) -> None:
+    """Puts a panic into a stream; its crash is the stream's unless the debugger has told of one already."""
+    if panic.code is None:
+        stream.add(panic.time, "qemu", "the panic device reports a panic, and no bugcheck code")
+        return
+    crash = Crash("bugcheck", panic.code, panic.parameters, scenario="", time=panic.time)
+    text = f"the panic device reports {describe(crash)}"
+    stream.add(panic.time, "qemu", text, replace(crash, text=text))
