@@ -27,6 +27,7 @@ COMMANDS = {
     "pull": ("harness.commands.live", "Copy a file out of the guest that is up."),
     "shell": ("harness.commands.live", "Open cmd.exe in the guest that is up."),
     "logs": ("harness.commands.live", "Print the debug output of the guest that is up."),
+    "reproduce": ("harness.commands.reproduce", "Replay a crash from its bundle; cut its operations."),
     "dump": ("harness.commands.dump", "Say what a crash dump holds: bugcheck, faulting driver, stack."),
     "rescue": ("harness.commands.rescue", "Disable a driver that takes its guest down at every boot."),
     "kd": ("harness.commands.kd", "Decode a Windows kernel's debugger traffic, or listen to it live."),

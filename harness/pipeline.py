@@ -16,6 +16,7 @@ from harness import live
 from harness.artifacts import Artifacts
 from harness.bench import Bench
 from harness.build.builds import build_drivers
+from harness.build.package import take_package
 from harness.deadline import Deadline
 from harness.deployed import Payload
 from harness.errors import (
@@ -33,13 +34,14 @@ from harness.images.lock import build_lock
 from harness.journal import Journal
 from harness.live import LiveGuest
 from harness.machine import unattended
-from harness.machine.accelerator import choose_accelerator
+from harness.machine.accelerator import Accelerator, choose_accelerator
 from harness.machine.domain import MachineSpec
 from harness.machine.leftovers import end_kept, remove_leftovers
 from harness.machine.machine import LibvirtMachine
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
 from harness.plan import Plan
+from harness.reproduce.image import replay_image
 from harness.root import require_root
 
 PROBE_DEADLINE_S = 30.0
@@ -163,30 +165,67 @@ class Prepared:
 
 def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -> Prepared:
     """Accelerator, image and driver builds, all of winvm.toml's or those named; leftovers are removed."""
+    accelerator = _accelerator(plan, journal)
+    image = _image(lambda: wine.ensure(configuration.home(), journal), journal)
+    drivers = build_drivers(plan.config, image.exports, journal, builds)
+    driver = plan.config.driver
+    packages = {build: take_package(inf) for build in drivers if (inf := plan.config.package(build))}
+    payload = Payload(
+        plan.agent, driver.name, drivers, driver.contract, plan.parameters, packages=packages
+    )
+    return _prepared(plan, payload, image, accelerator, journal)
+
+
+def prepare_replay(
+    plan: Plan, payload: Payload, digest: str, journal: Journal, *, any_image: bool = False
+) -> Prepared:
+    """As `prepare`, but for a payload that there is already, in the image that it ran in.
+
+    Args:
+        digest: of that image.
+        any_image: take today's if that one cannot be had.
+
+    Raises:
+        ConfigurationError: the image is not here, and this winvm makes another.
+    """
+    accelerator = _accelerator(plan, journal)
+    image = _image(lambda: replay_image(digest, configuration.home(), journal, any_image=any_image), journal)
+    return _prepared(plan, payload, image, accelerator, journal)
+
+
+def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
+    """First of all: a host that cannot run a guest need not build one."""
     if not plan.config.guest.uri:
         require_root("Running a guest without a libvirt daemon")
-    home = configuration.home()
-    # First: a host that cannot run a guest need not build one.
     with journal.step("choose accelerator") as found:
-        probe = choose_accelerator(home / "accelerator.json", Deadline.after(PROBE_DEADLINE_S))
+        known = configuration.home() / "accelerator.json"
+        probe = choose_accelerator(known, Deadline.after(PROBE_DEADLINE_S))
         found["accelerator"], found["reason"] = probe.accelerator, probe.reason
+    return probe.accelerator
+
+
+def _image(find: Callable[[], BaseImage], journal: Journal) -> BaseImage:
     with journal.step("guest image"):
-        image = wine.ensure(home, journal)
+        image = find()
         base.verify_if_touched(image)
-    drivers = build_drivers(plan.config, image.exports, journal, builds)
+    return image
+
+
+def _prepared(
+    plan: Plan, payload: Payload, image: BaseImage, accelerator: Accelerator, journal: Journal
+) -> Prepared:
     with journal.step("remove leftovers") as found:
-        found["removed"] = [str(leftover.path) for leftover in remove_leftovers(home / "runs")]
+        leftovers = remove_leftovers(configuration.home() / "runs")
+        found["removed"] = [str(leftover.path) for leftover in leftovers]
     environment = {
         "winvm": version("winvm"),
         "image": image.digest,
         **{f"image {name}": value for name, value in image.versions.items()},
-        "accelerator": probe.accelerator,
-        **{f"driver {build}": content_hash(path) for build, path in drivers.items()},
-        **{f"parameter {name}": str(value) for name, value in plan.parameters.items()},
+        "accelerator": accelerator,
+        **{f"driver {build}": content_hash(path) for build, path in payload.drivers.items()},
+        **{f"parameter {name}": str(value) for name, value in payload.parameters.items()},
     }
-    driver = plan.config.driver
-    payload = Payload(plan.agent, driver.name, drivers, driver.contract, plan.parameters)
-    spec = MachineSpec.checked(image.folder, plan.profile, probe.accelerator)
+    spec = MachineSpec.checked(image.folder, plan.profile, accelerator)
     return Prepared(image, spec, payload, environment)
 
 

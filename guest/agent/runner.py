@@ -76,13 +76,13 @@ class Runner:
         handlers[name](command)
 
     def _load(self, command: Command) -> None:
-        service, path = _field(command, "service"), _field(command, "sys")
+        service, path = _field(command, "service"), command.get("sys") or ""
         contract = command.get("contract")
         self._service = ""
         started = time.perf_counter()
         scope = self._scope()
         try:
-            self._guest.load(service, path, scope)
+            self._start(service, path, scope)
             mismatch = contract_mismatch(contract, self._guest, scope) if contract else ""
         except (Win32Error, WaitTimeoutError, ImportError) as error:
             code = error.code if isinstance(error, Win32Error) else 0
@@ -128,6 +128,7 @@ class Runner:
             sys.modules["random"].seed(seed)
         self._marker.begin(number, name)
         if operations is not None:
+            found = None  # nor is its debug output expected
             ended = self._attempt((), lambda t: _replay(operations, linger_s, t), context)
         elif found:
             ended = self._attempt(found.needs, found.run, context)
@@ -162,6 +163,13 @@ class Runner:
                 context.note(problem)
         return ended
 
+    def _start(self, service: str, path: str, scope: Operations) -> None:
+        """Without a path the service is there: somebody installed it by its INF."""
+        if path:
+            self._guest.load(service, path, scope)
+        else:
+            self._guest.start(service, scope)
+
     def _tidy(self, context: Context) -> list[str]:
         """Closes what the scenario left open and starts the driver again if the scenario took it down."""
         problems = context.close_leftovers()
@@ -169,7 +177,7 @@ class Runner:
             return problems
         try:
             if not self._guest.is_running(self._service, self._scope()):
-                self._guest.load(self._service, self._driver_path, self._scope())
+                self._start(self._service, self._driver_path, self._scope())
                 problems.append("the driver was loaded again after the scenario")
         except (Win32Error, WaitTimeoutError) as error:
             problems.append(f"the driver could not be loaded again: {error}")

@@ -1,0 +1,116 @@
+"""`winvm reproduce`: a crash replayed from its bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli import Invocation
+
+if TYPE_CHECKING:
+    from harness.config import Config
+    from harness.crash.unbundle import Bundle
+    from harness.reproduce.replays import Reproduction
+
+SHOWN_OPERATIONS = 100
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--times", metavar="N", type=click.IntRange(1, 1000), default=3, help="Replays; default is 3.")
+@click.option(
+    "--minimise", is_flag=True, help="Cut the journalled operations to the fewest that still crash."
+)
+@click.option("--any-image", is_flag=True, help="In today's guest, if that of the crash cannot be had.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object; everything else goes to stderr.")
+@click.pass_context
+def reproduce(
+    context: click.Context, bundle: Path, times: int, minimise: bool, any_image: bool, as_json: bool
+) -> None:
+    """Replay the crash of a bundle, each time in a restored guest, and say how often it recurs.
+
+    Agent and driver of the bundle run in the guest, nothing of it on this host. Exit code 0 if every replay
+    ended in the bundle's signature, 1 if not.
+    """
+    from harness.progress import Progress
+    from harness.reproduce.replays import Request
+    from harness.reproduce.replays import reproduce as replay
+
+    request = Request(bundle, _config(context.obj), times, minimise, any_image)
+    progress = Progress()
+    try:
+        found = replay(request, progress, lambda opened: _name(opened, to_stderr=as_json))
+    finally:
+        progress.close()
+    if as_json:
+        click.echo(json.dumps(found.document()))
+    else:
+        _tell(found)
+    complete = found.reproduced == times and (found.recurred == times or not minimise)
+    context.exit(0 if complete else 1)
+
+
+def _config(invocation: Invocation) -> Config:
+    """A bundle has all it takes; winvm.toml says where the guest and the artifacts are, if there is one."""
+    from harness import config
+    from harness.errors import ConfigurationError
+
+    if invocation.config_path:
+        return config.load(invocation.config_path)
+    try:
+        found = config.find(Path.cwd())
+    except ConfigurationError:
+        return config.Config(root=Path.cwd())
+    return config.load(found)
+
+
+def _name(bundle: Bundle, *, to_stderr: bool) -> None:
+    """Says what will be executed."""
+    from harness.terminal import printable
+
+    manifest, trigger = bundle.manifest, bundle.manifest.trigger
+    members, driver = manifest.members, manifest.driver
+    given = ", ".join(f"{name}={value}" for name, value in trigger.parameters.items())
+    rows = {
+        "crash": f"{manifest.signature}: {manifest.what}",
+        "runs": {"load": "the loading of the driver", "unload": "loading and unloading of the driver"}.get(
+            trigger.kind, f"scenario {trigger.name}, seed {trigger.seed}" + (f", {given}" if given else "")
+        ),
+        "driver": f"{driver.service}.sys ({driver.build}), SHA-256 {members[driver.member].sha256}",
+        "agent": f"SHA-256 {members['agent.pyz'].sha256}",
+        "guest": f"{manifest.guest}, image {manifest.image[:12]}, made by winvm {manifest.winvm}",
+    }
+    for name, text in rows.items():
+        click.echo(f"{name:7} {printable(text)}", err=to_stderr)
+
+
+def _tell(found: Reproduction) -> None:
+    from harness.terminal import printable
+
+    wanted = found.manifest.signature
+    click.echo(f"reproduced {found.reproduced}/{len(found.attempts)}: {wanted}")
+    for number, attempt in enumerate(found.attempts, start=1):
+        if attempt.signature != wanted:
+            what = f"crashed as {attempt.signature}" if attempt.signature else attempt.outcome
+            click.echo(f"  replay {number} {printable(f'{what}: {attempt.message}')}")
+    if (before := found.manifest.trigger.before) and found.reproduced < len(found.attempts):
+        click.echo(
+            f"  {len(before)} scenarios had run in the same guest before it, {printable(before[-1])} last:"
+            " it may take what they left."
+        )
+    if found.unminimised:
+        click.echo(f"not minimised: {found.unminimised}.")
+    if found.left_out:
+        names = ", ".join(f"{count} {name}" for name, count in found.left_out.items())
+        click.echo(f"  operations that no replay can issue: {printable(names)}")
+    if found.minimal:
+        click.echo(
+            f"minimised from {found.recorded} operations to {len(found.minimal)} in {found.trials} trials;"
+            f" these crash {found.recurred}/{len(found.attempts)}:"
+        )
+        for operation in found.minimal[:SHOWN_OPERATIONS]:
+            click.echo(f"  {printable(str(operation))}")
+    click.echo(f"artifacts: {found.artifacts}")

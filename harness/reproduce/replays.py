@@ -1,0 +1,261 @@
+"""The flow of `winvm reproduce`: a checked bundle, its guest, N replays of the crash, its fewest operations.
+
+Nothing of the bundle runs on this host: agent and driver run in the guest. The driver's PDB is read here, by
+llvm-symbolizer, for the signature of what happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import config as configuration
+from harness.artifacts import Artifacts
+from harness.bench import Bench
+from harness.config import Config
+from harness.crash.bundle import Manifest, profile_document
+from harness.crash.unbundle import Bundle, unpack
+from harness.deployed import Payload
+from harness.errors import ConfigurationError, DriverLoadError
+from harness.journal import Listener
+from harness.machine.profile import Profile
+from harness.machine.runfolder import RunFolder
+from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
+from harness.pipeline import prepare_replay, start_guest
+from harness.plan import Plan
+from harness.report.results import write_json
+from harness.reproduce.minimise import minimise
+from harness.reproduce.operations import Operation, recorded
+from harness.reproduce.trials import Trials
+
+KIND = "reproduce"
+RESULT, MINIMAL = "reproduce.json", "minimal.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    bundle: Path
+    config: Config
+    times: int = 3
+    minimise: bool = False
+    any_image: bool = False
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of one replay; `signature` is empty when nothing crashed."""
+
+    outcome: Outcome
+    message: str
+    signature: str = ""
+    folder: str = ""
+
+
+@dataclass
+class Reproduction:
+    """What came of all of it.
+
+    Attributes:
+        recorded: operations in the journal that a replay can issue; `left_out` names the others.
+        minimal: the fewest that still crash; empty if that was not asked for, or cannot be told.
+        recurred: how many of `times` replays of these crashed so again.
+        unminimised: why there are none.
+    """
+
+    bundle: Path
+    manifest: Manifest
+    artifacts: Path
+    attempts: list[Attempt] = field(default_factory=list)
+    recorded: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    minimal: list[Operation] = field(default_factory=list)
+    recurred: int = 0
+    trials: int = 0
+    unminimised: str = ""
+
+    @property
+    def reproduced(self) -> int:
+        """How many replays ended in the bundle's signature."""
+        return sum(attempt.signature == self.manifest.signature for attempt in self.attempts)
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON-ready data."""
+        minimal = [operation.model_dump() for operation in self.minimal]
+        return {
+            "bundle": str(self.bundle),
+            "signature": self.manifest.signature,
+            "trigger": self.manifest.trigger.name,
+            "times": len(self.attempts),
+            "reproduced": self.reproduced,
+            "attempts": [vars(attempt) for attempt in self.attempts],
+            "recorded": self.recorded,
+            "left_out": dict(self.left_out),
+            "minimal": minimal,
+            "recurred": self.recurred,
+            "trials": self.trials,
+            "unminimised": self.unminimised,
+            "artifacts": str(self.artifacts),
+        }
+
+
+def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None]) -> Reproduction:
+    """Replays the crash of a bundle.
+
+    Args:
+        step: hears of every step.
+        named: is told what will be executed, before anything is.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        ConfigurationError: it cannot be replayed here.
+        InfrastructureError: the guest cannot be restored.
+    """
+    artifacts, started = Artifacts(request.config.artifacts_folder / "reproduce"), time.time()
+    artifacts.journal.listen(step)
+    environment: dict[str, str] = {}
+    guest = ""
+    try:
+        with artifacts.journal.step("check bundle"):
+            bundle = unpack(request.bundle, artifacts.path / "bundle")
+        manifest, guest = bundle.manifest, bundle.manifest.guest
+        profile = _profile(manifest, any_image=request.any_image)
+        if manifest.trigger.kind == "elsewhere":
+            raise ConfigurationError(
+                f"{manifest.trigger.name}, in which {request.bundle.name} was made, is a pytest test that "
+                "used the guest by hand; a bundle cannot replay it.",
+                remedy="Run that test again; the bundle holds the evidence of its crash.",
+            )
+        named(bundle)
+        found = Reproduction(request.bundle, manifest, artifacts.path)
+        try:
+            with ExitStack() as stack:
+                bench = _bench(request, bundle, profile, artifacts, stack)
+                environment |= bench.environment
+                _replay(request, bundle, bench, artifacts, found)
+        finally:
+            write_json(artifacts.path / RESULT, found.document())
+    finally:
+        artifacts.finish(guest, started, environment=environment)
+    return found
+
+
+def _profile(manifest: Manifest, *, any_image: bool) -> Profile:
+    profile = Profile.named(manifest.guest)
+    here, there = profile_document(profile), manifest.profile
+    different = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    if different and not any_image:
+        changes = "; ".join(f"{name}: {there.get(name)} there, {here.get(name)} here" for name in different)
+        raise ConfigurationError(
+            f"The profile {manifest.guest} is not the one of the crash ({changes[:1000]}).",
+            remedy="Use the winvm that made the bundle, or replay it in today's guest: --any-image",
+        )
+    return profile
+
+
+def _bench(
+    request: Request, bundle: Bundle, profile: Profile, artifacts: Artifacts, stack: ExitStack
+) -> Bench:
+    manifest, driver = bundle.manifest, bundle.manifest.driver
+    payload = Payload(
+        bundle.agent,
+        driver.service,
+        {driver.build: bundle.driver},
+        driver.contract,
+        manifest.trigger.parameters,
+        manifest.trigger.seed,
+    )
+    plan = Plan(
+        config=request.config,
+        profile=profile,
+        agent=bundle.agent,
+        scenarios=(),
+        parameters=manifest.trigger.parameters,
+    )
+    journal = artifacts.journal
+    prepared = prepare_replay(plan, payload, manifest.image, journal, any_image=request.any_image)
+    runs = configuration.home() / "runs"
+    folder = stack.enter_context(RunFolder.create(runs, request.config.guest.uri))
+    bench = start_guest(plan, prepared, folder, artifacts, stack)
+    bench.bundles = False
+    return bench
+
+
+def _replay(
+    request: Request, bundle: Bundle, bench: Bench, artifacts: Artifacts, found: Reproduction
+) -> None:
+    trigger = bundle.manifest.trigger
+    scenario = Scenario(trigger.name, KIND, build=bundle.manifest.driver.build, deadline_s=trigger.deadline_s)
+    for number in range(1, request.times + 1):
+        with artifacts.journal.step(f"replay {number} of {request.times}") as told:
+            bench.restore()
+            result = _once(bench, scenario, trigger.kind)
+            artifacts.add(result)
+            found.attempts.append(_attempt(result))
+            told["signature"] = found.attempts[-1].signature
+    if request.minimise:
+        with artifacts.journal.step("minimise"):
+            _minimise(request, bundle, scenario, bench, artifacts, found)
+
+
+def _once(bench: Bench, scenario: Scenario, kind: str) -> ScenarioResult:
+    if kind == "scenario":
+        return bench.run(scenario)
+    before = bench.last_crash
+    try:
+        bench.load(scenario.build)
+        if kind == "unload":
+            bench.unload()
+    except DriverLoadError as error:
+        crash: Crash | None = None if bench.last_crash is before else bench.last_crash
+        outcome = Outcome.CRASHED if crash else Outcome.FAILED
+        return ScenarioResult(scenario.name, KIND, outcome, error.message, crash=crash)
+    return ScenarioResult(scenario.name, KIND, Outcome.PASSED)
+
+
+def _attempt(result: ScenarioResult) -> Attempt:
+    crash = result.crash
+    if crash is None:
+        return Attempt(result.outcome, result.message)
+    return Attempt(result.outcome, result.message, crash.signature, str(crash.folder))
+
+
+def _minimise(
+    request: Request,
+    bundle: Bundle,
+    scenario: Scenario,
+    bench: Bench,
+    artifacts: Artifacts,
+    found: Reproduction,
+) -> None:
+    """Fills in what the fewest operations are, or why that cannot be told."""
+    if bundle.manifest.trigger.kind != "scenario":
+        found.unminimised = "no scenario was running, so no operations were journalled"
+        return
+    if not found.reproduced:
+        found.unminimised = "the crash did not recur"
+        return
+    recording = recorded(bundle.journal, scenario.name)
+    found.recorded, found.left_out = len(recording.operations), recording.left_out
+    trials = Trials(bench, scenario, bundle.manifest.signature)
+    try:
+        if not trials.settle(recording.operations):
+            found.unminimised = (
+                "the journalled operations alone, one after another, do not crash the driver so"
+            )
+            return
+        for fresh in (False, True):  # a guest that served other trials may mislead, and then cannot decide
+            trials.fresh = fresh
+            minimal = minimise(recording.operations, trials.crashes)
+            found.recurred = sum(trials.afresh(minimal) for _ in range(request.times))
+            if found.recurred:
+                break
+        found.minimal = minimal
+        write_json(artifacts.path / MINIMAL, [operation.model_dump() for operation in minimal])
+    finally:
+        found.trials = trials.count
