@@ -94,7 +94,9 @@ class Bench(DeployedGuest):
             return
         self.loaded = ""
         with self._journal.step("unload driver"):
-            answer = self._session.unload(self._payload.service, Deadline.after(LOAD_DEADLINE_S))
+            answer = self._change_package("") or self._session.unload(
+                self._payload.service, Deadline.after(LOAD_DEADLINE_S)
+            )
         if isinstance(answer, Crash):
             self._refuse(answer, UNLOADED)
         elif not answer.ok:

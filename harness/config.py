@@ -21,6 +21,7 @@ from pydantic import (
     StrictStr,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 
 from harness.errors import ConfigurationError
@@ -44,7 +45,7 @@ class DriverSection(_Section):
     module that declares HELLO, empty when the driver has none.
 
     `prebuilt` is a `.sys` that somebody else builds, with `{build}` replaced; nothing is built then. `inf`
-    installs the driver by its INF package, on guests that can.
+    installs it by the INF package that it is in, on guests that can.
     """
 
     name: Name = "winvm"
@@ -53,7 +54,13 @@ class DriverSection(_Section):
     builds: tuple[Name, ...] = Field(default=("release",), min_length=1)
     contract: str = ""
     prebuilt: str = ""
-    inf: Path | None = None
+    inf: str = ""
+
+    @model_validator(mode="after")
+    def _package_has_its_driver(self) -> DriverSection:
+        if self.inf and not self.prebuilt:
+            raise ValueError("inf names a package that is built elsewhere: prebuilt must name the .sys in it")
+        return self
 
 
 class ScenariosSection(_Section):
@@ -134,6 +141,11 @@ class Config(_Section):
     def prebuilt_driver(self, build: str) -> Path | None:
         """The `.sys` that is taken instead of building one, if winvm.toml names one."""
         named = self.driver.prebuilt.replace("{build}", build)
+        return self.root / named if named else None
+
+    def package(self, build: str) -> Path | None:
+        """The INF by whose package the driver is installed, if winvm.toml names one."""
+        named = self.driver.inf.replace("{build}", build)
         return self.root / named if named else None
 
     @property

@@ -7,21 +7,25 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from harness.artifacts import Artifacts
+from harness.build.package import Package
 from harness.config import Parameter
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
+from harness.guests import pnputil
 from harness.guests.protocol import Guest
 from harness.handover import Handover, content_hash
 from harness.machine.profile import Profile
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
-from harness.session import AgentSession, start_agent
+from harness.session import CRASH_GRACE_S, AgentSession, start_agent
 
 CONNECT_DEADLINE_S = 120.0
 LOAD_DEADLINE_S = 60.0
+INSTALL_DEADLINE_S = 180.0
+"""For an INF package: Windows verifies its catalogue and looks at every device."""
 QUIT_DEADLINE_S = 20.0
 SETTLE_S = 0.1
 """Guest time between its last connection and a suspension. QEMU's user network polls every 2 ms (1.2% of a
@@ -42,6 +46,7 @@ class Payload:
         contract: generated module that declares HELLO; empty if the driver has none.
         parameters: what scenarios find in `t.params`.
         seed: what scenarios find in `t.seed`; the same when a crash is reproduced.
+        packages: build name -> the INF package that installs it; empty when drivers are plain services.
     """
 
     agent: Path
@@ -50,6 +55,7 @@ class Payload:
     contract: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     seed: int = field(default_factory=lambda: secrets.randbits(32))
+    packages: Mapping[str, Package] = field(default_factory=dict)
 
 
 class DeployedGuest:
@@ -92,6 +98,7 @@ class DeployedGuest:
         skip = handover.debug_read if handover else 0
         self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce, skip)
         self._session: AgentSession | None = None
+        self._installed = ""  # the driver store's name of the INF package
         self.loaded = self.newest = ""
         environment["seed"] = str(payload.seed)
         self._next_id = handover.next_id if handover else 1
@@ -152,6 +159,7 @@ class DeployedGuest:
         self.recover()
         assert self._session
         with self._journal.step("suspend guest"):
+            self._change_package("")
             answer = self._session.release(self._payload.service, Deadline.after(LOAD_DEADLINE_S))
             self.link.close()
             time.sleep(SETTLE_S)
@@ -237,9 +245,9 @@ class DeployedGuest:
         assert self._session
         self.loaded, self.newest = "", build
         with self._journal.step(f"load driver ({build})"):
-            answer = self._session.load(
+            answer = self._change_package(build) or self._session.load(
                 self._payload.service,
-                self._driver_path(build),
+                None if build in self._payload.packages else self._driver_path(build),
                 self._payload.contract or None,
                 Deadline.after(LOAD_DEADLINE_S),
             )
@@ -248,10 +256,34 @@ class DeployedGuest:
         self.loaded = build
         return None
 
+    def _change_package(self, build: str) -> Crash | None:
+        """Installs a build's INF package in place of the one that is installed; an empty name installs none.
+
+        The driver's own routines run meanwhile, so it may go down here.
+        """
+        deadline, package = Deadline.after(INSTALL_DEADLINE_S), self._payload.packages.get(build)
+        try:
+            if self._installed:
+                pnputil.uninstall(self.link.transport, self._installed, deadline)
+                self._installed = ""
+            if package:
+                folder = self._package_folder(build)
+                certificates = package.certificates(folder)
+                inf = folder / package.inf.name
+                self._installed = pnputil.install(self.link.transport, inf, certificates, deadline)
+        except InfrastructureError:
+            assert self._session
+            if crash := self._session.late_crash(Deadline.after(CRASH_GRACE_S)):
+                return crash
+            raise
+        return None
+
     def _push(self, deadline: Deadline) -> None:
         """Copies in what the guest does not have."""
         wanted = {self._agent_path: self._payload.agent}
         wanted |= {self._driver_path(build): driver for build, driver in self._payload.drivers.items()}
+        for build, package in self._payload.packages.items():
+            wanted |= package.placed(self._package_folder(build))
         hashes = {path: content_hash(file) for path, file in wanted.items()}
         changed = [path for path in wanted if self._deployed.get(path) != hashes[path]]
         with self._journal.step("deploy", files=changed):
@@ -262,7 +294,7 @@ class DeployedGuest:
     def _drop(self) -> None:
         if self._session:
             self._session.close()
-        self._session = None
+        self._session, self._installed = None, ""
         self.link.close()
 
     @property
@@ -271,3 +303,6 @@ class DeployedGuest:
 
     def _driver_path(self, build: str) -> str:
         return rf"{self.guest.run_folder}\{build}\{self._payload.service}.sys"
+
+    def _package_folder(self, build: str) -> PureWindowsPath:
+        return PureWindowsPath(self.guest.run_folder, build, "package")

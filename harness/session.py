@@ -117,18 +117,23 @@ class AgentSession:
             raise self._error(f"The agent speaks protocol {answer.protocol}, this host {VERSION}.")
         return answer
 
-    def load(self, service: str, sys_path: str, contract: str | None, deadline: Deadline) -> Loaded | Crash:
+    def load(
+        self, service: str, sys_path: str | None, contract: str | None, deadline: Deadline
+    ) -> Loaded | Crash:
         """Installs and starts a driver, replacing what was loaded.
+
+        Without a path its service is there already, and is started unless it runs.
 
         Raises `ContractError` or `DriverLoadError` when Windows or the contract refuses it. A driver that
         goes down in DriverEntry, or never returns from it, is a `Crash`.
         """
         fields = {"service": service, "sys": sys_path, "contract": contract}
-        answer = self._ask(Loaded, deadline, f"load {sys_path}", "load", **fields)
+        named = sys_path or f"the installed service {service}"
+        answer = self._ask(Loaded, deadline, f"load {named}", "load", **fields)
         if isinstance(answer, Loaded) and not answer.ok:
-            crash = self._late_crash(deadline.at_most(LOAD_GRACE_S)) if answer.error_code else None
+            crash = self.late_crash(deadline.at_most(LOAD_GRACE_S)) if answer.error_code else None
             if crash is None:
-                raise load_error(service, sys_path, answer)
+                raise load_error(service, named, answer)
             answer = crash
         return answer
 
@@ -228,13 +233,13 @@ class AgentSession:
             if isinstance(heard, bytes):
                 return parse_event(heard)
             if isinstance(heard, Lost):
-                crash = self._late_crash(deadline.at_most(CRASH_GRACE_S))
+                crash = self.late_crash(deadline.at_most(CRASH_GRACE_S))
                 if crash is None:
                     raise self._error(f"The agent was lost when it should {what}: {heard.reason}.")
                 return crash
         return crash
 
-    def _late_crash(self, deadline: Deadline) -> Crash | None:
+    def late_crash(self, deadline: Deadline) -> Crash | None:
         """Gives the debug stream time to bring the crash that took the agent or the service down."""
         while (crash := self._debug.crash()) is None and not deadline.expired:
             time.sleep(min(POLL_S, deadline.remaining()))

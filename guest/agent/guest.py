@@ -29,6 +29,9 @@ class Guest(Protocol):
     def load(self, service: str, path: str, scope: Scope) -> None:
         """Installs and starts a driver, after removing a service of the same name."""
 
+    def start(self, service: str, scope: Scope) -> None:
+        """Starts a driver's service that somebody else installed; nothing to do when it runs."""
+
     def unload(self, service: str, scope: Scope) -> None:
         """Stops and deletes a driver's service; nothing to do when there is none."""
 

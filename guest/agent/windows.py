@@ -62,6 +62,12 @@ class WindowsGuest:
                 created.delete()
                 raise
 
+    def start(self, service: str, scope: Scope) -> None:
+        """A device that came up with the installation has started it already."""
+        with ServiceManager(scope) as manager, manager.open(service) as installed:
+            if installed.status().state is not State.RUNNING:
+                installed.start()
+
     def unload(self, service: str, scope: Scope) -> None:
         """Stops, deletes, and waits until the name is free: a deleted service lives on while it is open."""
         with ServiceManager(scope) as manager:

@@ -1,22 +1,71 @@
 """Installing a driver by its INF package on a Windows guest, with pnputil.
 
-Syntax and exit codes are those of Microsoft's documentation of PnPUtil (Windows 10, version 1607 and later).
-No real Windows has run these commands yet: what is tested is that they are the documented ones.
+Syntax and exit codes are those of Microsoft's documentation of PnPUtil (Windows 10, version 1607 and later)
+and of certutil. No real Windows has run these commands for winvm yet: what is tested is that they are the
+documented ones, and that outputs which others have published are read rightly.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import PureWindowsPath
 
+from harness.deadline import Deadline
 from harness.errors import DriverLoadError
+from harness.interfaces import Transport
 
+CERTUTIL = r"C:\Windows\System32\certutil.exe"
+STORES = ("Root", "TrustedPublisher")
+"""What a catalogue's signer must be in, so that nobody is asked whether the driver may be installed."""
 PNPUTIL = r"C:\Windows\System32\pnputil.exe"
 _PUBLISHED = re.compile(r"\boem\d{1,6}\.inf\b", re.IGNORECASE)
 
 NO_MATCHING_DEVICE = 259
 REBOOT_INITIATED = 1641
 REBOOT_REQUIRED = 3010
+INF_IN_USE_BY_DEVICES = 0xE000023D  # setupapi.h
+
+
+def install(
+    transport: Transport, inf: PureWindowsPath, certificates: Iterable[str], deadline: Deadline
+) -> str:
+    """Installs a package that is in the guest; returns the store's name of it.
+
+    Args:
+        certificates: guest paths of what is to be trusted first.
+
+    Raises:
+        DriverLoadError: it is refused.
+        TransportError, DeadlineError: the guest does not answer; the driver may have taken it down.
+    """
+    for certificate in certificates:
+        for store in STORES:
+            done = transport.run(trust_command(store, certificate), deadline)
+            if done.exit_code:
+                raise DriverLoadError(
+                    f"certutil did not add {certificate} to {store}: exit code {done.exit_code:#x}.",
+                    remedy="It must be a certificate, DER or base64.",
+                    detail=_text(done.stdout + done.stderr),
+                )
+    done = transport.run(add_command(inf), deadline)
+    return published_name(inf, done.exit_code, _text(done.stdout + done.stderr))
+
+
+def uninstall(transport: Transport, published: str, deadline: Deadline) -> None:
+    """Removes an installed package and its driver.
+
+    Raises:
+        DriverLoadError: it stays.
+        TransportError, DeadlineError: the guest does not answer; the driver may have taken it down.
+    """
+    done = transport.run(delete_command(published), deadline)
+    check_deleted(published, done.exit_code, _text(done.stdout + done.stderr))
+
+
+def trust_command(store: str, certificate: str) -> tuple[str, ...]:
+    """Adds a certificate to one of the machine's stores; one that is there already is no error."""
+    return (CERTUTIL, "-f", "-addstore", store, certificate)
 
 
 def add_command(inf: PureWindowsPath) -> tuple[str, ...]:
@@ -61,3 +110,27 @@ def published_name(inf: PureWindowsPath, exit_code: int, output: str) -> str:
             detail=output,
         )
     return str(names[0]).lower()
+
+
+def check_deleted(published: str, exit_code: int, output: str) -> None:
+    """Raises `DriverLoadError` unless pnputil deleted the package there and then."""
+    if exit_code in (REBOOT_INITIATED, REBOOT_REQUIRED):
+        raise DriverLoadError(
+            f"{published} goes only when the guest restarts.",
+            remedy="Close every handle to its devices, and check its DriverUnload.",
+            detail=output,
+        )
+    if exit_code:
+        reason = (
+            "a device still uses it" if exit_code == INF_IN_USE_BY_DEVICES else f"exit code {exit_code:#x}"
+        )
+        raise DriverLoadError(
+            f"pnputil did not delete {published}: {reason}.",
+            remedy=r"Read C:\Windows\INF\setupapi.dev.log in the guest.",
+            detail=output,
+        )
+
+
+def _text(output: bytes) -> str:
+    """In whatever code page: only names in ASCII are looked for."""
+    return output.decode("ascii", "backslashreplace")

@@ -220,6 +220,13 @@ def test_a_driver_that_does_not_start_gives_its_code() -> None:
     assert "ERROR_DRIVER_BLOCKED" in event["message"]
 
 
+def test_a_service_that_an_inf_installed_is_only_started() -> None:
+    guest = FakeGuest()
+    _, events = converse(guest, {"cmd": "load", "service": "winvm", "sys": None, "contract": None})
+    assert events[-1]["ok"] is True
+    assert guest.running == {"winvm": "installed"}
+
+
 def test_unload() -> None:
     guest = FakeGuest()
     _, events = converse(guest, {**LOAD, "contract": None}, {"cmd": "unload", "service": "winvm"})
