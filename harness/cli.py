@@ -30,6 +30,7 @@ COMMANDS = {
     "reproduce": ("harness.commands.reproduce", "Replay a crash from its bundle; cut its operations."),
     "dump": ("harness.commands.dump", "Say what a crash dump holds: bugcheck, faulting driver, stack."),
     "rescue": ("harness.commands.rescue", "Disable a driver that takes its guest down at every boot."),
+    "debug": ("harness.commands.debug", "Give the guest's kernel to WinDbg or ntoseye, and go on listening."),
     "kd": ("harness.commands.kd", "Decode a Windows kernel's debugger traffic, or listen to it live."),
 }
 

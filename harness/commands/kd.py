@@ -6,12 +6,16 @@ import json
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.debuggers.kd_key import Key
 from harness.errors import ConfigurationError, KdError
 from harness.terminal import printable
+
+if TYPE_CHECKING:
+    from harness.debuggers.kd_host import Event, KdHost
 
 READ_SIZE = 1 << 16
 
@@ -51,7 +55,7 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
         decoder = SerialDecoder()
         summary, events = decoder.summary, _serial_events(capture, decoder)
     else:
-        capture_decoder = CaptureDecoder(_key(key_text, key_file))
+        capture_decoder = CaptureDecoder(key_of(key_text, key_file))
         summary, events = capture_decoder.summary, _capture_events(capture, capture_decoder)
     damage: KdError | None = None
     try:
@@ -104,7 +108,8 @@ def _serial_events(capture: Path, decoder: object) -> Iterator[_Event]:
                 yield number, 0.0, *found
 
 
-def _key(text: str | None, file: Path | None) -> Key:
+def key_of(text: str | None, file: Path | None) -> Key:
+    """The key that the options name."""
     if (text is None) == (file is None):
         raise ConfigurationError("KDNET needs its key.", remedy="Give either --key-file or --key.")
     return Key.parse(text) if text is not None else Key.read(file) if file is not None else Key.generate()
@@ -146,24 +151,10 @@ def listen(
 
     Ctrl-\\ (SIGQUIT) halts the target, and lets one go on that is held.
     """
-    from harness.debuggers.kd_host import Event, KdHost
-    from harness.debuggers.kd_text import PrintedLines
+    from harness.debuggers.kd_host import KdHost
     from harness.debuggers.kd_wire import Wire
     from harness.debuggers.kdcom_wire import KdcomWire
     from harness.debuggers.kdnet_wire import KdnetWire
-
-    lines = PrintedLines()
-
-    def show(event: Event) -> None:
-        if as_json:
-            click.echo(json.dumps({"time": event.time, "kind": event.kind, **event.fields}))
-            return
-        if event.kind == "dbgprint":
-            said = [printable(line) for line in lines.feed(str(event.fields["text"]))]
-        else:
-            said = [*map(printable, lines.flush()), _human(event.kind, event.fields)]
-        for line in said:
-            click.echo(line)
 
     if (port is None) == (serial is None):
         raise ConfigurationError("There is nothing to listen on.", remedy="Give either --port or --serial.")
@@ -172,14 +163,41 @@ def listen(
         wire = KdcomWire.open(serial)
         click.echo(f"Listening on {serial}.", err=True)
     else:
-        net = wire = KdnetWire(_key(key_text, key_file), port or 0, bind)
+        net = wire = KdnetWire(key_of(key_text, key_file), port or 0, bind)
         click.echo(f"Listening on {bind}, UDP port {net.port}.", err=True)
-    host = KdHost(wire, show, hold=hold)
+    host = KdHost(wire, Shown(as_json=as_json), hold=hold)
     signal.signal(signal.SIGQUIT, lambda _signal, _frame: host.resume() if host.held else host.break_in())
     if break_in:
         host.break_in()
+    serve(host)
+
+
+def serve(host: KdHost) -> None:
+    """Is the debugger of a target until Ctrl-C, or until the line is gone."""
     try:
         while True:
             host.step()
     finally:
         host.close()
+
+
+class Shown:
+    """Prints events as they come: lines for a person, or one JSON object a line."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        from harness.debuggers.kd_text import PrintedLines
+
+        self._as_json = as_json
+        self._lines = PrintedLines()
+
+    def __call__(self, event: Event) -> None:
+        """Prints one event."""
+        if self._as_json:
+            click.echo(json.dumps({"time": event.time, "kind": event.kind, **event.fields}))
+            return
+        if event.kind == "dbgprint":
+            said = [printable(line) for line in self._lines.feed(str(event.fields["text"]))]
+        else:
+            said = [*map(printable, self._lines.flush()), _human(event.kind, event.fields)]
+        for line in said:
+            click.echo(line)

@@ -18,6 +18,7 @@ from harness.debuggers.logged import LoggedStream
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import Halt
 from harness.outcome import Crash
+from harness.terminal import printable
 
 
 class KdDebugStream(LoggedStream):
@@ -88,7 +89,7 @@ class KdDebugStream(LoggedStream):
             self._record(event.time, [("dbgprint", line) for line in lines])
             return
         begun = [("dbgprint", line) for line in self._lines.flush()]
-        said = summary_line(event.kind, event.fields)
+        said = printable(summary_line(event.kind, event.fields))
         if event.kind == "break-in":
             with self._changed:
                 self._halt = _halt(event.fields)

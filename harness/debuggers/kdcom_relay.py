@@ -16,9 +16,9 @@ from pathlib import Path
 
 from harness.debuggers.kd_wire import Arrival, Attached, HandedOver, Overheard, TakenBack
 from harness.debuggers.kdcom import SerialReader
-from harness.debuggers.kdcom_wire import READ_SIZE, KdcomWire
+from harness.debuggers.kdcom_wire import READ_SIZE, KdcomWire, open_line
 from harness.debuggers.packets import Packet
-from harness.errors import HostError
+from harness.errors import HostError, KdError
 
 BACKLOG_LIMIT = 1 << 20
 """Bytes kept for a debugger that does not read them; one that is so far behind is cut off."""
@@ -86,6 +86,20 @@ class KdcomRelayWire(KdcomWire):
         self._backlog = bytearray()
         self._reclaimed = threading.Event()
 
+    @classmethod
+    def between(cls, path: Path, listeners: Sequence[socket.socket]) -> KdcomRelayWire:
+        """Relays the serial line at `path`; the listeners are closed if it cannot be opened.
+
+        Raises:
+            KdError: there is none, or it cannot be opened.
+        """
+        try:
+            return cls(open_line(path), str(path), listeners)
+        except KdError:
+            for listener in listeners:
+                _remove(listener)
+            raise
+
     def send(self, packet: Packet) -> None:
         """Sends one packet, unless another debugger has the line."""
         if self._debugger is None:
@@ -128,8 +142,10 @@ class KdcomRelayWire(KdcomWire):
     def close(self) -> None:
         """Closes the line, and the sockets of the debugger."""
         super().close()
-        for one in (*self._listeners, *([self._debugger] if self._debugger else [])):
-            one.close()
+        if self._debugger is not None:
+            self._debugger.close()
+        for listener in self._listeners:
+            _remove(listener)
 
     def _from_target(self, data: bytes) -> list[Arrival]:
         found = self._found(data)
@@ -183,3 +199,12 @@ class KdcomRelayWire(KdcomWire):
         self._debugger.close()
         self._debugger = None
         return TakenBack(self._debugger_name)
+
+
+def _remove(listener: socket.socket) -> None:
+    """Closes a listening socket, and removes its file if it has one."""
+    name = listener.getsockname()
+    listener.close()
+    if isinstance(name, str):
+        with contextlib.suppress(OSError):
+            Path(name).unlink()

@@ -23,6 +23,28 @@ SILENCE_S = 1.0
 WRITE_S = 5.0
 
 
+def open_line(path: Path) -> int:
+    """A descriptor of a serial line: a socket, a pty or a device.
+
+    Raises:
+        KdError: there is none, or it cannot be opened.
+    """
+    try:
+        if stat.S_ISSOCK(path.stat().st_mode):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(path))
+                return os.dup(connection.fileno())
+        descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if os.isatty(descriptor):
+            tty.setraw(descriptor)
+    except OSError as error:
+        raise KdError(
+            f"The serial line {path} cannot be opened: {error.strerror}.",
+            remedy="Name the socket or pty of the machine's serial port.",
+        ) from error
+    return descriptor
+
+
 class KdcomWire:
     """Implements `Wire` on an open descriptor, which it owns.
 
@@ -51,24 +73,7 @@ class KdcomWire:
         Raises:
             KdError: there is none, or it cannot be opened.
         """
-        try:
-            if stat.S_ISSOCK(path.stat().st_mode):
-                connection = socket.socket(socket.AF_UNIX)
-                try:
-                    connection.connect(str(path))
-                    descriptor = os.dup(connection.fileno())
-                finally:
-                    connection.close()
-            else:
-                descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-                if os.isatty(descriptor):
-                    tty.setraw(descriptor)
-        except OSError as error:
-            raise KdError(
-                f"The serial line {path} cannot be opened: {error.strerror}.",
-                remedy="Name the socket or pty of the machine's serial port.",
-            ) from error
-        return cls(descriptor, str(path))
+        return cls(open_line(path), str(path))
 
     def send(self, packet: Packet) -> None:
         """Sends one packet."""

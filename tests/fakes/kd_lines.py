@@ -141,14 +141,24 @@ class UdpPath:
 
 
 class SerialTarget:
-    """A kernel on one end of a socket pair; `line` is the other end's descriptor.
+    """A kernel on `connection`, or on one end of a socket pair; `line` is the other end's descriptor then.
 
     `garbage` comes before every packet; `damage` is the share of packets with a wrong byte.
     """
 
-    def __init__(self, kernel: FakeKernel, garbage: bytes = b"", damage: float = 0.0, seed: int = 1) -> None:
-        self._socket, other = socket.socketpair()
-        self.line = other.detach()
+    def __init__(
+        self,
+        kernel: FakeKernel,
+        garbage: bytes = b"",
+        damage: float = 0.0,
+        seed: int = 1,
+        connection: socket.socket | None = None,
+    ) -> None:
+        self.line = -1
+        if connection is None:
+            connection, other = socket.socketpair()
+            self.line = other.detach()
+        self._socket = connection
         self.kernel = kernel
         self.target = KdcomTarget(kernel)
         self._rebooted: FakeKernel | None = None

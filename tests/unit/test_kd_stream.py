@@ -25,7 +25,7 @@ from harness.machine.fake import FakeMachine
 from harness.machine.profile import Hang
 from harness.outcome import Crash
 from tests.fakes.kd_lines import SerialTarget, UdpTarget
-from tests.fakes.kd_machine import FakeKernel, exception, printed
+from tests.fakes.kd_machine import FakeKernel, exception, load_symbols, printed
 
 KEY = Key.parse("1.2.3.4")
 NONCE = "n0nce"
@@ -84,6 +84,17 @@ def test_slices_crash_and_rearm(stream: tuple[KdDebugStream, UdpTarget]) -> None
     assert listening.crash() is None
     assert [record.text for record in listening.records() if record.text == "between"] == ["between"]
     assert any("bugcheck 0xe2 (0x1, 0x2, 0x3, 0x4)" in record.text for record in listening.tail())
+
+
+def test_a_path_from_the_kernel_cannot_forge_records(stream: tuple[KdDebugStream, UdpTarget]) -> None:
+    listening, target = stream
+    target.kernel.script.extend([load_symbols("a.sys\nforged line of text", 0x1000, 0x1000), printed("on\n")])
+    deadline = Deadline.after(10.0)
+    while not any(record.text == "on" for record in listening.tail()):
+        assert not deadline.expired
+        time.sleep(0.005)
+    said = [record.text for record in listening.tail() if record.source == "kd"]
+    assert said[-1].startswith(r"load-symbols path a.sys\nforged line of text")
 
 
 def test_a_kernel_is_halted_and_every_processor_read(stream: tuple[KdDebugStream, UdpTarget]) -> None:

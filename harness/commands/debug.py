@@ -1,0 +1,205 @@
+"""`winvm debug`: the running guest's kernel for WinDbg or ntoseye, while winvm goes on listening.
+
+Command lines of the debuggers: Microsoft Learn, "Live Kernel-Mode Debugging Using WinDbg (Classic)", and
+ntoseye's own documentation (dmaivel/ntoseye, docs/setup).
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.commands.kd import Shown, serve
+from harness.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from harness.debuggers.kd_host import Event
+    from harness.debuggers.kdcom_relay import KdcomRelayWire
+    from harness.debuggers.kdnet_relay import KdnetRelayWire
+    from harness.live import LiveGuest
+
+SOCKET = "debugger.sock"
+LOG = "debug.log"
+DEBUGGER_PORT = 50001
+"""Where debuggers listen for a KDNET target, or connect to for a serial one, unless an option says else."""
+
+
+@dataclass(frozen=True)
+class KernelLine:
+    """How a kernel's debugger is reached: a serial line, or a UDP port and the file that holds the key."""
+
+    serial: Path | None = None
+    port: int = 0
+    key_file: Path | None = None
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="UDP port that the target was told to call.")
+@click.option(
+    "--key-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file that holds the connection's key.",
+)
+@click.option("--bind", default="127.0.0.1", show_default=True, help="Address to listen on for the target.")
+@click.option("--serial", type=click.Path(path_type=Path), help="Socket, pty or device of a serial line.")
+@click.option("--to", metavar="HOST:PORT", help="KDNET: where the debugger listens.")
+@click.option("--tcp", metavar="ADDRESS:PORT", help="Serial: where WinDbg connects to, on this machine.")
+@click.option("--socket", type=click.Path(path_type=Path), help="Serial: where ntoseye connects to.")
+@click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Append what is said to a file.")
+@click.option("--show-key", is_flag=True, help="Print the key itself in the command lines.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def debug(
+    port: int | None,
+    key_file: Path | None,
+    bind: str,
+    serial: Path | None,
+    to: str | None,
+    tcp: str | None,
+    socket: Path | None,
+    log: Path | None,
+    show_key: bool,
+    as_json: bool,
+) -> None:
+    """Give the kernel of the guest that is up to WinDbg or ntoseye, and log its DbgPrint meanwhile.
+
+    winvm stays between them until Ctrl-C: a debugger has the target while it is there, winvm answers it
+    otherwise. Ctrl-\\ (SIGQUIT) takes the target back from a debugger that is gone without a word; it halts a
+    target that runs. --port or --serial name a target that winvm did not start.
+    """
+    from harness.debuggers.kd_host import KdHost
+
+    if port is None and serial is None:
+        from harness import config, live
+
+        guest = live.find(config.home())
+        line = kernel_line(guest)
+        socket, log = socket or guest.machine / SOCKET, log or guest.machine / LOG
+    else:
+        line = KernelLine(serial, port or 0, key_file)
+    shown = Shown(as_json=as_json)
+    wire, told = (
+        _serial(line.serial, socket, tcp) if line.serial else _kdnet(line, bind, to, show_key=show_key)
+    )
+    for text in told:
+        click.echo(text, err=as_json)
+    if log:
+        click.echo(f"What is said is logged to {log}.", err=True)
+    host = KdHost(wire, _logged(log, shown) if log else shown)
+
+    def on_quit(_signal: int, _frame: object) -> None:
+        if host.relayed:
+            wire.reclaim()
+        else:
+            host.break_in()
+
+    signal.signal(signal.SIGQUIT, on_quit)
+    serve(host)
+
+
+def kernel_line(guest: LiveGuest) -> KernelLine:
+    """How the kernel of a guest that is up is debugged.
+
+    Raises:
+        ConfigurationError: it has no Windows kernel, or its debugger is off.
+    """
+    from harness.images.windows.credentials import WindowsSecrets
+    from harness.machine.profile import KDNET_PORT, Profile, WindowsProfile
+    from harness.machine.windows_domain import KD_SOCKET
+
+    profile = Profile.named(guest.profile)
+    if not isinstance(profile, WindowsProfile):
+        raise ConfigurationError(
+            f"The guest that is up, {guest.profile}, has no Windows kernel, and so no kernel debugger: its "
+            "driver runs in Wine's process winedevice.exe.",
+            remedy="Debug that process with `winvm exec -- winedbg`, or read its dump with `winvm dump`.",
+        )
+    match profile.hardware.kd:
+        case "serial":
+            return KernelLine(serial=guest.machine / KD_SOCKET)
+        case "kdnet":
+            return KernelLine(port=KDNET_PORT, key_file=WindowsSecrets(guest.image / "secrets").kd_key)
+    raise ConfigurationError(
+        f"The kernel's debugger is off in profile {guest.profile}.",
+        remedy='Say kd = "serial" or "kdnet" there, and build the image again.',
+    )
+
+
+def _kdnet(
+    line: KernelLine, bind: str, to: str | None, *, show_key: bool
+) -> tuple[KdnetRelayWire, list[str]]:
+    from harness.debuggers.kd_key import Key
+    from harness.debuggers.kdnet_relay import KdnetRelayWire
+
+    if line.key_file is None:
+        raise ConfigurationError("KDNET needs its key.", remedy="Give --key-file.")
+    key = Key.read(line.key_file)
+    debugger = _endpoint(to, "--to") if to else ("127.0.0.1", DEBUGGER_PORT)
+    wire = KdnetRelayWire(key, line.port, debugger, bind)
+    file = shlex.quote(str(line.key_file.absolute()))
+    here, there = (key.text, key.text) if show_key else (f'"$(cat {file})"', f"<what {file} holds>")
+    return wire, [
+        f"Listening for the target on {bind}, UDP port {wire.port}. A debugger gets it that listens on "
+        f"{debugger[0]}:{debugger[1]}.",
+        "ntoseye, on this machine:",
+        f"    ntoseye --backend kdnet --connect 127.0.0.1:{debugger[1]} --kdnet-key {here}",
+        f"WinDbg, on another machine, with --to ITS-ADDRESS:{debugger[1]} here:",
+        f"    windbg -k net:port={debugger[1]},key={there}",
+    ]
+
+
+def _serial(path: Path, socket: Path | None, tcp: str | None) -> tuple[KdcomRelayWire, list[str]]:
+    from harness.debuggers.kdcom_relay import KdcomRelayWire, listen_tcp, listen_unix
+
+    socket = socket or Path(SOCKET)
+    told = [
+        f"Listening to the target on {path}.",
+        "ntoseye, on this machine:",
+        f"    ntoseye --connect {shlex.quote(str(socket.absolute()))}",
+    ]
+    listeners = []
+    if tcp:
+        address, port = _endpoint(tcp, "--tcp")
+        listeners.append(listen_tcp(address, port))
+        port = listeners[0].getsockname()[1]
+        told += ["WinDbg, on another machine:", f"    windbg -k com:ipport={port},port={address}"]
+    else:
+        told += [
+            f"WinDbg, on another machine, with --tcp THIS-ADDRESS:{DEBUGGER_PORT} here:",
+            f"    windbg -k com:ipport={DEBUGGER_PORT},port=THIS-ADDRESS",
+        ]
+    listeners.append(listen_unix(socket))
+    return KdcomRelayWire.between(path, listeners), told
+
+
+def _endpoint(text: str, option: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise ConfigurationError(f"{option} {text} is no address.", remedy="Write it as HOST:PORT.")
+    return host.strip("[]"), int(port)
+
+
+def _logged(log: Path, shown: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Also writes events to a file, in the form of dbgprint.log."""
+    from harness.debuggers.kd_show import summary_line
+    from harness.debuggers.kd_text import PrintedLines
+    from harness.debuggers.log import DebugLog
+    from harness.terminal import printable
+
+    file, lines = DebugLog(log), PrintedLines()
+
+    def take(event: Event) -> None:
+        if event.kind == "dbgprint":
+            said = [("dbgprint", line) for line in lines.feed(str(event.fields["text"]))]
+        else:
+            begun = [("dbgprint", line) for line in lines.flush()]
+            said = [*begun, ("kd", printable(summary_line(event.kind, event.fields)))]
+        file.append(event.time, said)
+        shown(event)
+
+    return take
