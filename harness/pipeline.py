@@ -26,22 +26,21 @@ from harness.errors import (
     MachineError,
     TransportError,
 )
-from harness.guests.wine import WineGuest, WineLink
+from harness.guests.flavour import Flavour, find_flavour, reopen, replayed_flavour
+from harness.guests.windows import WindowsLink
+from harness.guests.wine import WineLink
 from harness.handover import content_hash
-from harness.images import base, wine
-from harness.images.base import BaseImage
+from harness.images import base
 from harness.images.lock import build_lock
 from harness.journal import Journal
 from harness.live import LiveGuest
 from harness.machine import unattended
 from harness.machine.accelerator import Accelerator, choose_accelerator
-from harness.machine.domain import MachineSpec
 from harness.machine.leftovers import end_kept, remove_leftovers
 from harness.machine.machine import LibvirtMachine
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
 from harness.plan import Plan
-from harness.reproduce.image import replay_image
 from harness.root import require_root
 
 PROBE_DEADLINE_S = 30.0
@@ -98,8 +97,8 @@ def _require_same(running: LiveGuest, prepared: Prepared, wanted: Mapping[str, s
             f"with driver build {running.build} ({running.driver[:6]}) loaded; "
             f"the present {wanted['build']} is {wanted['driver'][:6]}"
         )
-    elif running.image != prepared.image.folder:
-        differing = f"from image {running.image.name}; the present one is {prepared.image.folder.name}"
+    elif running.image != (present := prepared.flavour.image.folder):
+        differing = f"from image {running.image.name}; the present one is {present.name}"
     if differing:
         raise ConfigurationError(f"A guest of this project is up already, {differing}.", remedy=UP_ANEW)
     transport = reach(running).transport
@@ -127,7 +126,7 @@ def _leave_new(plan: Plan, prepared: Prepared, artifacts: Artifacts, wanted: Map
             guest = LiveGuest(
                 folder=folder.path,
                 profile=plan.profile.name,
-                image=prepared.image.folder,
+                image=prepared.flavour.image.folder,
                 address=machine.address,
                 ports=dict(machine.ports),
                 machine=machine.folder,
@@ -144,21 +143,20 @@ def _leave_new(plan: Plan, prepared: Prepared, artifacts: Artifacts, wanted: Map
     return guest
 
 
-def reach(guest: LiveGuest) -> WineLink:
+def reach(guest: LiveGuest) -> WineLink | WindowsLink:
     """Connections to the guest that is up; nothing is opened yet.
 
     Raises:
         ImageError: its image is gone or damaged.
     """
-    return WineGuest(base.load(guest.image)).link(guest)
+    return reopen(guest.profile, guest.image).link(guest)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Everything there is before a guest runs."""
 
-    image: BaseImage
-    spec: MachineSpec
+    flavour: Flavour
     payload: Payload
     environment: dict[str, str]
 
@@ -166,14 +164,13 @@ class Prepared:
 def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -> Prepared:
     """Accelerator, image and driver builds, all of winvm.toml's or those named; leftovers are removed."""
     accelerator = _accelerator(plan, journal)
-    image = _image(lambda: wine.ensure(configuration.home(), journal), journal)
-    drivers = build_drivers(plan.config, image.exports, journal, builds)
+    home = configuration.home()
+    flavour = _whole(lambda: find_flavour(plan.profile, accelerator, home, journal), journal)
+    drivers = build_drivers(plan.config, flavour.exports, journal, builds)
     driver = plan.config.driver
     packages = {build: take_package(inf) for build in drivers if (inf := plan.config.package(build))}
-    payload = Payload(
-        plan.agent, driver.name, drivers, driver.contract, plan.parameters, packages=packages
-    )
-    return _prepared(plan, payload, image, accelerator, journal)
+    payload = Payload(plan.agent, driver.name, drivers, driver.contract, plan.parameters, packages=packages)
+    return _prepared(payload, flavour, accelerator, journal)
 
 
 def prepare_replay(
@@ -189,8 +186,11 @@ def prepare_replay(
         ConfigurationError: the image is not here, and this winvm makes another.
     """
     accelerator = _accelerator(plan, journal)
-    image = _image(lambda: replay_image(digest, configuration.home(), journal, any_image=any_image), journal)
-    return _prepared(plan, payload, image, accelerator, journal)
+    home, profile = configuration.home(), plan.profile
+    flavour = _whole(
+        lambda: replayed_flavour(profile, digest, accelerator, home, journal, any_image=any_image), journal
+    )
+    return _prepared(payload, flavour, accelerator, journal)
 
 
 def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
@@ -204,16 +204,15 @@ def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
     return probe.accelerator
 
 
-def _image(find: Callable[[], BaseImage], journal: Journal) -> BaseImage:
+def _whole(find: Callable[[], Flavour], journal: Journal) -> Flavour:
     with journal.step("guest image"):
-        image = find()
-        base.verify_if_touched(image)
-    return image
+        flavour = find()
+        base.verify_if_touched(flavour.image)
+    return flavour
 
 
-def _prepared(
-    plan: Plan, payload: Payload, image: BaseImage, accelerator: Accelerator, journal: Journal
-) -> Prepared:
+def _prepared(payload: Payload, flavour: Flavour, accelerator: Accelerator, journal: Journal) -> Prepared:
+    image = flavour.image
     with journal.step("remove leftovers") as found:
         leftovers = remove_leftovers(configuration.home() / "runs")
         found["removed"] = [str(leftover.path) for leftover in leftovers]
@@ -225,28 +224,26 @@ def _prepared(
         **{f"driver {build}": content_hash(path) for build, path in payload.drivers.items()},
         **{f"parameter {name}": str(value) for name, value in payload.parameters.items()},
     }
-    spec = MachineSpec.checked(image.folder, plan.profile, accelerator)
-    return Prepared(image, spec, payload, environment)
+    return Prepared(flavour, payload, environment)
 
 
 def start_guest(
     plan: Plan, prepared: Prepared, folder: RunFolder, artifacts: Artifacts, stack: ExitStack
 ) -> Bench:
     """A machine in `folder`, restored from the ready state; what must be ended later is put on `stack`."""
-    timeouts, guest = plan.profile.timeouts, WineGuest(prepared.image)
+    timeouts, flavour = plan.profile.timeouts, prepared.flavour
     with artifacts.journal.step("start guest"):
         boot = Deadline.after(timeouts.boot)
         restore = Deadline.after(timeouts.boot + timeouts.restore)
         try:
-            machine, ready = launch(prepared.spec, folder, guest.wait_ready, boot, restore)
+            machine, ready = launch(flavour.spec, folder, flavour.guest.wait_ready, boot, restore)
         except InfrastructureError:
-            base.verify(
-                prepared.image
-            )  # a disk that rots unseen explains more than a guest that does not boot
+            # A disk that rots unseen explains more than a guest that does not boot.
+            base.verify(flavour.image)
             raise
         stack.callback(_end, machine, folder)
     environment = dict(prepared.environment)
-    bench = Bench(guest, machine, plan.profile, prepared.payload, artifacts, ready.facts, environment)
+    bench = Bench(flavour.guest, machine, plan.profile, prepared.payload, artifacts, ready.facts, environment)
     stack.callback(bench.disconnect)
     return bench
 

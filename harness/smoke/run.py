@@ -13,7 +13,6 @@ from harness.bench import Bench
 from harness.config import Config
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DriverLoadError, InfrastructureError, MachineError, WinvmError
-from harness.guests.wine import WineGuest
 from harness.handover import content_hash
 from harness.images.lock import build_lock
 from harness.journal import Listener
@@ -166,16 +165,13 @@ def _attach(
     warm = WarmGuest.load(folder.path)
     if warm is None:
         raise MachineError("Its record is damaged.")
-    spec = prepared.spec
+    spec = prepared.flavour.spec
     ready = ReadyState.find(spec.image, spec.ready_key(folder.connection.versions()))
     reason = unfit(warm, machine.state(), machine.spec, spec, ready, content_hash(plan.agent))
     if reason:
         raise MachineError(reason)
-    guest, standby, environment = (
-        WineGuest(prepared.image),
-        warm.handover.standby,
-        dict(prepared.environment),
-    )
+    guest, standby = prepared.flavour.guest, warm.handover.standby
+    environment = dict(prepared.environment)
     bench = Bench(
         guest, machine, plan.profile, prepared.payload, artifacts, standby, environment, warm.handover
     )

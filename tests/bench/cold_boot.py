@@ -14,7 +14,6 @@ from pathlib import Path
 from harness import config
 from harness.artifacts import Artifacts
 from harness.deadline import Deadline
-from harness.guests.wine import WineGuest
 from harness.machine.machine import LibvirtMachine
 from harness.machine.runfolder import RunFolder
 from harness.pipeline import prepare
@@ -36,12 +35,12 @@ def measure(project: Project) -> float:
 def _boot(config_path: Path) -> float:
     plan = make_plan(config.load(config_path), None)
     artifacts = Artifacts(plan.config.artifacts_folder)
-    prepared = prepare(plan, artifacts.journal)
-    guest, deadline = WineGuest(prepared.image), Deadline.after(DEADLINE_S)
+    flavour, deadline = prepare(plan, artifacts.journal).flavour, Deadline.after(DEADLINE_S)
+    guest = flavour.guest
     agent = rf"{guest.run_folder}\agent.pyz"
     with RunFolder.create(config.home() / "runs") as folder:
         started = time.monotonic()
-        with LibvirtMachine(folder, prepared.spec, None) as machine:
+        with LibvirtMachine(folder, flavour.spec, None) as machine:
             machine.start(deadline)
             standby = guest.wait_ready(machine, deadline)
             link = guest.link(machine)

@@ -29,7 +29,9 @@ class Subject:
     @property
     def guest(self) -> WineGuest:
         """How the guest is reached."""
-        return WineGuest(self.prepared.image)
+        guest = self.prepared.flavour.guest
+        assert isinstance(guest, WineGuest)
+        return guest
 
     @property
     def link(self) -> WineLink:

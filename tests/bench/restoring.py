@@ -31,7 +31,7 @@ def measure(subject: Subject, cold_boot: float, repetitions: int) -> list[Row]:
 
 
 def _overlay(subject: Subject, repetitions: int) -> list[Row]:
-    backing = next(subject.prepared.image.folder.glob("ready-*/disk.qcow2"))
+    backing = next(subject.prepared.flavour.image.folder.glob("ready-*/disk.qcow2"))
     samples, size = [], 0
     for number in range(repetitions):
         overlay = subject.folder.path / f"measured-{number}.qcow2"
