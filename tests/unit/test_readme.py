@@ -32,6 +32,7 @@ RUN_BY = {
     "winvm exec": ("tests/vm/test_by_hand.py", '"exec"'),
     "winvm logs": ("tests/vm/test_by_hand.py", '"logs"'),
     "winvm dump": ("tests/unit/test_dump_kernel.py", '"dump"'),
+    "winvm debug": ("tests/unit/test_debug_command.py", '"debug"'),
     "winvm kd": ("tests/unit/test_kd_stream.py", '"listen"'),
     "winvm down": ("tests/vm/test_by_hand.py", '"down"'),
 }
