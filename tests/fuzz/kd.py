@@ -20,9 +20,18 @@ from harness.debuggers.kd_decode import CaptureDecoder, SerialDecoder
 from harness.debuggers.kd_host import KdHost
 from harness.debuggers.kd_ids import Ids, KdnetIds
 from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_wire import Arrival, Attached, ConnectionCheck, WrongKey
+from harness.debuggers.kd_wire import (
+    Arrival,
+    Attached,
+    ConnectionCheck,
+    HandedOver,
+    Overheard,
+    TakenBack,
+    WrongKey,
+)
 from harness.debuggers.kdcom import Damage, SerialReader, serial_bytes
 from harness.debuggers.kdnet import Datagram, Poke, Seal, data_key, response
+from harness.debuggers.kdnet_relay_session import KdnetRelaySession
 from harness.debuggers.kdnet_session import KdnetSession
 from harness.debuggers.packets import Packet, PacketType, control, encode
 from harness.errors import KdError
@@ -77,7 +86,7 @@ def mutated(source: random.Random, data: bytes) -> bytes:
 
 
 class Datagrams:
-    """Datagrams for the capture decoder and for the live session, which both see every one of them."""
+    """Datagrams for capture decoder, live session and relay, which all see every one of them."""
 
     def __init__(self, source: random.Random) -> None:
         self._source = source
@@ -88,6 +97,7 @@ class Datagrams:
     def _start(self) -> None:
         self._decoder = CaptureDecoder(KEY)
         self._session = KdnetSession(KEY, random=lambda _size: RANDOM)
+        self._relay = KdnetRelaySession(KEY, "debugger")
         self._feed(self._seals[1].close(Datagram(4, 1, 3, False, POKE)))
         self._feed(self._seals[1].close(Datagram(4, 1, 3, True, response(NONCE, RANDOM))))
         self._feed(self._seals[0].close(Datagram(4, 0, 1, False, bytes(8) + b"\x01\x02\xa8\xc0")))
@@ -114,6 +124,12 @@ class Datagrams:
         self._decoder.decode(data)
         self._session.receive(data, SOURCE)
         self._session.outbox.clear()
+        self._relay.receive(data, SOURCE)
+        self._relay.receive_from_debugger(data)
+        if self._source.random() < 0.01:
+            self._relay.take_back()
+        self._relay.outbox.clear()
+        self._relay.to_debugger.clear()
 
 
 class SerialStreams:
@@ -175,6 +191,9 @@ class HostileWire:
         if chance < 0.65:
             return (self._source.choice(_NOTICES),)
         chosen = self._source.choice(PACKETS)
+        if chance < 0.75:
+            packet = chosen if chosen.control else self._packet(chosen.type, chosen.payload)
+            return (Overheard(packet, from_debugger=chance < 0.7),)
         if chosen.control:
             return (chosen,)
         return (self._packet(chosen.type, chosen.payload),)
@@ -195,6 +214,8 @@ _NOTICES: tuple[Arrival, ...] = (
     Attached("here", restarted=True, same_boot=True),
     Attached("here", restarted=True, same_boot=False),
     WrongKey("there"),
+    HandedOver("debugger"),
+    TakenBack("debugger"),
 )
 
 
