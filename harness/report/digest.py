@@ -7,7 +7,6 @@ Bounded in memory whatever the run printed, and from here on free of control cha
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,8 +28,13 @@ GRAVITY = (
 BAD = frozenset(GRAVITY[2:])
 LINES_SHOWN = 200
 DETAIL_LINES = 120
-DEBUG_BUDGET = 2 << 20
-"""Characters of debug output kept for scenarios that passed, and as many for those that did not."""
+NOTES = 20
+NAME_CHARACTERS = 200
+MESSAGE_CHARACTERS = 4000
+SHORT_MESSAGE = 300
+BUDGET = 768 << 10
+"""Characters of messages, details and debug output that are kept of scenarios that passed, and as many of
+those that did not. What comes later has a short message only."""
 OCCURRENCES = 20
 """Crashes of one signature that are kept one by one."""
 
@@ -136,19 +140,20 @@ class Digest:
 def digest(run: RecordedRun) -> Digest:
     """Reads all results of a run once."""
     made = Digest(run.folder, run.record)
-    budgets = {True: DEBUG_BUDGET, False: DEBUG_BUDGET}
+    budgets = {True: _Budget(), False: _Budget()}
     for result in run.results():
         made.results += 1
-        name = text(result.name)
+        name = text(result.name, NAME_CHARACTERS)
+        budget = budgets[result.outcome in BAD]
         signature = _add_crash(made, result, name) if result.crash else ""
         row = made.rows.get(name)
         if row is None:
             row = made.rows[name] = Row(
                 name, text(result.kind), result.outcome, seconds=(result.seconds,) * 2
             )
-            _tell(row, result, signature, budgets)
+            _tell(row, result, signature, budget)
         elif GRAVITY.index(result.outcome) > GRAVITY.index(row.outcome):
-            _tell(row, result, signature, budgets)
+            _tell(row, result, signature, budget)
         _count(row, result)
     return made
 
@@ -168,26 +173,42 @@ def _count(row: Row, result: ScenarioResult) -> None:
         row.guest_seconds = min(row.guest_seconds or sys.float_info.max, result.guest_seconds)
 
 
-def _tell(row: Row, result: ScenarioResult, signature: str, budgets: dict[bool, int]) -> None:
+class _Budget:
+    """Room that is left."""
+
+    def __init__(self) -> None:
+        self.left = BUDGET
+
+    def takes(self, *texts: str) -> bool:
+        """Whether there is room for them; it is theirs then."""
+        size = sum(map(len, texts))
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+def _tell(row: Row, result: ScenarioResult, signature: str, budget: _Budget) -> None:
     row.outcome, row.signature = result.outcome, signature
-    row.message = text(result.message, 4000)
-    row.detail = lines(result.detail) if result.detail else ()
-    row.notes = tuple(text(note) for note in result.notes[:50])
+    message = text(result.message, MESSAGE_CHARACTERS)
+    row.message = message if budget.takes(message) else text(result.message, SHORT_MESSAGE)
+    detail = lines(result.detail) if result.detail else ()
+    row.detail = detail if budget.takes(*detail) else ("left out: see results.json",)
+    notes = tuple(text(note) for note in result.notes[:NOTES])
+    row.notes = notes if budget.takes(*notes) else ()
     row.operations = result.operations
     row.build, row.file, row.line = text(result.build), text(result.file), result.line
-    row.printed = _printed(result.dbgprint, result.started, budgets, bad=result.outcome in BAD)
+    row.printed = _printed(result.dbgprint, result.started, budget)
 
 
-def _printed(records: Iterable[DebugRecord], began: float, budgets: dict[bool, int], *, bad: bool) -> Printed:
-    every = tuple(records)
+def _printed(records: tuple[DebugRecord, ...], began: float, budget: _Budget) -> Printed:
     kept: list[tuple[float, str, str]] = []
-    for record in reversed(every[-LINES_SHOWN:]):
-        shown = text(record.text)
-        if len(shown) > budgets[bad]:
+    for record in reversed(records[-LINES_SHOWN:]):
+        source, shown = text(record.source), text(record.text)
+        if not budget.takes(source, shown):
             break
-        budgets[bad] -= len(shown)
-        kept.append((max(0.0, record.time - began), text(record.source), shown))
-    return Printed(tuple(reversed(kept)), len(every) - len(kept))
+        kept.append((max(0.0, record.time - began), source, shown))
+    return Printed(tuple(reversed(kept)), len(records) - len(kept))
 
 
 def _add_crash(made: Digest, result: ScenarioResult, name: str) -> str:

@@ -14,7 +14,8 @@ from harness.terminal import printable
 
 TEXT_CHARACTERS = 600
 ANALYSIS_LIMIT = 1 << 20  # bytes
-STACK_PLACES = 32
+STACK_CALLS = 40
+CALL_CHARACTERS = 150
 SCREENSHOT_LIMIT = 512 << 10  # bytes
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -72,17 +73,24 @@ def calls(analysis: Analysis) -> list[Call]:
     """
     found = []
     places = (*((analysis.fault,) if analysis.fault else ()), *analysis.stack)
-    for place in places[:STACK_PLACES]:
+    for place in places:
         module, offset = place.module, place.offset or 0
-        where = text(f"{module}+{offset:#x}" if module else f"{place.address:#x}")
+        where = text(f"{module}+{offset:#x}" if module else f"{place.address:#x}", CALL_CHARACTERS)
         if not place.frames:
             found.append(Call(where, "", "", "", 0, own=False))
         for frame in place.frames:
             source = f"{frame.file}:{frame.line}" if frame.file else ""
             found.append(
-                Call(where, text(frame.function), text(source), frame.file, frame.line, own=bool(source))
+                Call(
+                    where,
+                    text(frame.function, CALL_CHARACTERS),
+                    text(source, CALL_CHARACTERS),
+                    frame.file,
+                    frame.line,
+                    own=bool(source),
+                )
             )
-    return found
+    return found[:STACK_CALLS]
 
 
 def crash_folder(run: Path, crash: Crash) -> Path | None:

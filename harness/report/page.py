@@ -25,9 +25,9 @@ from harness.report.timeline import LANES, timeline
 from harness.terminal import printable
 
 FILE_NAME = "report.html"
-SHOWN_ROWS = 2000
+SHOWN_ROWS = 1500
 SHOWN_FAILURES = 200
-SHOWN_CRASHES = 40
+SHOWN_CRASHES = 25
 SCREENSHOTS = 8
 _FOLDER = Path(__file__).parent
 _WORDS = {
@@ -74,6 +74,7 @@ def render(run: RecordedRun, digest: Digest, since: Since | None) -> str:
         "since": since,
         "marks": _marks(since.news if since else News()),
         "bad": bad[:SHOWN_FAILURES],
+        "told": {row.name for row in bad[:SHOWN_FAILURES]},
         "bad_left_out": max(0, len(bad) - SHOWN_FAILURES),
         "crashes": groups[:SHOWN_CRASHES],
         "crashes_left_out": max(0, len(groups) - SHOWN_CRASHES),

@@ -13,6 +13,7 @@ from harness.outcome import Outcome
 from harness.report.evidence import text
 
 LANES = ("Host", "Guest", "Agent", "Scenarios", "Crashes")
+LABEL_CHARACTERS = 120
 COLUMNS = 1000
 """Bars narrower than a column join their neighbour of the same state."""
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
@@ -115,7 +116,7 @@ def timeline(events: Iterable[Event], started: float, seconds: float) -> Timelin
         tuple(_bars(spans, total)),
         tuple(_ticks(total)),
         {lane: value for lane, value in spent.items() if value > 0},
-        tuple(text(step.name) for step in running),
+        tuple(text(step.name) for step in running[:10]),
     )
 
 
@@ -126,7 +127,8 @@ def _bars(spans: Iterable[tuple[str, str, str, float, float]], total: float) -> 
     for lane, name, state, start, end in sorted(spans, key=lambda span: span[3]):
         x = min(max(start / total * 100, 0.0), 100.0)
         width = min(max((end - start) / total * 100, column), 100.0 - x)
-        label = f"{text(name.removeprefix('scenario '))}, {end - start:.2f} s"
+        label = text(name.removeprefix("scenario "), LABEL_CHARACTERS)
+        label += f", {end - start:.2f} s" if end > start else ""
         key = (lane, state)
         if key in newest:
             bar = made[newest[key]]

@@ -135,7 +135,7 @@ def eventful_run(parent: Path, run_id: str, **fields: Any) -> Path:
         "which no pointer can have: it was overwritten or never set.",
     )
     results = [
-        result("registers.set_and_get", dbgprint=printed("winvm: CR42: opened", HOSTILE, started=STARTED)),
+        result("registers.set_and_get", dbgprint=printed("winvm: CR42: opened", HOSTILE)),
         result("registers.threads_lose_no_increment", seconds=1.4, guest_seconds=1.3),
         result(
             "registers.short_buffers",
