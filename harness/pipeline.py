@@ -41,6 +41,7 @@ from harness.machine.machine import LibvirtMachine
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
 from harness.plan import Plan
+from harness.prune import mark_used
 from harness.root import require_root
 
 PROBE_DEADLINE_S = 30.0
@@ -208,6 +209,7 @@ def _whole(find: Callable[[], Flavour], journal: Journal) -> Flavour:
     with journal.step("guest image"):
         flavour = find()
         base.verify_if_touched(flavour.image)
+        mark_used(flavour.image.folder)
     return flavour
 
 

@@ -7,6 +7,7 @@ living QEMU refers to, the newest run of each artifacts folder, and a run that i
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -44,7 +45,7 @@ class Item:
         kind: `image`, `ready state`, `download`, `artifacts` or `smoke artifacts`.
         group: things that supersede each other have the same.
         size: bytes it takes on the disk.
-        time: when it was made, UNIX seconds.
+        time: when it was made, or, an image, last used; UNIX seconds.
         kept: why it must stay; empty if it may go.
     """
 
@@ -131,6 +132,12 @@ def tidy(home: Path, artifacts: Path, journal: Journal) -> None:
         found["removed"] = [str(item.path) for item in gone]
 
 
+def mark_used(image: Path) -> None:
+    """Makes an image the last one to be superseded; a run that has chosen it has no machine of it yet."""
+    with contextlib.suppress(OSError):  # somebody else's image
+        os.utime(image)
+
+
 def qemu_has_open(image: Path) -> bool:
     """Whether a QEMU process of this host has the disk image open, itself or as a backing file."""
     start, length = _QEMU_LOCK_BYTES
@@ -151,7 +158,7 @@ def _images(home: Path) -> Iterator[Item]:
         is_current = current is not None and current.folder.name == folder.name
         states = sorted(folder.glob(f"ready-*/{MANIFEST}"), key=lambda file: file.stat().st_mtime)
         size = _size(folder) - sum(_size(state.parent) for state in states)
-        item = Item("image", folder.parent, folder, size, manifest.stat().st_mtime)
+        item = Item("image", folder.parent, folder, size, folder.stat().st_mtime)
         yield _judged(item, "the present image" if is_current else _in_use(item, references))
         for state in states:
             newest = is_current and state is states[-1]

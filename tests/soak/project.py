@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import config
+from harness.images import wine
 from harness.machine.runfolder import HALF_MADE
 from tests.own_home import own_home
 from tests.soak.leftovers import left
@@ -65,6 +66,17 @@ class Project:
         """results.json of the newest run."""
         document: dict[str, Any] = json.loads((self.artifacts / "latest" / "results.json").read_bytes())
         return document
+
+    def own_images(self) -> Path:
+        """Gives the home an images folder of its own; the path of the present image in it, symbolic links."""
+        shared = wine.find(config.home())
+        assert shared, "there is no image yet"
+        (self.home / "images").unlink()
+        image = self.home / "images" / shared.folder.name
+        image.mkdir(parents=True)
+        for file in shared.folder.glob("[!.]*"):
+            (image / file.name).symlink_to(file)
+        return image
 
     @property
     def growing_results(self) -> Path:

@@ -39,6 +39,14 @@ def test_ports_are_free_and_differ() -> None:
     assert is_free(ports["ssh"], "127.0.0.1")
 
 
+def test_no_free_port_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for bound in ("LOWEST", "HIGHEST"):
+            monkeypatch.setattr(f"harness.machine.ports.{bound}", taken.getsockname()[1])
+        with pytest.raises(HostError, match=r"No free port between .* for winrm\. .*winvm down"):
+            choose_ports(["winrm"], "127.0.0.1")
+
+
 def test_an_overlay_needs_a_qcow2_base(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
         create_overlay(tmp_path / "o", tmp_path / "absent", Deadline.after(SOON))

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from harness.artifacts import Artifacts
-from harness.prune import Item, inventory, old, qemu_has_open, remove, superseded
+from harness.prune import Item, inventory, mark_used, old, qemu_has_open, remove, superseded
 
 DAY = 86400.0
 NOW = 1000 * DAY
@@ -62,6 +62,17 @@ def test_a_run_that_is_not_over_and_the_newest_one_stay(tmp_path: Path) -> None:
     # Asked for all the same, e.g. by a list made before the run began.
     assert remove([Item("artifacts", tmp_path, runs[1].path, 1, 0.0)], tmp_path) == []
     runs[1].journal.close()
+
+
+def test_an_image_that_a_run_has_chosen_is_the_newest_again(tmp_path: Path) -> None:
+    folders = [tmp_path / "images" / f"wine-{days}" for days in (1, 2, 3, 4)]
+    for days, folder in enumerate(folders, 1):
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+        os.utime(folder, (NOW - days * DAY, NOW - days * DAY))
+    assert names(superseded(inventory(tmp_path, None), NOW)) == ["wine-4"]
+    mark_used(folders[3])
+    assert names(superseded(inventory(tmp_path, None), NOW)) == ["wine-3"]
 
 
 def test_what_a_run_folder_refers_to_stays(tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from harness import config
-from harness.images import wine
 from tests.soak.project import ROOT, Project, project
 from tests.vm import own_libvirtd
 
@@ -198,21 +196,40 @@ def test_a_disk_that_is_full_of_artifacts_keeps_the_results_before(fresh: Projec
 def test_a_changed_image_disk_is_refused_by_its_checksum(fresh: Project) -> None:
     with fresh.start("-k", "knows_the_time") as run:
         run.communicate(timeout=RUN_S)
-    (fresh.home / "images").unlink()
-    image = wine.find(config.home())
-    assert image
-    copy = fresh.home / "images" / image.folder.name
-    copy.mkdir(parents=True)
-    for file in image.folder.iterdir():
-        if not file.name.startswith(("ready-", ".", "base.qcow2")):
-            (copy / file.name).symlink_to(file)
-    shutil.copy(image.disk, copy)
-    (copy / "base.qcow2").chmod(0o600)
-    with (copy / "base.qcow2").open("r+b") as disk:
+    image = fresh.own_images()
+    for state in image.glob("ready-*"):
+        state.unlink()
+    whole = (image / "base.qcow2").resolve()
+    (image / "base.qcow2").unlink()
+    shutil.copy(whole, image)
+    (image / "base.qcow2").chmod(0o600)
+    with (image / "base.qcow2").open("r+b") as disk:
         disk.seek(300 << 20)
         disk.write(b"bit rot")
     with fresh.start("-k", "knows_the_time") as run:
         output, errors = run.communicate(timeout=RUN_S)
     assert run.returncode == 3, (output + errors).decode()
     assert b"SHA-256" in output + errors
+    assert fresh.left() == []
+
+
+def test_a_base_image_that_is_deleted_under_its_guest_ends_the_run_at_the_next_restore(
+    fresh: Project,
+) -> None:
+    image = fresh.own_images()
+    with fresh.start("-k", "knows_the_time or bugcheck_with_parameters", "--repeat", "500") as run:
+        end = time.monotonic() + RUN_S
+        while not fresh.growing_results.exists() or b'"passed"' not in fresh.growing_results.read_bytes():
+            assert run.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        (image / "base.qcow2").unlink()
+        output, errors = run.communicate(timeout=RUN_S)
+    said = " ".join((output + errors).decode().split())
+    assert run.returncode == 3, said
+    assert "base.qcow2 is gone" in said
+    assert "winvm image build" in said
+    assert "Traceback" not in said
+    assert set(fresh.latest()["counts"]) <= {"passed", "lost"}
+    assert fresh.latest()["counts"]["passed"] >= 1
     assert fresh.left() == []
