@@ -1,4 +1,4 @@
-"""A machine whose guest has a kernel on its debugger's serial port: a new socket at every start, as QEMU's."""
+"""A machine whose guest has a kernel on its debugger's serial port: a new socket at every start."""
 
 from __future__ import annotations
 
