@@ -24,8 +24,10 @@ from harness.machine.panic import PanicEvents, runs
 from harness.machine.ports import choose_ports
 from harness.machine.processes import end_process
 from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump, OnPanic
+from harness.machine.qemulog import qemu_said
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import DISK, MEMORY, ReadyState
+from harness.machine.screen import picture
 from harness.machine.windows_domain import WindowsSpec
 
 Spec = MachineSpec | WindowsSpec
@@ -35,7 +37,6 @@ RECORD = "machine.json"
 CHECKPOINT = "checkpoint"
 LOG_TAIL_BYTES = 4000
 LOOK_BELOW = "QEMU's own words are below; winvm doctor checks the host."
-SCREENSHOT_LIMIT = 32 * 2**20
 PORT_ATTEMPTS = 5
 DESTROY_SECONDS = 20.0
 KEY_MILLISECONDS = 100
@@ -195,10 +196,8 @@ class LibvirtMachine:
 
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """See `Machine`."""
-        picture = self._call("A screenshot", self._screenshot, deadline)
-        if not picture.startswith(b"\x89PNG\r\n\x1a\n"):
-            raise MachineError("libvirt's screenshot is not a PNG.", remedy="Use QEMU 10 and libvirt 11.")
-        file.write_bytes(picture)
+        api = self._connection.api
+        file.write_bytes(self._call("A screenshot", lambda: picture(api, self._domain()), deadline))
         return file
 
     def dump_memory(self, file: Path, form: MemoryDump, deadline: Deadline) -> None:
@@ -265,7 +264,7 @@ class LibvirtMachine:
     def log_tail(self) -> str:
         """The ends of QEMU's log and of the console, for errors."""
         logs = {
-            "QEMU": _said(last_text(self._connection.logs / f"{self._domain_name}.log", LOG_TAIL_BYTES)),
+            "QEMU": qemu_said(self._connection.logs / f"{self._domain_name}.log", LOG_TAIL_BYTES),
             "console": last_text(self.channels.console, LOG_TAIL_BYTES),
         }
         return "\n".join(f"--- {title} ---\n{text}" for title, text in logs.items() if text)
@@ -348,18 +347,6 @@ class LibvirtMachine:
             error.detail = self.log_tail()
             raise
 
-    def _screenshot(self) -> bytes:
-        stream = self._connection.api.newStream(0)
-        self._domain().screenshot(stream, 0, 0)
-        picture = bytearray()
-        while data := stream.recv(2**18):
-            picture += data
-            if len(picture) > SCREENSHOT_LIMIT:
-                stream.abort()
-                raise MachineError(f"A screenshot of more than {SCREENSHOT_LIMIT} bytes was refused.")
-        stream.finish()
-        return bytes(picture)
-
     def _end_qemu(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             end_process(int(self._pidfile.read_text(encoding="ascii")), self._run.path)
@@ -372,12 +359,3 @@ class LibvirtMachine:
         while self.state() is not MachineState.STOPPED:
             deadline.check(f"Destroying machine {self._name}", "End its QEMU process by hand.")
             time.sleep(0.01)
-
-
-def _said(log: str) -> str:
-    """QEMU's log without its command line, whose lines end in a backslash but for the last."""
-    lines = log.splitlines()
-    continued = [False, *(line.endswith("\\") for line in lines)]
-    return "\n".join(
-        line for line, of, on in zip(lines, continued, continued[1:], strict=False) if not (of or on)
-    )

@@ -1,0 +1,16 @@
+"""What QEMU said in the log that libvirt keeps of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.fileend import last_text
+
+
+def qemu_said(log: Path, limit: int) -> str:
+    """The end of the log without QEMU's command line, whose lines end in a backslash but for the last."""
+    lines = last_text(log, limit).splitlines()
+    continued = [False, *(line.endswith("\\") for line in lines)]
+    return "\n".join(
+        line for line, of, on in zip(lines, continued, continued[1:], strict=False) if not (of or on)
+    )

@@ -1,0 +1,31 @@
+"""A picture of a machine's first screen, through libvirt's stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.errors import MachineError
+
+LIMIT = 32 * 2**20
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def picture(api: Any, domain: Any) -> bytes:
+    """The screen of a running libvirt domain as a PNG.
+
+    Raises:
+        MachineError: it is no PNG, or larger than `LIMIT` bytes.
+        libvirt.libvirtError: libvirt refuses.
+    """
+    stream = api.newStream(0)
+    domain.screenshot(stream, 0, 0)
+    found = bytearray()
+    while data := stream.recv(2**18):
+        found += data
+        if len(found) > LIMIT:
+            stream.abort()
+            raise MachineError(f"A screenshot of more than {LIMIT} bytes was refused.")
+    stream.finish()
+    if not found.startswith(_PNG):
+        raise MachineError("libvirt's screenshot is not a PNG.", remedy="Use QEMU 10 and libvirt 11.")
+    return bytes(found)
