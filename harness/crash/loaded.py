@@ -1,4 +1,8 @@
-"""The loaded drivers of a kernel dump with page tables: PsLoadedModuleList, read through virtual memory."""
+"""Drivers of a kernel dump with page tables, read through virtual memory.
+
+The loaded ones are PsLoadedModuleList; the last that were unloaded are the array MmUnloadedDrivers of 50
+UNLOADED_DRIVERS: name, first and last address, time.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,9 @@ from harness.crash.summary import Module, VirtualMemory
 MAX_MODULES = 4096
 _ENTRY_SIZE = 0xA0
 _MAX_NAME = 2048  # bytes
+_UNLOADED_AT = 0x220  # in KDDEBUGGER_DATA64, of the variable that holds the array's address
+_UNLOADED_COUNT = 50
+_UNLOADED_SIZE = 0x28
 
 
 def loaded_modules(memory: VirtualMemory, head: int, warnings: list[str]) -> list[Module]:
@@ -33,6 +40,22 @@ def loaded_modules(memory: VirtualMemory, head: int, warnings: list[str]) -> lis
         (address,) = struct.unpack_from("<Q", data)
     if address != head:
         warnings.append(f"The list of loaded drivers breaks off after {len(found)} of them.")
+    return found
+
+
+def unloaded_modules(memory: VirtualMemory, debugger_data: bytes) -> list[Module]:
+    """Drivers that were unloaded before the crash, as far as the dump holds their list."""
+    if not debugger_data:
+        return []
+    (variable,) = struct.unpack_from("<Q", debugger_data, _UNLOADED_AT)
+    array = _pointer(memory, variable) if variable else None
+    data = memory.read(array, _UNLOADED_COUNT * _UNLOADED_SIZE) if array else b""
+    found = []
+    for at in range(0, len(data) - _UNLOADED_SIZE + 1, _UNLOADED_SIZE):
+        start, end = struct.unpack_from("<QQ", data, at + 0x10)
+        name = _string(memory, data, at)
+        if start and end > start:
+            found.append(Module(base_name(name), name, start, end - start))
     return found
 
 

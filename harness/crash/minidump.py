@@ -65,6 +65,9 @@ class Minidump:
             if kind and offset + size > self._file.size:
                 self._cut(f"Stream {kind:#x} ends at {offset + size}, the file at {self._file.size}.")
             found.setdefault(kind, (offset, size))
+        if self.truncated:
+            whole = sum(bool(kind) and at + size <= self._file.size for kind, (at, size) in found.items())
+            self._warnings.append(f"The file is cut: {whole} of {count} streams are whole.")
         return found
 
     def _cut(self, what: str) -> None:

@@ -10,7 +10,7 @@ from harness.crash import bugcheck, cpu, kdbg, kerneldump, minidump
 from harness.crash.attribution import AddressMap, blamed
 from harness.crash.dumpfile import DumpFile
 from harness.crash.kerneldump import KernelHeader
-from harness.crash.loaded import loaded_modules
+from harness.crash.loaded import loaded_modules, unloaded_modules
 from harness.crash.pagetables import PagedMemory
 from harness.crash.physical import PAGE, physical_memory
 from harness.crash.summary import (
@@ -144,7 +144,8 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
     if not modules:
         warnings.append("The list of loaded drivers cannot be reached through the page tables.")
     block = kdbg.debugger_data(memory, header.debugger_data)
-    return _Body(memory, modules, [], kdbg.system_details(block, memory), truncated=truncated)
+    unloaded = unloaded_modules(memory, block)
+    return _Body(memory, modules, unloaded, kdbg.system_details(block, memory), truncated=truncated)
 
 
 def _user(file: DumpFile) -> Summary:

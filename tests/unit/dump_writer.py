@@ -16,6 +16,7 @@ DRIVER = 0xFFFFF80020000000
 LIST_HEAD = 0xFFFFF80010005000
 ENTRIES = 0xFFFFF80010006000
 KDBG = 0xFFFFF80010008000
+UNLOADED = 0xFFFFF80030000000
 STACK = 0xFFFF850000000000
 LARGE = 0xFFFFF80040000000  # mapped by one 2 MiB page
 RIP = DRIVER + 0x1234
@@ -108,6 +109,10 @@ def guest() -> Guest:
     made.write(kdbg, 0x10, b"KDBG" + struct.pack("<IQ", 0x380, KERNEL))
     made.write(kdbg, 0x208, struct.pack("<Q", KDBG + 0x800))
     made.write(kdbg, 0x800, b"20348.1.amd64fre.fe_release\0")
+    made.write(kdbg, 0x220, struct.pack("<Q", KDBG + 0x880))
+    made.write(kdbg, 0x880, struct.pack("<Q", KDBG + 0x900))
+    made.write(kdbg, 0x900, struct.pack("<HHIQQQQ", 14, 14, 0, KDBG + 0x890, UNLOADED, UNLOADED + 0x2000, 1))
+    made.write(kdbg, 0x890, "old.sys".encode("utf-16-le"))
     made.write(made.map_page(DRIVER), 0, image_header(DRIVER_STAMP))
     # Transition: not present, bit 11 set, bit 10 clear. Its page still holds the driver's code.
     code = made.map_page(DRIVER + PAGE, flags=0x860)

@@ -49,6 +49,7 @@ def test_every_layout_gives_the_same_facts(layout: str, tmp_path: Path) -> None:
         ("ntoskrnl.exe", writer.KERNEL, 0x100000, 7),
         ("bad.sys", writer.DRIVER, 0x5000, writer.DRIVER_STAMP),  # from its PE header, not from the list
     ]
+    assert [(m.name, m.base, m.size) for m in found.unloaded] == [("old.sys", writer.UNLOADED, 0x2000)]
     assert found.fault
     assert (found.fault.module, found.fault.offset) == ("bad.sys", 0x1234)
     assert [(w.place.module, w.place.offset, w.called) for w in found.stack] == [
