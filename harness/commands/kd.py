@@ -97,11 +97,12 @@ def _capture_events(capture: Path, decoder: object) -> Iterator[_Event]:
 
 
 def _serial_events(capture: Path, decoder: object) -> Iterator[_Event]:
+    from harness.debuggers.capture_file import opened
     from harness.debuggers.kd_decode import SerialDecoder
 
     assert isinstance(decoder, SerialDecoder)
     number = 0
-    with capture.open("rb") as file:
+    with opened(capture) as file:
         while data := file.read(READ_SIZE):
             for found in decoder.decode(data):
                 number += 1

@@ -10,6 +10,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -41,12 +42,23 @@ def udp_datagrams(path: Path) -> Iterator[UdpDatagram]:
     Raises:
         KdError: the file cannot be read, is no capture, or ends in the middle of a packet.
     """
+    with opened(path) as file:
+        yield from read_datagrams(file)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read, unpacked if it is gzip.
+
+    Raises:
+        KdError: it cannot be read, or its gzip is damaged.
+    """
     try:
         with path.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             file: BinaryIO = gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[assignment]
-            yield from read_datagrams(file)
+            yield file
     except (OSError, EOFError, zlib.error) as error:
         raise KdError(f"{path} cannot be read: {error}.") from error
 

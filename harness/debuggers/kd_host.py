@@ -289,10 +289,10 @@ class KdHost:
 
     def _go(self, change: StateChange, status: int) -> None:
         """Continues; over a breakpoint instruction, which of symbol reports only the boot debugger needs."""
-        target = HaltedTarget(self._link, change, Deadline.after(self._patience_s))
-        with suppress(RefusedError):
-            self._version = self._version or target.version()
-        version = self._version
+        if self._version is None:
+            with suppress(RefusedError, SilentTargetError):
+                self._version = self._target(change).version()
+        version, target = self._version, self._target(change)
         amd64 = version is not None and version.machine == kd_context.AMD64
         boot_debugger = version is not None and version.boot_debugger
         if amd64 and (is_breakpoint(change) or (change.exception is None and boot_debugger)):
@@ -301,9 +301,12 @@ class KdHost:
         self._queue = deque(one for one in self._queue if one.type != PacketType.STATE_CHANGE64)
         target.go(status, amd64=amd64)
 
+    def _target(self, change: StateChange) -> HaltedTarget:
+        return HaltedTarget(self._link, change, Deadline.after(self._patience_s))
+
     def _examine(self, change: StateChange, *, asked: bool) -> bool:
         """Finds out why the target stands at a breakpoint; True when going on would lead here again."""
-        target = HaltedTarget(self._link, change, Deadline.after(self._patience_s))
+        target = self._target(change)
         if asked:
             self._emit("break-in", processors(target, change.processors))
         try:

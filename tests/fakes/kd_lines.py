@@ -15,16 +15,20 @@ from tests.fakes.kd_target import KdcomTarget, KdnetTarget
 
 
 class Weather:
-    """What happens to datagrams on their way, both ways: lost, doubled, or delivered after later ones."""
+    """What happens to datagrams on their way, both ways: lost, doubled, or delivered after later ones.
+
+    While it is `deaf`, nothing reaches the target.
+    """
 
     def __init__(self, loss: float = 0.0, double: float = 0.0, late: float = 0.0, seed: int = 1) -> None:
         self.loss, self.double, self.late = loss, double, late
+        self.deaf = False
         self._random = random.Random(seed)
         self._held: dict[bool, list[bytes]] = {False: [], True: []}
 
     def pass_on(self, data: bytes, *, to_host: bool) -> list[bytes]:
         held = self._held[to_host]
-        if self._random.random() < self.loss:
+        if self._random.random() < self.loss or (self.deaf and not to_host):
             return []
         if self._random.random() < self.late:
             held.append(data)

@@ -14,7 +14,7 @@ import pytest
 from harness.debuggers.kd_host import Event, KdHost
 from harness.debuggers.kd_io import STATUS_NO_SUCH_FILE
 from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_manipulate import HANDLED, NOT_HANDLED, Api
+from harness.debuggers.kd_manipulate import HANDLED, NOT_HANDLED, Api, Manipulate
 from harness.debuggers.kd_wire import Wire
 from harness.debuggers.kdcom import serial_bytes
 from harness.debuggers.kdcom_wire import KdcomWire
@@ -219,6 +219,41 @@ def test_a_bugcheck_without_the_halt_that_should_follow_is_reported(bench: Bench
     assert host.of("bugcheck")[0].fields["halted"] is False
     target.restart(FakeKernel([printed(FATAL)]))
     host.wait(lambda: len(host.of("bugcheck")) == 2)
+
+
+class Mute(FakeKernel):
+    """A kernel too broken to say anything of itself; it still goes on when told to."""
+
+    def reply(self, request: Manipulate) -> bytes:
+        self.asked.append(request)
+        return b""
+
+
+def test_a_kernel_that_answers_nothing_is_reported_in_time_and_let_go_on(bench: Bench) -> None:
+    wire = KdnetWire(KEY, 0, retry_s=0.005)
+    host = Listening(wire, patience_s=0.3)
+    target = UdpTarget(wire.port, KEY, Mute([load_symbols("a.sys", 1, 1), *bugcheck_script()]))
+    bench._open += [target, host]
+    host.wait(lambda: host.text.endswith("dump written\n"))
+    (event,) = host.of("bugcheck")
+    assert (event.fields["code"], event.fields["parameters"]) == (0xD1, [0x10, 2, 1, 0xFFFFF80200001234])
+    assert len(host.of("load-symbols")) == 1
+    assert host.of("exception")
+
+
+def test_a_target_that_stood_still_for_long_is_let_go_on_afterwards(bench: Bench) -> None:
+    wire = KdnetWire(KEY, 0, retry_s=0.005)
+    host = Listening(wire, patience_s=0.2)
+    weather = Weather()
+    target = UdpTarget(wire.port, KEY, FakeKernel([printed("up\n")]), weather)
+    bench._open += [target, host]
+    host.wait(lambda: host.text == "up\n")
+    weather.deaf = True
+    target.kernel.script.extend([load_symbols("a.sys", 1, 1), printed("on\n")])
+    host.wait(lambda: bool(host.of("warning")))
+    weather.deaf = False
+    host.wait(lambda: host.text == "up\non\n")
+    assert len(host.of("load-symbols")) == 1
 
 
 def test_a_bugcheck_that_prints_nothing_is_found_in_memory(bench: Bench) -> None:

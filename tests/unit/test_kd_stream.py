@@ -164,8 +164,8 @@ def test_listening_costs_little_of_a_processor(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from harness.debuggers.kd_key import Key;"
         "from harness.debuggers.kd_stream import KdDebugStream; from harness.debuggers.kdnet_wire import *;"
-        "wire = KdnetWire(Key.parse('1.2.3.4'), 0); print(wire.port, flush=True);"
-        "stream = KdDebugStream(wire, Path(sys.argv[1]), 'n'); sys.stdin.readline();"
+        "wire = KdnetWire(Key.parse('1.2.3.4'), 0); stream = KdDebugStream(wire, Path(sys.argv[1]), 'n');"
+        "print(wire.port, flush=True); sys.stdin.readline();"
         "begun = time.process_time(); sys.stdin.readline(); print(time.process_time() - begun)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "log")]
