@@ -42,13 +42,13 @@ def reproduce(
     request = Request(bundle, _config(context.obj), times, minimise, any_image)
     progress = Progress()
     try:
-        found = replay(request, progress, lambda opened: _name(opened, to_stderr=as_json))
+        found = replay(request, progress, lambda opened: show_bundle(opened, to_stderr=as_json))
     finally:
         progress.close()
     if as_json:
         click.echo(json.dumps(found.document()))
     else:
-        _tell(found)
+        show_result(found)
     complete = found.reproduced == times and (found.recurred == times or not minimise)
     context.exit(0 if complete else 1)
 
@@ -67,7 +67,7 @@ def _config(invocation: Invocation) -> Config:
     return config.load(found)
 
 
-def _name(bundle: Bundle, *, to_stderr: bool) -> None:
+def show_bundle(bundle: Bundle, *, to_stderr: bool) -> None:
     """Says what will be executed."""
     from harness.terminal import printable
 
@@ -87,7 +87,8 @@ def _name(bundle: Bundle, *, to_stderr: bool) -> None:
         click.echo(f"{name:7} {printable(text)}", err=to_stderr)
 
 
-def _tell(found: Reproduction) -> None:
+def show_result(found: Reproduction) -> None:
+    """Says what came of it."""
     from harness.terminal import printable
 
     wanted = found.manifest.signature

@@ -124,7 +124,7 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
         with artifacts.journal.step("check bundle"):
             bundle = unpack(request.bundle, artifacts.path / "bundle")
         manifest, guest = bundle.manifest, bundle.manifest.guest
-        profile = _profile(manifest, any_image=request.any_image)
+        profile = checked_profile(manifest, any_image=request.any_image)
         if manifest.trigger.kind == "elsewhere":
             raise ConfigurationError(
                 f"{manifest.trigger.name}, in which {request.bundle.name} was made, is a pytest test that "
@@ -137,7 +137,7 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
             with ExitStack() as stack:
                 bench = _bench(request, bundle, profile, artifacts, stack)
                 environment |= bench.environment
-                _replay(request, bundle, bench, artifacts, found)
+                replay(request, bundle, bench, artifacts, found)
         finally:
             write_json(artifacts.path / RESULT, found.document())
     finally:
@@ -145,7 +145,12 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
     return found
 
 
-def _profile(manifest: Manifest, *, any_image: bool) -> Profile:
+def checked_profile(manifest: Manifest, *, any_image: bool) -> Profile:
+    """The installed profile of the bundle's name.
+
+    Raises:
+        ConfigurationError: there is none, or it is another than the bundle's and no other is wanted.
+    """
     profile = Profile.named(manifest.guest)
     here, there = profile_document(profile), manifest.profile
     different = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
@@ -186,9 +191,13 @@ def _bench(
     return bench
 
 
-def _replay(
-    request: Request, bundle: Bundle, bench: Bench, artifacts: Artifacts, found: Reproduction
-) -> None:
+def replay(request: Request, bundle: Bundle, bench: Bench, artifacts: Artifacts, found: Reproduction) -> None:
+    """Replays the crash as often as asked for, then minimises it if that was asked for; fills in `found`.
+
+    Raises:
+        InfrastructureError: the guest cannot be restored.
+        BundleError: its journal cannot be used.
+    """
     trigger = bundle.manifest.trigger
     scenario = Scenario(trigger.name, KIND, build=bundle.manifest.driver.build, deadline_s=trigger.deadline_s)
     for number in range(1, request.times + 1):
