@@ -52,7 +52,7 @@ self-test: root setup ## the bench itself in a VM: its commands, crashes, faults
 	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py
 
 SCALE ?= 1
-soak: root setup ## long, large and killed runs (SCALE=1: 50 minutes)
+soak: root setup ## long, large and killed runs (SCALE=1: half an hour or more)
 	$(BIN)/python -m tests.soak --scale $(SCALE)
 
 smoke: root setup ## a quick subset of the scenarios, in a guest that is kept warm

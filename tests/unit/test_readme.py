@@ -19,6 +19,7 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 RUN_BY = {
     "make test": (".ci/run", "make test"),
     "make vm-test": (".ci/run", "make vm-test"),
+    "make soak": (".ci/run", "make soak"),
     "winvm doctor": ("tests/unit/test_doctor.py", '"doctor"'),
     "winvm run": ("tests/vm/test_second_driver.py", '"run"'),
     "winvm init": ("tests/unit/test_scaffold.py", '"init"'),
