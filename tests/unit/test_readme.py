@@ -27,6 +27,8 @@ RUN_BY = {
     "winvm smoke": ("tests/vm/test_smoke.py", '"smoke"'),
     "winvm nightly": ("tests/vm/test_nightly.py", '"nightly"'),
     "make nightly": ("tests/vm/test_nightly.py", '"nightly"'),
+    "winvm report": ("tests/unit/test_report_page.py", '"report"'),
+    "winvm history": ("tests/vm/test_crash.py", '"history"'),
     "winvm prune": ("tests/vm/test_smoke.py", '"prune"'),
     "winvm up": ("tests/vm/conftest.py", '"up"'),
     "winvm push": ("tests/vm/test_by_hand.py", '"push"'),

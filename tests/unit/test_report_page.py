@@ -231,7 +231,14 @@ def test_time_of_nested_steps_counts_once() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.0, "0 ms"), (0.9996, "1.0 s"), (59.94, "59.9 s"), (59.96, "1 min 0 s"), (3725, "1 h 2 min")],
+    [
+        (0.0, "0 ms"),
+        (0.9996, "1.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min"),
+        (97, "1 min 37 s"),
+        (3725, "1 h 2 min"),
+    ],
 )
 def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
     assert duration(seconds) == words

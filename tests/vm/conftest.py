@@ -28,10 +28,10 @@ class CommandLine:
     home: Path
 
     def run(
-        self, *arguments: str, timeout: float = 300, stdin: bytes = b""
+        self, *arguments: str, timeout: float = 300, stdin: bytes = b"", **variables: str
     ) -> subprocess.CompletedProcess[bytes]:
-        """One command to its end."""
-        environment = {**os.environ, "WINVM_HOME": str(self.home)}
+        """One command to its end, with environment variables of its own."""
+        environment = {**os.environ, "WINVM_HOME": str(self.home), **variables}
         command = [sys.executable, "-m", "harness", *arguments]
         return subprocess.run(
             command, cwd=ROOT, env=environment, input=stdin, capture_output=True, timeout=timeout, check=False

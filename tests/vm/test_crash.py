@@ -59,8 +59,14 @@ def run(winvm: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> tuple[i
     (folder / "scenarios").mkdir()
     (folder / "scenarios" / "one.py").write_text(SCENARIOS.format(key=contract.FAULT_ARM_KEY))
     (folder / "winvm.toml").write_text(CONFIG)
-    done = winvm.run("--config", str(folder / "winvm.toml"), "run", "--json", timeout=600)
+    done = winvm.run(
+        *("--config", str(folder / "winvm.toml"), "run", "--json"),
+        timeout=600,
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(folder / "summary.md"),
+    )
     assert done.stdout, done.stderr.decode()
+    (folder / "step.log").write_bytes(done.stderr)
     return done.returncode, json.loads(done.stdout), folder / "artifacts" / "latest"
 
 
@@ -101,6 +107,7 @@ def test_every_artifact_of_the_run_is_there(run: tuple[int, dict[str, Any], Path
     _, _, artifacts = run
     assert {path.name for path in artifacts.iterdir()} >= {
         "crashes", "dbgprint.log", "junit.xml", "results.json", "run.jsonl",
+        "gl-code-quality-report.json", "report.html",
     }  # fmt: skip
     steps = [json.loads(line) for line in (artifacts / "run.jsonl").read_text().splitlines()]
     started = [event["step"] for event in steps if event["event"] == "start"]
@@ -108,3 +115,37 @@ def test_every_artifact_of_the_run_is_there(run: tuple[int, dict[str, Any], Path
     assert sorted(started) == sorted(ended)
     assert "restore guest" in ended
     assert (artifacts / "junit.xml").read_text().count("<testcase ") == 3
+
+
+def test_the_report_shows_the_crash(run: tuple[int, dict[str, Any], Path]) -> None:
+    _, _, artifacts = run
+    page = (artifacts / "report.html").read_text()
+    assert "<h1>The driver took the guest down</h1>" in page
+    assert "NullWrite" in page
+    assert "data:image/png;base64," in page
+    assert "WinvmFault: null write" in page
+
+
+def test_the_step_of_ci_is_told_where_to_look(run: tuple[int, dict[str, Any], Path]) -> None:
+    _, _, artifacts = run
+    project = artifacts.parent.parent
+    *_, error = (project / "step.log").read_text().strip().splitlines()
+    line = (
+        (project / "scenarios" / "one.py").read_text().splitlines().index("def guilty(t: Context) -> None:")
+    )
+    assert error.startswith("::error file=scenarios/one.py,line=")
+    assert int(error.partition("line=")[2].partition(",")[0]) in (line, line + 1)  # with its decorator
+    assert "title=crashed%3A one.guilty::" in error
+    assert "`one.guilty`" in (project / "summary.md").read_text()
+
+
+def test_history_knows_the_crash(winvm: CommandLine, run: tuple[int, dict[str, Any], Path]) -> None:
+    _, results, artifacts = run
+    project = str(artifacts.parent.parent / "winvm.toml")
+    found = json.loads(winvm.ok("--config", project, "history", "--json"))
+    (crash,) = found["crashes"]
+    assert found["cells"]["wine"]["crashes"] == [crash["signature"]]
+    assert crash["signature"].endswith("-winvm.sys-NullWrite")
+    shown = json.loads(winvm.ok("--config", project, "history", "show", crash["signature"], "--json"))
+    assert shown["first_seen"] == results["run"]
+    assert any("fault.c" in line for line in shown["stack"])
