@@ -11,7 +11,6 @@ was not allowed, 4 a restart is under way.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -79,29 +78,23 @@ def _provision(settings: Settings, options: argparse.Namespace, machine: Machine
 
 
 def _journal(port: str, secrets: Sequence[str]) -> Journal:
-    """To the port and to a file; a port that is missing is told on standard error and in the file alone."""
+    """To the port and to a file; a port that is missing is told on standard error, and the file has to do."""
     sinks: list[WriteLine] = []
-    for path in (rf"\\.\{port}", JOURNAL_FILE):
+    if sys.platform == "win32":
+        from provision.serialport import SerialPort
+
         try:
-            sinks.append(_appending(path))
+            sinks.append(SerialPort(port).write)
         except OSError as error:
-            print(f"no journal on {path}: {error}", file=sys.stderr)
-    return Journal(sinks, secrets)
+            print(f"no journal on {port}: {error}", file=sys.stderr)
+    Path(JOURNAL_FILE).parent.mkdir(parents=True, exist_ok=True)
+    return Journal([*sinks, _append], secrets)
 
 
-def _appending(path: str) -> WriteLine:
-    """Opens once, for as long as the process lives, and writes without a buffer."""
-    flags = os.O_WRONLY | getattr(os, "O_BINARY", 0)
-    if path == JOURNAL_FILE:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        flags |= os.O_CREAT | os.O_APPEND
-    descriptor = os.open(path, flags)
-
-    def write(line: bytes) -> None:
-        while line:
-            line = line[os.write(descriptor, line) :]
-
-    return write
+def _append(line: bytes) -> None:
+    """Opens anew for each line: what was written is then on the disk's way, whatever ends this process."""
+    with Path(JOURNAL_FILE).open("ab") as file:
+        file.write(line)
 
 
 if __name__ == "__main__":

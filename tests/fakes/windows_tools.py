@@ -54,7 +54,8 @@ class FakeWindows:
         self.internet = internet
         self.registry: dict[tuple[str, str], RegistryData] = {}
         self.files: dict[str, bytes] = {}
-        self.access: dict[str, str] = {}
+        self.access: dict[str, tuple[str, str]] = {}  # owner, and access rights that are not inherited
+        self.inherited_access = "S-1-5-21-1-2-3-1001", "AI(A;ID;FA;;;SY)(A;ID;FA;;;BA)(A;ID;0x1200a9;;;BU)"
         self.services = {"winrm", "wuauserv"}
         self.running_services: set[str] = set()
         self.timeouts = dict.fromkeys(console.TIMEOUTS.values(), 600)
@@ -106,6 +107,9 @@ class FakeWindows:
         for name in self.services:
             if self._number(name) == console.STARTS["auto"]:
                 self.started(name)
+        if self.boot.entry.get("debug") == "Yes" and self.boot.debugger["debugtype"] == "NET":
+            # Windows loses the NIC to the debugger and meets a network it does not know on what replaces it.
+            self.networks["Ethernet (Kernel Debugger)"] = "Public"
         hvci = self.value(rf"{DEVICE_GUARD}\Scenarios\HypervisorEnforcedCodeIntegrity", "Enabled")
         protected = hvci == RegistryData(Kind.DWORD, 1)
         vbs = self.value(DEVICE_GUARD, "EnableVirtualizationBasedSecurity")

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from provision.machine import Kind, RegistryData
 
 from tests.fakes.windows_tools_powershell import Cmdlet, Item, Parameters, PowerShellError
 
@@ -106,6 +107,7 @@ def new_item(machine: FakeWindows, given: Parameters, items: list[Item]) -> list
     transport, thumbprint = given["transport"], given.get("certificatethumbprint", "")
     if given["path"] != r"WSMan:\localhost\Listener" or transport not in PORTS or given["address"] != "*":
         raise PowerShellError("New-Item: Cannot find path.")
+    _needs_private_networks(machine)
     if transport in machine.listeners:
         raise PowerShellError("A listener already exists on this IP address and transport.")
     certificate = machine.personal.get(thumbprint)
@@ -134,8 +136,7 @@ def set_item(machine: FakeWindows, given: Parameters, items: list[Item]) -> list
     """WSMan values are strings: `true`, `false`, or digits. A public network refuses every change."""
     _needs_winrm(machine)
     path, value = _wsman_path(machine, given), given["value"]
-    if "Public" in machine.networks.values():
-        raise PowerShellError("WinRM firewall exception will not work: a network connection type is Public.")
+    _needs_private_networks(machine)
     boolean = machine.wsman[path] in ("true", "false")
     if boolean != isinstance(value, bool):
         raise PowerShellError("Set-Item: The value supplied is not of the type that the setting has.")
@@ -196,13 +197,15 @@ def get_acl(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[
     path = given["path"].lower()
     if path not in machine.files:
         raise PowerShellError(f"Get-Acl: Cannot find path '{path}' because it does not exist.")
-    inherited = "O:BAG:DUD:AI(A;ID;FA;;;SY)(A;ID;FA;;;BA)(A;ID;0x1200a9;;;BU)"
-    return [{"Sddl": machine.access.get(path, inherited)}]
+    owner, rights = machine.access.get(path, machine.inherited_access)
+    return [{"Sddl": f"O:{owner}G:DUD:{rights}"}]
 
 
 def add_capability(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
     if "online" not in given or given["name"] != "OpenSSH.Server~~~~0.0.1.0":
         raise PowerShellError("Add-WindowsCapability: The capability name is unknown.")
+    if machine.value(rf"{SERVICES}\wuauserv", "Start") == RegistryData(Kind.DWORD, 4):
+        raise PowerShellError("Add-WindowsCapability failed. Error code = 0x80070422")
     if not machine.internet:
         raise PowerShellError("Add-WindowsCapability failed. Error code = 0x800f0954")
     machine.install_sshd()
@@ -214,6 +217,11 @@ def _needs_winrm(machine: FakeWindows) -> None:
         raise PowerShellError(
             "The client cannot connect to the destination: the WinRM service is not running."
         )
+
+
+def _needs_private_networks(machine: FakeWindows) -> None:
+    if "Public" in machine.networks.values():
+        raise PowerShellError("WinRM firewall exception will not work: a network connection type is Public.")
 
 
 def _wsman_path(machine: FakeWindows, given: Parameters) -> str:

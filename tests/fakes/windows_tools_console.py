@@ -169,19 +169,27 @@ def shutdown(machine: FakeWindows, arguments: list[str]) -> Completed:
 
 
 def icacls(machine: FakeWindows, arguments: list[str]) -> Completed:
+    """`/setowner`, or `/inheritance:r` with `/grant`; by name or by `*` and number."""
     match arguments:
+        case [path, "/setowner", who]:
+            grants: list[str] = []
         case [path, "/inheritance:r", "/grant", *grants] if grants:
-            if path.lower() not in machine.files:
-                return failed(2, f"{path}: The system cannot find the file specified.")
-            rights = []
-            for grant in grants:
-                who, _, mask = grant.rpartition(":")
-                if who.lower() not in SIDS:
-                    return failed(1332, f"{who}: No mapping between account names and security IDs was done.")
-                if mask != "F":
-                    return failed(87, f'Invalid parameter "{grant}"')
-                rights.append(f"(A;;FA;;;{SIDS[who.lower()]})")
-            machine.changed()
-            machine.access[path.lower()] = "O:BAG:DUD:PAI" + "".join(rights)
-            return done(f"processed file: {path}\r\nSuccessfully processed 1 files; Failed 0 files\r\n")
-    return failed(87, "Invalid parameter")
+            who = ""
+        case _:
+            return failed(87, "Invalid parameter")
+    if path.lower() not in machine.files:
+        return failed(2, f"{path}: The system cannot find the file specified.")
+    named = [grant.rpartition(":")[0] for grant in grants] or [who]
+    for name in named:
+        if name.lower() not in SIDS:
+            return failed(1332, f"{name}: No mapping between account names and security IDs was done.")
+    if any(not grant.endswith(":F") for grant in grants):
+        return failed(87, "Invalid parameter")
+    machine.changed()
+    owner, rights = machine.access.get(path.lower(), machine.inherited_access)
+    if who:
+        owner = SIDS[who.lower()]
+    else:
+        rights = "PAI" + "".join(f"(A;;FA;;;{SIDS[name.lower()]})" for name in named)
+    machine.access[path.lower()] = owner, rights
+    return done(f"processed file: {path}\r\nSuccessfully processed 1 files; Failed 0 files\r\n")

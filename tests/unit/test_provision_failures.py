@@ -19,7 +19,7 @@ def test_secure_boot_stops_it_and_is_named() -> None:
     assert "protected by Secure Boot policy" in failed["message"]
     assert "testsigning" in run.wrong()
     words = run.states("apply")
-    assert words["updates"] == "done"
+    assert words["test certificates"] == "done"
     assert words["kernel debugger"] == words["OpenSSH keys"] == "skipped"
     assert run.machine.rules == {}
     assert run.machine.power == "off"
@@ -35,7 +35,7 @@ def test_secure_boot_stops_it_and_is_named() -> None:
         ("icacls.exe", {"OpenSSH keys"}, {"access to ssh_host_ed25519_key"}),
         (
             "powershell.exe",
-            {"account", "WinRM service", "WinRM certificate", "WinRM listener", "WinRM options", "firewall"},
+            {"account", "OpenSSH", "WinRM certificate", "WinRM listener", "WinRM options", "firewall"},
             {"listeners' Transport", "port of SSH", "VirtualizationBasedSecurityStatus", "sshd"},
         ),
     ],

@@ -96,7 +96,7 @@ def test_what_the_tools_keep(run: Run) -> None:
     assert machine.verified == ["winvm.sys", "Other.sys"]
     assert machine.stores == {"root": {thumbprint.lower()}, "trustedpublisher": {thumbprint.lower()}}
     assert machine.listeners == {"HTTPS": thumbprint}
-    assert machine.networks == {"Ethernet": "Private"}
+    assert machine.networks == {"Ethernet": "Private", "Ethernet (Kernel Debugger)": "Public"}
     assert machine.wsman[r"service\auth\basic"] == "true"
     assert machine.wsman[r"service\allowunencrypted"] == "false"
     assert machine.expiry == {"winvm": None}
@@ -110,7 +110,7 @@ def test_ssh_has_the_supplied_keys_and_nobody_else_reads_them(run: Run) -> None:
     assert files[HOST_KEYS] == HOST_KEY
     assert files[AUTHORIZED_KEYS] == b"ssh-ed25519 AAAA winvm\n"
     assert set(access) == {HOST_KEYS, AUTHORIZED_KEYS}
-    assert set(access.values()) == {"O:BAG:DUD:PAI(A;;FA;;;BA)(A;;FA;;;SY)"}
+    assert set(access.values()) == {("BA", "PAI(A;;FA;;;BA)(A;;FA;;;SY)")}
 
 
 def test_no_secret_is_left_on_the_disk(run: Run) -> None:

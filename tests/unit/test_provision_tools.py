@@ -115,6 +115,8 @@ def test_secure_boot_protects_test_signing() -> None:
         (("certutil.exe", "-store", "Root", "00" * 20), 0x80090011),
         (("icacls.exe", r"C:\winvm\provision\test.cer", "/inheritance:r", "/grant", "*S-1-5-18:F"), 0),
         (("icacls.exe", r"C:\winvm\provision\test.cer", "/inheritance:r", "/grant", "S-1-5-18:F"), 1332),
+        (("icacls.exe", r"C:\winvm\provision\test.cer", "/setowner", "*S-1-5-32-544"), 0),
+        (("icacls.exe", r"C:\winvm\provision\test.cer", "/setowner", "nobody"), 1332),
         (("icacls.exe", r"C:\nothing", "/inheritance:r", "/grant", "*S-1-5-18:F"), 2),
         (("schtasks.exe", "/query", "/tn", "x", "/fo", "csv", "/nh"), 1),
         (("schtasks.exe", "/delete", "/tn", "x", "/f"), 1),
@@ -132,7 +134,11 @@ def test_a_task_has_a_short_command_line() -> None:
     assert run(FakeWindows(), "schtasks.exe", "/create", "/tn", "x", "/tr", "y" * 262, *rest)[0] == 1
 
 
-LISTENER = r"Start-Service -Name WinRM; New-Item -Path WSMan:\localhost\Listener -Transport HTTPS -Address *"
+PRIVATE = "Get-NetConnectionProfile | Set-NetConnectionProfile -NetworkCategory Private; "
+LISTENER = (
+    PRIVATE
+    + r"Start-Service -Name WinRM; New-Item -Path WSMan:\localhost\Listener -Transport HTTPS -Address *"
+)
 IMPORT = (
     r"Import-PfxCertificate -FilePath 'C:\winvm\provision\winrm.pfx' -CertStoreLocation Cert:\LocalMachine\My"
     " -Password (ConvertTo-SecureString -String $env:SECRET -AsPlainText -Force) | Out-Null"
@@ -150,6 +156,8 @@ IMPORT = (
         (r"Start-Service -Name WinRM; Set-Item -Path WSMan:\localhost\MaxTimeoutms -Value 1", "is Public"),
         (f"{LISTENER} -CertificateThumbPrint '00'", "no appropriate certificate"),
         (LISTENER.replace("HTTPS", "HTTP"), "already exists"),
+        (LISTENER.removeprefix(PRIVATE), "is Public"),
+        (PRIVATE.replace("Private", "Secret"), "Cannot validate argument"),
         (IMPORT.replace("SECRET", "NOTHING"), "ConvertTo-SecureString"),
         (IMPORT, "different password"),
         ("Get-NetFirewallRule -Name x", "No MSFT_NetFirewallRule objects"),

@@ -11,13 +11,14 @@ from provision.supplied import Supplied
 def steps(settings: Settings, files: Supplied) -> tuple[Step, ...]:
     """What is carried out before the restart."""
     return (
-        *quiet.steps(settings),
         *certificates.steps(settings, files),
         *boot.steps(settings),
         *crash.steps(settings),
         *verifier.steps(settings),
         *winrm.steps(settings, files),
         *ssh.steps(settings, files),
+        # Late: Windows fetches OpenSSH through the service that is switched off here.
+        *quiet.steps(settings),
     )
 
 

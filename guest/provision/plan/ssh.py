@@ -60,15 +60,18 @@ def _service() -> Setting:
 
 
 def _key_file(files: Supplied, name: str, target: str) -> tuple[Setting, Setting]:
-    """The file's content, and that nobody else may read it: full access for two groups, nothing inherited."""
+    """The file's content, and that only two groups have access: an owner they know, nothing inherited."""
     path = rf"{DATA_FOLDER}\{target}"
     content = Setting(
         target, frozenset({files.sha256(name)}), Digest(path), (CopyFile(files.path(name), path),)
     )
     access = Setting(
         f"access to {target}",
-        frozenset({"d:p", "(a;;fa;;;sy)", "(a;;fa;;;ba)"}),
-        printed(f"Get-Acl -Path '{path}' | Select-Object -ExpandProperty Sddl", r"D:P|\([^)]*\)"),
-        (Command(("icacls.exe", path, "/inheritance:r", "/grant", f"{ADMINISTRATORS}:F", f"{SYSTEM}:F")),),
+        frozenset({"o:ba", "d:p", "(a;;fa;;;sy)", "(a;;fa;;;ba)"}),
+        printed(f"Get-Acl -Path '{path}' | Select-Object -ExpandProperty Sddl", r"O:BA|D:P|\([^)]*\)"),
+        (
+            Command(("icacls.exe", path, "/setowner", ADMINISTRATORS)),
+            Command(("icacls.exe", path, "/inheritance:r", "/grant", f"{ADMINISTRATORS}:F", f"{SYSTEM}:F")),
+        ),
     )
     return content, access

@@ -16,6 +16,12 @@ from provision.supplied import Supplied
 PORT = 5986
 LISTENERS = "Get-WSManInstance -ResourceURI winrm/config/listener -Enumerate"
 STARTED = "Start-Service -Name WinRM; "
+# WinRM refuses to be configured while a network is public. Later that does not matter: the port is opened for
+# all of them, and a NIC that KDNET takes brings a new network, which may be public.
+CONFIGURABLE = (
+    f"{STARTED}Get-NetConnectionProfile | Where-Object NetworkCategory -EQ Public"
+    " | Set-NetConnectionProfile -NetworkCategory Private; "
+)
 UNLIMITED = 2147483647
 # Microsoft's pages disagree about the shell quotas' defaults; current systems print the largest number.
 OPTIONS = {
@@ -42,14 +48,7 @@ def steps(settings: Settings, files: Supplied) -> list[Step]:
 
 
 def _service() -> tuple[Setting, ...]:
-    """WinRM refuses to be configured while a network is public. A plain automatic start proved unreliable."""
-    public = "Get-NetConnectionProfile | Where-Object NetworkCategory -EQ Public"
-    private = Setting(
-        "public networks",
-        frozenset(),
-        printed(f"{public} | Select-Object -ExpandProperty InterfaceAlias"),
-        (powershell(f"{public} | Set-NetConnectionProfile -NetworkCategory Private"),),
-    )
+    """A plain automatic start proved unreliable."""
     start = service_start("WinRM", "delayed-auto", AUTOMATIC)
     delayed = Setting(
         "WinRM delayed start",
@@ -58,7 +57,7 @@ def _service() -> tuple[Setting, ...]:
         start.actions,
     )
     # Without it, an administrator who is not the built-in one comes in over the network as nobody special.
-    return private, start, delayed, dword(POLICIES, "LocalAccountTokenFilterPolicy", 1)
+    return start, delayed, dword(POLICIES, "LocalAccountTokenFilterPolicy", 1)
 
 
 def _certificate(winrm: Winrm, files: Supplied) -> Setting:
@@ -79,7 +78,7 @@ def _certificate(winrm: Winrm, files: Supplied) -> Setting:
 def _listener(winrm: Winrm) -> tuple[Setting, ...]:
     """The HTTPS listener and no other; Server editions come with one for HTTP."""
     https = (
-        STARTED + r"Remove-Item -Path WSMan:\localhost\Listener\* -Recurse -Force; "
+        CONFIGURABLE + r"Remove-Item -Path WSMan:\localhost\Listener\* -Recurse -Force; "
         rf"New-Item -Path WSMan:\localhost\Listener -Transport HTTPS -Address *"
         f" -CertificateThumbPrint '{winrm.thumbprint}' -Force | Out-Null"
     )
@@ -101,5 +100,5 @@ def _option(path: str, value: str) -> Setting:
         path,
         frozenset({value.lstrip("$")}),
         printed(f"{STARTED}Get-Item -Path {item} | Select-Object -ExpandProperty Value"),
-        (powershell(f"{STARTED}Set-Item -Path {item} -Value {value} -Force"),),
+        (powershell(f"{CONFIGURABLE}Set-Item -Path {item} -Value {value} -Force"),),
     )
