@@ -144,7 +144,11 @@ class Session:
         self._progress = Progress(unmuted=self.unmuted)
         self._artifacts.journal.listen(self._progress)
         self._planned = sum("scenario" in getattr(item, "fixturenames", ()) for item in guests)
-        if not session.config.option.xmlpath:
+        if hasattr(session.config, "workerinput"):
+            # A worker of pytest-xdist has a guest and a run folder of its own, and runs a share of the items
+            # that nobody knows beforehand; the JUnit file is its controller's.
+            self._planned = 0
+        elif not session.config.option.xmlpath:
             _write_junit(session.config, self._artifacts.junit)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:

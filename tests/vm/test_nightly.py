@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +98,24 @@ def test_only_news_are_an_error(winvm: CommandLine, project: Path) -> None:
         if (path / "results.json").is_file() and not path.is_symlink()
     ]
     assert len(runs) == 6, "each cell has a run of its own, and no two share one"
+
+
+def test_pytest_spreads_scenarios_over_guests(winvm: CommandLine, project: Path) -> None:
+    (project / "scenarios" / "one.py").write_text(SCENARIOS.format(good=True, key=0))
+    suite = [sys.executable, "-m", "pytest", str(ROOT / "harness" / "suite"), "-n", "2", "-q"]
+    options = ["--winvm-config", str(project / "winvm.toml"), "--winvm-artifacts", str(project / "spread")]
+    done = subprocess.run(
+        [*suite, *options, "-p", "no:cacheprovider", "--junitxml", str(project / "junit.xml")],
+        cwd=project,
+        env={**os.environ, "WINVM_HOME": str(winvm.home)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = [json.loads(file.read_bytes()) for file in (project / "spread").glob("2*/results.json")]
+    names = [[result["name"] for result in run["scenarios"]] for run in runs]
+    assert sorted(names) == [["one.breaks"], ["one.opens"]]
+    assert (project / "junit.xml").read_text().count("<testcase ") == 2
+    assert not winvm.qemus()
