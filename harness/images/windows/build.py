@@ -1,7 +1,7 @@
 """Builds a Windows image: prepared, installed on a machine of its own, sealed.
 
 Several processes may build images of different profiles at once; of one profile, one at a time. A build works
-in images/.install-<profile>-<random>/ and renames the finished folder into place, so that an image is there as
+in images/.install-<profile>-<random>/ and renames the finished folder into place: an image is there as
 a whole or not at all. What a killed build left, its machine too, is removed by the next. What an installation
 showed stays in installations/<profile>/ when it fails.
 """

@@ -82,7 +82,7 @@ def _domain(preparation: Preparation, settings: Path, home: Path) -> str:
     channels = Channels.inside(folder)
     serials = (channels.console, channels.journal, channels.com3, channels.com4)
     ports = choose_ports(request.profile.hardware.forwards, ADDRESS)
-    host = HostSide(folder / "disk.qcow2", serials, channels.dbgprint, ports)
+    host = HostSide(folder / "disk.qcow2", serials, channels.dbgprint, ports, channels.clock)
     return spec.render(host, name=NAME, key=KEY)
 
 

@@ -1,0 +1,95 @@
+# Stands in for Windows Setup on an installation ISO: asks for a key, tells of its phases on COM2, "installs" itself
+# onto the disk, restarts, goes on from there, and switches the machine off. BIOS, real mode, loaded to 0x7c00 whole
+# from the CD (El Torito) and by its first sector from the disk. HANG: stops after its first line.
+# clang-19 -c --target=i386-none-none install_payload.S; ld.lld-19 -Ttext=0x7c00 --oformat=binary
+.code16
+.globl start
+start:
+    ljmp $0, $flat
+flat:
+    xorw %ax, %ax
+    movw %ax, %ds
+    movw %ax, %es
+    movw %ax, %ss
+    movw $0x7c00, %sp
+    sti
+    cld
+    cmpb $0x80, %dl                 # the BIOS says what it booted from
+    je installed
+
+    movw $prompt, %si
+show:
+    lodsb
+    testb %al, %al
+    jz shown
+    movb $0x0e, %ah                 # teletype output
+    xorw %bx, %bx
+    int $0x10
+    jmp show
+shown:
+    xorb %ah, %ah                   # wait for a key
+    int $0x16
+    movw $setup, %si
+    call say
+#ifdef HANG
+    jmp stop
+#endif
+    movw $0x0304, %ax               # write four sectors
+    movw $0x7c00, %bx
+    movw $0x0001, %cx               # cylinder 0, sector 1
+    movw $0x0080, %dx               # head 0, first disk
+    int $0x13
+    jc stop
+    movw $0xcf9, %dx                # reset control register: full reset
+    movb $0x06, %al
+    outb %al, %dx
+    jmp stop
+
+installed:
+    movw $0x0203, %ax               # read the other three
+    movw $0x7e00, %bx
+    movw $0x0002, %cx
+    movw $0x0080, %dx
+    int $0x13
+    jc stop
+    movw $rest, %si
+    call say
+    movw $0x0604, %dx               # PM1a control of the chipset, as SeaBIOS places it: soft off
+    movw $0x2000, %ax
+    outw %ax, %dx
+stop:
+    hlt
+    jmp stop
+
+say:                                # the text at SI to COM2
+    lodsb
+    testb %al, %al
+    jz said
+    movb %al, %ah
+ready:
+    movw $0x2fd, %dx                # line status: transmitter empty
+    inb %dx, %al
+    testb $0x20, %al
+    jz ready
+    movw $0x2f8, %dx
+    movb %ah, %al
+    outb %al, %dx
+    jmp say
+said:
+    ret
+
+prompt:
+    .asciz "Press any key to boot from CD or DVD....."
+.org 510
+    .word 0xaa55
+setup:
+    .asciz "{\"step\":\"windowsPE\",\"phase\":\"setup\",\"state\":\"running\"}\n"
+rest:
+    .ascii "{\"step\":\"specialize\",\"phase\":\"setup\",\"state\":\"running\"}\n"
+    .ascii "{\"step\":\"first logon\",\"phase\":\"setup\",\"state\":\"running\"}\n"
+    .ascii "{\"step\":\"provision\",\"phase\":\"start\",\"state\":\"running\",\"seconds\":0,\"message\":\"\"}\n"
+    .ascii "{\"step\":\"test signing\",\"phase\":\"apply\",\"state\":\"running\",\"seconds\":0,\"message\":\"\"}\n"
+    .ascii "{\"step\":\"test signing\",\"phase\":\"check\",\"state\":\"ok\",\"seconds\":0,\"message\":\"\","
+    .ascii "\"setting\":\"testsigning\",\"wanted\":\"Yes\",\"found\":\"Yes\"}\n"
+    .asciz "{\"step\":\"provision\",\"phase\":\"end\",\"state\":\"ok\",\"seconds\":9,\"message\":\"\"}\n"
+.org 2048

@@ -1,0 +1,190 @@
+"""Installing from an ISO for real, from its metadata to the sealed image; only Windows itself is missing.
+
+A boot sector stands in for Setup (install_payload.S): it waits for a key, writes the journal to COM2, writes
+itself to the disk, restarts, goes on from the disk, and switches the machine off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import config
+from harness.errors import ImageError
+from harness.images.base import verify
+from harness.images.windows.sealed import find, list_windows_images, load
+from harness.machine.processes import qemu_processes
+from tests.unit.windows_media import ENTERPRISE_11, windows_iso
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Path(__file__).with_name("install_payload.S")
+WINDOWS_10 = {**ENTERPRISE_11, "VERSION/BUILD": "19041"}
+
+
+def payload(folder: Path, *options: str) -> bytes:
+    """The boot sector and what belongs to it, assembled."""
+    made, linked = str(folder / "payload.o"), folder / "payload.bin"
+    subprocess.run(
+        ["clang-19", "-c", "--target=i386-none-none", *options, str(SOURCE), "-o", made], check=True
+    )
+    link = ["ld.lld-19", "-e", "start", "-Ttext=0x7c00", "--oformat=binary", made, "-o", str(linked)]
+    subprocess.run(link, check=True)
+    return linked.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A bench's home of its own: its images must not be taken for real ones. Downloads are the usual ones."""
+    usual = config.home()
+    (usual / "downloads").mkdir(parents=True, exist_ok=True)
+    # Short: libvirt's sockets lie below it.
+    with tempfile.TemporaryDirectory(prefix="winvm-install-") as name:
+        (Path(name) / "downloads").symlink_to(usual / "downloads")
+        yield Path(name)
+
+
+def command(iso: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "tests.vm.windows_installing", str(iso), *options]
+
+
+def building(home: Path, iso: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit code of a build, and what it printed."""
+    done = subprocess.run(
+        command(iso, *options),
+        cwd=ROOT,
+        env={**os.environ, "WINVM_HOME": str(home), "WINVM_ACCEL": "tcg"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.stdout, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, found
+
+
+def left_behind(home: Path) -> list[str]:
+    """What a build must not leave: half an image, a run folder, a QEMU."""
+    halves = [path.name for path in (home / "images").glob(".install-*")]
+    return [*halves, *(path.name for path in (home / "runs").glob("*"))] + [
+        f"QEMU {pid}" for pid in qemu_processes(home)
+    ]
+
+
+@pytest.fixture(scope="module")
+def iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("iso")
+    return windows_iso(folder, WINDOWS_10, boot=payload(folder))
+
+
+@pytest.fixture(scope="module")
+def hanging_iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hanging")
+    return windows_iso(folder, WINDOWS_10, boot=payload(folder, "-DHANG"))
+
+
+def test_an_installation_that_stalls_is_given_up_with_its_last_screenshot(
+    home: Path, hanging_iso: Path
+) -> None:
+    code, said = building(home, hanging_iso, "--stall", "5")
+    assert code == 3
+    assert "have not changed for 5 s (Windows Setup, copying)" in said["error"]
+    screenshot = home / "installations" / "windows-10" / "last.png"
+    assert str(screenshot) in said["remedy"]
+    assert screenshot.read_bytes().startswith(b"\x89PNG")
+    assert "setup windowsPE: running" in said["detail"]
+    assert list_windows_images(home) == []
+    assert left_behind(home) == []
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_an_installation_that_is_interrupted_leaves_no_image(
+    home: Path, hanging_iso: Path, kill: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        command(hanging_iso),
+        cwd=ROOT,
+        env={**os.environ, "WINVM_HOME": str(home), "WINVM_ACCEL": "tcg"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    for line in process.stderr:
+        if line.strip() == "image: Windows Setup, copying":
+            break
+    process.send_signal(kill)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert find(home, "windows-10") is None
+    if kill is signal.SIGINT:
+        assert left_behind(home) == []
+    else:
+        assert left_behind(home) != []  # the next build, below, removes it
+
+
+def test_an_installation_from_the_iso_to_the_sealed_image(home: Path, iso: Path) -> None:
+    code, said = building(home, iso)
+    assert code == 0, said
+    image = find(home, "windows-10")
+    assert image is not None
+    assert str(image.folder) == said["folder"]
+    assert left_behind(home) == []
+    assert [step for step in said["steps"] if "Windows" in step or "set up" in step or "first" in step] == [
+        "image: Windows Python, downloaded by hash, signatures verified",
+        "image: Windows Setup, starting",
+        "image: Windows Setup, copying",
+        "image: Windows Setup, configuring",
+        "image: first logon",
+        "image: set up test signing",
+        "image: shutdown of Windows",
+    ]
+    manifest = json.loads((image.folder / "manifest.json").read_text())
+    assert manifest["iso"]["bytes"] == iso.stat().st_size
+    assert manifest["versions"]["windows"] == "10.0.19041.1742"
+    assert manifest["checks"] == [
+        {"step": "test signing", "setting": "testsigning", "state": "ok", "found": "Yes"}
+    ]
+    verify(image)
+    assert image.disk.stat().st_mode & 0o777 == 0o444
+    assert image.secrets.folder.stat().st_mode & 0o777 == 0o700
+    assert not list(image.folder.rglob("*.iso"))  # the configuration ISO, a secret, is gone
+    assert list((image.folder / "install" / "screenshots").glob("*.png"))
+    assert (image.folder / "install" / "journal.jsonl").read_text().count("\n") == 7
+
+
+def test_what_setup_wrote_is_on_the_disk(home: Path, tmp_path: Path) -> None:
+    image = find(home, "windows-10")
+    assert image is not None
+    raw = tmp_path / "sector"
+    convert = ["qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=512", "count=4"]
+    subprocess.run([*convert, f"if={image.disk}", f"of={raw}"], check=True)
+    assert raw.read_bytes() == payload(tmp_path)
+
+
+def test_a_sealed_image_is_not_installed_again(home: Path, iso: Path) -> None:
+    before = find(home, "windows-10")
+    code, said = building(home, iso)
+    assert code == 0
+    assert before is not None
+    assert said["folder"] == str(before.folder)
+    assert not any("Setup" in step for step in said["steps"])
+
+
+def test_a_damaged_image_is_no_image(home: Path) -> None:
+    image = find(home, "windows-10")
+    assert image is not None
+    image.disk.chmod(0o644)
+    with image.disk.open("ab") as disk:
+        disk.write(b"x")
+    with pytest.raises(ImageError, match="not the"):
+        load(image.folder)
+    assert find(home, "windows-10") is None
