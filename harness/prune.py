@@ -1,8 +1,9 @@
 """What the bench keeps on disk beyond the present run, and removing what is old: never what is in use.
 
 That is guest images and their ready states, downloads (all under WINVM_HOME) and the artifacts of runs. Kept
-whatever its age: the image of the installed recipe with its newest ready state, whatever a run folder or a
-living QEMU refers to, the newest run of each artifacts folder, and a run that is not over.
+whatever its age: the image of the installed recipe, and each Windows profile's newest, with the newest ready
+state of each; whatever a run folder or a living QEMU refers to; the newest run of each artifacts folder, and
+a run that is not over.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from harness.artifacts import RUN_NAME
 from harness.images import wine
 from harness.images.base import images_folder
+from harness.images.windows.sealed import list_windows_images
 from harness.journal import Journal, is_open
 from harness.machine.savedstate import DISK, MANIFEST
 from harness.smoke import KEPT_RUNS
@@ -151,19 +153,28 @@ def qemu_has_open(image: Path) -> bool:
 
 
 def _images(home: Path) -> Iterator[Item]:
-    current = wine.find(home)
     references = _referenced(home)
-    for manifest in images_folder(home).glob("wine-*/manifest.json"):
-        folder = manifest.parent
-        is_current = current is not None and current.folder.name == folder.name
+    for folder, made_of, is_current in _image_folders(home):
         states = sorted(folder.glob(f"ready-*/{MANIFEST}"), key=lambda file: file.stat().st_mtime)
         size = _size(folder) - sum(_size(state.parent) for state in states)
-        item = Item("image", folder.parent, folder, size, folder.stat().st_mtime)
+        item = Item("image", folder.parent / made_of, folder, size, folder.stat().st_mtime)
         yield _judged(item, "the present image" if is_current else _in_use(item, references))
         for state in states:
             newest = is_current and state is states[-1]
             item = Item("ready state", folder, state.parent, _size(state.parent), state.stat().st_mtime)
             yield _judged(item, "of the present image" if newest else _in_use(item, references))
+
+
+def _image_folders(home: Path) -> Iterator[tuple[Path, str, bool]]:
+    """Every image: its folder, the profile that it is of, and whether it is the present one of that."""
+    current = wine.find(home)
+    for manifest in images_folder(home).glob("wine-*/manifest.json"):
+        folder = manifest.parent
+        yield folder, "wine", current is not None and current.folder.name == folder.name
+    profiles = set()
+    for image in list_windows_images(home):  # newest first
+        yield image.folder, image.profile, image.profile not in profiles
+        profiles.add(image.profile)
 
 
 def _downloads(home: Path) -> Iterator[Item]:

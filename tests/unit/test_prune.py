@@ -8,6 +8,8 @@ import struct
 from pathlib import Path
 
 from harness.artifacts import Artifacts
+from harness.images.windows.credentials import WindowsSecrets
+from harness.images.windows.sealed import seal
 from harness.prune import Item, inventory, mark_used, old, qemu_has_open, remove, superseded
 
 DAY = 86400.0
@@ -73,6 +75,36 @@ def test_an_image_that_a_run_has_chosen_is_the_newest_again(tmp_path: Path) -> N
     assert names(superseded(inventory(tmp_path, None), NOW)) == ["wine-4"]
     mark_used(folders[3])
     assert names(superseded(inventory(tmp_path, None), NOW)) == ["wine-3"]
+
+
+def windows_image(home: Path, profile: str, digest: str, days: float) -> Path:
+    draft = home / "draft"
+    secrets = WindowsSecrets(draft / "secrets")
+    secrets.folder.mkdir(parents=True)
+    for file in (secrets.certificate, secrets.password_file, secrets.host_key, secrets.client_key):
+        file.touch()
+    (draft / "base.qcow2").write_bytes(b"QFI\xfb")
+    about = {"profile": profile, "settings": "", "edition": "", "firmware": "bios", "evaluation": False}
+    place = home / "images" / f"windows-{profile}-{digest}"
+    place.parent.mkdir(exist_ok=True)
+    seal(draft, place, {"digest": digest, "versions": {}, **about})
+    for path in (place / "manifest.json", place):
+        os.utime(path, (NOW - days * DAY, NOW - days * DAY))
+    return place
+
+
+def test_the_newest_image_of_each_windows_stays_however_old_it_is(tmp_path: Path) -> None:
+    newest = [
+        windows_image(tmp_path, "windows-10", "a", 100),
+        windows_image(tmp_path, "windows-11", "b", 200),
+    ]
+    older = [windows_image(tmp_path, "windows-11", "c", 201)]
+    found = inventory(tmp_path, None)
+    assert {item.path: item.kept for item in found} == {
+        **dict.fromkeys(newest, "the present image"),
+        older[0]: "",
+    }
+    assert [item.path for item in superseded(found, NOW)] == older
 
 
 def test_what_a_run_folder_refers_to_stays(tmp_path: Path) -> None:
