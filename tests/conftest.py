@@ -1,10 +1,11 @@
-"""Shared test options: `--update` rewrites golden files; `samples` is the folder of real artefacts."""
+"""Shared by all tests: `--update` rewrites golden files; real artefacts; a disk that is soon full."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,15 @@ def samples() -> Path:
     if not named:
         pytest.skip("WINVM_SAMPLES is not set: no artefacts of real kernels to test against")
     return Path(named)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this process may not mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import ConfigurationError
+from harness.fileend import last_bytes
 from harness.journal import Event, is_open
 from harness.outcome import ScenarioResult
 from harness.report.results import SCHEMA, TAIL_SPACE
@@ -61,8 +62,7 @@ class RecordedRun:
         try:
             with self._file.open("rb") as file:
                 head = _head(file.readline(LINE_LIMIT))
-                file.seek(max(0, file.seek(0, 2) - TAIL_SPACE))
-                end = _end(file.read())
+            end = _end(last_bytes(self._file, TAIL_SPACE))
         except OSError as error:
             raise ConfigurationError(
                 f"{folder} holds no results of a run: {error.strerror}.",

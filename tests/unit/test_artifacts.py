@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import tracemalloc
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,18 +78,6 @@ def test_a_killed_runs_results_are_read_line_by_line(tmp_path: Path) -> None:
 def test_a_run_without_results_is_a_whole_document(tmp_path: Path) -> None:
     run = Artifacts(tmp_path).finish("wine", 1.0)
     assert json.loads(run.results.read_text())["scenarios"] == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("this process may not mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_full_disk_keeps_every_result_before_it(small_disk: Path) -> None:

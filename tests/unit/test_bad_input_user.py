@@ -134,3 +134,7 @@ def test_what_was_gathered_before_an_error_is_kept(project: Project) -> None:
     assert results["scenarios"] == []
     last = [json.loads(line) for line in (latest / "run.jsonl").read_text().splitlines()][-1]
     assert (last["step"], last["ok"]) == ("build driver (release)", False)
+    assert "failed with exit code 1" in results["broke_off"]
+    report = (latest / "report.html").read_text()
+    assert "<h1>The run broke off</h1>" in report
+    assert "failed with exit code 1" in report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from harness.journal import Journal
 from harness.outcome import Outcome
 from harness.report import evidence
 from harness.report.digest import digest
+from harness.report.history import History
 from harness.report.page import duration
 from harness.report.recorded import KILLED, UNDER_WAY, RecordedRun
 from harness.report.reports import Reports, make_reports
@@ -260,3 +262,31 @@ def test_winvm_report_refuses_what_is_no_run(tmp_path: Path) -> None:
             RecordedRun(tmp_path)
     with pytest.raises(ConfigurationError, match="no results"):
         RecordedRun(tmp_path / "missing")
+
+
+def test_a_full_disk_costs_the_reports_and_not_the_run(small_disk: Path) -> None:
+    folder = eventful_run(small_disk, RUN)
+    before = (folder / "results.json").read_bytes()
+    with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+    warnings: list[str] = []
+    made = make_reports(folder, folder, small_disk, warnings.append)
+    assert made.page is None
+    assert [warning.partition(" is missing: ")[0] for warning in warnings] == [
+        "The history",
+        "gl-code-quality-report.json",
+        "report.html",
+    ]
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_a_damaged_history_is_told_and_the_run_is_in_the_new_one(tmp_path: Path) -> None:
+    (tmp_path / "history.sqlite").write_bytes(b"no database" * 1000)
+    warnings: list[str] = []
+    folder = eventful_run(tmp_path, RUN)
+    made = make_reports(folder, folder, tmp_path, warnings.append)
+    assert made.page
+    assert ["The history was damaged" in warning for warning in warnings] == [True]
+    with History(tmp_path) as history:
+        assert [run.run for run in history.runs(10)] == [RUN]

@@ -20,11 +20,11 @@ folders = ["scenarios"]
 """
 
 SCENARIOS = '''
-"""A guilty scenario between two innocent ones."""
+"""A guilty scenario between two innocent ones, and one that hangs as it says."""
 
-from agent import Context, scenario
+from agent import Context, Crash, scenario
 
-ARM, NULL_WRITE = 0x22A400, 0x22A408
+ARM, NULL_WRITE, HANG = 0x22A400, 0x22A408, {hang:#x}
 KEY = {key}
 
 
@@ -46,6 +46,14 @@ def guilty(t: Context) -> None:
 def later(t: Context) -> None:
     """Passes in the restored guest."""
     t.open("LySharkSync").close()
+
+
+@scenario(deadline_s=3, expect_crash=Crash(hang=True))
+def stuck(t: Context) -> None:
+    """Ignores everything from here on."""
+    with t.open("WinvmFault") as device:
+        device.ioctl(ARM, KEY.to_bytes(4, "little"), 0)
+        device.ioctl(HANG, b"", 0)
 '''
 
 
@@ -57,7 +65,9 @@ def run(winvm: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> tuple[i
     assert (contract.FaultIoctl.ARM, contract.FaultIoctl.NULL_WRITE) == (0x22A400, 0x22A408)
     folder = tmp_path_factory.mktemp("crash")
     (folder / "scenarios").mkdir()
-    (folder / "scenarios" / "one.py").write_text(SCENARIOS.format(key=contract.FAULT_ARM_KEY))
+    (folder / "scenarios" / "one.py").write_text(
+        SCENARIOS.format(key=contract.FAULT_ARM_KEY, hang=contract.FaultIoctl.HANG)
+    )
     (folder / "winvm.toml").write_text(CONFIG)
     done = winvm.run(
         *("--config", str(folder / "winvm.toml"), "run", "--json"),
@@ -73,7 +83,10 @@ def run(winvm: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> tuple[i
 def test_the_run_goes_on_and_says_that_the_guest_crashed(run: tuple[int, dict[str, Any], Path]) -> None:
     code, results, _ = run
     outcomes = {result["name"]: result["outcome"] for result in results["scenarios"]}
-    assert outcomes == {"one.before": "passed", "one.guilty": "crashed", "one.later": "passed"}
+    assert outcomes == {
+        **{"one.before": "passed", "one.guilty": "crashed"},
+        **{"one.later": "passed", "one.stuck": "passed"},
+    }
     assert code == 4
 
 
@@ -94,7 +107,7 @@ def test_the_crash_is_noticed_at_once_and_names_its_cause(run: tuple[int, dict[s
 
 def test_the_evidence_is_whole(run: tuple[int, dict[str, Any], Path]) -> None:
     _, _, artifacts = run
-    (folder,) = (artifacts / "crashes").iterdir()
+    (folder,) = (artifacts / "crashes").glob("*-one.guilty")
     assert (folder / "screenshot.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert (folder / "minidump.dmp").read_bytes()[:4] == b"MDMP"
     journal = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
@@ -114,7 +127,22 @@ def test_every_artifact_of_the_run_is_there(run: tuple[int, dict[str, Any], Path
     ended = [event["step"] for event in steps if event["event"] == "end"]
     assert sorted(started) == sorted(ended)
     assert "restore guest" in ended
-    assert (artifacts / "junit.xml").read_text().count("<testcase ") == 3
+    assert (artifacts / "junit.xml").read_text().count("<testcase ") == 4
+
+
+def test_a_hung_guest_is_looked_into_and_killed(run: tuple[int, dict[str, Any], Path]) -> None:
+    _, results, artifacts = run
+    (folder,) = (artifacts / "crashes").glob("*-one.stuck")
+    document = json.loads((folder / "hang.json").read_text())
+    assert [(rung["name"], rung["gave"]) for rung in document["rungs"]] == [
+        *(("break-in", "skipped"), ("nmi", "skipped"), ("screenshot", "answer"), ("kill", "answer")),
+    ]
+    assert (folder / "screenshot.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    (stuck,) = [result for result in results["scenarios"] if result["name"] == "one.stuck"]
+    assert any(
+        "hang: break-in: skipped: this guest has no kernel debugger" in note for note in stuck["notes"]
+    )
+    assert stuck["crash"]["last_operation"].startswith("DeviceIoControl WinvmFault")
 
 
 def test_the_report_shows_the_crash(run: tuple[int, dict[str, Any], Path]) -> None:
