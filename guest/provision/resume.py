@@ -10,6 +10,7 @@ from provision.steps import Command, Failure, Output, Setting, Step
 TASK = "winvm-provision"
 NOT_FOUND = 1  # exit code of /query for a task that does not exist
 SHUTDOWN_TIMEOUT_S = 60.0
+DELAY = "0001:00"  # minutes and seconds: the services that steps talk to come up first
 
 RESTART = Command(("shutdown.exe", "/r", "/f", "/t", "0"), timeout_s=SHUTDOWN_TIMEOUT_S)
 SHUT_DOWN = Command(("shutdown.exe", "/s", "/f", "/t", "0"), timeout_s=SHUTDOWN_TIMEOUT_S)
@@ -20,7 +21,7 @@ _QUERY = Output(
 
 def planned(command_line: str) -> Step:
     """The task exists; without it a restart would end everything half-way."""
-    when = ("/sc", "onstart", "/ru", "SYSTEM", "/rl", "highest")
+    when = ("/sc", "onstart", "/delay", DELAY, "/ru", "SYSTEM", "/rl", "highest")
     create = Command(("schtasks.exe", "/create", "/tn", TASK, "/tr", command_line, *when, "/f"))
     return Step("resume task", (Setting(TASK, frozenset({TASK}), _QUERY, (create,)),), failure=Failure.STOP)
 

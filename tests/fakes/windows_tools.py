@@ -91,6 +91,7 @@ class FakeWindows:
             (CRASH_CONTROL, "CrashDumpEnabled", RegistryData(Kind.DWORD, 7)),
             (CRASH_CONTROL, "AutoReboot", RegistryData(Kind.DWORD, 1)),
             (CRASH_CONTROL, "FilterPages", RegistryData(Kind.DWORD, DUMP_FILTER)),
+            (console.POWER, "HibernateEnabled", RegistryData(Kind.DWORD, 1)),
             (rf"{SERVICES}\wuauserv", "Start", RegistryData(Kind.DWORD, 3)),
             (rf"{SERVICES}\WinRM", "Start", RegistryData(Kind.DWORD, 3)),
             (WINLOGON, "AutoAdminLogon", RegistryData(Kind.SZ, "1")),

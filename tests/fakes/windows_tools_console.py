@@ -129,35 +129,39 @@ def certutil(machine: FakeWindows, arguments: list[str]) -> Completed:
 
 
 def schtasks(machine: FakeWindows, arguments: list[str]) -> Completed:
-    match arguments:
-        case [
-            "/create",
-            "/tn",
-            name,
-            "/tr",
-            command,
-            "/sc",
-            "onstart",
-            "/ru",
-            "SYSTEM",
-            "/rl",
-            "highest",
-            "/f",
-        ]:
-            if len(command) > MAX_TASK_COMMAND:
+    options = _options(arguments[1:], flags={"/f", "/nh"})
+    name = options.get("/tn", "")
+    match arguments[:1]:
+        case ["/create"] if set(options) >= {"/tn", "/tr", "/sc"} and options["/sc"] == "onstart":
+            if set(options) - {"/tn", "/tr", "/sc", "/delay", "/ru", "/rl", "/f"}:
+                return failed(1, "ERROR: Invalid argument/option.")
+            if not re.fullmatch(r"\d{4}:\d{2}", options.get("/delay", "0000:00")):
+                return failed(1, "ERROR: Invalid value for /DELAY option: mmmm:ss is expected.")
+            if options.get("/ru") != "SYSTEM" or options.get("/rl", "limited") not in ("limited", "highest"):
+                return failed(1, "ERROR: The user name or password is incorrect.")
+            if len(options["/tr"]) > MAX_TASK_COMMAND:
                 return failed(1, "ERROR: Value for '/tr' option cannot be more than 261 character(s).")
             machine.changed()
-            machine.tasks[name] = command
+            machine.tasks[name] = options["/tr"]
             return done("SUCCESS: The scheduled task has successfully been created.\r\n")
-        case ["/query", "/tn", name, "/fo", "csv", "/nh"]:
+        case ["/query"] if set(options) == {"/tn", "/fo", "/nh"} and options["/fo"] == "csv":
             if name in machine.tasks:
                 return done(f'"\\{name}","N/A","Ready"\r\n')
             return failed(1, "ERROR: The system cannot find the file specified.")
-        case ["/delete", "/tn", name, "/f"] if name in machine.tasks:
+        case ["/delete"] if set(options) == {"/tn", "/f"} and name in machine.tasks:
             machine.changed()
             del machine.tasks[name]
             return done("SUCCESS: The scheduled task was successfully deleted.\r\n")
     return failed(1, "ERROR: Invalid syntax.")
+
+
+def _options(arguments: list[str], flags: set[str]) -> dict[str, str]:
+    """`/name value` pairs and flags; a value that is missing makes the name one that nobody knows."""
+    found, rest = {}, list(arguments)
+    while rest:
+        name = rest.pop(0)
+        found[name] = "" if name in flags else rest.pop(0) if rest else "missing"
+    return found
 
 
 def shutdown(machine: FakeWindows, arguments: list[str]) -> Completed:

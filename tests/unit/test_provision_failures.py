@@ -139,3 +139,10 @@ def test_a_guest_may_be_left_running() -> None:
     document = {**full(), "finish": "stay"}
     run = Run(prepared(document=document), document)
     assert (run.whole(), run.machine.power) == (Outcome.OK, "on")
+
+
+def test_a_machine_that_cannot_hibernate_is_not_told_to_stop_it() -> None:
+    run = Run(prepared())
+    run.machine.delete_value(r"SYSTEM\CurrentControlSet\Control\Power", "HibernateEnabled")
+    assert run.whole() is Outcome.OK
+    assert ("powercfg.exe", "-h", "off") not in [argv for argv, _ in run.machine.commands]

@@ -128,10 +128,24 @@ def test_other_tools(argv: tuple[str, ...], code: int) -> None:
     assert run(prepared(), *argv)[0] == code
 
 
-def test_a_task_has_a_short_command_line() -> None:
-    rest = ("/sc", "onstart", "/ru", "SYSTEM", "/rl", "highest", "/f")
-    assert run(FakeWindows(), "schtasks.exe", "/create", "/tn", "x", "/tr", "y" * 261, *rest)[0] == 0
-    assert run(FakeWindows(), "schtasks.exe", "/create", "/tn", "x", "/tr", "y" * 262, *rest)[0] == 1
+TASK = ("/sc", "onstart", "/ru", "SYSTEM", "/rl", "highest", "/f")
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "code"),
+    [
+        ("y" * 261, TASK, 0),
+        ("y" * 262, TASK, 1),
+        ("y", (*TASK, "/delay", "0001:00"), 0),
+        ("y", (*TASK, "/delay", "60"), 1),
+        ("y", ("/sc", "onstart", "/ru", "winvm", "/f"), 1),
+        ("y", ("/sc", "onstart", "/ru", "SYSTEM", "/rl", "all"), 1),
+        ("y", ("/ru", "SYSTEM"), 1),
+        ("y", (*TASK, "/xml", "x"), 1),
+    ],
+)
+def test_schtasks(command: str, options: tuple[str, ...], code: int) -> None:
+    assert run(FakeWindows(), "schtasks.exe", "/create", "/tn", "x", "/tr", command, *options)[0] == code
 
 
 PRIVATE = "Get-NetConnectionProfile | Set-NetConnectionProfile -NetworkCategory Private; "

@@ -11,8 +11,8 @@ from provision.settings import Settings
 from provision.steps import Command, Output, Setting, Step, Value, dword
 
 AUTOMATIC, DISABLED = 2, 4  # a service's Start
-# Of powercfg /query's numbers the last but one is the setting on mains power.
-ON_MAINS = r"0x([0-9a-f]+)\s[^0]*0x[0-9a-f]+\s*\Z"
+# Of powercfg /query's numbers the last but one is the setting on mains power; 0 is never.
+ON_MAINS = r"0x(?!0{8}\s)([0-9a-f]{8})\s[^0]*0x[0-9a-f]{8}\s*\Z"
 
 
 def steps(settings: Settings) -> list[Step]:
@@ -47,10 +47,11 @@ def _updates() -> tuple[Setting, ...]:
 
 def _power() -> tuple[Setting, ...]:
     """Fast start-up makes "shut down" hibernate the kernel: changed drivers then look as if they were not."""
+    # A machine that cannot hibernate has no such value, and refuses to switch off what it has not.
     hibernate = Setting(
         "hibernation",
-        frozenset({"DWORD 0"}),
-        Value(r"SYSTEM\CurrentControlSet\Control\Power", "HibernateEnabled"),
+        frozenset(),
+        Value(r"SYSTEM\CurrentControlSet\Control\Power", "HibernateEnabled", find="^1$"),
         (Command(("powercfg.exe", "-h", "off")),),
     )
     return (
@@ -65,7 +66,7 @@ def _power() -> tuple[Setting, ...]:
 def _timeout(name: str, group: str, alias: str) -> Setting:
     query = Command(("powercfg.exe", "/query", "SCHEME_CURRENT", group, alias))
     change = Command(("powercfg.exe", "-change", f"-{name}", "0"))
-    return Setting(name, frozenset({"00000000"}), Output(query, ON_MAINS), (change,))
+    return Setting(name, frozenset(), Output(query, ON_MAINS), (change,))
 
 
 def _prompts() -> tuple[Setting, ...]:
