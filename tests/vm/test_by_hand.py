@@ -53,6 +53,14 @@ def test_output_and_input_pass_through(winvm: CommandLine, up: LiveGuest) -> Non
     assert done.stderr.strip() == b"e"
 
 
+def test_there_is_no_windows_kernel_to_debug(winvm: CommandLine, up: LiveGuest) -> None:
+    done = winvm.run("debug")
+    assert done.returncode == 2
+    assert b"no Windows kernel" in done.stderr
+    debugger = winvm.run("exec", "--", "winedbg", "--command", "info process")
+    assert b"winedevice.exe" in debugger.stdout, "what the message tells to use instead"
+
+
 def test_a_file_comes_back_as_it_went(winvm: CommandLine, up: LiveGuest, tmp_path: Path) -> None:
     sent, received = tmp_path / "sent.bin", tmp_path / "received.bin"
     sent.write_bytes(bytes(range(256)) * 4096)
