@@ -85,6 +85,15 @@ class AgentLines:
         self._writer.join(2.0)
         self._reader.join(1.0)
 
+    def abandon(self) -> None:
+        """Closes without a word to the process and without a wait: its guest is about to be thrown away.
+
+        The threads end when their connections do.
+        """
+        self._releasing.set()
+        self._closed.set()
+        self._outbox.put(None)
+
     def _read(self) -> None:
         """Thread: cuts the agent's output into lines."""
         partial = b""

@@ -293,7 +293,7 @@ class DeployedGuest:
 
     def _drop(self) -> None:
         if self._session:
-            self._session.close()
+            self._session.abandon()
         self._session, self._installed = None, ""
         self.link.close()
 

@@ -211,6 +211,10 @@ class AgentSession:
         """Ends the agent and stops the threads; never raises, and never waits long for a dead guest."""
         self._lines.close()
 
+    def abandon(self) -> None:
+        """Closes the session of a guest that is about to be thrown away: the agent is not told."""
+        self._lines.abandon()
+
     def _ask(self, kind: type[E], deadline: Deadline, what: str, cmd: str, **fields: Any) -> E | Crash:
         """Sends a command and waits for its answer, the crash, or the deadline."""
         self._lines.send(command_line(cmd, **fields))

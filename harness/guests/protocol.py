@@ -9,12 +9,12 @@ from typing import Protocol
 from harness.crash.dumpsource import DumpSource
 from harness.deadline import Deadline
 from harness.interfaces import DebugStream, FileTransfer, GuestProcess, Transport
-from harness.machine.protocol import Machine
+from harness.machine.protocol import Channels, Machine
 from harness.outcome import Crash
 
 
 class Reachable(Protocol):
-    """Where the forwards of a machine listen on the host."""
+    """Where the forwards of a machine listen on the host, and where its channels end."""
 
     @property
     def address(self) -> str:
@@ -23,6 +23,10 @@ class Reachable(Protocol):
     @property
     def ports(self) -> Mapping[str, int]:
         """Host port by name of the forward: `winrm`, `ssh`."""
+
+    @property
+    def channels(self) -> Channels:
+        """Where the guest's ports end on the host."""
 
 
 class Link(Protocol):

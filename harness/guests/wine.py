@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness.guests.protocol import Reachable
 from harness.guests.standby import make_ready
 from harness.images.base import USER, BaseImage
 from harness.interfaces import DebugStream
+from harness.machine.clock import set_clock
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
 from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
@@ -37,9 +37,10 @@ NO_DUMP = {
 class WineLink:
     """Connections to one running Wine guest; implements `Link`."""
 
-    def __init__(self, transport: WinRmTransport, files: SftpTransfer) -> None:
+    def __init__(self, transport: WinRmTransport, files: SftpTransfer, clock: Path) -> None:
         self.transport = transport
         self.files = files
+        self._clock = clock
 
     def agent(self, standby: Mapping[str, str]) -> WinRmProcess:
         """See `Link`."""
@@ -47,7 +48,7 @@ class WineLink:
 
     def set_clock(self, deadline: Deadline) -> None:
         """See `Link`. Wine refuses SetSystemTime, so the Linux below it does it."""
-        self.files.execute(f"date -u -s @{time.time():.3f}", deadline)
+        set_clock(self._clock, deadline)
 
     def close(self) -> None:
         """See `Link`."""
@@ -78,7 +79,9 @@ class WineGuest:
         secrets, address, ports = self.image.secrets, host.address, host.ports
         winrm = WinRmEndpoint(address, ports["winrm"], USER, secrets.password, secrets.certificate)
         ssh = SftpEndpoint(address, ports["ssh"], SSH_USER, secrets.host_key, secrets.client_key)
-        return WineLink(WinRmTransport(winrm), SftpTransfer(ssh, DriveMap({"C:": DRIVE_C})))
+        return WineLink(
+            WinRmTransport(winrm), SftpTransfer(ssh, DriveMap({"C:": DRIVE_C})), host.channels.clock
+        )
 
     def dump(self, crash: Crash, debug: DebugStream) -> GuestMinidump:  # noqa: ARG002 - says nothing of it
         """See `Guest`."""

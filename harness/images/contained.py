@@ -119,7 +119,7 @@ def check_host() -> None:
     if os.geteuid() != 0:
         raise HostError(
             "Building the guest image needs root: it makes a Debian root file system.",
-            remedy="Run: sudo winvm image build",
+            remedy="Run: sudo make image",
         )
     probe = [*_namespaces(), "true"]
     try:

@@ -43,6 +43,7 @@ class HostSide:
     serials: Sequence[Path]
     dbgprint: Path
     ports: Mapping[str, int]
+    clock: Path
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class MachineSpec:
             overlay=host.overlay,
             serials=host.serials,
             dbgprint=host.dbgprint,
+            clock=host.clock,
             address=ADDRESS,
             forwards=hardware.forwards,
             ports=host.ports,

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, InfrastructureError, MachineError
 from harness.fileend import last_text
+from harness.machine.clock import make_clock_port
 from harness.machine.connection import translated, within
 from harness.machine.domain import ADDRESS, HostSide, MachineSpec
 from harness.machine.events import LifecycleEvents
@@ -312,7 +313,9 @@ class LibvirtMachine:
 
     def _create(self, deadline: Deadline) -> None:
         console, journal, dbgprint, com3, com4 = self._new_channel_files()
-        host = HostSide(self.disk, (console, journal, com3, com4), dbgprint, self._ports)
+        clock = self.channels.clock
+        make_clock_port(clock)
+        host = HostSide(self.disk, (console, journal, com3, com4), dbgprint, self._ports, clock)
         xml = self._spec.render(host, name=self._domain_name, key=self._key)
         if self._connection.shared:  # so that the QEMU of a killed run is found from its folder
             link = self.folder / "qemu.pid"

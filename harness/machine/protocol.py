@@ -78,6 +78,11 @@ class Channels:
     com3: Path
     com4: Path
 
+    @property
+    def clock(self) -> Path:
+        """Inwards, unlike the others: the clock port (see `harness.machine.clock`)."""
+        return self.console.with_name("clock")
+
     @classmethod
     def inside(cls, folder: Path) -> Channels:
         """The channels of the machine that lives in `folder`."""

@@ -33,9 +33,8 @@ def spec(tmp_path: Path) -> MachineSpec:
 
 def xml_of(spec: MachineSpec, tmp_path: Path) -> str:
     serials = [tmp_path / f"com{number}.log" for number in range(1, 5)]
-    host = HostSide(
-        tmp_path / "disk & more.qcow2", serials, tmp_path / "dbg.log", {"winrm": 20001, "ssh": 20002}
-    )
+    ports = {"winrm": 20001, "ssh": 20002}
+    host = HostSide(tmp_path / "disk & more.qcow2", serials, tmp_path / "dbg.log", ports, tmp_path / "clock")
     return spec.render(host, name="guest", key="0123456789ab")
 
 

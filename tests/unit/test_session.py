@@ -340,6 +340,16 @@ def test_hello_without_answer_is_a_deadline_error(session: AgentSession, agent: 
         hello(session, soon(0.2))
 
 
+def test_an_abandoned_session_says_nothing_to_the_agent_and_waits_for_nothing(
+    agent: FakeAgent, debug: FakeDebugStream
+) -> None:
+    session = AgentSession(agent.process, debug, "nonce", Deadline.after(60))
+    started = time.monotonic()
+    session.abandon()
+    assert time.monotonic() - started < 0.5
+    assert not agent.process.terminated
+
+
 def test_close_terminates_the_agent_and_is_quick(agent: FakeAgent, debug: FakeDebugStream) -> None:
     session = AgentSession(agent.process, debug, "nonce", Deadline.after(60))
     agent.process.say(b'{"event":"standby"}\n' * 1000)  # more than the inbox holds

@@ -43,7 +43,8 @@ def spec_of(
 
 def tree_of(spec: WindowsSpec, folder: Path) -> ElementTree.Element:
     serials = [folder / f"{name}.log" for name in ("console", "journal", "com3", "com4")]
-    host = HostSide(folder / "disk.qcow2", serials, folder / "dbgprint.log", {"winrm": 20001, "ssh": 20002})
+    ports = {"winrm": 20001, "ssh": 20002}
+    host = HostSide(folder / "disk.qcow2", serials, folder / "dbgprint.log", ports, folder / "clock")
     return ElementTree.fromstring(spec.render(host, name="guest", key="0123456789ab"))
 
 
