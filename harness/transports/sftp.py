@@ -25,6 +25,8 @@ from harness.errors import AuthenticationError, ConfigurationError, DeadlineErro
 CHUNK = 32 << 10
 """Bytes of one read or write request: what every SFTP server accepts."""
 CONNECT_TIMEOUT_S = 30.0
+OUTPUT_LIMIT = 64 << 10
+"""Bytes of a command's output that are kept."""
 
 # One fast, modern algorithm of each kind first: an emulated guest pays for every round of key exchange, and
 # paramiko's first choice (a post-quantum exchange) buys nothing on the loopback interface.
@@ -162,6 +164,26 @@ class SftpTransfer:
                 return sftp.stat(_existing_case(sftp, target)).st_size
             except FileNotFoundError:
                 return None
+
+    def execute(self, command: str, deadline: Deadline) -> None:
+        """Runs a command of the guest's own shell over the same SSH connection.
+
+        Raises `TransportError` unless it ends with exit code 0. For tests that do to the guest what no Windows program can.
+        """
+        with self._session(f"run {command}", deadline) as _:
+            assert self._transport is not None
+            with self._transport.open_session(timeout=deadline.remaining()) as channel:
+                channel.set_combine_stderr(True)
+                channel.exec_command(command)
+                output = channel.makefile("rb").read(OUTPUT_LIMIT)
+                code = channel.recv_exit_status()
+            deadline.check(f"SFTP: run {command}")
+        if code != 0:
+            raise TransportError(
+                f"The guest command {command!r} ended with exit code {code}.",
+                remedy="Build the image again: winvm image build",
+                detail=output.decode("utf-8", "backslashreplace"),
+            )
 
     def close(self) -> None:
         """Drops the connection; never raises."""

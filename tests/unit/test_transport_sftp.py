@@ -212,3 +212,11 @@ def test_a_server_that_grows_mute_ends_at_the_deadline(keys: Path, guest: Guest,
             transfer.size(r"C:\file", soon(0.5))
         assert time.monotonic() - began < 5
         transfer.close()
+
+
+def test_a_command_that_never_ends_ends_at_the_deadline(files: SftpTransfer) -> None:
+    began = time.monotonic()
+    with pytest.raises(DeadlineError, match=r"run sleep did not finish within 0\.5 s"):
+        files.execute("sleep", soon(0.5))
+    assert time.monotonic() - began < 5
+    assert files.size(r"C:\absent", soon()) is None
