@@ -26,6 +26,7 @@ from harness.machine.processes import qemu_processes
 from tests.unit.windows_media import ENTERPRISE_11, windows_iso
 
 ROOT = Path(__file__).parents[2]
+WINVM = str(Path(sys.executable).with_name("winvm"))
 SOURCE = Path(__file__).with_name("install_payload.S")
 WINDOWS_10 = {**ENTERPRISE_11, "VERSION/BUILD": "19041"}
 
@@ -77,6 +78,38 @@ def left_behind(home: Path) -> list[str]:
     return [*halves, *(path.name for path in (home / "runs").glob("*"))] + [
         f"QEMU {pid}" for pid in qemu_processes(home)
     ]
+
+
+def test_a_dry_run_writes_all_that_would_be_used_and_starts_nothing(home: Path, tmp_path: Path) -> None:
+    iso, target = windows_iso(tmp_path, ENTERPRISE_11), tmp_path / "dry"
+    done = subprocess.run(
+        [WINVM, "image", "build", "windows-11", "--iso", iso, "--dry-run", target, "--json"],
+        env={**os.environ, "WINVM_HOME": str(home), "WINVM_ACCEL": "tcg"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = {
+        Path(path).relative_to(target).as_posix(): Path(path) for path in json.loads(done.stdout)["files"]
+    }
+    assert {"autounattend.xml", "configuration.iso", "configuration.txt", "domain.xml"} < files.keys()
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+    assert target.stat().st_mode & 0o777 == 0o700
+    subprocess.run(["virt-xml-validate", files["domain.xml"], "domain"], check=True, capture_output=True)
+    listed = subprocess.run(
+        ["isoinfo", "-J", "-f", "-i", files["configuration.iso"]], capture_output=True, text=True, check=True
+    ).stdout.split()
+    on_it = {line.split()[1] for line in files["configuration.txt"].read_text().splitlines()}
+    assert {f"/{path}" for path in on_it} <= set(listed)
+    assert {"autounattend.xml", "winvm/python.zip", "winvm/provision.json"} <= on_it
+    command = files["qemu.txt"].read_text()
+    assert str(iso) in command
+    assert str(files["configuration.iso"]) in command
+    assert "OVMF_CODE" in command
+    password = files["secrets/password"].read_text()
+    assert password not in done.stdout + done.stderr + files["domain.xml"].read_text() + command
+    assert left_behind(home) == []
 
 
 @pytest.fixture(scope="module")
