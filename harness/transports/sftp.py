@@ -168,7 +168,7 @@ class SftpTransfer:
     def execute(self, command: str, deadline: Deadline) -> None:
         """Runs a command of the guest's own shell over the same SSH connection.
 
-        Raises `TransportError` unless it ends with exit code 0. For tests that do to the guest what no Windows program can.
+        Raises `TransportError` unless it ends with exit code 0. For tests that need the Linux below Wine.
         """
         with self._session(f"run {command}", deadline) as _:
             assert self._transport is not None
