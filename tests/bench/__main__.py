@@ -1,6 +1,7 @@
 """Measures every number that the bench promises, prints them beside their targets and keeps them as JSON.
 
-Exit code 1 when a target is missed. Everything is measured in one run on one host, so that ratios are fair.
+Exit code 1 means that a target is missed; a measurement that cannot be made ends with another, and those made
+by then are shown and kept. Everything is measured in one run on one host, so that ratios are fair.
 """
 
 from __future__ import annotations
@@ -10,13 +11,26 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.errors import WinvmError
 from harness.report.results import write_json
 from harness.terminal import paragraph
-from tests.bench import cold_boot, deploying, idle, ioctl, python_start, report, restoring, smoke, suite
+from harness.unexpected import as_winvm_error
+from tests.bench import (
+    cold_boot,
+    deploying,
+    dump,
+    idle,
+    ioctl,
+    kdnet,
+    parallel,
+    python_start,
+    report,
+    restoring,
+    smoke,
+    suite,
+)
 from tests.bench.guest import subject
 from tests.bench.project import ROOT, project
 from tests.bench.row import Row
@@ -25,7 +39,6 @@ from tests.bench.row import Row
 def main(arguments: Sequence[str]) -> int:
     """Measures; returns the exit code."""
     options = _parser().parse_args(arguments)
-    repetitions, operations, idle_s = (2, 300, 10.0) if options.quick else (5, 1000, 20.0)
     rows: list[Row] = []
     before = os.getloadavg()[0]
 
@@ -33,35 +46,49 @@ def main(arguments: Sequence[str]) -> int:
         rows.extend(found)
         sys.stderr.write(f"winvm bench: {name} measured\n")
 
+    code, environment = 0, dict[str, str]()
     try:
-        with project(operations) as made:
-            os.environ["CI"] = "true"  # no progress display
-            whole = suite.measure()
-            add("suite", whole.rows)
-            cold = cold_boot.measure(made)
-            os.environ["WINVM_HOME"] = str(made.home)
-            with subject(made) as found:
-                add("start of Python", python_start.measure(found, whole, repetitions))
-                add("ioctl", ioctl.measure(found, operations, repetitions))
-                add("suspension", idle.measure(found, idle_s, repetitions))
-                add("transfer", deploying.measure(found, repetitions))
-                add("revert", restoring.measure(found, cold, repetitions))
-                environment = dict(found.bench.environment)
-            add("smoke", smoke.measure(made, repetitions))
-    except WinvmError as error:
-        sys.stderr.write(f"winvm bench: {paragraph(error)}\n")
-        return error.exit_code
+        _measure(options.quick, add, environment)
     except subprocess.CalledProcessError as error:
         sys.stderr.write(f"winvm bench: {error}\n{error.stderr or ''}")
-        return 2
+        code = 2
+    except Exception as error:  # noqa: BLE001  what stopped a measurement is told, and those made are kept
+        known = as_winvm_error(error)
+        sys.stderr.write(f"winvm bench: {paragraph(known)}\n")
+        code = known.exit_code
     print(report.plain(rows))
-    document = report.document(rows, environment, (before, os.getloadavg()[0]))
+    loads = (before, os.getloadavg()[0])
     folder = ROOT / "artifacts" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{time.strftime('%Y%m%d-%H%M%S')}.json", document)
+    write_json(folder / f"{time.strftime('%Y%m%d-%H%M%S')}.json", report.document(rows, environment, loads))
     if options.markdown:
-        options.markdown.write_text(report.markdown(rows, environment["accelerator"]), encoding="utf-8")
-    return 0 if all(row.met for row in rows) else 1
+        options.markdown.write_text(report.markdown(rows, environment, loads), encoding="utf-8")
+    return code or (0 if all(row.met for row in rows) else 1)
+
+
+def _measure(quick: bool, add: Callable[[str, list[Row]], None], environment: dict[str, str]) -> None:
+    """Everything, what is compared close together; `environment` is filled with what the guest is made of."""
+    repetitions, operations, idle_s = (2, 300, 5.0) if quick else (5, 1000, 10.0)
+    with project(operations) as made:
+        os.environ["CI"] = "true"  # no progress display
+        whole = suite.measure()
+        add("suite", whole.rows)
+        boots = [cold_boot.measure(made)]
+        os.environ["WINVM_HOME"] = str(made.home)
+        with subject(made) as found:
+            environment.update(found.bench.environment)
+            reverts = restoring.reverts(found, repetitions)
+            add("overlay", restoring.overlay(found, repetitions * 3))
+            add("start of Python", python_start.measure(found, whole, repetitions))
+            add("ioctl", ioctl.measure(found, operations, repetitions))
+            add("suspension", idle.measure(found, idle_s, repetitions))
+            add("transfer", deploying.measure(found, repetitions))
+        boots.append(cold_boot.measure(made))
+        add("revert", restoring.rows(reverts, boots))
+        add("smoke", smoke.measure(made, repetitions))
+        add("parallel runs", parallel.measure(made))
+    add("kernel debugging", kdnet.measure())
+    add("dumps", dump.measure())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -38,6 +38,10 @@ SAMPLE = "kdnet-win10-10586-bootdebug.pcapng.gz"
 LINES = 30_000
 ACK_SIZE = 54
 IDLE_S = 5.0
+DECODE_TARGET = 20_000
+NO_TSHARK = (
+    "not beside tshark: Debian's has no KDNET dissector, and the Lua module that one needs is no package"
+)
 
 
 def measure(idle_s: float = IDLE_S) -> list[Row]:
@@ -63,8 +67,10 @@ def _decode() -> list[Row]:
         whole = rounds * len(payloads) / (time.process_time() - used)
         assert json.loads(done.stdout.splitlines()[-1])["packets"] == rounds * len(payloads)
     return [
-        Row("KDNET decode, file to JSON", whole, "packets/s", 20_000, at_least=True),
-        Row("KDNET decode, decoder alone", alone, "packets/s", 20_000, at_least=True),
+        Row(
+            "KDNET decode, capture file to JSON, one core", whole, "packets/s", DECODE_TARGET, True, NO_TSHARK
+        ),
+        Row("... decoder alone", alone, "packets/s", DECODE_TARGET, at_least=True),
     ]
 
 

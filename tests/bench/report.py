@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.bench.row import Row
 
-HEAD = ("what", "measured", "target", "")
+HEAD = ("what", "measured", "target", "", "how")
 
 
 def machine() -> str:
@@ -30,22 +30,28 @@ def plain(rows: Sequence[Row]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def markdown(rows: Sequence[Row], accelerator: str) -> str:
-    """The table with machine and date, as README quotes it."""
-    lines = ["| what | measured | target |", "|---|---|---|"]
+def markdown(rows: Sequence[Row], environment: Mapping[str, str], loads: tuple[float, float]) -> str:
+    """The table with machine, date and load averages before and after, as README quotes it."""
+    lines = ["| what | measured | target | how |", "|---|---|---|---|"]
     for row in rows:
-        what, measured, target, verdict = row.cells
-        lines.append(f"| {what} | {measured} | {target}{'' if row.met else f', {verdict}'} |")
+        what, measured, target, verdict, note = row.cells
+        lines.append(f"| {what} | {measured} | {target}{'' if row.met else f', {verdict}'} | {note} |")
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    return f"Measured {day} on {machine()}, accelerator {accelerator}:\n\n" + "\n".join(lines) + "\n"
+    guest = f"accelerator {environment.get('accelerator', 'unknown')}"
+    head = (
+        f"Measured {day} on {machine()}, {guest}; load average {loads[0]:.1f} before, {loads[1]:.1f} after:"
+    )
+    return f"{head}\n\n" + "\n".join(lines) + "\n"
 
 
-def document(rows: Sequence[Row], environment: dict[str, str], loads: Sequence[float]) -> dict[str, Any]:
+def document(
+    rows: Sequence[Row], environment: Mapping[str, str], loads: tuple[float, float]
+) -> dict[str, Any]:
     """Everything as JSON-ready data."""
     return {
         "time": time.time(),
         "machine": machine(),
-        "environment": environment,
+        "environment": dict(environment),
         "load average before and after": [round(load, 2) for load in loads],
         "rows": [{**vars(row), "met": row.met} for row in rows],
     }

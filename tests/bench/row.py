@@ -14,29 +14,41 @@ class Row:
     Args:
         what: names the measurement.
         value: in `unit`.
-        target: the limit, in `unit`.
+        target: the limit, in `unit`; None for a value that is there to be compared with.
         at_least: the value must reach the target; otherwise it must not exceed it.
+        note: how it was measured, as far as a reader must know.
         detail: what else was seen, for the JSON file.
     """
 
     what: str
     value: float
     unit: str
-    target: float
+    target: float | None
     at_least: bool = False
+    note: str = ""
     detail: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def met(self) -> bool:
-        """Whether the target is met."""
+        """Whether the target is met, if there is one."""
+        if self.target is None:
+            return True
         return self.value >= self.target if self.at_least else self.value <= self.target
 
     @property
-    def cells(self) -> tuple[str, str, str, str]:
-        """As text: what, value, target, verdict."""
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """As text: what, value, target, verdict, note."""
+        if self.target is None:
+            return self.what, shown(self.value, self.unit), "", "", self.note
         bound = "at least" if self.at_least else "at most"
         verdict = "met" if self.met else "MISSED"
-        return self.what, shown(self.value, self.unit), f"{bound} {shown(self.target, self.unit)}", verdict
+        return (
+            self.what,
+            shown(self.value, self.unit),
+            f"{bound} {shown(self.target, self.unit)}",
+            verdict,
+            self.note,
+        )
 
 
 def shown(value: float, unit: str) -> str:

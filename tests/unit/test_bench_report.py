@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bench.report import document, markdown, plain
 from tests.bench.row import Row, shown, spread
+from tests.bench.suite import bundle_seconds
 
 
 @pytest.mark.parametrize(
@@ -23,11 +26,43 @@ def test_numbers_have_three_digits(value: float, text: str) -> None:
 
 
 def test_the_table_tells_what_was_missed() -> None:
-    rows = [Row("boot", 2.5, "s", 3.0), Row("ratio", 9.6, "x", 10.0, at_least=True)]
-    assert plain(rows).splitlines()[2].split() == ["ratio", "9.6", "x", "at", "least", "10", "x", "MISSED"]
-    lines = markdown(rows, "tcg").splitlines()
-    assert "accelerator tcg" in lines[0]
-    assert lines[-2:] == ["| boot | 2.5 s | at most 3 s |", "| ratio | 9.6 x | at least 10 x, MISSED |"]
+    rows = [Row("boot", 2.5, "s", 3.0), Row("ratio", 9.6, "x", 10.0, True, "how")]
+    assert plain(rows).splitlines()[2].split() == [
+        "ratio",
+        "9.6",
+        "x",
+        "at",
+        "least",
+        "10",
+        "x",
+        "MISSED",
+        "how",
+    ]
+    lines = markdown(rows, {"accelerator": "tcg"}, (0.5, 1.5)).splitlines()
+    assert lines[0].endswith("accelerator tcg; load average 0.5 before, 1.5 after:")
+    assert lines[-2:] == [
+        "| boot | 2.5 s | at most 3 s |  |",
+        "| ratio | 9.6 x | at least 10 x, MISSED | how |",
+    ]
+
+
+def test_a_value_without_a_target_is_never_missed() -> None:
+    row = Row("other way", 8.1, "x", None, note="for comparison")
+    assert row.met
+    assert markdown([row], {}, (0, 0)).splitlines()[-1] == "| other way | 8.1 x |  | for comparison |"
+
+
+def test_a_crash_is_timed_until_its_bundle_is_written(tmp_path: Path) -> None:
+    journal = tmp_path / "run.jsonl"
+    events = [
+        {"event": "start", "step": "write crash bundle", "time": 105.0},
+        {"event": "end", "step": "write crash bundle", "time": 106.5, "bundle": "crashes/a.tar.zst"},
+        {"event": "note", "text": "other", "time": 107.0},
+    ]
+    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
+    crashes = [{"time": 100.0, "bundle": "crashes/a.tar.zst"}, {"time": 200.0, "bundle": ""}]
+    results: list[dict[str, Any]] = [{"crash": None}, *({"crash": crash} for crash in crashes)]
+    assert bundle_seconds(journal, results) == [6.5]
 
 
 def test_the_document_is_json_with_every_sample() -> None:
