@@ -15,6 +15,7 @@ Lines of the phases start, restart and end have the step "provision".
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable
 
@@ -26,7 +27,10 @@ WriteLine = Callable[[bytes], None]
 
 
 class Journal:
-    """Writes events to every sink; a value of a secret in any text becomes `***`."""
+    """Writes events to every sink; a value of a secret in any text becomes `***`.
+
+    A sink that fails is passed over: what is left to do matters more, and the others have the line.
+    """
 
     def __init__(self, sinks: Iterable[WriteLine], secrets: Iterable[str] = ()) -> None:
         self._sinks = tuple(sinks)
@@ -48,7 +52,8 @@ class Journal:
         # ASCII and one line, whatever a tool printed.
         line = json.dumps(event, ensure_ascii=True).encode("ascii") + b"\n"
         for sink in self._sinks:
-            sink(line)
+            with contextlib.suppress(OSError):
+                sink(line)
 
     def _shown(self, text: str) -> str:
         for secret in self._secrets:

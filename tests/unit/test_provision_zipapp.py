@@ -133,9 +133,13 @@ def test_a_secret_within_another_is_masked_whole() -> None:
     assert event["found"] == "***"
 
 
-def test_every_sink_gets_every_line() -> None:
+def test_every_sink_gets_every_line_also_when_another_fails() -> None:
     one: list[bytes] = []
     other: list[bytes] = []
-    Journal([one.append, other.append]).write("s", "check", "ok", setting="x")
+
+    def unplugged(line: bytes) -> None:
+        raise OSError("the port is gone")
+
+    Journal([one.append, unplugged, other.append]).write("s", "check", "ok", setting="x")
     assert one == other
     assert json.loads(one[0])["setting"] == "x"
