@@ -29,6 +29,7 @@ BAD = frozenset(GRAVITY[2:])
 LINES_SHOWN = 200
 DETAIL_LINES = 120
 NOTES = 20
+LAST_WORDS = 20
 NAME_CHARACTERS = 200
 MESSAGE_CHARACTERS = 4000
 SHORT_MESSAGE = 300
@@ -110,6 +111,11 @@ class CrashGroup:
     def likely_cause(self) -> str:
         """One sentence; empty if the crash was not analysed."""
         return text(self.analysis.likely_cause)
+
+    @property
+    def last_words(self) -> list[str]:
+        """The end of the debug output before it."""
+        return [text(line) for line in self.analysis.dbgprint_tail[-LAST_WORDS:]]
 
     @property
     def stack(self) -> list[Call]:

@@ -37,6 +37,7 @@ class Analysis:
     last_operation: str = ""
     fault: Place | None = None
     stack: tuple[Place, ...] = ()
+    dbgprint_tail: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

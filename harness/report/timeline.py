@@ -16,6 +16,8 @@ LANES = ("Host", "Guest", "Agent", "Scenarios", "Crashes")
 LABEL_CHARACTERS = 120
 COLUMNS = 1000
 """Bars narrower than a column join their neighbour of the same state."""
+COLUMNS_SEEN = 250
+"""Narrower than one of these nothing is that somebody must see."""
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 """Distances between marks on the time axis, in seconds."""
 MOST_TICKS = 6
@@ -123,22 +125,23 @@ def timeline(events: Iterable[Event], started: float, seconds: float) -> Timelin
 def _bars(spans: Iterable[tuple[str, str, str, float, float]], total: float) -> list[Bar]:
     made: list[Bar] = []
     newest: dict[tuple[str, str], int] = {}
-    column = 100.0 / COLUMNS
+    column, seen = 100.0 / COLUMNS, 100.0 / COLUMNS_SEEN
     for lane, name, state, start, end in sorted(spans, key=lambda span: span[3]):
         x = min(max(start / total * 100, 0.0), 100.0)
-        width = min(max((end - start) / total * 100, column), 100.0 - x)
+        narrowest = column if state in _QUIET else seen
+        width = min(max((end - start) / total * 100, narrowest), 100.0 - x)
         label = text(name.removeprefix("scenario "), LABEL_CHARACTERS)
         label += f", {end - start:.2f} s" if end > start else ""
         key = (lane, state)
         if key in newest:
             bar = made[newest[key]]
-            if x < bar.x + bar.width + column / 2 and (width <= column or bar.width <= column):
+            if x < bar.x + bar.width + column / 2 and (width <= narrowest or bar.width <= narrowest):
                 width = max(bar.width, x + width - bar.x)
                 made[newest[key]] = Bar(lane, f"{bar.label.removesuffix(' …')} …", state, bar.x, width)
                 continue
         newest[key] = len(made)
         made.append(Bar(lane, label, state if state in _STATES else "ok", x, width))
-    return made
+    return sorted(made, key=lambda bar: bar.state not in _QUIET)  # what is drawn last is on top
 
 
 def _ticks(total: float) -> list[tuple[float, float]]:
@@ -146,4 +149,5 @@ def _ticks(total: float) -> list[tuple[float, float]]:
     return [(number * step / total * 100, number * step) for number in range(int(total / step) + 1)]
 
 
+_QUIET = {"ok", Outcome.PASSED, Outcome.SKIPPED}
 _STATES = {"ok", "failed", OPEN, "crash", *Outcome}

@@ -95,9 +95,11 @@ def crash(folder: Path, scenario: str, signature: str, *, likely_cause: str = ""
             {"address": 0x7FFFFF3014A6, "module": "winvm.sys", "offset": 0x14A6, "frames": [dispatch]},
             {"address": 0x6FFFFF7F2847, "module": "ntoskrnl.exe", "offset": 0x12847, "frames": []},
         ],
+        "dbgprint_tail": ["winvm: WinvmFault: null write", HOSTILE],
     }
     (folder / "analysis.json").write_text(json.dumps(analysis))
     (folder / "screenshot.png").write_bytes(png(72, 40))
+    fields.setdefault("bundle", f"crashes/crash-{signature}.tar.zst")
     fields.setdefault("last_operation", "DeviceIoControl WinvmFault code=0x22A408 in=0@NULL out=0@NULL")
     parameters = (0xC0000005, 0x7FFFFF30283F, 0, 1)
     return Crash(

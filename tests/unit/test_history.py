@@ -50,7 +50,7 @@ class Nights:
         """A scenario of the next run that crashes, with its evidence."""
         number = len(self.runs)
         folder = self.folder / f"20261121-{number:02d}0000-{number:06x}" / "crashes" / f"01-{scenario}"
-        return result(scenario, outcome, crash=crash(folder, scenario, signature))
+        return result(scenario, outcome, crash=crash(folder, scenario, signature, bundle=""))
 
 
 @pytest.fixture
