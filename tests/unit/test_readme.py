@@ -25,6 +25,7 @@ RUN_BY = {
     "winvm init": ("tests/unit/test_scaffold.py", '"init"'),
     "winvm new-driver": ("tests/vm/test_documented.py", "winvm new-driver"),
     "winvm smoke": ("tests/vm/test_smoke.py", '"smoke"'),
+    "winvm image": ("tests/vm/test_windows_install.py", '"image", "build"'),
     "winvm nightly": ("tests/vm/test_nightly.py", '"nightly"'),
     "make nightly": ("tests/vm/test_nightly.py", '"nightly"'),
     "winvm report": ("tests/unit/test_report_page.py", '"report"'),
