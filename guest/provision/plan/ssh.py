@@ -17,7 +17,7 @@ PORT = 22
 PROGRAM_FOLDER = r"C:\Program Files\OpenSSH"
 DATA_FOLDER = r"C:\ProgramData\ssh"
 CAPABILITY = "OpenSSH.Server~~~~0.0.1.0"
-DOWNLOAD_S = 1800.0
+DOWNLOAD_S = 1500.0  # less than the half hour without news after which an installation is given up
 # By number: the groups' names are translated.
 ADMINISTRATORS, SYSTEM = "*S-1-5-32-544", "*S-1-5-18"
 
