@@ -39,6 +39,7 @@ check: setup ## format, lint, types, contract drift; no VM
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 guest/provision guest/winrmd guest/agent
 	$(MAKE) --no-print-directory -C driver format-check
 	$(BIN)/python -m harness.contract --check
 
