@@ -8,6 +8,9 @@
 
 #define MAPPED_BYTES ROUND_TO_PAGES(WINVM_USER_RECORDS * sizeof(WINVM_USER))
 
+/* Of all callers together, 23 MB: allocations of a page and more are not charged to anybody's quota. */
+#define MAPPINGS_LIMIT 64
+
 typedef struct MAPPING {
     LIST_ENTRY Entry; /* in WINDDK_STATE.Mappings while Mdl is not NULL */
     PVOID Memory;
@@ -19,6 +22,7 @@ typedef struct MAPPING {
 typedef struct WINDDK_STATE {
     FAST_MUTEX Lock; /* guards all mappings; a process cannot finish exiting while its notification waits for it */
     LIST_ENTRY Mappings;
+    ULONG Count; /* of Mappings */
 } WINDDK_STATE;
 
 /* Process notifications carry no context. */
@@ -60,9 +64,9 @@ static VOID FreeMapping(_Inout_ MAPPING *Mapping) {
 _Requires_lock_held_(State->Lock) static NTSTATUS CreateMapping(_Inout_ MAPPING *Mapping) {
     NTSTATUS status = STATUS_INSUFFICIENT_RESOURCES;
 
-    /* Charged to the caller, so that opening handles cannot eat the nonpaged pool. */
-    Mapping->Memory = ExAllocatePoolWithQuotaTag((POOL_TYPE)(NonPagedPoolNx | POOL_QUOTA_FAIL_INSTEAD_OF_RAISE),
-                                                 MAPPED_BYTES, WINVM_POOL_TAG);
+    if (State->Count < MAPPINGS_LIMIT) {
+        Mapping->Memory = ExAllocatePoolWithTag(NonPagedPoolNx, MAPPED_BYTES, WINVM_POOL_TAG);
+    }
     if (Mapping->Memory) {
         FillUsers(Mapping->Memory);
         Mapping->Mdl = IoAllocateMdl(Mapping->Memory, MAPPED_BYTES, FALSE, FALSE, NULL);
@@ -79,6 +83,7 @@ _Requires_lock_held_(State->Lock) static NTSTATUS CreateMapping(_Inout_ MAPPING 
     Mapping->Owner = PsGetCurrentProcess();
     ObReferenceObject(Mapping->Owner);
     InsertTailList(&State->Mappings, &Mapping->Entry);
+    State->Count++;
     DbgPrint("winvm: WinDDK: mapped at %p\n", Mapping->UserAddress);
     return STATUS_SUCCESS;
 }
@@ -96,6 +101,7 @@ _Requires_lock_held_(State->Lock) static VOID DestroyMapping(_Inout_ MAPPING *Ma
     }
     DbgPrint("winvm: WinDDK: unmapped %p\n", Mapping->UserAddress);
     RemoveEntryList(&Mapping->Entry);
+    State->Count--;
     FreeMapping(Mapping);
     ObDereferenceObject(Mapping->Owner);
     Mapping->Owner = NULL;
@@ -130,7 +136,9 @@ static NTSTATUS Map(_Inout_ WINVM_REQUEST *Request) {
         return STATUS_BUFFER_TOO_SMALL;
     }
     ExAcquireFastMutex(&State->Lock);
-    if (mapping->Mdl == NULL) {
+    if (Request->File->CleanedUp) {
+        status = STATUS_INVALID_HANDLE; /* closed under this request: nobody would undo the mapping */
+    } else if (mapping->Mdl == NULL) {
         status = CreateMapping(mapping);
     } else if (mapping->Owner != PsGetCurrentProcess()) {
         status = STATUS_INVALID_DEVICE_STATE; /* an address of the other process means nothing here */

@@ -26,7 +26,7 @@ STATUS_ACCESS_VIOLATION = 0xC0000005
 SYSTEM_SERVICE_EXCEPTION = 0x3B  # parameters: exception code, instruction, context record, 0
 MULTIPLE_IRP_COMPLETE_REQUESTS = 0x44
 DRIVER_VERIFIER_DETECTED_VIOLATION = 0xC4
-PAGE_FAULT_BEYOND_END_OF_ALLOCATION = 0xCD
+DRIVER_PAGE_FAULT_BEYOND_END_OF_ALLOCATION = 0xD6
 MANUALLY_INITIATED_CRASH = 0xE2
 DPC_WATCHDOG_VIOLATION = 0x133
 
@@ -265,7 +265,7 @@ def use_the_pool(t: Context) -> None:
 @scenario(
     build="fault",
     needs=("driver-verifier",),
-    expect_crash=Crash(bugcheck=PAGE_FAULT_BEYOND_END_OF_ALLOCATION),
+    expect_crash=Crash(bugcheck=DRIVER_PAGE_FAULT_BEYOND_END_OF_ALLOCATION),
 )
 def pool_overrun_in_special_pool(t: Context) -> None:
     """With Driver Verifier's special pool the very first byte past a block's end is caught."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 
-from agent import Child, Context, equal, raises_win32, scenario
+from agent import Child, Context, Win32Error, equal, raises_win32, scenario
 from agent.win32 import constants
 from agent.win32.binding import Function
 from agent.win32.device import Device
@@ -196,6 +196,55 @@ def mapped_once_by_racing_requests(t: Context) -> None:
         addresses = t.threads(4, lambda _index: device.ioctl_async(MAP, out=8).wait())
         equal([len(address) for address in addresses], [8] * 4, "bytes of each address")
         equal(len(set(addresses)), 1, "different addresses")
+
+
+@scenario(needs=NEEDS, deadline_s=60)
+def closed_while_it_is_asked_for(t: Context) -> None:
+    """A handle closed while another thread asks for its mapping leaves none behind, whoever comes first."""
+    for _ in range(50):
+        addresses = ask_and_close(t, t.open(LINK, overlapped=True))
+        equal([shows_records(address) for address in addresses], [False] * len(addresses), "what is left")
+
+
+def ask_and_close(t: Context, device: Device) -> list[int]:
+    """Asks for a mapping in one thread and closes the handle in another; the address, if there was one."""
+    addresses: list[int] = []
+
+    def act(index: int) -> None:
+        if index:
+            device.close()
+            return
+        try:
+            addresses.append(struct.unpack("<Q", device.ioctl_async(MAP, out=8).wait())[0])
+        except Win32Error as error:
+            equal(error.code, constants.ERROR_INVALID_HANDLE, "error of a request whose handle was closed")
+
+    t.threads(2, act)
+    return addresses
+
+
+def shows_records(address: int) -> bool:
+    """Whether the mapping is there; something else of the process's may be by now."""
+    try:
+        return read_address(address, RECORD_BYTES) == FIRST
+    except OSError:
+        return False
+
+
+@scenario(needs=NEEDS)
+def mappings_are_bounded(t: Context) -> None:
+    """Beyond 64 mappings one is refused, so handles cannot eat the pool; closing one makes room again."""
+    handles = [t.open(LINK) for _ in range(65)]
+    try:
+        for device in handles[:64]:
+            mapped(device)
+        with raises_win32(constants.ERROR_NO_SYSTEM_RESOURCES):
+            handles[64].ioctl(MAP, out=8)
+        handles[0].close()
+        equal(read_address(mapped(handles[64]), RECORD_BYTES), FIRST, "the first record of the last mapping")
+    finally:
+        for device in handles:
+            device.close()
 
 
 @scenario(cases=(0, 1, 4, 7))

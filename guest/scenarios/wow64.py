@@ -106,7 +106,7 @@ Say ([Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, $block
 Say ([Native]::Peek($block, $size))
 Say ([Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size - 1, $block), 4))
 Say ([Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, [IntPtr]::Zero), 4))
-Say ([Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, [IntPtr]-8), 4))
+Say ([Native]::Ask($device, {heap_pointer.FILL}, [Native]::Request($size, [IntPtr](-8)), 4))
 Say ([Native]::Ask($device, {heap_pointer.FILL}, (New-Object byte[] 7), 4))
 """,
     )
