@@ -166,7 +166,7 @@ def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -
     """Accelerator, image and driver builds, all of winvm.toml's or those named; leftovers are removed."""
     accelerator = _accelerator(plan, journal)
     home = configuration.home()
-    flavour = _whole(lambda: find_flavour(plan.profile, accelerator, home, journal), journal)
+    flavour = _whole(lambda: find_flavour(plan.profile, accelerator, home, journal, plan.verified), journal)
     drivers = build_drivers(plan.config, flavour.exports, journal, builds)
     driver = plan.config.driver
     packages = {build: take_package(inf) for build in drivers if (inf := plan.config.package(build))}
@@ -189,7 +189,10 @@ def prepare_replay(
     accelerator = _accelerator(plan, journal)
     home, profile = configuration.home(), plan.profile
     flavour = _whole(
-        lambda: replayed_flavour(profile, digest, accelerator, home, journal, any_image=any_image), journal
+        lambda: replayed_flavour(
+            profile, digest, accelerator, home, journal, plan.verified, any_image=any_image
+        ),
+        journal,
     )
     return _prepared(payload, flavour, accelerator, journal)
 

@@ -45,6 +45,11 @@ class Plan:
     left_out: Mapping[str, int] = field(default_factory=dict)
     verifier: bool = False
 
+    @property
+    def verified(self) -> str:
+        """File name of the driver that Driver Verifier watches; empty when it watches none."""
+        return f"{self.config.driver.name}.sys" if self.verifier else ""
+
 
 def make_plan(
     config: Config,
@@ -80,6 +85,9 @@ def make_plan(
         raise ConfigurationError(
             f"Guest {name} lacks the capability {VERIFIER}.", remedy="Leave --verifier out."
         )
+    verifier = verifier or profile.verified
+    if not verifier:
+        profile = profile.without(VERIFIER)  # it could, but nothing watches the driver in this run
     with build_lock(config):
         agent = build_agent(config.build_folder / "agent.pyz", config.scenario_folders)
     found = collect(agent, config.scenario_folders)

@@ -40,14 +40,21 @@ def wine_flavour(image: BaseImage, profile: Profile, accelerator: Accelerator) -
     return Flavour(image, WineGuest(image), spec, image.exports)
 
 
-def windows_flavour(image: WindowsImage, profile: WindowsProfile, accelerator: Accelerator) -> Flavour:
+def windows_flavour(
+    image: WindowsImage, profile: WindowsProfile, accelerator: Accelerator, verified: str = ""
+) -> Flavour:
     """What follows from an image of a Windows; raises `ImageError` for one that is not whole."""
-    spec = WindowsSpec.checked(image.folder, profile, accelerator, session_version())
-    return Flavour(image, WindowsGuest(image, profile), spec, None)
+    spec = WindowsSpec.checked(image.folder, profile, accelerator, session_version(verified))
+    return Flavour(image, WindowsGuest(image, profile, verified), spec, None)
 
 
-def find_flavour(profile: Profile, accelerator: Accelerator, home: Path, journal: Journal) -> Flavour:
+def find_flavour(
+    profile: Profile, accelerator: Accelerator, home: Path, journal: Journal, verified: str = ""
+) -> Flavour:
     """The newest image of a profile. Wine's is built if there is none; a Windows needs the user's ISO.
+
+    Args:
+        verified: file name of the driver that a Windows guest's Driver Verifier is to watch.
 
     Raises:
         ImageError: it cannot be built, or must be built first, or was built for other settings.
@@ -65,11 +72,18 @@ def find_flavour(profile: Profile, accelerator: Accelerator, home: Path, journal
             f"{image.folder.name} was built before vm/profiles/{profile.name}.toml was changed.",
             remedy=sealed.build_again(profile.name),
         )
-    return windows_flavour(image, profile, accelerator)
+    return windows_flavour(image, profile, accelerator, verified)
 
 
 def replayed_flavour(
-    profile: Profile, digest: str, accelerator: Accelerator, home: Path, journal: Journal, *, any_image: bool
+    profile: Profile,
+    digest: str,
+    accelerator: Accelerator,
+    home: Path,
+    journal: Journal,
+    verified: str = "",
+    *,
+    any_image: bool,
 ) -> Flavour:
     """As `find_flavour`, but for the image of this digest, or failing that for any if that will do.
 
@@ -81,13 +95,13 @@ def replayed_flavour(
         return wine_flavour(replay_image(digest, home, journal, any_image=any_image), profile, accelerator)
     for image in sealed.list_windows_images(home):
         if image.digest == digest:
-            return windows_flavour(image, profile, accelerator)
+            return windows_flavour(image, profile, accelerator, verified)
     if not any_image:
         raise ConfigurationError(
             f"The crash happened in guest image {digest[:12]}, which is not here.",
             remedy="Build it from the same ISO, or replay it in another image: --any-image",
         )
-    return find_flavour(profile, accelerator, home, journal)
+    return find_flavour(profile, accelerator, home, journal, verified)
 
 
 def reopen(profile: str, image: Path) -> WineGuest | WindowsGuest:

@@ -13,6 +13,27 @@ from harness.transports.winrm import WinRmTransport
 CONSOLE_TAIL = 4000  # bytes
 
 
+def await_answer(machine: Machine, transport: WinRmTransport, deadline: Deadline) -> None:
+    """Blocks until WinRM answers completely.
+
+    Raises:
+        BootError: the guest did not answer, or the machine ended; `detail` holds the console tail.
+    """
+
+    def alive() -> None:
+        if machine.state() is not MachineState.RUNNING:
+            raise BootError(
+                f"The machine {machine.name} stopped while it was starting.",
+                remedy="Its QEMU log is in the run's folder; `winvm doctor` checks the host.",
+                detail=last_text(machine.channels.console, CONSOLE_TAIL),
+            )
+
+    try:
+        transport.wait_ready(deadline, alive)
+    except (DeadlineError, TransportError) as error:
+        raise _not_ready(error, machine) from error
+
+
 def make_ready(
     machine: Machine,
     transport: WinRmTransport,
@@ -35,17 +56,8 @@ def make_ready(
     Raises:
         BootError: the guest did not answer, or the machine ended; `detail` holds the console tail.
     """
-
-    def alive() -> None:
-        if machine.state() is not MachineState.RUNNING:
-            raise BootError(
-                f"The machine {machine.name} stopped while it was starting.",
-                remedy="Its QEMU log is in the run's folder; `winvm doctor` checks the host.",
-                detail=last_text(machine.channels.console, CONSOLE_TAIL),
-            )
-
+    await_answer(machine, transport, deadline)
     try:
-        transport.wait_ready(deadline, alive)
         before()
         process = transport.start(argv, deadline)
         output = b""
@@ -54,14 +66,18 @@ def make_ready(
             if b'"standby"' in output:
                 return {"shell": process.address.shell_id, "command": process.address.command_id}
     except (DeadlineError, TransportError) as error:
-        raise BootError(
-            f"The guest did not become ready: {error.message}",
-            remedy=error.remedy or "Read the console output below.",
-            detail=last_text(machine.channels.console, CONSOLE_TAIL),
-        ) from error
+        raise _not_ready(error, machine) from error
     ended = "did not start in time" if process.exit_code is None else f"ended with {process.exit_code:#x}"
     raise BootError(
         f"The standby interpreter in the guest {ended}.",
         remedy=remedy,
         detail=output.decode("utf-8", "backslashreplace"),
+    )
+
+
+def _not_ready(error: DeadlineError | TransportError, machine: Machine) -> BootError:
+    return BootError(
+        f"The guest did not become ready: {error.message}",
+        remedy=error.remedy or "Read the console output below.",
+        detail=last_text(machine.channels.console, CONSOLE_TAIL),
     )

@@ -23,7 +23,8 @@ from harness.debuggers.logged import LoggedStream
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.errors import TransportError
 from harness.guests.protocol import Reachable
-from harness.guests.standby import make_ready
+from harness.guests.standby import await_answer, make_ready
+from harness.guests.verifier import verify_driver
 from harness.images.base import USER
 from harness.images.windows.sealed import WindowsImage, build_again
 from harness.interfaces import DebugStream
@@ -54,9 +55,9 @@ def standby_script() -> Path:
     return guest_folder() / "agent" / "standby.py"
 
 
-def session_version() -> str:
-    """Names what the ready state holds running: a digest of the waiting interpreter's script."""
-    return hashlib.sha256(standby_script().read_bytes()).hexdigest()[:12]
+def session_version(verified: str = "") -> str:
+    """Names what the ready state holds: the waiting interpreter's script, and the driver that is verified."""
+    return f"{hashlib.sha256(standby_script().read_bytes()).hexdigest()[:12]} {verified}".strip()
 
 
 def system_time(unix_time: float) -> str:
@@ -104,10 +105,12 @@ class WindowsGuest:
     Attributes:
         image: the sealed image with its secrets.
         profile: whose machine it runs in.
+        verified: file name of the driver that Driver Verifier is to watch; empty for none.
     """
 
     image: WindowsImage
     profile: WindowsProfile
+    verified: str = ""
 
     run_folder = r"C:\winvm\run"
     journal_port = rf"\\.\COM{JOURNAL_COM}"
@@ -163,7 +166,15 @@ class WindowsGuest:
         )
 
     def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
-        """See `make_ready`; the waiting interpreter's script is copied in first."""
+        """See `make_ready`. Before it Driver Verifier is set, and the interpreter's script copied in."""
+
+        def connect() -> WinRmTransport:
+            transport = self.link(machine).transport
+            await_answer(machine, transport, deadline)
+            return transport
+
+        if self.verified:
+            verify_driver(self.verified, PYTHON, connect, deadline)
         link = self.link(machine)
         return make_ready(
             machine,

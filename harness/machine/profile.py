@@ -111,6 +111,15 @@ class Profile(_Table):
         """What the guest can show: the agent is told these, and scenarios that need others are skipped."""
         return CAPABILITIES - self.missing_capabilities
 
+    @property
+    def verified(self) -> bool:
+        """Whether Driver Verifier watches the driver in every run."""
+        return False
+
+    def without(self, capability: str) -> Self:
+        """The same guest in a run that does not show a capability."""
+        return self.model_copy(update={"missing_capabilities": self.missing_capabilities | {capability}})
+
     @classmethod
     def named(cls, name: str) -> Self:
         """A shipped profile, `vm/profiles/<name>.toml`.
@@ -248,3 +257,8 @@ class WindowsProfile(Profile):
     hardware: WindowsHardware
     install: Install
     provision: Provision = Provision()
+
+    @property
+    def verified(self) -> bool:
+        """See `Profile`."""
+        return self.provision.driver_verifier

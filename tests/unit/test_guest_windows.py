@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,21 @@ from harness.deadline import Deadline
 from harness.debuggers.kd_key import Key
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.deployed import Payload
-from harness.errors import HostError, ImageError
+from harness.errors import BootError, HostError, ImageError, TransportError
 from harness.guests.flavour import find_flavour, reopen
 from harness.guests.protocol import Reachable
-from harness.guests.windows import MEMORY_DUMP, SET_CLOCK, WindowsGuest, session_version, system_time
+from harness.guests.verifier import SHUTDOWN, VERIFIER, verify_driver
+from harness.guests.windows import (
+    MEMORY_DUMP,
+    PYTHON,
+    SET_CLOCK,
+    WindowsGuest,
+    session_version,
+    system_time,
+)
 from harness.images.windows.credentials import make_windows_secrets
 from harness.images.windows.sealed import WindowsImage, seal, settings_digest
-from harness.interfaces import DebugStream
+from harness.interfaces import CommandResult, DebugStream, GuestProcess
 from harness.journal import Journal
 from harness.machine.accelerator import Accelerator
 from harness.machine.fake import FakeMachine
@@ -231,6 +239,64 @@ def test_windows_that_waits_for_its_debugger_is_not_waited_for(
     found = held.collect(tmp_path, machine, FakeFileTransfer(), Deadline.after(SOON))
     assert not found.file
     assert any("waits for its debugger" in note for note in found.notes)
+
+
+class Rebooting:
+    """A transport to a guest that runs `verifier` and restarts: `uptimes` are told one after another."""
+
+    def __init__(self, uptimes: list[bytes], exit_code: int = 2) -> None:
+        self.uptimes, self.exit_code = uptimes, exit_code
+        self.ran: list[list[str]] = []
+        self.open = 0
+
+    def connect(self) -> Rebooting:
+        self.open += 1
+        return self
+
+    def run(self, argv: Sequence[str], deadline: Deadline, on_output: object = None) -> CommandResult:
+        deadline.check(argv[0])
+        if argv[1:2] == ["-c"]:
+            answer = self.uptimes.pop(0)
+            if not answer:
+                raise TransportError("Connection reset.")
+            return CommandResult(0, answer, b"")
+        self.ran.append(list(argv))
+        return CommandResult(self.exit_code, b"", b"no such driver")
+
+    def start(self, argv: Sequence[str], deadline: Deadline) -> GuestProcess:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.open -= 1
+
+
+def test_driver_verifier_is_set_and_the_restart_waited_for() -> None:
+    guest = Rebooting([b"90000\r\n", b"90500\r\n", b"", b"1200\r\n"])
+    verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
+    assert guest.ran == [
+        [VERIFIER, "/standard", "/driver", "drv.sys"],
+        [SHUTDOWN, "/r", "/f", "/t", "0"],
+    ]
+    assert (guest.open, guest.uptimes) == (0, [])
+
+
+def test_driver_verifier_that_refuses_is_told() -> None:
+    guest = Rebooting([b"90000\r\n"], exit_code=1)
+    with pytest.raises(BootError, match=r"does not take drv\.sys: exit code 1") as caught:
+        verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
+    assert "no such driver" in caught.value.detail
+    assert guest.open == 0
+
+
+def test_a_verified_guest_has_a_ready_state_of_its_own(tmp_path: Path, secrets: Path) -> None:
+    profile = WindowsProfile.named("windows-11")
+    image_in(tmp_path, secrets, profile)
+    plain, watched = (
+        find_flavour(profile, Accelerator.TCG, tmp_path, Journal(), verified) for verified in ("", "drv.sys")
+    )
+    assert plain.spec.ready_key({}) != watched.spec.ready_key({})
+    assert isinstance(watched.guest, WindowsGuest)
+    assert watched.guest.verified == "drv.sys"
 
 
 def test_a_missing_image_says_how_to_build_it(tmp_path: Path) -> None:

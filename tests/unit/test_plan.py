@@ -126,3 +126,12 @@ def test_a_guest_without_driver_verifier_is_told(project: Path) -> None:
         make_plan(config.load(project / "winvm.toml"), None, verifier=True)
     watched = make_plan(config.load(project / "winvm.toml"), "windows-11", ("release",), verifier=True)
     assert watched.verifier
+    assert watched.verified == f"{watched.config.driver.name}.sys"
+
+
+def test_a_run_without_driver_verifier_does_not_show_it(project: Path) -> None:
+    plain = make_plan(config.load(project / "winvm.toml"), "windows-11")
+    assert plain.verified == ""
+    assert plain.profile.missing_capabilities == {"driver-verifier"}
+    watched = make_plan(config.load(project / "winvm.toml"), "windows-11", verifier=True)
+    assert watched.profile.missing_capabilities == frozenset()

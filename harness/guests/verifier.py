@@ -1,0 +1,73 @@
+"""Has Driver Verifier watch the driver under test: set once, before the guest's ready state is saved.
+
+Syntax and exit codes are those of Microsoft's documentation of `verifier.exe`. The word /standard is used,
+not the number of its flags: that one leaves rules out on Windows 10 1803 and later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from harness.deadline import Deadline
+from harness.errors import BootError, TransportError
+from harness.interfaces import Transport
+
+VERIFIER = r"C:\Windows\System32\verifier.exe"
+SHUTDOWN = r"C:\Windows\System32\shutdown.exe"
+DONE = (0, 2)
+"""2: done, but a restart is needed."""
+POLL_S = 1.0
+UPTIME = (
+    "import ctypes;clock=ctypes.windll.kernel32.GetTickCount64;clock.restype=ctypes.c_uint64;print(clock())"
+)
+"""Milliseconds since the start: fewer than before say that the guest has restarted."""
+
+
+def verify_driver(driver: str, python: str, connect: Callable[[], Transport], deadline: Deadline) -> None:
+    """Sets Driver Verifier's standard settings for `driver` (a file name) and restarts the guest.
+
+    Args:
+        python: of the guest.
+        connect: a connection to the guest, once it answers; called again after the restart.
+
+    Raises:
+        BootError: Driver Verifier refuses.
+        DeadlineError, TransportError: the guest does not come back.
+    """
+    transport = connect()
+    try:
+        before = _uptime(transport, python, deadline)
+        done = transport.run([VERIFIER, "/standard", "/driver", driver], deadline)
+        if done.exit_code not in DONE:
+            raise BootError(
+                f"Driver Verifier does not take {driver}: exit code {done.exit_code}.",
+                detail=(done.stdout + done.stderr).decode("utf-8", "backslashreplace"),
+            )
+        transport.run([SHUTDOWN, "/r", "/f", "/t", "0"], deadline)
+    finally:
+        transport.close()
+    while not _restarted(connect, python, before, deadline):
+        deadline.check("The guest's restart under Driver Verifier")
+        time.sleep(min(POLL_S, deadline.remaining()))
+
+
+def _restarted(connect: Callable[[], Transport], python: str, before: int, deadline: Deadline) -> bool:
+    transport = connect()
+    try:
+        return _uptime(transport, python, deadline) < before
+    except TransportError:  # it is about to go down
+        return False
+    finally:
+        transport.close()
+
+
+def _uptime(transport: Transport, python: str, deadline: Deadline) -> int:
+    done = transport.run([python, "-c", UPTIME], deadline)
+    try:
+        return int(done.stdout)
+    except ValueError as error:
+        raise TransportError(
+            f"The guest does not tell its uptime: exit code {done.exit_code}.",
+            detail=(done.stdout + done.stderr)[-2000:].decode("utf-8", "backslashreplace"),
+        ) from error
