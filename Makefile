@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 GUEST  ?= wine
 SOURCES := harness guest tests
 
-.PHONY: help setup check test vm-test self-test soak smoke nightly fuzz bench format contract driver image clean distclean
+.PHONY: help setup check test vm-test self-test soak reproduce smoke nightly fuzz bench format contract driver image clean distclean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,6 +55,9 @@ self-test: root setup ## the bench itself in a VM: its commands, crashes, faults
 SCALE ?= 1
 soak: root setup ## long, large and killed runs (SCALE=1: half an hour or more)
 	$(BIN)/python -m tests.soak --scale $(SCALE)
+
+reproduce: root setup ## replay a crash from its bundle (BUNDLE=crash-....tar.zst)
+	$(BIN)/winvm reproduce '$(BUNDLE)'
 
 smoke: root setup ## a quick subset of the scenarios, in a guest that is kept warm
 	$(BIN)/winvm smoke --guest $(GUEST)

@@ -35,6 +35,8 @@ RUN_BY = {
     "winvm push": ("tests/vm/test_by_hand.py", '"push"'),
     "winvm exec": ("tests/vm/test_by_hand.py", '"exec"'),
     "winvm logs": ("tests/vm/test_by_hand.py", '"logs"'),
+    "winvm reproduce": ("tests/vm/test_reproduce.py", '"reproduce", bundle'),
+    "make reproduce": ("tests/vm/test_reproduce.py", '"reproduce", f"BUNDLE='),
     "winvm dump": ("tests/unit/test_dump_kernel.py", '"dump"'),
     "winvm debug": ("tests/unit/test_debug_command.py", '"debug"'),
     "winvm kd": ("tests/unit/test_kd_stream.py", '"listen"'),
