@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from provision.machine import Machine, ProvisionError
+from provision.machine import Machine
 from provision.settings import FILE, Settings
+from provision.steps import CopyFile
 
 FOLDER = r"C:\winvm\provision"
 PROGRAM = rf"{FOLDER}\provision.pyz"
@@ -24,20 +25,13 @@ def stage(settings: Settings, source: str, program: str, python: str, machine: M
     """
     if not _same(source, FOLDER):
         for name in (FILE, *settings.files):
-            _copy(rf"{source}\{name}", rf"{FOLDER}\{name}", machine)
+            CopyFile(rf"{source}\{name}", rf"{FOLDER}\{name}").apply(machine)
         if settings.ssh and settings.ssh.bundle:
             machine.copy_folder(rf"{source}\{settings.ssh.bundle}", rf"{FOLDER}\{settings.ssh.bundle}")
     if not _same(program, PROGRAM):
-        _copy(program, PROGRAM, machine)
+        CopyFile(program, PROGRAM).apply(machine)
     if not _same(python, PYTHON_FOLDER):
         machine.copy_folder(python, PYTHON_FOLDER)
-
-
-def _copy(source: str, target: str, machine: Machine) -> None:
-    content = machine.read_file(source)
-    if content is None:
-        raise ProvisionError(f"{source} is missing")
-    machine.write_file(target, content)
 
 
 def _same(one: str, other: str) -> bool:
