@@ -7,9 +7,10 @@ exit code.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,7 +18,7 @@ import pytest
 
 from harness import config as configuration
 from harness.errors import WinvmError
-from harness.terminal import paragraph
+from harness.terminal import paragraph, printable
 from harness.unexpected import as_winvm_error, interrupted
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 NEED_GUEST = {"scenario", "bench"}
 """Fixtures that use the guest, by themselves or for others."""
+SHOWN_SIGNATURES = 20
 
 
 class Session:
@@ -216,12 +218,24 @@ class Session:
             return
         terminalreporter.section("winvm")
         counts = f"{sum(self.run.counts.values())} scenarios, {self.run.crashes} crashes"
-        terminalreporter.line(f"guest {self.run.guest}: {counts}")
+        different = f", {len(self.run.signatures)} different" if self.run.signatures else ""
+        terminalreporter.line(f"guest {self.run.guest}: {counts}{different}")
+        for line in grouped(self.run.signatures):
+            terminalreporter.line(line)
         if self.run.missing_capabilities:
             terminalreporter.line("not shown here: " + ", ".join(self.run.missing_capabilities))
         if self.reports and self.reports.since and (changed := self.reports.since.news.headline):
             terminalreporter.line(f"since the previous run: {changed}")
         terminalreporter.line(f"artifacts: {self._artifacts.path}")
+
+
+def grouped(signatures: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Crashes of a run for a person: a line for each signature, with its scenarios."""
+    for signature, scenarios in islice(signatures.items(), SHOWN_SIGNATURES):
+        names = (f"{name} x{count}" if count > 1 else name for name, count in scenarios.items())
+        yield f"  {signature}: {printable(', '.join(names))}"
+    if len(signatures) > SHOWN_SIGNATURES:
+        yield f"  {len(signatures) - SHOWN_SIGNATURES} more are in results.json"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 from harness.crash.unbundle import unpack
 from harness.errors import DriverLoadError
 from harness.outcome import Outcome
+from harness.pytest_session import grouped
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import FakeGuest, FakeLink
 from tests.unit.test_bench import Setup, connected, crash, scenario
@@ -92,3 +93,10 @@ def test_equal_crashes_of_a_run_are_one_group(tmp_path: Path) -> None:
     setup.artifacts.add(bench.run(scenario("s.fine")))
     run = setup.artifacts.finish("wine", 0.0)
     assert json.loads(run.results.read_text())["signatures"] == {"e2-drv.sys": {"s.down": 2}}
+
+
+def test_the_summary_names_the_scenarios_of_each_group() -> None:
+    one = {"e2-drv.sys": {"s.down": 2, "s.other": 1}}
+    assert list(grouped(one)) == ["  e2-drv.sys: s.down x2, s.other"]
+    many = {f"{number}-drv.sys": {"s.down": 1} for number in range(25)}
+    assert list(grouped(many))[-1] == "  5 more are in results.json"
