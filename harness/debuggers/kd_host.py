@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from harness.deadline import Deadline
 from harness.debuggers import kd_context
+from harness.debuggers.kd_break_in import BreakInWish
 from harness.debuggers.kd_bugcheck import Bugcheck, BugcheckText, evidence, processors
 from harness.debuggers.kd_describe import Fields, describe, state_fields
 from harness.debuggers.kd_halted import HaltedTarget, RefusedError, is_breakpoint
@@ -28,13 +29,10 @@ from harness.debuggers.packets import Packet, PacketType
 from harness.errors import KdError
 
 IDLE_S = 0.5
-BREAK_IN_EVERY_S = 0.5
 PATIENCE_S = 10.0
 """Seconds for one exchange with a halted target, and for everything that is read of it in a bugcheck.
 
 A bugcheck that was printed is reported after as long, also when no halt follows."""
-LEFT_OVER_S = 2.0
-"""Seconds after a break-in in which another break at the same place comes from asking twice."""
 _QUEUE_LIMIT = 64
 _ASSERT_ANSWER = b"i"
 _BEFORE_DUMP, _AFTER_DUMP = 3, 4
@@ -79,15 +77,12 @@ class KdHost:
         self._clock = clock
         self._link = Link(wire, self._delivered, self._noticed, self._overheard)
         self._queue: deque[Packet] = deque()
-        self._break_wanted = threading.Event()
+        self._wish = BreakInWish()
         self._go_wanted = threading.Event()
-        self._next_break_in = 0.0
-        self._break_ins = 0
         self._held: StateChange | None = None
         self._again: Packet | None = None
         self._relayed = False
         self._left: Packet | None = None
-        self._left_over: tuple[int, Deadline] | None = None
         self._version: Version | None = None
         self._text = BugcheckText()
         self._printed: Bugcheck | None = None
@@ -106,12 +101,11 @@ class KdHost:
 
     def break_in(self) -> None:
         """Asks the target to halt: asked again until it does, also when it is not there yet."""
-        self._break_ins = 0
-        self._break_wanted.set()
+        self._wish.make()
 
     def stop_breaking_in(self) -> None:
         """Asks no more: a target that did not halt so far need not do so later."""
-        self._break_wanted.clear()
+        self._wish.drop()
 
     def resume(self) -> None:
         """Lets a held target go on."""
@@ -148,16 +142,8 @@ class KdHost:
         self._wire.close()
 
     def _ask_for_halt(self) -> None:
-        if (
-            self._break_wanted.is_set()
-            and self._held is None
-            and not self._relayed
-            and time.monotonic() >= self._next_break_in
-        ):
-            self._next_break_in = time.monotonic() + BREAK_IN_EVERY_S
-            # A running target answers a break-in; one that another debugger left halted answers a reset.
-            (self._link.reset if self._break_ins % 2 else self._wire.break_in)()
-            self._break_ins += 1
+        if self._held is None and not self._relayed and self._wish.due():
+            (self._link.reset if self._wish.by_reset else self._wire.break_in)()
 
     def _attempt(self, action: Callable[[], None]) -> bool:
         """A target that stops answering, or restarts, ends one action and not the host.
@@ -256,15 +242,14 @@ class KdHost:
             self._emit(kind, fields)
             self._go_on(change)
             return
-        asked = is_breakpoint(change) and self._break_wanted.is_set()
-        if not asked and self._is_left_over(change):
+        asked = is_breakpoint(change) and self._wish.made
+        if is_breakpoint(change) and not asked and self._wish.left_over(change.pc) and not self._printed:
             self._go_on(change)
             return
         self._emit(kind, fields | {"break_in": True} if asked else fields)
         again = is_breakpoint(change) and self._examine(change, asked=asked)
         if asked:
-            self._break_wanted.clear()
-            self._left_over = change.pc, Deadline.after(LEFT_OVER_S)
+            self._wish.granted(change.pc)
         if self._hold or again:
             self._held = change
             self._emit("held", {"processor": change.processor})
@@ -278,14 +263,6 @@ class KdHost:
         else:
             handled = change.exception.code in (STATUS_BREAKPOINT, STATUS_SINGLE_STEP)
             self._go(change, HANDLED if handled else NOT_HANDLED)
-
-    def _is_left_over(self, change: StateChange) -> bool:
-        """Whether a break answers a break-in that was asked for once more while the first was on its way."""
-        left_over, self._left_over = self._left_over, None
-        if left_over is None or self._printed is not None:
-            return False
-        pc, deadline = left_over
-        return is_breakpoint(change) and change.pc == pc and not deadline.expired
 
     def _go(self, change: StateChange, status: int) -> None:
         """Continues; over a breakpoint instruction, which of symbol reports only the boot debugger needs."""
