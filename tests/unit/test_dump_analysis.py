@@ -1,9 +1,4 @@
-"""Crashes as answers, over tests/golden/crashes: a new case is a new folder there.
-
-A case holds `crash.json` (fields of `harness.outcome.Crash`, codes and addresses as hex), `dbgprint.txt`,
-and where the crash left a dump `dump.json`: what its reader made of it (module, offset, frames, stack).
-`pytest --update` writes the expected `analysis.json` and `analysis.md` beside them.
-"""
+"""Crashes as answers, over tests/golden/crashes: a new case is a new folder there; its README says how."""
 
 from __future__ import annotations
 
@@ -15,8 +10,11 @@ from typing import Any
 import pytest
 
 from harness.crash.analysis import analyse, analysis_document, analysis_markdown
+from harness.crash.reader import summarise
 from harness.crash.summary import Frame, Place, StackWord, Summary
+from harness.crash.symbols import symbolise
 from harness.outcome import Crash
+from harness.report.results import crash_document, write_json
 from tests.unit import dump_writer as writer
 
 CASES = sorted(path.parent for path in (Path(__file__).parent.parent / "golden/crashes").glob("*/crash.json"))
@@ -42,6 +40,9 @@ def place(document: dict[str, Any]) -> Place:
 
 
 def summary_of(case: Path) -> Summary | None:
+    if (case / "minidump.dmp").is_file():
+        summary = summarise(case / "minidump.dmp")
+        return symbolise(summary, case) if list(case.glob("*.pdb")) else summary
     if not (case / "dump.json").is_file():
         return None
     document = json.loads((case / "dump.json").read_text())
@@ -51,16 +52,34 @@ def summary_of(case: Path) -> Summary | None:
     )
 
 
+def tail_of(case: Path) -> list[str]:
+    if (case / "dbgprint.txt").is_file():
+        return (case / "dbgprint.txt").read_text().splitlines()
+    return [line.partition(" ")[2] for line in (case / "dbgprint-tail.txt").read_text().splitlines()]
+
+
+def answer(case: Path) -> dict[str, Any]:
+    return analysis_document(crash_of(case), summary_of(case), tail_of(case), DRIVER)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_golden_crash(case: Path, golden: Callable[[str, str], None]) -> None:
-    tail = (case / "dbgprint.txt").read_text().splitlines()
-    document = analysis_document(crash_of(case), summary_of(case), tail, DRIVER)
+    document = answer(case)
     golden(f"crashes/{case.name}/analysis.json", json.dumps(document, indent=1) + "\n")
     golden(f"crashes/{case.name}/analysis.md", analysis_markdown(document))
 
 
 def test_there_are_cases() -> None:
     assert len(CASES) >= 6
+
+
+def test_a_crash_folder_as_a_run_leaves_it_is_a_case(tmp_path: Path) -> None:
+    writer.write(tmp_path, writer.minidump(0x180000000, 0x5000, 1, 0x1234), "minidump.dmp")
+    crash = Crash("exception", 0xC0000005, (0xC0000005, 0x180001234, 0, 1), "s", 1.0, folder=tmp_path)
+    write_json(tmp_path / "crash.json", crash_document(crash))
+    (tmp_path / "dbgprint-tail.txt").write_text("1.500000 winvm: one\n2.500000 two words\n")
+    kept = analyse(crash, tmp_path, symbols=None, driver=DRIVER, tail=["winvm: one", "two words"])
+    assert answer(tmp_path) == kept == json.loads((tmp_path / "analysis.json").read_text())
 
 
 def test_files_are_written_beside_the_dump(tmp_path: Path) -> None:
