@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,13 +77,14 @@ def test_decode_of_a_cut_capture_still_says_its_summary(tmp_path: Path) -> None:
     assert isinstance(done.exception, KdError)
 
 
-def test_decode_of_a_serial_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_decode_of_a_serial_log(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     said = Packet(PacketType.DEBUG_IO, 0x80800800, print_string(b"hello\n"))
     again = Packet(PacketType.DEBUG_IO, 0x80800000, said.payload)
     log = (
         b"boot" + serial_bytes(said) + serial_bytes(again) + serial_bytes(control(PacketType.ACK, 1)) + b"00"
     )
-    (tmp_path / "serial.log").write_bytes(log)
+    (tmp_path / "serial.log").write_bytes(pack(log))
     done = CliRunner().invoke(winvm, ["kd", "decode", "--serial", str(tmp_path / "serial.log"), "--json"])
     *lines, summary = map(json.loads, done.stdout.splitlines())
     assert [(line["kind"], line.get("text")) for line in lines] == [
