@@ -21,6 +21,8 @@ from harness.report.results import SCHEMA, TAIL_SPACE
 
 LINE_LIMIT = 64 << 20
 """Bytes of one result or event that are read; a scenario's debug output is bounded far below."""
+LATEST_TIME = 1e11
+"""UNIX seconds; what is behind is no time."""
 KILLED = "The run was killed."
 UNDER_WAY = "The run is still under way."
 
@@ -94,7 +96,7 @@ class RecordedRun:
                     return
                 try:
                     yield _result(line)
-                except (ValueError, TypeError, LookupError):
+                except (ValueError, TypeError, LookupError, RecursionError):
                     return  # ValidationError is a ValueError
 
     def events(self) -> Iterator[Event]:
@@ -104,9 +106,9 @@ class RecordedRun:
                 while line := file.readline(LINE_LIMIT):
                     try:
                         event = json.loads(line)
-                    except ValueError:
+                    except (ValueError, RecursionError):
                         continue
-                    if isinstance(event, dict) and isinstance(event.get("time"), int | float):
+                    if isinstance(event, dict) and _is_time(event.get("time")):
                         yield event
         except OSError:
             return
@@ -122,10 +124,14 @@ class RecordedRun:
         )
 
 
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < LATEST_TIME
+
+
 def _head(line: bytes) -> dict[str, Any]:
     try:
         head = json.loads(line.rstrip() + b"]}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return head if isinstance(head, dict) else {}
 
@@ -135,7 +141,7 @@ def _end(data: bytes) -> dict[str, Any] | None:
     _, found, end = data.rpartition(b"\n], ")
     try:
         document = json.loads(b"{" + end) if found else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

@@ -290,3 +290,18 @@ def test_a_damaged_history_is_told_and_the_run_is_in_the_new_one(tmp_path: Path)
     assert ["The history was damaged" in warning for warning in warnings] == [True]
     with History(tmp_path) as history:
         assert [run.run for run in history.runs(10)] == [RUN]
+
+
+def test_lines_that_are_no_events_are_passed_over(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, RUN, [result("registers.set_and_get")], events=EVENTS)
+    whole = list(RecordedRun(folder).events())
+    with (folder / "run.jsonl").open("ab") as file:
+        file.write(
+            b"\xff\n[]\n"
+            + b"[" * 100_000
+            + b'\n{"time": NaN}\n{"time": 1e300}\n{"event": "end", "time": 1}\n'
+        )
+        file.write(b'{"event": "result", "time": 2, "crash": {"time": "x"}, "name": 7}\n{"event": "st')
+    assert list(RecordedRun(folder).events())[: len(whole)] == whole
+    assert len(list(RecordedRun(folder).events())) == len(whole) + 2
+    reports(folder)
