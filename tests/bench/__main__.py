@@ -18,6 +18,7 @@ from harness.report.results import write_json
 from harness.terminal import paragraph
 from harness.unexpected import as_winvm_error
 from tests.bench import (
+    bundling,
     cold_boot,
     deploying,
     dump,
@@ -83,6 +84,7 @@ def _measure(quick: bool, add: Callable[[str, list[Row]], None], environment: di
             add("ioctl", ioctl.measure(found, operations, repetitions))
             add("suspension", idle.measure(found, idle_s, repetitions))
             add("transfer", deploying.measure(found, repetitions))
+            add("crash bundle", bundling.measure(found, repetitions))
         boots.append(cold_boot.measure(made))
         add("revert", restoring.rows(reverts, boots))
         add("smoke", smoke.measure(made, repetitions))
