@@ -3,6 +3,7 @@
     manifest.json                       what is replayed in which guest; size and SHA-256 of each member
     agent.pyz                           agent and scenarios
     driver/<build>/<service>.sys .pdb   the build that crashed
+    package/                            the INF package that installs it, if it is not a plain service
     image.json                          manifest of the guest image: its digest, and what is in it
     crash/                              the crash's folder: crash.json, analysis, journal, dump, screenshot
 
@@ -23,10 +24,11 @@ from typing import Annotated, Any, Literal
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from harness.build.package import Package
 from harness.config import Name, Parameter, ParameterName
 from harness.machine.profile import Profile
 
-MANIFEST, AGENT, IMAGE = "manifest.json", "agent.pyz", "image.json"
+MANIFEST, AGENT, IMAGE, PACKAGE = "manifest.json", "agent.pyz", "image.json", "package"
 JOURNAL = "crash/journal.jsonl"
 MEMBER_LIMIT = 1 << 30
 """Bytes of one member, and of all of them together."""
@@ -70,10 +72,16 @@ class Trigger(_Entry):
 
 
 class Driver(_Entry):
-    """The driver that went down; `contract` is the module of the agent that declares HELLO, or empty."""
+    """The driver that went down.
+
+    `contract` is the module of the agent that declares HELLO, `inf` the file in `package/` that installs the
+    driver; each is empty if there is none. `verified`: by Driver Verifier.
+    """
 
     service: Name
     build: Name
+    inf: Annotated[str, StringConstraints(pattern=rf"^({_PART}\.[Ii][Nn][Ff])?$")] = ""
+    verified: bool = False
     contract: Annotated[str, StringConstraints(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,99})?$")]
 
     @property
@@ -111,17 +119,23 @@ def profile_document(profile: Profile) -> dict[str, Any]:
     return {**document, "missing_capabilities": sorted(profile.missing_capabilities)}
 
 
-def member_files(agent: Path, driver: Driver, sys_file: Path, image: Path, crash: Path) -> dict[str, Path]:
+def member_files(
+    agent: Path, driver: Driver, sys_file: Path, image: Path, crash: Path, package: Package | None = None
+) -> dict[str, Path]:
     """Member name -> the file on this host that it is made of.
 
     Args:
         image: manifest of the guest image.
         crash: the crash's folder.
+        package: that installs the driver.
     """
     files = {AGENT: agent, driver.member: sys_file, IMAGE: image}
     symbols = sys_file.with_suffix(".pdb")
     if symbols.is_file():
         files[driver.member.removesuffix(".sys") + ".pdb"] = symbols
+    if package:
+        root = package.inf.parent
+        files |= {f"{PACKAGE}/{file.relative_to(root).as_posix()}": file for file in package.files}
     files |= {f"crash/{file.name}": file for file in crash.iterdir() if file.is_file()}
     return files
 

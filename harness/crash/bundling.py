@@ -14,6 +14,7 @@ from harness.crash.expectation import describe
 from harness.deployed import Payload
 from harness.machine.profile import Profile
 from harness.outcome import Crash, Scenario
+from harness.plan import VERIFIER
 from harness.report.results import crash_document, write_json
 
 LOADED, UNLOADED = "loaded", "unloaded"
@@ -67,11 +68,19 @@ def bundled(
     """
     folder = crash.folder
     assert folder
-    driver = Driver(service=payload.service, build=build, contract=payload.contract)
+    package = payload.packages.get(build)
     try:
+        inf = package.inf.name if package else ""
+        driver = Driver(
+            service=payload.service,
+            build=build,
+            contract=payload.contract,
+            inf=inf,
+            verified=VERIFIER in profile.capabilities,
+        )
         write_bundle(
             target,
-            member_files(payload.agent, driver, payload.drivers[build], image, folder),
+            member_files(payload.agent, driver, payload.drivers[build], image, folder, package),
             winvm=version("winvm"),
             signature=crash.signature,
             what=describe(crash),

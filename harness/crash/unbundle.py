@@ -19,7 +19,7 @@ import zstandard
 from pydantic import ValidationError
 
 from harness.agent_protocol import quoted
-from harness.crash.bundle import AGENT, JOURNAL, MANIFEST, MEMBER_LIMIT, Manifest
+from harness.crash.bundle import AGENT, JOURNAL, MANIFEST, MEMBER_LIMIT, PACKAGE, Manifest
 from harness.errors import BundleError, HostError
 
 PACKED_LIMIT = 1 << 30
@@ -48,6 +48,12 @@ class Bundle:
     def driver(self) -> Path:
         """The `.sys`; its PDB, if there is one, beside it."""
         return self.folder / self.manifest.driver.member
+
+    @property
+    def inf(self) -> Path | None:
+        """The INF that installs the driver; None for a plain service."""
+        inf = self.manifest.driver.inf
+        return self.folder / PACKAGE / inf if inf else None
 
     @property
     def journal(self) -> Path:
@@ -151,7 +157,7 @@ def _take(archive: _Archive, folder: Path) -> Manifest:
             raise archive.refuse(shown, "is there twice")
         if info.size != member.size:
             raise archive.refuse(shown, f"has {info.size} bytes, {member.size} by the manifest")
-        if info.name in needed:
+        if info.name in needed or info.name.startswith(f"{PACKAGE}/"):
             place = folder / info.name
             place.parent.mkdir(parents=True, exist_ok=True)
             with place.open("xb") as target:

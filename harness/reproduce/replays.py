@@ -16,7 +16,8 @@ from typing import Any
 from harness import config as configuration
 from harness.artifacts import Artifacts
 from harness.bench import Bench
-from harness.config import Config
+from harness.build.package import take_package
+from harness.config import Config, DriverSection
 from harness.crash.bundle import Manifest, profile_document
 from harness.crash.unbundle import Bundle, unpack
 from harness.deployed import Payload
@@ -26,7 +27,7 @@ from harness.machine.profile import Profile
 from harness.machine.runfolder import RunFolder
 from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
 from harness.pipeline import prepare_replay, start_guest
-from harness.plan import Plan
+from harness.plan import VERIFIER, Plan
 from harness.report.results import write_json
 from harness.reproduce.minimise import minimise
 from harness.reproduce.operations import Operation, recorded
@@ -146,12 +147,14 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
 
 
 def checked_profile(manifest: Manifest, *, any_image: bool) -> Profile:
-    """The installed profile of the bundle's name.
+    """The installed profile of the bundle's name, with Driver Verifier if the crash had it.
 
     Raises:
         ConfigurationError: there is none, or it is another than the bundle's and no other is wanted.
     """
     profile = Profile.named(manifest.guest)
+    if not manifest.driver.verified:
+        profile = profile.without(VERIFIER)
     here, there = profile_document(profile), manifest.profile
     different = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
     if different and not any_image:
@@ -174,13 +177,15 @@ def _bench(
         driver.contract,
         manifest.trigger.parameters,
         manifest.trigger.seed,
+        {driver.build: take_package(bundle.inf)} if bundle.inf else {},
     )
     plan = Plan(
-        config=request.config,
+        config=request.config.model_copy(update={"driver": DriverSection(name=driver.service)}),
         profile=profile,
         agent=bundle.agent,
         scenarios=(),
         parameters=manifest.trigger.parameters,
+        verifier=driver.verified,
     )
     journal = artifacts.journal
     prepared = prepare_replay(plan, payload, manifest.image, journal, any_image=request.any_image)

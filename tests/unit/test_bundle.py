@@ -15,6 +15,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.build.package import take_package
 from harness.crash import unbundle
 from harness.crash.bundle import (
     AGENT,
@@ -107,6 +108,29 @@ def test_the_same_crash_gives_the_same_bytes_and_ordinary_tools_read_them(
     assert {(info.mtime, info.uid, info.mode) for info, _ in members(good)} == {(0, 0, 0o644)}
 
 
+def test_the_package_that_installs_the_driver_comes_along(files: dict[str, Path], tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    (package / "amd64").mkdir(parents=True)
+    for name in ("drv.inf", "drv.cat", "amd64/drv.sys"):
+        (package / name).write_text(name)
+    (tmp_path / "crash").mkdir()
+    driver = Driver(service="drv", build="fault", contract="", inf="drv.inf", verified=True)
+    whole = member_files(
+        files[AGENT],
+        driver,
+        files[DRIVER.member],
+        files[AGENT],
+        tmp_path / "crash",
+        take_package(package / "drv.inf"),
+    )
+    write_bundle(tmp_path / "bundle", whole, **{**DESCRIBED, "driver": driver})
+    unpacked = unpack(tmp_path / "bundle", tmp_path / "out")
+    assert unpacked.inf
+    assert len(take_package(unpacked.inf).files) == 3
+    assert (tmp_path / "out" / "package" / "amd64" / "drv.sys").read_text() == "amd64/drv.sys"
+    assert unpacked.manifest.driver.verified
+
+
 def test_a_bundle_that_cannot_be_written_leaves_nothing(files: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         write_bundle(tmp_path / "x", {**files, "crash/gone": tmp_path / "gone"}, **DESCRIBED)
@@ -174,6 +198,7 @@ def tampered(chosen: Members) -> Members:
         (edited(lambda m: m["members"].update({"a/b/c/d/e": m["members"][AGENT]})), "should match pattern"),
         (edited(lambda m: m["driver"].update(build="../../x")), "driver.build"),
         (edited(lambda m: m["driver"].update(service="other")), "is missing"),
+        (edited(lambda m: m["driver"].update(inf="../x.inf")), "driver.inf"),
         (edited(lambda m: m["trigger"].update(deadline_s=1e9)), "trigger.deadline_s"),
         (edited(lambda m: m["trigger"].update(name="x" * 20_000)), "trigger.name"),
         (edited(lambda m: m["environment"].update(a="x" * (2 << 20))), "more than 1048576"),

@@ -208,6 +208,18 @@ def test_another_profile_or_image_is_named(tmp_path: Path) -> None:
         replay_image("ab" * 32, tmp_path, Journal(), any_image=False)
 
 
+def test_a_driver_that_was_verified_is_verified_again(tmp_path: Path) -> None:
+    able = Profile.named("windows-11")
+    for watched in (True, False):
+        profile = able if watched else able.without("driver-verifier")
+        driver = Driver(service="drv", build="fault", contract="", verified=watched)
+        file = bundle_in(
+            tmp_path / f"made-{watched}", guest="windows-11", profile=profile_document(profile), driver=driver
+        )
+        manifest = unpack(file, tmp_path / f"unpacked-{watched}").manifest
+        assert checked_profile(manifest, any_image=False) == profile
+
+
 def test_a_crash_of_a_pytest_test_cannot_be_replayed(tmp_path: Path) -> None:
     file = bundle_in(tmp_path / "made", trigger=Trigger(kind="elsewhere", name="test_x"))
     with pytest.raises(ConfigurationError, match=r"test_x, in which .* is a pytest test"):
