@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import ConfigurationError
+from harness.machine.profile import Profile, WindowsProfile
 from harness.machine.protocol import Channels
 from harness.machine.runfolder import runs_of
 
@@ -44,6 +45,19 @@ class LiveGuest(BaseModel):
     def channels(self) -> Channels:
         """Where the guest's serial ports and debug channel end on the host."""
         return Channels.inside(self.machine)
+
+    def debug_output(self) -> Path:
+        """The file that the guest prints to.
+
+        Raises:
+            ConfigurationError: its kernel prints to a debugger instead, and nobody listens meanwhile.
+        """
+        if isinstance(Profile.named(self.profile), WindowsProfile):
+            raise ConfigurationError(
+                f"What {self.profile} prints goes to its kernel debugger, and nowhere while there is none.",
+                remedy="Listen with `winvm debug`.",
+            )
+        return self.channels.dbgprint
 
     def save(self) -> None:
         """Writes the record into the run folder."""

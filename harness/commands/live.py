@@ -142,7 +142,7 @@ def logs(follow: bool, everything: bool, as_json: bool) -> None:
     from harness.debuggers.tail import FileTail
     from harness.debuggers.wine_lines import WineLines
 
-    tail = FileTail(live.find(config.home()).channels.dbgprint)
+    tail = FileTail(live.find(config.home()).debug_output())
     lines, partial = WineLines("WINVM-MARK "), b""
     try:
         while True:

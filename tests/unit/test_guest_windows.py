@@ -18,7 +18,7 @@ from harness.deadline import Deadline
 from harness.debuggers.kd_key import Key
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.deployed import Payload
-from harness.errors import BootError, HostError, ImageError, TransportError
+from harness.errors import BootError, ConfigurationError, HostError, ImageError, TransportError
 from harness.guests.flavour import find_flavour, reopen
 from harness.guests.protocol import Reachable
 from harness.guests.verifier import SHUTDOWN, VERIFIER, verify_driver
@@ -34,6 +34,7 @@ from harness.images.windows.credentials import make_windows_secrets
 from harness.images.windows.sealed import WindowsImage, seal, settings_digest
 from harness.interfaces import CommandResult, DebugStream, GuestProcess
 from harness.journal import Journal
+from harness.live import LiveGuest
 from harness.machine.accelerator import Accelerator
 from harness.machine.fake import FakeMachine
 from harness.machine.profile import KDNET_PORT, WindowsProfile
@@ -239,6 +240,15 @@ def test_windows_that_waits_for_its_debugger_is_not_waited_for(
     found = held.collect(tmp_path, machine, FakeFileTransfer(), Deadline.after(SOON))
     assert not found.file
     assert any("waits for its debugger" in note for note in found.notes)
+
+
+def test_a_guest_that_is_up_prints_to_its_debugger(tmp_path: Path) -> None:
+    record = {"folder": tmp_path, "image": tmp_path, "address": "127.0.0.1", "ports": {}, "machine": tmp_path}
+    record |= {"project": "p", "build": "release", "driver": "d"}
+    assert LiveGuest.model_validate(record | {"profile": "wine"}).debug_output().name == "dbgprint.log"
+    with pytest.raises(ConfigurationError, match="goes to its kernel debugger") as caught:
+        LiveGuest.model_validate(record | {"profile": "windows-11"}).debug_output()
+    assert "winvm debug" in caught.value.remedy
 
 
 class Rebooting:

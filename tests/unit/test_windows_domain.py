@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -138,6 +139,14 @@ def test_com1_is_the_debuggers_or_a_file_and_com2_the_journal(tmp_path: Path) ->
         source = second.find("source")
         assert source is not None
         assert source.get("path") == str(tmp_path / "journal.log")
+
+
+def test_the_clock_is_that_of_the_time_zone_in_the_answer_file(tmp_path: Path) -> None:
+    clock = tree_of(spec_of(tmp_path), tmp_path).find("clock")
+    assert clock is not None
+    assert clock.get("offset") == "utc"
+    answer = (vm_folder() / "windows" / "autounattend.xml.j2").read_text(encoding="utf-8")
+    assert set(re.findall("<TimeZone>(.*?)</TimeZone>", answer)) == {"UTC"}
 
 
 def test_setup_boots_from_the_cd_only_while_the_disk_is_empty(tmp_path: Path) -> None:
