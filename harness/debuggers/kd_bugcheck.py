@@ -12,6 +12,7 @@ from harness.debuggers import kd_context
 from harness.debuggers.kd_describe import Fields
 from harness.debuggers.kd_halted import HaltedTarget, Module
 from harness.debuggers.kd_link import SilentTargetError, TargetRestartedError
+from harness.debuggers.kd_manipulate import Version
 from harness.errors import KdError
 
 _PARAMETER = r"\s{0,8}0x([0-9A-Fa-f]{1,16})"
@@ -58,32 +59,46 @@ def evidence(target: HaltedTarget) -> tuple[Fields, Bugcheck | None]:
     """
     fields: Fields = {}
     unread: list[str] = []
+    version: Version | None = None
     kept: Bugcheck | None = None
-    try:
-        context = target.context()
-        registers = kd_context.registers(context)
+
+    def read_version() -> None:
+        nonlocal version
+        version = target.version()
+        fields.update(build=version.build, kernel_base=version.kernel_base)
+
+    def read_bugcheck() -> None:
+        nonlocal kept
+        if version and version.debugger_data and (words := target.bugcheck(version.debugger_data)):
+            kept = Bugcheck(words[0], words[1:])
+
+    def read_modules() -> None:
+        modules = target.modules(version.modules) if version and version.modules else []
+        fields["modules"] = [{"path": m.path, "base": m.base, "size": m.size} for m in modules]
+
+    def read_registers() -> None:
+        _require_known(version)
+        registers = kd_context.registers(target.context())
         fields["registers"] = registers
         stack = target.read(registers["rsp"], _STACK_BYTES)
         fields["stack"] = list(struct.unpack(f"<{len(stack) // 8}Q", stack[: len(stack) // 8 * 8]))
-    except TargetRestartedError:
-        raise
-    except KdError as error:
-        unread.append(error.message)
-    try:
-        version = target.version()
-        fields["build"] = version.build
-        fields["kernel_base"] = version.kernel_base
-        if version.debugger_data and (words := target.bugcheck(version.debugger_data)):
-            kept = Bugcheck(words[0], words[1:])
-        modules = target.modules(version.modules) if version.modules else []
-        fields["modules"] = [{"path": m.path, "base": m.base, "size": m.size} for m in modules]
-    except TargetRestartedError:
-        raise
-    except KdError as error:
-        unread.append(error.message)
+
+    for read in (read_version, read_bugcheck, read_registers, read_modules):
+        try:
+            read()
+        except TargetRestartedError:
+            raise
+        except KdError as error:
+            unread.append(error.message)
     if unread:
         fields["unread"] = unread
     return fields, kept
+
+
+def _require_known(version: Version | None) -> None:
+    """Raises KdError unless the kernel is x64, or has not said what it is."""
+    if version is not None and version.machine != kd_context.AMD64:
+        raise KdError(f"The registers of machine {version.machine:#x} are not known.")
 
 
 def processors(target: HaltedTarget, count: int) -> Fields:
@@ -93,8 +108,10 @@ def processors(target: HaltedTarget, count: int) -> Fields:
         KdError: the kernel does not answer.
     """
     version = target.version()
-    if version.machine != kd_context.AMD64:
-        return {"processors": count, "unread": [f"Registers of machine {version.machine:#x} are not known."]}
+    try:
+        _require_known(version)
+    except KdError as error:
+        return {"processors": count, "unread": [error.message]}
     registers = {number: kd_context.registers(context) for number, context in target.contexts().items()}
     try:
         modules = target.modules(version.modules)

@@ -75,6 +75,7 @@ class FakeKernel:
         self.answers: list[Packet] = []
         self.breaks = 0
         self.boot_debugger = False
+        self.machine = kd_context.AMD64
         self.contexts = [_context(number) for number in range(2)]
         self.memory: dict[int, bytes] = {}
         self._fill_memory()
@@ -114,7 +115,7 @@ class FakeKernel:
         status, union, data = 0, request.union, b""
         if request.api == Api.GET_VERSION:
             union = Version(
-                self.boot_debugger, 19045, kd_context.AMD64, KERNEL_BASE, MODULE_LIST, DATA_LIST
+                self.boot_debugger, 19045, self.machine, KERNEL_BASE, MODULE_LIST, DATA_LIST
             ).encode()
         elif request.api == Api.READ_VIRTUAL:
             address, count = struct.unpack_from("<QI", request.union)

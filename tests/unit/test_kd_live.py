@@ -26,6 +26,7 @@ from tests.fakes.kd_machine import (
     BREAK_PC,
     DATA_LIST,
     KERNEL_BASE,
+    MODULE_LIST,
     MODULES,
     STACK,
     FakeKernel,
@@ -207,7 +208,8 @@ def test_a_bugcheck_whose_memory_cannot_be_read_is_reported_as_printed(bench: Be
     host.wait(lambda: host.text.endswith("dump written\n"))
     (event,) = host.of("bugcheck")
     assert (event.fields["code"], event.fields["stack"]) == (0xD1, [])
-    assert event.fields["unread"] == [f"Memory at {DATA_LIST:#x} cannot be read."]
+    unread = [f"Memory at {address:#x} cannot be read." for address in (DATA_LIST, MODULE_LIST)]
+    assert event.fields["unread"] == unread
 
 
 def test_a_bugcheck_without_the_halt_that_should_follow_is_reported(bench: Bench) -> None:
@@ -219,6 +221,26 @@ def test_a_bugcheck_without_the_halt_that_should_follow_is_reported(bench: Bench
     assert host.of("bugcheck")[0].fields["halted"] is False
     target.restart(FakeKernel([printed(FATAL)]))
     host.wait(lambda: len(host.of("bugcheck")) == 2)
+
+
+def test_of_another_machine_no_registers_are_made_up(bench: Bench) -> None:
+    kernel = FakeKernel([printed("up\n")])
+    kernel.machine = 0xAA64
+    host, _ = bench.kdnet(kernel)
+    host.wait(lambda: host.text == "up\n")
+    host.host.break_in()
+    host.wait(lambda: bool(host.of("break-in")))
+    assert host.of("break-in")[0].fields == {
+        "processors": 2, "unread": ["The registers of machine 0xaa64 are not known."]
+    }  # fmt: skip
+    kernel.rcx.append(3)
+    kernel.script.extend(bugcheck_script())
+    host.wait(lambda: host.text.endswith("dump written\n"))
+    found = host.of("bugcheck")[0].fields
+    assert found["code"] == 0xD1
+    assert "registers" not in found
+    assert found["modules"]
+    assert not [request for request in kernel.asked if request.api == Api.SET_CONTEXT]
 
 
 class Mute(FakeKernel):
