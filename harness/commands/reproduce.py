@@ -97,6 +97,8 @@ def show_result(found: Reproduction) -> None:
         if attempt.signature != wanted:
             what = f"crashed as {attempt.signature}" if attempt.signature else attempt.outcome
             click.echo(f"  replay {number} {printable(f'{what}: {attempt.message}')}")
+    for difference in found.differences:
+        click.echo(f"  not as it was: {printable(difference)}")
     if (before := found.manifest.trigger.before) and found.reproduced < len(found.attempts):
         click.echo(
             f"  {len(before)} scenarios had run in the same guest before it, {printable(before[-1])} last:"

@@ -67,6 +67,7 @@ class Reproduction:
         minimal: the fewest that still crash; empty if that was not asked for, or cannot be told.
         recurred: how many of `times` replays of these crashed so again.
         unminimised: why there are none.
+        differences: of the environments, there and here; empty where the replay is exact.
     """
 
     bundle: Path
@@ -79,6 +80,7 @@ class Reproduction:
     recurred: int = 0
     trials: int = 0
     unminimised: str = ""
+    differences: list[str] = field(default_factory=list)
 
     @property
     def reproduced(self) -> int:
@@ -101,6 +103,7 @@ class Reproduction:
             "recurred": self.recurred,
             "trials": self.trials,
             "unminimised": self.unminimised,
+            "differences": self.differences,
             "artifacts": str(self.artifacts),
         }
 
@@ -138,12 +141,22 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
             with ExitStack() as stack:
                 bench = _bench(request, bundle, profile, artifacts, stack)
                 environment |= bench.environment
+                found.differences = differences(manifest.environment, bench.environment)
                 replay(request, bundle, bench, artifacts, found)
         finally:
             write_json(artifacts.path / RESULT, found.document())
     finally:
         artifacts.finish(guest, started, environment=environment)
     return found
+
+
+def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """What both environments name, and name differently."""
+    return [
+        f"{name}: {there[name]} there, {here[name]} here"
+        for name in sorted(there.keys() & here.keys())
+        if there[name] != here[name]
+    ]
 
 
 def checked_profile(manifest: Manifest, *, any_image: bool) -> Profile:

@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness.bench import Bench
-from harness.errors import DriverLoadError
-from harness.outcome import Outcome, Scenario
+from harness.errors import DriverLoadError, InfrastructureError
+from harness.outcome import Scenario
 from harness.reproduce.operations import Operation, sendable
 
 LINGER_S = 2.0
@@ -56,13 +56,11 @@ class Trials:
             return self.afresh(operations)
         try:
             self._bench.unload()
-        except DriverLoadError:  # an earlier trial left it so
+        except (DriverLoadError, InfrastructureError):  # an earlier trial left it so
             self._bench.restore()
         return self._crash(operations)
 
     def _crash(self, operations: Sequence[Operation]) -> bool:
         self.count += 1
         result = self._bench.run(self._scenario, operations=sendable(operations), linger_s=self._linger_s)
-        if result.outcome is Outcome.LOST:
-            self._bench.restore()
         return result.crash is not None and result.crash.signature == self._signature

@@ -20,7 +20,15 @@ from harness.journal import Journal
 from harness.machine.profile import Profile
 from harness.outcome import Outcome
 from harness.reproduce.image import replay_image
-from harness.reproduce.replays import Attempt, Reproduction, Request, checked_profile, replay, reproduce
+from harness.reproduce.replays import (
+    Attempt,
+    Reproduction,
+    Request,
+    checked_profile,
+    differences,
+    replay,
+    reproduce,
+)
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import FakeLink
 from tests.unit.test_bench import Setup
@@ -251,6 +259,7 @@ def test_what_is_executed_and_what_came_of_it_is_shown(
         Attempt(Outcome.PASSED, ""),
     ]
     found.minimal, found.recorded, found.recurred, found.trials = NEEDED, 7, 3, 12
+    found.differences = differences({"accelerator": "kvm", "a": "1"}, {"accelerator": "tcg", "b": "2"})
     show_result(found)
     shown = capsys.readouterr().out
     assert f"SHA-256 {bundle.manifest.members['driver/fault/drv.sys'].sha256}" in shown
@@ -258,6 +267,7 @@ def test_what_is_executed_and_what_came_of_it_is_shown(
     assert "reproduced 1/3: e2-drv.sys" in shown
     assert "replay 2 crashed as 1-drv.sys: bugcheck \\x1b[2J" in shown
     assert "replay 3 passed" in shown
+    assert "not as it was: accelerator: kvm there, tcg here\n" in shown
     assert "s.earlier last" in shown
     assert "minimised from 7 operations to 4 in 12 trials" in shown
     assert "input=00" in shown
