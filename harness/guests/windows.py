@@ -45,7 +45,9 @@ DRIVE_C = "/C:"
 
 SET_CLOCK = (
     "import ctypes,sys;"
-    "sys.exit(0 if ctypes.windll.kernel32.SetSystemTime((ctypes.c_uint16*8)(%s)) else ctypes.GetLastError())"
+    "kernel32=ctypes.WinDLL('kernel32',use_last_error=True);"
+    "done=kernel32.SetSystemTime((ctypes.c_uint16*8)(%s));"
+    "sys.exit(0 if done else ctypes.get_last_error())"
 )
 """SYSTEMTIME is eight 16-bit numbers, UTC; the call enables the privilege that it needs by itself."""
 

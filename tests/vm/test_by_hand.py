@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from harness.guests.verifier import UPTIME
+from harness.guests.windows import SET_CLOCK, system_time
 from harness.live import LiveGuest
 from tests.vm.conftest import CommandLine
 
@@ -51,6 +54,14 @@ def test_output_and_input_pass_through(winvm: CommandLine, up: LiveGuest) -> Non
     done = winvm.run("exec", "--", PYTHON, "-c", program, stdin=bytes(range(256)) * 300)
     assert done.stdout == (bytes(range(256)) * 300)[::-1]
     assert done.stderr.strip() == b"e"
+
+
+def test_programs_that_a_windows_guest_is_sent_run_in_its_python(winvm: CommandLine, up: LiveGuest) -> None:
+    assert int(winvm.ok("exec", "--", PYTHON, "-c", UPTIME)) > 1000
+    refused = winvm.run("exec", "--", PYTHON, "-c", SET_CLOCK % system_time(time.time()))
+    # Wine lets nobody set the clock: ERROR_PRIVILEGE_NOT_HELD, which a Linux exit code cannot carry.
+    assert (refused.returncode, refused.stdout) == (255, b"")
+    assert b"exit code 0x522" in refused.stderr
 
 
 def test_there_is_no_windows_kernel_to_debug(winvm: CommandLine, up: LiveGuest) -> None:
