@@ -30,12 +30,14 @@ from harness.debuggers.kd_stream import KdDebugStream
 from harness.debuggers.kdnet import Datagram, Poke, Seal, data_key, response
 from harness.debuggers.kdnet_wire import KdnetWire
 from harness.debuggers.packets import Packet, PacketType, encode
-from tests.bench.row import Row
+from tests.bench.row import Row, spread
 from tests.fakes.captures import ethernet, pcap
 
 KEY = Key.parse("8.8.8.8")
 SAMPLE = "kdnet-win10-10586-bootdebug.pcapng.gz"
 LINES = 30_000
+LIVE_ROUNDS = 3
+LIVE_TARGET = 10_000
 ACK_SIZE = 54
 IDLE_S = 5.0
 DECODE_TARGET = 20_000
@@ -99,20 +101,28 @@ def _session(nonce: bytes, random: bytes, lines: int) -> list[bytes]:
 
 
 def _live() -> Row:
-    """Lines per second through the whole debug stream, the log file included; not one may be missing."""
+    """Lines per second through the whole debug stream, the log file included."""
+    rounds = [LINES / _live_seconds() for _ in range(LIVE_ROUNDS)]
+    note = f"best of {LIVE_ROUNDS} times {LINES} lines, each acknowledged before the next; not one lost"
+    detail = spread(rounds)
+    return Row("DbgPrint through the live host", max(rounds), "lines/s", LIVE_TARGET, True, note, detail)
+
+
+def _live_seconds() -> float:
+    """For all lines, of which not one may be missing."""
     wire = KdnetWire(KEY, 0)
     ours, theirs = multiprocessing.Pipe()
     target = multiprocessing.get_context("spawn").Process(target=_print_lines, args=(wire.port, theirs))
     with tempfile.TemporaryDirectory() as folder:
         stream = KdDebugStream(wire, Path(folder) / "dbgprint.log", "bench")
         target.start()
-        seconds = ours.recv()
+        seconds: float = ours.recv()
         target.join()
         stream.close()
         lines = (Path(folder) / "dbgprint.log").read_text().splitlines()
     printed = [line.rpartition(" ")[2] for line in lines if " dbgprint " in line]
     assert [int(number) for number in printed] == list(range(LINES))
-    return Row("DbgPrint through the live host", LINES / seconds, "lines/s", 10_000, at_least=True)
+    return seconds
 
 
 def _print_lines(port: int, result: Connection) -> None:

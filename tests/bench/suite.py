@@ -7,9 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.bench.project import ROOT
@@ -17,7 +15,6 @@ from tests.bench.row import Row, spread
 
 TARGET_S = 150.0
 OVERHEAD_TARGET_MS = 100.0
-BUNDLE_TARGET_S = 10.0
 CYCLES = 3
 SCENARIOS = 60
 
@@ -55,7 +52,6 @@ def measure() -> Suite:
     quiet = [result for result in passed if not result["crash"]]
     overheads = [result["seconds"] - result["guest_seconds"] for result in quiet]
     detail = {"artifacts": folder}
-    evidence = bundle_seconds(Path(folder) / "run.jsonl", results)
     rows = [
         Row("`make vm-test`, everything cached", seconds, "s", TARGET_S, detail=detail),
         Row("... scenarios that ran in it", len(passed), "", SCENARIOS, at_least=True),
@@ -67,29 +63,5 @@ def measure() -> Suite:
             OVERHEAD_TARGET_MS,
             detail=spread(sorted(overheads)[::8]),
         ),
-        Row(
-            "from crash to written bundle, longest",
-            max(evidence),
-            "s",
-            BUNDLE_TARGET_S,
-            note=f"of {len(evidence)} crashes, from the guest's own line on; winedbg's minidump included",
-            detail=spread(evidence),
-        ),
     ]
     return Suite(seconds, overheads, rows)
-
-
-def bundle_seconds(journal: Path, results: Sequence[Mapping[str, Any]]) -> list[float]:
-    """For each crash of a run that has a bundle: from the crash until its bundle was written.
-
-    Args:
-        journal: run.jsonl.
-        results: `scenarios` of results.json.
-    """
-    written = {
-        event["bundle"]: event["time"]
-        for event in map(json.loads, journal.read_text(encoding="utf-8").splitlines())
-        if event["event"] == "end" and event.get("bundle")
-    }
-    crashes = [result["crash"] for result in results if result["crash"]]
-    return [written[crash["bundle"]] - crash["time"] for crash in crashes if crash["bundle"] in written]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.bench.report import document, markdown, plain
 from tests.bench.row import Row, shown, spread
-from tests.bench.suite import bundle_seconds
 
 
 @pytest.mark.parametrize(
@@ -50,19 +47,6 @@ def test_a_value_without_a_target_is_never_missed() -> None:
     row = Row("other way", 8.1, "x", None, note="for comparison")
     assert row.met
     assert markdown([row], {}, (0, 0)).splitlines()[-1] == "| other way | 8.1 x |  | for comparison |"
-
-
-def test_a_crash_is_timed_until_its_bundle_is_written(tmp_path: Path) -> None:
-    journal = tmp_path / "run.jsonl"
-    events = [
-        {"event": "start", "step": "write crash bundle", "time": 105.0},
-        {"event": "end", "step": "write crash bundle", "time": 106.5, "bundle": "crashes/a.tar.zst"},
-        {"event": "note", "text": "other", "time": 107.0},
-    ]
-    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
-    crashes = [{"time": 100.0, "bundle": "crashes/a.tar.zst"}, {"time": 200.0, "bundle": ""}]
-    results: list[dict[str, Any]] = [{"crash": None}, *({"crash": crash} for crash in crashes)]
-    assert bundle_seconds(journal, results) == [6.5]
 
 
 def test_the_document_is_json_with_every_sample() -> None:
