@@ -135,7 +135,7 @@ class Session:
         """
         if self.unusable:
             _exit(self.unusable)
-        guests = [item for item in session.items if NEED_GUEST & set(getattr(item, "fixturenames", ()))]
+        guests = [item for item in session.items if _needs_guest(item)]
         if not guests or session.config.option.collectonly:
             return
         from harness.artifacts import Artifacts
@@ -236,6 +236,15 @@ def grouped(signatures: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"  {signature}: {printable(', '.join(names))}"
     if len(signatures) > SHOWN_SIGNATURES:
         yield f"  {len(signatures) - SHOWN_SIGNATURES} more are in results.json"
+
+
+def _needs_guest(item: pytest.Item) -> bool:
+    """Whether an item uses winvm's own fixtures: another plugin or project may have some of these names."""
+    info = getattr(item, "_fixtureinfo", None)
+    found = (info.name2fixturedefs.get(name, ()) for name in NEED_GUEST) if info else ()
+    return any(
+        definitions and definitions[-1].func.__module__.startswith("harness.") for definitions in found
+    )
 
 
 @contextmanager

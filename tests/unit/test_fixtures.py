@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,3 +138,16 @@ def test_a_driver_that_goes_down_while_it_unloads_is_told(tmp_path: Path) -> Non
     with pytest.raises(DriverLoadError, match="crashed while it was unloaded: bugcheck 0x000000ce"):
         DriverHandle(setup.bench).unload()
     assert usable(setup.bench).loaded == "release"
+
+
+def test_another_fixture_of_the_same_name_needs_no_guest(tmp_path: Path) -> None:
+    (tmp_path / "winvm.toml").write_text("")
+    (tmp_path / "test_own.py").write_text(
+        "import pytest\n@pytest.fixture\ndef bench(): return 1\ndef test_it(bench): assert bench == 1\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
+    assert not (tmp_path / "artifacts").exists()
