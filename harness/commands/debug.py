@@ -52,6 +52,7 @@ class KernelLine:
 @click.option("--tcp", metavar="ADDRESS:PORT", help="Serial: where WinDbg connects to, on this machine.")
 @click.option("--socket", type=click.Path(path_type=Path), help="Serial: where ntoseye connects to.")
 @click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Append what is said to a file.")
+@click.option("--break-in", is_flag=True, help="Halt the target once: it hears of us, and prints again.")
 @click.option("--show-key", is_flag=True, help="Print the key itself in the command lines.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def debug(
@@ -63,6 +64,7 @@ def debug(
     tcp: str | None,
     socket: Path | None,
     log: Path | None,
+    break_in: bool,
     show_key: bool,
     as_json: bool,
 ) -> None:
@@ -80,6 +82,7 @@ def debug(
         guest = live.find(config.home())
         line = kernel_line(guest)
         socket, log = socket or guest.machine / SOCKET, log or guest.machine / LOG
+        break_in = True  # a kernel that found nobody listening prints no more until it is halted once
     else:
         line = KernelLine(serial, port or 0, key_file)
     shown = Shown(as_json=as_json)
@@ -99,6 +102,8 @@ def debug(
             host.break_in()
 
     signal.signal(signal.SIGQUIT, on_quit)
+    if break_in:
+        host.break_in()
     serve(host)
 
 

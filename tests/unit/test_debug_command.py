@@ -121,14 +121,24 @@ def test_a_serial_line_is_given_and_taken_back(tmp_path: Path, ends: list[Any]) 
     listener.listen()
     ends.append(listener)
     beside = tmp_path / "debugger.sock"
-    serial = ("--serial", str(tmp_path / "kd.sock"), "--socket", str(beside), "--tcp", "127.0.0.1:0")
+    serial = (
+        "--serial",
+        str(tmp_path / "kd.sock"),
+        "--socket",
+        str(beside),
+        "--tcp",
+        "127.0.0.1:0",
+        "--break-in",
+    )
     debug = Debug(tmp_path, *serial)
     ends.append(debug)
     assert debug.tell("ntoseye ") == f"ntoseye --connect {beside}"
     windbg = debug.tell("windbg -k com:")
     tcp = int(windbg.removeprefix("windbg -k com:ipport=").removesuffix(",port=127.0.0.1"))
-    kernel = FakeKernel([printed("one\n")])
+    kernel = FakeKernel()
     ends.append(SerialTarget(kernel, connection=listener.accept()[0]))
+    debug.until("break-in")
+    kernel.script.append(printed("one\n"))
     debug.until("dbgprint", "one\n")
     debugger = Listening(KdcomWire.open(beside))
     debug.until("handed-over")
