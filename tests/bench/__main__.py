@@ -21,6 +21,7 @@ from tests.bench import (
     bundling,
     cold_boot,
     deploying,
+    dryrun,
     dump,
     idle,
     ioctl,
@@ -89,6 +90,7 @@ def _measure(quick: bool, add: Callable[[str, list[Row]], None], environment: di
         add("revert", restoring.rows(reverts, boots))
         add("smoke", smoke.measure(made, repetitions))
         add("parallel runs", parallel.measure(made))
+        add("dry runs", dryrun.measure())
     add("kernel debugging", kdnet.measure())
     add("dumps", dump.measure())
 
