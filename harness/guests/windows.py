@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from harness.debuggers.kdnet_wire import KdnetWire
 from harness.debuggers.logged import LoggedStream
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.errors import TransportError
+from harness.guests.link import GuestLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import await_answer, make_ready
 from harness.guests.verifier import verify_driver
@@ -33,9 +33,7 @@ from harness.machine.protocol import Machine, Panic
 from harness.machine.windows_domain import KD_SOCKET
 from harness.outcome import Crash
 from harness.resources import guest_folder
-from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
-from harness.transports.winrm import CommandAddress, WinRmProcess, WinRmTransport
-from harness.transports.wsman import WinRmEndpoint
+from harness.transports.winrm import WinRmTransport
 
 PYTHON = r"C:\Python\python.exe"
 STANDBY = r"C:\winvm\standby.py"
@@ -70,16 +68,8 @@ def system_time(unix_time: float) -> str:
     return ",".join(str(number) for number in (*date, *time_of_day))
 
 
-class WindowsLink:
+class WindowsLink(GuestLink):
     """Connections to one running Windows guest; implements `Link`."""
-
-    def __init__(self, transport: WinRmTransport, files: SftpTransfer) -> None:
-        self.transport = transport
-        self.files = files
-
-    def agent(self, standby: Mapping[str, str]) -> WinRmProcess:
-        """See `Link`."""
-        return self.transport.attach(CommandAddress(standby["shell"], standby["command"]), "the agent")
 
     def set_clock(self, deadline: Deadline) -> None:
         """See `Link`.
@@ -93,11 +83,6 @@ class WindowsLink:
                 f"The guest's clock cannot be set: SetSystemTime gives error {done.exit_code}.",
                 detail=done.stderr.decode("utf-8", "backslashreplace"),
             )
-
-    def close(self) -> None:
-        """See `Link`."""
-        self.transport.close()
-        self.files.close()
 
 
 @dataclass(frozen=True)
@@ -124,10 +109,7 @@ class WindowsGuest:
 
     def link(self, host: Reachable) -> WindowsLink:
         """See `Guest`."""
-        secrets, address, ports = self.image.secrets, host.address, host.ports
-        winrm = WinRmEndpoint(address, ports["winrm"], USER, secrets.password, secrets.certificate)
-        ssh = SftpEndpoint(address, ports["ssh"], USER, secrets.host_key, secrets.client_key)
-        return WindowsLink(WinRmTransport(winrm), SftpTransfer(ssh, DriveMap({"C:": DRIVE_C})))
+        return WindowsLink.to(host, self.image.secrets, USER, DRIVE_C)
 
     def debug_stream(
         self,

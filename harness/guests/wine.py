@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.crash.dumpsource import GuestMinidump
 from harness.deadline import Deadline
 from harness.debuggers.wine import WineDebugStream
+from harness.guests.link import GuestLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import make_ready
-from harness.images.base import USER, BaseImage
+from harness.images.base import BaseImage
 from harness.interfaces import DebugStream
 from harness.machine.clock import set_clock
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
-from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
-from harness.transports.winrm import CommandAddress, WinRmProcess, WinRmTransport
-from harness.transports.wsman import WinRmEndpoint
 
 PYTHON = r"C:\Python\python.exe"
 STANDBY = r"C:\winvm\standby.py"
@@ -34,26 +31,12 @@ NO_DUMP = {
 """Why a crash of this kind leaves no minidump."""
 
 
-class WineLink:
+class WineLink(GuestLink):
     """Connections to one running Wine guest; implements `Link`."""
-
-    def __init__(self, transport: WinRmTransport, files: SftpTransfer, clock: Path) -> None:
-        self.transport = transport
-        self.files = files
-        self._clock = clock
-
-    def agent(self, standby: Mapping[str, str]) -> WinRmProcess:
-        """See `Link`."""
-        return self.transport.attach(CommandAddress(standby["shell"], standby["command"]), "the agent")
 
     def set_clock(self, deadline: Deadline) -> None:
         """See `Link`. Wine refuses SetSystemTime, so the Linux below it does it."""
-        set_clock(self._clock, deadline)
-
-    def close(self) -> None:
-        """See `Link`."""
-        self.transport.close()
-        self.files.close()
+        set_clock(self.host.channels.clock, deadline)
 
 
 @dataclass(frozen=True)
@@ -76,12 +59,7 @@ class WineGuest:
 
     def link(self, host: Reachable) -> WineLink:
         """See `Guest`."""
-        secrets, address, ports = self.image.secrets, host.address, host.ports
-        winrm = WinRmEndpoint(address, ports["winrm"], USER, secrets.password, secrets.certificate)
-        ssh = SftpEndpoint(address, ports["ssh"], SSH_USER, secrets.host_key, secrets.client_key)
-        return WineLink(
-            WinRmTransport(winrm), SftpTransfer(ssh, DriveMap({"C:": DRIVE_C})), host.channels.clock
-        )
+        return WineLink.to(host, self.image.secrets, SSH_USER, DRIVE_C)
 
     def dump(self, crash: Crash, debug: DebugStream) -> GuestMinidump:  # noqa: ARG002 - says nothing of it
         """See `Guest`."""

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import jinja2
 
@@ -121,16 +121,7 @@ class MachineSpec:
         Args:
             versions: of QEMU and libvirt, from `Connection.versions`.
         """
-        parts = {
-            "accelerator": self.accelerator,
-            "cpu": host_cpu() if self.accelerator is Accelerator.KVM else "maximum",
-            "versions": dict(versions),
-            "hardware": self.profile.hardware.model_dump(mode="json"),
-            "cmdline": self.cmdline,
-            "template": template_text(TEMPLATE),
-            "session": self.session,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        return state_key(self, TEMPLATE, versions, cmdline=self.cmdline)
 
     def render(self, host: HostSide, *, name: str, key: str) -> str:
         """The domain's XML; `name` and `key` (of `ready_key`) must be those of the boot at a restore."""
@@ -152,6 +143,36 @@ class MachineSpec:
             forwards=hardware.forwards,
             ports=host.ports,
         )
+
+
+class Saved(Protocol):
+    """What a saved RAM state of every guest depends on."""
+
+    @property
+    def profile(self) -> Profile:
+        """Its hardware."""
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """It decides the CPU."""
+
+    @property
+    def session(self) -> str:
+        """Version of what the state holds running."""
+
+
+def state_key(spec: Saved, template: str, versions: Mapping[str, str], **more: str) -> str:
+    """The `ready_key` of a spec whose domain `template` makes; `more` is what else its state depends on."""
+    parts = {
+        "accelerator": spec.accelerator,
+        "cpu": host_cpu() if spec.accelerator is Accelerator.KVM else "maximum",
+        "versions": dict(versions),
+        "hardware": spec.profile.hardware.model_dump(mode="json"),
+        "template": template_text(template),
+        "session": spec.session,
+        **more,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def host_cpu() -> str:

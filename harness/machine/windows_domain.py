@@ -8,8 +8,6 @@ there, a bugcheck is known from the kernel's debugger alone.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from typing import Self
 from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.machine.accelerator import Accelerator
-from harness.machine.domain import ADDRESS, UUIDS, HostSide, host_cpu, render_template, template_text
+from harness.machine.domain import ADDRESS, UUIDS, HostSide, render_template, state_key
 from harness.machine.overlay import create_empty, create_overlay
 from harness.machine.profile import KDNET_BUSPARAMS, WindowsProfile
 
@@ -98,15 +96,7 @@ class WindowsSpec:
         Args:
             versions: of QEMU and libvirt, from `Connection.versions`.
         """
-        parts = {
-            "accelerator": self.accelerator,
-            "cpu": host_cpu() if self.accelerator is Accelerator.KVM else "maximum",
-            "versions": dict(versions),
-            "hardware": self.profile.hardware.model_dump(mode="json"),
-            "template": template_text(TEMPLATE),
-            "session": self.session,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        return state_key(self, TEMPLATE, versions)
 
     def render(self, host: HostSide, *, name: str, key: str) -> str:
         """The domain's XML; at a restore `name` and `key` must be those of the boot."""

@@ -1,0 +1,42 @@
+"""The connections that guests of every flavour have: WinRM for commands, SFTP for files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+from harness.guests.protocol import Reachable
+from harness.images.base import USER, Secrets
+from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
+from harness.transports.winrm import CommandAddress, WinRmProcess, WinRmTransport
+from harness.transports.wsman import WinRmEndpoint
+
+
+class GuestLink:
+    """`Link` but for the clock, which each flavour sets in its own way."""
+
+    def __init__(self, host: Reachable, transport: WinRmTransport, files: SftpTransfer) -> None:
+        self.host = host
+        self.transport = transport
+        self.files = files
+
+    @classmethod
+    def to(cls, host: Reachable, secrets: Secrets, ssh_user: str, drive_c: str) -> Self:
+        """Connections with an image's secrets, none of them open yet.
+
+        Args:
+            ssh_user: whom the guest's SSH server knows.
+            drive_c: the path by which that server knows drive C.
+        """
+        winrm = WinRmEndpoint(host.address, host.ports["winrm"], USER, secrets.password, secrets.certificate)
+        ssh = SftpEndpoint(host.address, host.ports["ssh"], ssh_user, secrets.host_key, secrets.client_key)
+        return cls(host, WinRmTransport(winrm), SftpTransfer(ssh, DriveMap({"C:": drive_c})))
+
+    def agent(self, standby: Mapping[str, str]) -> WinRmProcess:
+        """See `Link`."""
+        return self.transport.attach(CommandAddress(standby["shell"], standby["command"]), "the agent")
+
+    def close(self) -> None:
+        """See `Link`."""
+        self.transport.close()
+        self.files.close()
