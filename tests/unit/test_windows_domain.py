@@ -101,6 +101,12 @@ def test_a_bugcheck_reaches_the_host_and_the_guest_goes_on(tmp_path: Path) -> No
     assert actions[actions.index("-action") + 1] == "panic=pause"
 
 
+def test_the_host_can_dump_the_memory_of_a_guest_that_has_the_driver(tmp_path: Path) -> None:
+    port = tree_of(spec_of(tmp_path), tmp_path).find("features/vmcoreinfo")
+    assert port is not None
+    assert port.get("state") == "on"
+
+
 def test_enlightenments_have_a_foreign_vendor_and_need_kvm(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
     root = tree_of(spec, tmp_path)
