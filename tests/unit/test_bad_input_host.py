@@ -228,3 +228,7 @@ def test_ctrl_c_while_the_driver_is_built(project: Project, command: str) -> Non
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert not (project.home / "runs").is_dir() or list((project.home / "runs").iterdir()) == []
+    if command == "run":
+        report = (project.folder / "artifacts" / "latest" / "report.html").read_text()
+        assert "<h1>The run broke off</h1>" in report
+        assert "</b><br>Interrupted." in report
