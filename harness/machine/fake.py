@@ -34,7 +34,7 @@ class FakeMachine:
         self.generation = 0
         self.calls: list[str] = []
         self.fail_next: MachineError | None = None
-        self.on_nmi: Callable[[], None] = lambda: None
+        self.on_nmi: Callable[[], object] = lambda: None
         self.memory: dict[MemoryDump, bytes] = {}
         self._state = MachineState.STOPPED
         self._events: list[LifecycleEvent] = []

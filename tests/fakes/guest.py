@@ -40,7 +40,10 @@ class FakeLink:
 
 
 class FakeGuest:
-    """Implements `Guest`. `script` prepares the agent of each link, which are kept in `links`."""
+    """Implements `Guest`. `script` prepares the agent of each link, which are kept in `links`.
+
+    `dumps_of` are the crashes whose dump was asked for.
+    """
 
     run_folder = r"C:\run"
     journal_port = r"\\.\COM2"
@@ -49,6 +52,7 @@ class FakeGuest:
     def __init__(self, script: Callable[[FakeAgent, FakeLink], None] = lambda agent, link: None) -> None:
         self.debug = FakeDebugStream()
         self.links: list[FakeLink] = []
+        self.dumps_of: list[Crash] = []
         self._script = script
 
     def link(self, host: Reachable) -> FakeLink:
@@ -63,4 +67,5 @@ class FakeGuest:
         return self.debug
 
     def dump(self, crash: Crash, debug: DebugStream) -> GuestMinidump:
+        self.dumps_of.append(crash)
         return GuestMinidump(DUMP, "" if crash.kind == "exception" else "this kind leaves none.")

@@ -17,7 +17,7 @@ from harness.deadline import Deadline
 from harness.deployed import Payload
 from harness.errors import DriverLoadError, MachineError
 from harness.machine.fake import FakeMachine
-from harness.machine.profile import Profile
+from harness.machine.profile import Hang, Profile
 from harness.machine.protocol import MachineState
 from harness.outcome import CrashExpectation, Outcome, Scenario
 from harness.resources import vm_folder
@@ -36,7 +36,7 @@ BUGCHECK = CrashExpectation(bugcheck=0xE2, parameters=(1, 2, 3, 4))
 class Setup:
     """A bench on fakes."""
 
-    def __init__(self, folder: Path, script: Script) -> None:
+    def __init__(self, folder: Path, script: Script, hang: Hang | None = None) -> None:
         drivers = {build: folder / f"{build}.sys" for build in ("release", "fault")}
         for file in (*drivers.values(), folder / "agent.pyz"):
             file.write_bytes(file.name.encode())
@@ -46,6 +46,7 @@ class Setup:
         self.artifacts = Artifacts(folder / "artifacts")
         payload = Payload(folder / "agent.pyz", "drv", drivers, "contract")
         profile = Profile.load(vm_folder() / "profiles" / "wine.toml")
+        profile = profile.model_copy(update={"hang": hang or profile.hang})
         self.bench = Bench(self.guest, self.machine, profile, payload, self.artifacts, {"waits": "here"}, {})
 
     def commands(self, link: int = 0) -> list[str]:
@@ -54,9 +55,8 @@ class Setup:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Setup]:
-    def build(script: Script = lambda agent, link: None) -> Setup:
-        setup = Setup(tmp_path, script)
-        return setup
+    def build(script: Script = lambda agent, link: None, hang: Hang | None = None) -> Setup:
+        return Setup(tmp_path, script, hang)
 
     return build
 
@@ -230,6 +230,21 @@ def test_no_progress_is_a_hang(make: Callable[..., Setup]) -> None:
         *(("break-in", "skipped"), ("nmi", "skipped"), ("screenshot", "answer"), ("kill", "answer")),
     ]
     assert any("hang: nmi: skipped: the profile says" in note for note in expected.notes)
+
+
+def test_a_hung_guest_that_answers_an_nmi_is_asked_for_that_dump(make: Callable[..., Setup]) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        agent.when("s.stuck", lambda command: None)
+
+    setup = make(script, Hang(nmi=5))
+    setup.machine.on_nmi = lambda: setup.guest.debug.break_down("bugcheck", 0x80, 1, 2, 3, 4)
+    result = connected(setup).run(scenario("s.stuck", deadline_s=0.2))
+    assert result.outcome is Outcome.HUNG
+    assert result.crash
+    assert result.crash.kind == "hang"
+    assert setup.guest.dumps_of[-1].code == 0x80
+    assert any("hang: nmi: answer: bugcheck 0x00000080" in note for note in result.notes)
+    assert "stop" not in setup.machine.calls, "it may be writing its dump"
 
 
 def test_a_scenario_that_should_crash_and_does_not_fails(make: Callable[..., Setup]) -> None:
