@@ -81,7 +81,7 @@ class Preparation:
         """Path -> content of the configuration ISO; secret.
 
         Raises:
-            ConfigurationError, ImageError: see `provisioning.files`.
+            ConfigurationError: see `provisioning.files`.
         """
         request = self.request
         answers = Answers(request.profile, self.choice, secrets.password, bool(self.drivers))
