@@ -14,7 +14,7 @@ from provision.journal import Journal as Provisioning
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, ImageError, WinvmError
 from harness.images.windows.guestjournal import ENTRIES_LIMIT, GuestJournal, parse
-from harness.images.windows.installation import KEY_SPACE, Installation, Limits, Report
+from harness.images.windows.installation import KEY_ENTER, Installation, Limits, Report
 from harness.journal import Event, Journal
 from harness.machine.fake import PNG, FakeMachine
 
@@ -161,7 +161,7 @@ def test_what_the_guest_said_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_key_is_pressed_until_setup_speaks_and_never_after(tmp_path: Path) -> None:
-    keys = f"press_key {KEY_SPACE}"
+    keys = f"press_key {KEY_ENTER}"
     installed = Installed(tmp_path / "a", SUCCESS)
     installed.run()
     assert installed.machine.calls.count(keys) == LIMITS.keys

@@ -37,8 +37,8 @@ from harness.root import require_root
 PROBE_S = 30.0
 BESIDE_WINDOWS = 8 << 30
 """Bytes that an installation takes beside the files of install.wim: page file, component store, logs."""
-KEYS_S = {Accelerator.KVM: 45.0, Accelerator.TCG: 300.0}
-"""How long the firmware may take to ask for a key; Setup's first restart comes much later."""
+KEYS_S = {Accelerator.KVM: 20.0, Accelerator.TCG: 150.0}
+"""How long the firmware may take to ask for a key. Setup shows its first page later than that."""
 
 
 def build(request: Request, home: Path, journal: Journal) -> WindowsImage:

@@ -20,8 +20,9 @@ from harness.journal import Journal
 from harness.machine.channels import bound
 from harness.machine.protocol import Machine, MachineState
 
-KEY_SPACE = 57
-"""KEY_SPACE of linux/input-event-codes.h: any key starts Setup, and this one does nothing else."""
+KEY_ENTER = 28
+"""KEY_ENTER of linux/input-event-codes.h. Any key starts Setup; pressed again, this one goes on with the default
+wherever a menu shows, while the space bar calls up the boot manager's."""
 LOOK_S = 1.0
 SCREENSHOT_S = 60.0
 SCREENSHOT_DEADLINE_S = 20.0
@@ -147,7 +148,7 @@ class Installation:
             self._check(deadline)
             if now - began < self._limits.keys and not self._entries:
                 with suppress(MachineError):  # it ended just now
-                    self._machine.press_key(KEY_SPACE, deadline)
+                    self._machine.press_key(KEY_ENTER, deadline)
             bound(self._machine.channels)
             self._pause(LOOK_S)
 
