@@ -159,7 +159,10 @@ class Machine(Protocol):
         """Writes a PNG of the first screen to `file` and returns it."""
 
     def state(self) -> MachineState:
-        """What libvirt says now; `STOPPED` also when the domain does not exist."""
+        """What libvirt says now; `STOPPED` also when the domain does not exist.
+
+        A guest that has panicked and was let go on is `RUNNING`: there QEMU is asked, libvirt says crashed.
+        """
 
     def events(self) -> Sequence[LifecycleEvent]:
         """Lifecycle events not returned before, oldest first; does not block.
