@@ -21,8 +21,8 @@ from harness.machine.channels import bound
 from harness.machine.protocol import Machine, MachineState
 
 KEY_ENTER = 28
-"""KEY_ENTER of linux/input-event-codes.h. Any key starts Setup; pressed again, this one goes on with the default
-wherever a menu shows, while the space bar calls up the boot manager's."""
+"""KEY_ENTER of linux/input-event-codes.h. Any key starts Setup; pressed again, this one goes on with the
+default wherever a menu shows, while the space bar calls up the boot manager's."""
 LOOK_S = 1.0
 SCREENSHOT_S = 60.0
 SCREENSHOT_DEADLINE_S = 20.0
