@@ -61,6 +61,14 @@ def test_every_profile_takes_its_evaluation_media(name: str, tmp_path: Path) -> 
     assert choice.product_key == ""
 
 
+def test_modules_beside_the_user_are_not_run(
+    media_11: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pycdlib.py").write_text("raise SystemExit('ran')")
+    monkeypatch.chdir(tmp_path)
+    assert read_media(media_11, deadline()).file == "install.wim"
+
+
 def test_the_profiles_order_of_editions_decides_and_not_that_of_the_media(tmp_path: Path) -> None:
     images = [{**ENTERPRISE_11, "EDITIONID": edition} for edition in ("Core", "Professional", "Enterprise")]
     choice = choose(

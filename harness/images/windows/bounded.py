@@ -37,7 +37,8 @@ def ask(module: str, file: Path, arguments: list[str], deadline: Deadline) -> di
         DeadlineError: it did not answer in time.
     """
     deadline.check(f"Reading {file}")
-    command = [sys.executable, "-m", module, str(file.resolve()), *arguments]
+    # -P: the folder that winvm was called in may hold modules of the same names.
+    command = [sys.executable, "-P", "-m", module, str(file.resolve()), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=deadline.remaining(), check=False)
     except subprocess.TimeoutExpired:
