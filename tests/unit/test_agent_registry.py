@@ -94,7 +94,7 @@ def test_a_sequence_of_cases_is_named_by_its_values() -> None:
 def context() -> Context:
     from agent.deadline import Deadline
 
-    return Context("x", lambda _operation, _detail: None, Deadline.after(5))
+    return Context("x", lambda _operation, _detail, _call=None: None, Deadline.after(5))
 
 
 @pytest.mark.parametrize(
