@@ -141,8 +141,8 @@ class FakeWindows:
     def started(self, service: str) -> None:
         """A service starts; sshd makes what it needs and does not find."""
         self.running_services.add(service)
-        if service == "sshd":
-            self.files.setdefault(HOST_KEYS, b"made by sshd itself")
+        if service == "sshd" and HOST_KEYS not in self.files:
+            self.files |= {HOST_KEYS: b"made by sshd itself", f"{HOST_KEYS}.pub": b"its public key"}
 
     def install_sshd(self) -> None:
         """The service exists from now on."""

@@ -108,6 +108,7 @@ def test_what_the_tools_keep(run: Run) -> None:
 def test_ssh_has_the_supplied_keys_and_nobody_else_reads_them(run: Run) -> None:
     files, access = run.machine.files, run.machine.access
     assert files[HOST_KEYS] == HOST_KEY
+    assert f"{HOST_KEYS}.pub" not in files, "sshd would present the key that it made itself"
     assert files[AUTHORIZED_KEYS] == b"ssh-ed25519 AAAA winvm\n"
     assert set(access) == {HOST_KEYS, AUTHORIZED_KEYS}
     assert set(access.values()) == {("BA", "PAI(A;;FA;;;BA)(A;;FA;;;SY)")}

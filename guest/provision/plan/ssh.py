@@ -10,12 +10,13 @@ from provision.plan.keys import SERVICES
 from provision.plan.quiet import AUTOMATIC, service_start
 from provision.powershell import powershell, printed
 from provision.settings import Settings, Ssh
-from provision.steps import Action, Command, CopyFile, CopyFolder, Digest, Setting, Step, Value
+from provision.steps import Action, Command, CopyFile, CopyFolder, Digest, Setting, Step, Value, no_file
 from provision.supplied import Supplied
 
 PORT = 22
 PROGRAM_FOLDER = r"C:\Program Files\OpenSSH"
 DATA_FOLDER = r"C:\ProgramData\ssh"
+HOST_KEY = "ssh_host_ed25519_key"
 CAPABILITY = "OpenSSH.Server~~~~0.0.1.0"
 DOWNLOAD_S = 1500.0  # less than the half hour without news after which an installation is given up
 # By number: the groups' names are translated.
@@ -27,13 +28,15 @@ def steps(settings: Settings, files: Supplied) -> list[Step]:
     ssh = settings.ssh
     if ssh is None:
         return []
-    host = _key_file(files, ssh.host_key, "ssh_host_ed25519_key")
+    host = _key_file(files, ssh.host_key, HOST_KEY)
+    # Of the key that sshd made for itself: older versions present it instead of the private key's own half.
+    stale = no_file(rf"{DATA_FOLDER}\{HOST_KEY}.pub")
     users = _key_file(files, ssh.authorized_keys, "administrators_authorized_keys")
     return [
         Step("OpenSSH", (_installed(ssh, files),)),
         # The first start makes the data folder; the next, after the restart, takes the supplied host key.
         Step("OpenSSH service", (_service(),), restart=True),
-        Step("OpenSSH keys", (*host, *users), restart=True),
+        Step("OpenSSH keys", (*host, stale, *users), restart=True),
     ]
 
 
