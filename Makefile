@@ -44,7 +44,7 @@ check: setup ## format, lint, types, contract drift; no VM
 	$(BIN)/python -m harness.contract --check
 
 test: setup test-host ## unit and host-side tests; no VM
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile
 
 vm-test: root setup ## the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
 	$(BIN)/pytest tests/vm/test_scenarios.py --guest $(GUEST)
