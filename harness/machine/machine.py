@@ -20,6 +20,7 @@ from harness.machine.clock import make_clock_port
 from harness.machine.connection import translated, within
 from harness.machine.domain import ADDRESS, HostSide, MachineSpec
 from harness.machine.events import LifecycleEvents
+from harness.machine.monitor import ask
 from harness.machine.overlay import OVERLAY_SPACE, create_overlay, require_space
 from harness.machine.panic import PanicEvents, runs
 from harness.machine.ports import choose_ports
@@ -50,11 +51,6 @@ _STATES = {
     libvirt.VIR_DOMAIN_SHUTDOWN: MachineState.STOPPED,
     libvirt.VIR_DOMAIN_SHUTOFF: MachineState.STOPPED,
     libvirt.VIR_DOMAIN_CRASHED: MachineState.CRASHED,
-}
-
-_DUMPS = {
-    MemoryDump.WINDOWS: libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_WIN_DMP,
-    MemoryDump.ELF: libvirt.VIR_DOMAIN_CORE_DUMP_FORMAT_RAW,
 }
 
 
@@ -205,7 +201,9 @@ class LibvirtMachine:
         """See `Machine`."""
 
         def dump() -> None:
-            self._domain().coreDumpWithFormat(str(file), _DUMPS[form], libvirt.VIR_DUMP_MEMORY_ONLY)
+            # libvirt's own core dump writes through a program of another package.
+            where = f"file:{file.resolve()}"
+            ask(self._domain(), "dump-guest-memory", paging=False, protocol=where, format=form.value)
 
         self._call("Dumping the memory of", dump, deadline)
 

@@ -8,14 +8,15 @@ stops the CPUs then is its own `-action`; while it does not, libvirt says `crash
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Any
 
 import libvirt  # type: ignore[import-untyped]
 import libvirt_qemu  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.errors import MachineError
 from harness.machine.connection import Connection, translated
+from harness.machine.monitor import ask
 from harness.machine.protocol import OnPanic, Panic
 
 EVENT = "GUEST_PANICKED"
@@ -53,9 +54,8 @@ def parse(details: str, time: float) -> Panic:
 
 def runs(domain: Any) -> bool:
     """Whether QEMU itself says that the CPUs run; False for one that does not answer."""
-    with contextlib.suppress(libvirt.libvirtError, ValueError, KeyError, TypeError):
-        answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-status"}', 0))
-        return bool(answer["return"]["running"])
+    with contextlib.suppress(libvirt.libvirtError, MachineError):
+        return bool(ask(domain, "query-status")["running"])
     return False
 
 

@@ -149,6 +149,7 @@ def test_the_debugger_sees_what_it_asks_for_and_winvm_keeps_out(relay: Relay, li
     kernel.script.extend([load_symbols("a.sys", 0x1000, 0x1000), printed(FATAL), exception(0x80000003)])
     kernel.script.extend([prompt("(bi)? "), printed("end\n")])
     winvm.wait(lambda: winvm.text.endswith("(bi)? end\n"))
+    debugger.wait(lambda: bool(debugger.of("bugcheck")))
     assert [event.fields["code"] for event in debugger.of("bugcheck")] == [0xD1]
     assert [event.fields["path"] for event in winvm.of("load-symbols")] == ["a.sys"]
     assert len(kernel.answers) == 1, "one of the two answers the prompt"

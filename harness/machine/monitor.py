@@ -1,0 +1,24 @@
+"""Questions to QEMU itself, through libvirt's monitor: for what libvirt does not offer by itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import libvirt_qemu  # type: ignore[import-untyped]
+
+from harness.errors import MachineError
+
+
+def ask(domain: Any, command: str, **arguments: object) -> Any:
+    """What a QMP command returns (QEMU QMP Reference Manual). Blocks until QEMU has done it.
+
+    Raises:
+        MachineError: QEMU refused; its own words are in the message.
+        libvirt.libvirtError: the domain is gone.
+    """
+    question = {"execute": command, "arguments": arguments}
+    answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps(question), 0))
+    if "error" in answer:
+        raise MachineError(f"QEMU refused {command}: {answer['error'].get('desc', answer['error'])}.")
+    return answer["return"]
