@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import ConfigurationError, ImageError
@@ -72,6 +73,7 @@ def find_flavour(
             f"{image.folder.name} was built before vm/profiles/{profile.name}.toml was changed.",
             remedy=sealed.build_again(profile.name),
         )
+    _warn_of_end(image, journal)
     return windows_flavour(image, profile, accelerator, verified)
 
 
@@ -95,6 +97,7 @@ def replayed_flavour(
         return wine_flavour(replay_image(digest, home, journal, any_image=any_image), profile, accelerator)
     for image in sealed.list_windows_images(home):
         if image.digest == digest:
+            _warn_of_end(image, journal)
             return windows_flavour(image, profile, accelerator, verified)
     if not any_image:
         raise ConfigurationError(
@@ -115,3 +118,12 @@ def reopen(profile: str, image: Path) -> WineGuest | WindowsGuest:
     if isinstance(known, WindowsProfile):
         return WindowsGuest(sealed.load(image), known)
     return WineGuest(base.load(image))
+
+
+def _warn_of_end(image: WindowsImage, journal: Journal) -> None:
+    """Whoever does not know it looks for a crash: the guest just goes off."""
+    if image.runs_out and image.runs_out < datetime.now(UTC).date():
+        journal.warn(
+            f"the evaluation in {image.folder.name} ended on {image.runs_out}: its Windows shuts itself down"
+            f" about every hour. Remove {image.folder}, and build it again"
+        )

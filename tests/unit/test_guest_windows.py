@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from harness.debuggers.kd_key import Key
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.deployed import Payload
 from harness.errors import BootError, ConfigurationError, HostError, ImageError, TransportError
-from harness.guests.flavour import find_flavour, reopen
+from harness.guests.flavour import find_flavour, reopen, replayed_flavour
 from harness.guests.protocol import Reachable
 from harness.guests.verifier import SHUTDOWN, VERIFIER, verify_driver
 from harness.guests.windows import (
@@ -66,7 +67,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_windows_secrets(tmp_path_factory.mktemp("image") / "secrets").folder
 
 
-def image_in(home: Path, secrets: Path, profile: WindowsProfile) -> WindowsImage:
+def image_in(home: Path, secrets: Path, profile: WindowsProfile, runs_out: str = "") -> WindowsImage:
     """A sealed image without a Windows in it."""
     draft = home / "draft"
     draft.mkdir(parents=True)
@@ -81,7 +82,7 @@ def image_in(home: Path, secrets: Path, profile: WindowsProfile) -> WindowsImage
         "settings": settings_digest(profile),
         "edition": "EnterpriseEval",
         "firmware": "uefi",
-        "evaluation": True,
+        "runs_out": runs_out,
     }
     (home / "images").mkdir()
     return seal(draft, home / "images" / f"{profile.name}-abababababab", manifest)
@@ -320,6 +321,20 @@ def test_an_image_of_other_settings_is_refused(tmp_path: Path, secrets: Path) ->
     image_in(tmp_path, secrets, WindowsProfile.named("windows-11"))
     with pytest.raises(ImageError, match=r"before vm/profiles/windows-11\.toml was changed"):
         find_flavour(profile_with(memory_mib=8192), Accelerator.TCG, tmp_path, Journal())
+
+
+@pytest.mark.parametrize(("days", "warned"), [(-1, True), (1, False), (None, False)])
+def test_an_evaluation_that_is_over_is_told_with_every_run(
+    tmp_path: Path, secrets: Path, days: int | None, warned: bool
+) -> None:
+    profile = WindowsProfile.named("windows-11")
+    end = "" if days is None else (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
+    image = image_in(tmp_path, secrets, profile, end)
+    journal, told = Journal(), list[str]()
+    journal.listen(lambda event: told.append(str(event.get("text", ""))))
+    find_flavour(profile, Accelerator.TCG, tmp_path, journal)
+    replayed_flavour(profile, image.digest, Accelerator.TCG, tmp_path, journal, any_image=False)
+    assert [(end in text, f"Remove {image.folder}" in text) for text in told] == [(True, True)] * 2 * warned
 
 
 def test_an_image_makes_its_machine_and_guest(tmp_path: Path, secrets: Path) -> None:

@@ -84,7 +84,7 @@ def windows_image(home: Path, profile: str, digest: str, days: float) -> Path:
     for file in (secrets.certificate, secrets.password_file, secrets.host_key, secrets.client_key):
         file.touch()
     (draft / "base.qcow2").write_bytes(b"QFI\xfb")
-    about = {"profile": profile, "settings": "", "edition": "", "firmware": "bios", "evaluation": False}
+    about = {"profile": profile, "settings": "", "edition": "", "firmware": "bios", "runs_out": ""}
     place = home / "images" / f"windows-{profile}-{digest}"
     place.parent.mkdir(exist_ok=True)
     seal(draft, place, {"digest": digest, "versions": {}, **about})

@@ -84,7 +84,7 @@ def sealed(home: Path, digest: str = "0123456789abcdef", firmware: str = "uefi")
         "settings": settings_digest(PROFILE),
         "edition": "EnterpriseEval",
         "firmware": firmware,
-        "evaluation": True,
+        "runs_out": "2027-02-19",
         "versions": {"windows": "10.0.26100.1742"},
     }
     return seal(draft, images / f"windows-11-{digest[:12]}", manifest)

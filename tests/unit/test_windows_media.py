@@ -57,7 +57,7 @@ def test_media_says_what_it_holds(media_11: Path) -> None:
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_takes_its_evaluation_media(name: str, tmp_path: Path) -> None:
     choice = choose(read_media(windows_iso(tmp_path, PROFILES[name]), deadline()), WindowsProfile.named(name))
-    assert choice.evaluation
+    assert choice.evaluation_days == (180 if "server" in name else 90)
     assert choice.product_key == ""
 
 
@@ -75,7 +75,7 @@ def test_the_profiles_order_of_editions_decides_and_not_that_of_the_media(tmp_pa
         read_media(windows_iso(tmp_path, *images), deadline()), WindowsProfile.named("windows-11")
     )
     assert (choice.image.index, choice.product_key) == (3, "NPPR9-FWDCX-D2C8J-H872K-2YT43")
-    assert not choice.evaluation
+    assert choice.evaluation_days == 0
 
 
 def test_server_core_is_told_from_the_desktop(tmp_path: Path) -> None:

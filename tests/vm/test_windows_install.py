@@ -6,6 +6,7 @@ itself to the disk, restarts, goes on from the disk, and switches the machine of
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import signal
@@ -186,6 +187,8 @@ def test_an_installation_from_the_iso_to_the_sealed_image(home: Path, iso: Path)
     assert manifest["checks"] == [
         {"step": "test signing", "setting": "testsigning", "state": "ok", "found": "Yes"}
     ]
+    built = datetime.date.fromisoformat(manifest["built"][:10])
+    assert image.runs_out == built + datetime.timedelta(days=90), "of an evaluation"
     verify(image)
     assert image.disk.stat().st_mode & 0o777 == 0o444
     assert image.secrets.folder.stat().st_mode & 0o777 == 0o700

@@ -23,6 +23,7 @@ from harness.images.lock import build_lock
 from harness.images.windows.configuration import write_iso
 from harness.images.windows.credentials import make_windows_secrets
 from harness.images.windows.installation import Installation, Limits, Report
+from harness.images.windows.media import Choice
 from harness.images.windows.preparation import Preparation, Request, prepare, sha256
 from harness.images.windows.sealed import WindowsImage, load, seal, settings_digest
 from harness.journal import Journal
@@ -124,13 +125,14 @@ def _manifest(
 ) -> dict[str, Any]:
     profile, choice = preparation.request.profile, preparation.choice
     image, media = choice.image, preparation.media
+    now = datetime.datetime.now(datetime.UTC)
     return {
         "digest": digest,
         "profile": profile.name,
         "settings": settings_digest(profile),
         "edition": image.edition,
         "firmware": profile.hardware.firmware,
-        "evaluation": choice.evaluation,
+        "runs_out": _runs_out(choice, now),
         "versions": {
             "windows": f"10.0.{image.build}.{max(image.revision, 0)}",
             "edition": image.edition,
@@ -141,10 +143,16 @@ def _manifest(
         "openssh": preparation.ssh,
         "drivers": sorted({name.partition("/")[0] for name in preparation.drivers}),
         "accelerator": accelerator.value,
-        "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "built": now.isoformat(timespec="seconds"),
         "seconds": round(report.seconds),
         "checks": [
             {"step": check.step, "setting": check.setting, "state": check.state, "found": check.found}
             for check in report.checks
         ],
     }
+
+
+def _runs_out(choice: Choice, installed: datetime.datetime) -> str:
+    """The last day of an evaluation, as ISO 8601 has it; empty for a Windows without one."""
+    days = choice.evaluation_days
+    return (installed + datetime.timedelta(days=days)).date().isoformat() if days else ""

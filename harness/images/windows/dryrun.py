@@ -108,7 +108,7 @@ def _found(preparation: Preparation) -> dict[str, object]:
         "index": choice.image.index,
         "edition": choice.image.edition,
         "language": choice.language,
-        "evaluation": choice.evaluation,
+        "evaluation days": choice.evaluation_days,
         "product key": choice.product_key,
         "openssh": preparation.ssh,
         "online": preparation.online,

@@ -13,6 +13,8 @@ from harness.resources import vm_folder
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?")
 EVALUATION = "Eval"
+CLIENT_DAYS, SERVER_DAYS = 90, 180
+"""How long an evaluation runs."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,11 @@ class Choice:
     language: str
 
     @property
-    def evaluation(self) -> bool:
-        """Whether this Windows shuts itself down about hourly once its 90 or 180 days are over."""
-        return self.image.edition.endswith(EVALUATION)
+    def evaluation_days(self) -> int:
+        """After how many days this Windows begins to shut itself down about hourly; 0 if it never does."""
+        if not self.image.edition.endswith(EVALUATION):
+            return 0
+        return CLIENT_DAYS if self.image.installation == "Client" else SERVER_DAYS
 
 
 def choose(media: Media, profile: WindowsProfile) -> Choice:

@@ -124,8 +124,7 @@ def sha256(file: Path) -> str:
 
 def _tell(request: Request, choice: Choice, journal: Journal) -> None:
     """What a person should know before an hour of installing."""
-    if choice.evaluation:
-        days = 90 if request.profile.install.kind == "Client" else 180
+    if days := choice.evaluation_days:
         journal.note(
             f"{choice.image.edition} runs for {days} days; then it shuts itself down about every hour"
         )

@@ -10,6 +10,7 @@ images/windows-11-<digest12>/
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
@@ -36,14 +37,14 @@ class WindowsImage(DiskImage):
         settings: digest of that profile as it was then, see `settings_digest`.
         edition: EDITIONID of install.wim.
         firmware: `uefi` or `bios`.
-        evaluation: whether its Windows runs out after 90 or 180 days.
+        runs_out: the last day of its Windows, if that is an evaluation.
     """
 
     profile: str = ""
     settings: str = ""
     edition: str = ""
     firmware: str = ""
-    evaluation: bool = False
+    runs_out: datetime.date | None = None
 
     @property
     def nvram(self) -> Path:
@@ -111,7 +112,7 @@ def load(folder: Path) -> WindowsImage:
             str(manifest["settings"]),
             str(manifest["edition"]),
             str(manifest["firmware"]),
-            bool(manifest["evaluation"]),
+            datetime.date.fromisoformat(manifest["runs_out"]) if manifest["runs_out"] else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImageError(
