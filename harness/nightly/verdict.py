@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from harness.nightly.night import Night
 
 ROOM_SECONDS = 12 * 3600.0
+RUN_SECONDS = 6 * 3600.0
+END_SECONDS = 60.0
+"""For an interrupted run to clean up."""
 LOG_TAIL = 4000
 BROKEN = (2, 3)
 
@@ -99,10 +105,29 @@ def _run(night: Night, cell: Cell, uri: str, log: Path) -> int:
     argv += ["--verifier"] if cell.verifier else []
     argv += ["--uri", uri] if uri else []
     argv += [f"--param={parameter}" for parameter in night.parameters]
+    return bounded([*argv, *night.options], log, RUN_SECONDS)
+
+
+def bounded(argv: Sequence[str], log: Path, seconds: float) -> int:
+    """Runs `argv` with its output in `log`; its exit code, 3 when it did not end in time.
+
+    It is then ended as by Ctrl-C, so that it can clean up; likewise when this process is interrupted.
+    """
     with log.open("wb") as output:
-        return subprocess.run(
-            [*argv, *night.options], stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-        ).returncode
+        run = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            return run.wait(seconds)
+        except subprocess.TimeoutExpired:
+            output.write(f"It was ended because it had not after {seconds:g} s.\n".encode())
+            output.flush()
+            return 3
+        finally:
+            if run.poll() is None:
+                run.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    run.wait(END_SECONDS)
+                run.kill()  # of no effect on one that has ended
+                run.wait()
 
 
 def _judged(night: Night, cell: Cell, code: int, started: float, log: Path) -> CellResult:

@@ -19,7 +19,7 @@ from harness.nightly import night as nights
 from harness.nightly.capacity import Capacity, Host, Need
 from harness.nightly.cells import matrix
 from harness.nightly.hosts import host
-from harness.nightly.verdict import CellResult, Verdict, lines
+from harness.nightly.verdict import CellResult, Verdict, bounded, lines
 from harness.report.news import News
 
 TOML = """
@@ -172,3 +172,37 @@ def test_a_cell_whose_process_died_is_broken(tmp_path: Path) -> None:
     assert document["exit_code"] == 3
     assert json.loads((night.folder / "results.json").read_text()) == document
     assert time.time() - night.folder.stat().st_mtime < 60
+
+
+ENDLESS = """
+import pathlib, signal, sys, time
+def leave(*_):
+    pathlib.Path(sys.argv[1]).touch()
+    sys.exit(130)
+signal.signal(signal.SIGINT, leave)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_run_that_does_not_end_is_ended_and_cleans_up(tmp_path: Path) -> None:
+    log, cleaned = tmp_path / "cell.log", tmp_path / "cleaned"
+    assert bounded([sys.executable, "-c", ENDLESS, str(cleaned)], log, 3) == 3
+    assert cleaned.exists()
+    assert log.read_text().endswith("ended because it had not after 3 s.\n")
+    assert bounded([sys.executable, "-c", "raise SystemExit(4)"], log, 60) == 4
+
+
+def test_a_run_of_an_interrupted_night_cleans_up(tmp_path: Path) -> None:
+    log, cleaned = tmp_path / "cell.log", tmp_path / "cleaned"
+    code = "import sys; from pathlib import Path; from harness.nightly.verdict import bounded; " + (
+        f"bounded([sys.executable, '-c', {ENDLESS!r}, {str(cleaned)!r}], Path({str(log)!r}), 60)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    limit = Deadline.after(30)
+    while not (log.exists() and log.read_text()):
+        limit.check("the run")
+        time.sleep(0.02)
+    worker.send_signal(signal.SIGINT)
+    worker.wait(30)
+    assert cleaned.exists()
