@@ -227,10 +227,8 @@ def test_a_qemu_that_dies_is_reported(own: Callable[..., Owner]) -> None:
     owner = own()
     pid = owner.read()["pids"][0]
     os.kill(pid, 9)
-    seen: list[str] = []
     assert eventually(lambda: not _alive(pid))
-    seen += owner.tell("stop")["events"]
-    assert any(event.startswith("stopped") for event in seen)
+    assert eventually(lambda: any(event.startswith("stopped") for event in owner.tell("stop")["events"]))
     assert owner.tell("revert")["state"] == "running"
 
 
