@@ -25,6 +25,8 @@ from harness.resources import vm_folder
 KDNET_HOST, KDNET_PORT, KDNET_BUSPARAMS = "10.0.2.2", 50000, "0.4.0"
 """What a KDNET target is told with `bcdedit /dbgsettings net` and `/set {dbgsettings} busparams`: the host as
 the user network shows it, the UDP port, and the PCI address (bus.device.function, decimal) of its NIC."""
+HYPERV_VENDOR, OTHER_VENDOR = "Microsoft Hv", "KVMKVMKVM"
+"""Names that Hyper-V's enlightenments may go by: QEMU's own, and that of KVM itself."""
 KD_COM, JOURNAL_COM = 1, 2
 """Numbers of the COM ports that the kernel's debugger (where it is serial) and the agent's journal use."""
 
@@ -45,6 +47,9 @@ CAPABILITIES: frozenset[str] = frozenset(
     }
 )
 """Everything a real Windows kernel can show; a profile declares what its guest lacks of it."""
+
+COMPLETE_DUMP_MIB = 257
+"""What a complete dump takes beside the memory (Microsoft Learn: Overview of memory dump file options)."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=7200)]
@@ -183,17 +188,25 @@ class WindowsHardware(Hardware):
     """How the kernel's debugger is reached: by an e1000e of its own, by COM1, or not at all."""
     hyperv: bool = True
     """Hyper-V enlightenments, and the panic device, which is one of them."""
-    hyperv_vendor: Annotated[str, StringConstraints(pattern=r"^[ -~]{1,12}$")] = "KVMKVMKVM"
-    """What the enlightenments are called. Where it is QEMU's own `Microsoft Hv`, Windows sends the debugger's
-    packets to Hyper-V's synthetic transport and none to the NIC."""
+    hyperv_vendor: Annotated[str, StringConstraints(pattern=r"^[ -~]{0,12}$")] = ""
+    """What the enlightenments are called; empty: see `vendor`."""
     on_bugcheck: Literal["dump", "stop"] = "dump"
     """What the machine does once the panic device has told of a bugcheck: `dump` lets Windows go on, write
     its own dump and restart; `stop` stops the CPUs, so that only the host can dump the memory."""
 
+    @property
+    def vendor(self) -> str:
+        """What the enlightenments are called: by QEMU's own name, unless a KDNET NIC is to be used.
+
+        Under that name Windows sends the debugger's packets to Hyper-V's synthetic transport and none to the
+        NIC; under another, it is not confirmed that it tells the panic device of a bugcheck.
+        """
+        return self.hyperv_vendor or (OTHER_VENDOR if self.kd == "kdnet" else HYPERV_VENDOR)
+
     @model_validator(mode="after")
     def _kdnet_is_heard(self) -> Self:
-        if self.kd == "kdnet" and self.hyperv and self.hyperv_vendor == "Microsoft Hv":
-            raise ValueError("with the hyperv_vendor Microsoft Hv, Windows sends nothing to a KDNET NIC")
+        if self.kd == "kdnet" and self.hyperv and self.vendor == HYPERV_VENDOR:
+            raise ValueError(f"with the hyperv_vendor {HYPERV_VENDOR}, Windows sends nothing to a KDNET NIC")
         return self
 
 
@@ -240,8 +253,8 @@ class Provision(_Table):
 
     dump: Literal["small", "kernel", "automatic", "active", "complete"] = "kernel"
     """CrashDumpEnabled, and FilterPages for `active`. Larger kinds leave a minidump as well."""
-    dump_file_mib: Annotated[int, Field(ge=0, le=65536)] = 0
-    """Size of a dedicated dump file; 0 dumps through the page file."""
+    dump_file_mib: Annotated[int, Field(ge=0, le=131072)] = 0
+    """Size of a dedicated dump file; 0 dumps through the page file, whose size Windows makes fit the dump."""
     auto_reboot: bool = True
     """Restart after a bugcheck: MEMORY.DMP is written while Windows starts the next time."""
     memory_integrity: bool = False
@@ -257,6 +270,13 @@ class WindowsProfile(Profile):
     hardware: WindowsHardware
     install: Install
     provision: Provision = Provision()
+
+    @model_validator(mode="after")
+    def _complete_dump_fits(self) -> Self:
+        least = self.hardware.memory_mib + COMPLETE_DUMP_MIB
+        if self.provision.dump == "complete" and 0 < self.provision.dump_file_mib < least:
+            raise ValueError(f"a complete dump of this machine needs a provision.dump_file_mib of {least}")
+        return self
 
     @property
     def verified(self) -> bool:

@@ -107,12 +107,17 @@ def test_the_host_can_dump_the_memory_of_a_guest_that_has_the_driver(tmp_path: P
     assert port.get("state") == "on"
 
 
-def test_enlightenments_have_a_foreign_vendor_and_need_kvm(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kd", "vendor"), [("kdnet", "KVMKVMKVM"), ("serial", "Microsoft Hv"), ("none", "Microsoft Hv")]
+)
+def test_enlightenments_have_a_foreign_vendor_only_for_kdnet(kd: str, vendor: str, tmp_path: Path) -> None:
+    found = tree_of(spec_of(tmp_path, kd=kd), tmp_path).find("features/hyperv/vendor_id")
+    assert found is not None
+    assert found.get("value") == vendor
+
+
+def test_enlightenments_need_kvm(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
-    root = tree_of(spec, tmp_path)
-    vendor = root.find("features/hyperv/vendor_id")
-    assert vendor is not None
-    assert vendor.get("value") == "KVMKVMKVM"
     for bare in (dataclasses.replace(spec, accelerator=Accelerator.TCG), spec_of(tmp_path, hyperv=False)):
         root = tree_of(bare, tmp_path)
         assert root.find("features/hyperv") is None

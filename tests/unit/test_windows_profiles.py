@@ -54,6 +54,7 @@ def test_loading_gives_the_class_of_the_guest() -> None:
         ('Professional = "W269N-WFGWX-YVC9B-4J6C9-T83GX"', 'Professional = ""', "all others need one"),
         ('"BypassTPMCheck"', '"BypassEverything"', "install.bypass"),
         ('dump = "kernel"', 'dump = "huge"', "provision.dump"),
+        ('dump = "kernel"', 'dump = "complete"\ndump_file_mib = 4352', "dump_file_mib of 4353"),
         ('guest = "windows"', 'guest = "wine"', "install"),
     ],
 )
