@@ -1,7 +1,9 @@
 """Commands in the guest over WinRM: one shell kept open, programs started directly, output streamed.
 
 Protocol facts: [MS-WSMV] and pywinrm 0.5. Programs are started with WINRS_SKIP_CMD_SHELL because a cmd.exe in
-front of each costs 3 s in an emulated guest. Files never go through here (see `harness.transports.sftp`).
+front of each costs 3 s in an emulated guest, and without WINRS_CONSOLEMODE_STDIN because Windows then hands
+them what is sent in a pipe, not as if typed on a console. Files never go through here (see
+`harness.transports.sftp`).
 """
 
 from __future__ import annotations
@@ -238,7 +240,9 @@ class WinRmTransport:
         command_id = self._pool.call(
             f"start {program}",
             deadline,
-            lambda protocol: protocol.run_command(shell_id, program, arguments, skip_cmd_shell=True),
+            lambda protocol: protocol.run_command(
+                shell_id, program, arguments, console_mode_stdin=False, skip_cmd_shell=True
+            ),
         )
         return CommandAddress(shell_id, command_id)
 

@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from winrmd.envelope import Request
 
 from harness.deadline import Deadline
 from harness.errors import (
@@ -25,7 +26,7 @@ from harness.errors import (
 from harness.transports.winrm import WinRmTransport, _command_line
 from harness.transports.wsman import WinRmEndpoint
 from tests.unit.hostile_https import answer, answering, drip, dripping_handshake
-from tests.unit.winrmd_endpoint import PASSWORD, USER, Endpoint, make_certificate, serving
+from tests.unit.winrmd_endpoint import PASSWORD, SHELL, USER, Endpoint, make_certificate, serving
 
 PYTHON = sys.executable
 REVERSE = "import sys; [print(line.rstrip()[::-1], flush=True) for line in sys.stdin]"
@@ -76,6 +77,22 @@ def test_the_shell_is_opened_once(transport: WinRmTransport, server: Endpoint) -
     assert len(server.server.service.shells._shells) == shells
     transport.close()
     assert len(server.server.service.shells._shells) == shells - 1
+
+
+def test_input_is_a_pipe_and_no_shell_is_in_front(
+    transport: WinRmTransport, server: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, str]] = []
+    actions = server.server.service._actions
+    carry_out = actions[f"{SHELL}/Command"]
+
+    def command(request: Request, abandoned: Callable[[], bool]) -> tuple[str, str]:
+        asked.append({name: value.upper() for name, value in request.options.items()})
+        return carry_out(request, abandoned)
+
+    monkeypatch.setitem(actions, f"{SHELL}/Command", command)
+    transport.run([PYTHON, "-c", ""], soon())
+    assert asked == [{"WINRS_CONSOLEMODE_STDIN": "FALSE", "WINRS_SKIP_CMD_SHELL": "TRUE"}]
 
 
 def test_arguments_arrive_as_they_were(transport: WinRmTransport) -> None:
