@@ -6,11 +6,12 @@ not the number of its flags: that one leaves rules out on Windows 10 1803 and la
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
 from harness.deadline import Deadline
-from harness.errors import BootError, TransportError
+from harness.errors import BootError, DeadlineError, TransportError
 from harness.interfaces import Transport
 
 VERIFIER = r"C:\Windows\System32\verifier.exe"
@@ -18,6 +19,7 @@ SHUTDOWN = r"C:\Windows\System32\shutdown.exe"
 DONE = (0, 2)
 """2: done, but a restart is needed."""
 POLL_S = 1.0
+ANSWER_S = 30.0
 UPTIME = (
     "import ctypes;clock=ctypes.windll.kernel32.GetTickCount64;clock.restype=ctypes.c_uint64;print(clock())"
 )
@@ -32,7 +34,7 @@ def verify_driver(driver: str, python: str, connect: Callable[[], Transport], de
         connect: a connection to the guest, once it answers; called again after the restart.
 
     Raises:
-        BootError: Driver Verifier refuses.
+        BootError: Driver Verifier refuses, or Windows to restart.
         DeadlineError, TransportError: the guest does not come back.
     """
     transport = connect()
@@ -44,7 +46,7 @@ def verify_driver(driver: str, python: str, connect: Callable[[], Transport], de
                 f"Driver Verifier does not take {driver}: exit code {done.exit_code}.",
                 detail=(done.stdout + done.stderr).decode("utf-8", "backslashreplace"),
             )
-        transport.run([SHUTDOWN, "/r", "/f", "/t", "0"], deadline)
+        _restart(transport, deadline.at_most(ANSWER_S))
     finally:
         transport.close()
     while not _restarted(connect, python, before, deadline):
@@ -52,11 +54,21 @@ def verify_driver(driver: str, python: str, connect: Callable[[], Transport], de
         time.sleep(min(POLL_S, deadline.remaining()))
 
 
+def _restart(transport: Transport, deadline: Deadline) -> None:
+    with contextlib.suppress(TransportError, DeadlineError):  # it may be gone before it has answered
+        done = transport.run([SHUTDOWN, "/r", "/f", "/t", "0"], deadline)
+        if done.exit_code:
+            raise BootError(
+                f"The guest refuses to restart: shutdown ended with exit code {done.exit_code}.",
+                detail=(done.stdout + done.stderr).decode("utf-8", "backslashreplace"),
+            )
+
+
 def _restarted(connect: Callable[[], Transport], python: str, before: int, deadline: Deadline) -> bool:
     transport = connect()
     try:
-        return _uptime(transport, python, deadline) < before
-    except TransportError:  # it is about to go down
+        return _uptime(transport, python, deadline.at_most(ANSWER_S)) < before
+    except (TransportError, DeadlineError):  # it goes down: its connections break, or are silent
         return False
     finally:
         transport.close()

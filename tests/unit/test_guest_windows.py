@@ -255,8 +255,9 @@ def test_a_guest_that_is_up_prints_to_its_debugger(tmp_path: Path) -> None:
 class Rebooting:
     """A transport to a guest that runs `verifier` and restarts: `uptimes` are told one after another."""
 
-    def __init__(self, uptimes: list[bytes], exit_code: int = 2) -> None:
-        self.uptimes, self.exit_code = uptimes, exit_code
+    def __init__(self, uptimes: list[bytes], verifier: int = 2, shutdown: int | None = 0) -> None:
+        self.uptimes = uptimes
+        self.exit_codes = {VERIFIER: verifier, SHUTDOWN: shutdown}  # None: it is gone before it answers
         self.ran: list[list[str]] = []
         self.open = 0
 
@@ -272,7 +273,9 @@ class Rebooting:
                 raise TransportError("Connection reset.")
             return CommandResult(0, answer, b"")
         self.ran.append(list(argv))
-        return CommandResult(self.exit_code, b"", b"no such driver")
+        if (code := self.exit_codes[argv[0]]) is None:
+            raise TransportError("Connection reset.")
+        return CommandResult(code, b"", b"its own words")
 
     def start(self, argv: Sequence[str], deadline: Deadline) -> GuestProcess:
         raise NotImplementedError
@@ -281,8 +284,9 @@ class Rebooting:
         self.open -= 1
 
 
-def test_driver_verifier_is_set_and_the_restart_waited_for() -> None:
-    guest = Rebooting([b"90000\r\n", b"90500\r\n", b"", b"1200\r\n"])
+@pytest.mark.parametrize("shutdown", [0, None])
+def test_driver_verifier_is_set_and_the_restart_waited_for(shutdown: int | None) -> None:
+    guest = Rebooting([b"90000\r\n", b"90500\r\n", b"", b"1200\r\n"], shutdown=shutdown)
     verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
     assert guest.ran == [
         [VERIFIER, "/standard", "/driver", "drv.sys"],
@@ -292,10 +296,17 @@ def test_driver_verifier_is_set_and_the_restart_waited_for() -> None:
 
 
 def test_driver_verifier_that_refuses_is_told() -> None:
-    guest = Rebooting([b"90000\r\n"], exit_code=1)
+    guest = Rebooting([b"90000\r\n"], verifier=1)
     with pytest.raises(BootError, match=r"does not take drv\.sys: exit code 1") as caught:
         verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
-    assert "no such driver" in caught.value.detail
+    assert "its own words" in caught.value.detail
+    assert guest.open == 0
+
+
+def test_a_guest_that_does_not_restart_for_driver_verifier_is_told_at_once() -> None:
+    guest = Rebooting([b"90000\r\n"], shutdown=5)
+    with pytest.raises(BootError, match="refuses to restart: shutdown ended with exit code 5"):
+        verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
     assert guest.open == 0
 
 
