@@ -44,6 +44,7 @@ def verify_driver(driver: str, python: str, connect: Callable[[], Transport], de
         if done.exit_code not in DONE:
             raise BootError(
                 f"Driver Verifier does not take {driver}: exit code {done.exit_code}.",
+                remedy="Its own words are below; without --verifier the guest starts as it is.",
                 detail=(done.stdout + done.stderr).decode("utf-8", "backslashreplace"),
             )
         _restart(transport, deadline.at_most(ANSWER_S))
@@ -60,6 +61,7 @@ def _restart(transport: Transport, deadline: Deadline) -> None:
         if done.exit_code:
             raise BootError(
                 f"The guest refuses to restart: shutdown ended with exit code {done.exit_code}.",
+                remedy="Its own words are below; without --verifier no restart is needed.",
                 detail=(done.stdout + done.stderr).decode("utf-8", "backslashreplace"),
             )
 
@@ -81,5 +83,6 @@ def _uptime(transport: Transport, python: str, deadline: Deadline) -> int:
     except ValueError as error:
         raise TransportError(
             f"The guest does not tell its uptime: exit code {done.exit_code}.",
+            remedy="Its Python may be damaged: build the image again.",
             detail=(done.stdout + done.stderr)[-2000:].decode("utf-8", "backslashreplace"),
         ) from error

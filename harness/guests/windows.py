@@ -81,6 +81,7 @@ class WindowsLink(GuestLink):
         if done.exit_code:
             raise TransportError(
                 f"The guest's clock cannot be set: SetSystemTime gives error {done.exit_code}.",
+                remedy=f"{USER} must be an administrator in the guest; else build the image again.",
                 detail=done.stderr.decode("utf-8", "backslashreplace"),
             )
 

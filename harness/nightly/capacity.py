@@ -85,7 +85,10 @@ class Capacity:
         """
         while (share := self._try(need)) is None:
             if deadline.expired:
-                raise DeadlineError(f"No host had room for a guest within {deadline.seconds:g} s.")
+                raise DeadlineError(
+                    f"No host had room for a guest within {deadline.seconds:g} s.",
+                    remedy="Leave cells out of [nightly], or name another host under [[nightly.hosts]].",
+                )
             time.sleep(min(POLL_S, deadline.remaining()))
         host, file, descriptor = share
         try:

@@ -34,7 +34,8 @@ class SystemHive:
         current = self._dword("Select", "Current")
         if current is None or not 0 < current <= _CONTROL_SETS:
             raise MachineError(
-                f"{file.name} does not say which control set boots: Select\\Current is {current}."
+                f"{file.name} does not say which control set boots: Select\\Current is {current}.",
+                remedy="Name the disk of a guest whose Windows was installed to its end.",
             )
         self._services = f"ControlSet{current:03}\\Services"
 
@@ -50,7 +51,9 @@ class SystemHive:
         """
         if self.start_type(service) is None:
             raise ConfigurationError(
-                f"The guest has no service {service!r}.", remedy="Name the driver as winvm.toml does."
+                f"The guest has no service {service!r}.",
+                remedy="Name the driver as winvm.toml does. A service that was made moments before the crash may"
+                " be in the hive's log alone, and is lost with it: then nothing is to be disabled.",
             )
         change = f'{REGISTRY_FILE}\n\n[{self._services}\\{service}]\n"Start"=dword:{start:08x}\n'
         tool.run(["hivexregedit", "--merge", str(self._file)], self._deadline, change.encode())
@@ -70,5 +73,7 @@ class SystemHive:
 def _checked(service: str) -> str:
     """A name that is safe in a registry path and in a .reg file."""
     if not _SERVICE.fullmatch(service):
-        raise ConfigurationError(f"{service!r} is no name of a driver's service.")
+        raise ConfigurationError(
+            f"{service!r} is no name of a driver's service.", remedy="Name the driver as winvm.toml does."
+        )
     return service
