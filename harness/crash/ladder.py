@@ -1,7 +1,7 @@
 """The dump of a crashed Windows kernel, by the first rung that brings a valid one.
 
     guest          the guest has rebooted by itself and hands its MEMORY.DMP over
-    offline disk   the machine is off, and the dump is read from its disk: the file, or still the page file
+    offline disk   the machine is off, and the dump is read from its disk: the file, or what it is copied from
     host memory    the host wrote the crashed machine's memory down, before it was powered off for the disk
 
 A product counts when it is a kernel dump that is whole and tells of this crash. A cut one is kept as well,

@@ -59,7 +59,7 @@ def guest_rung(files: Callable[[], FileTransfer], path: str, settled_s: float = 
 
 
 def disk_rung(machine: Machine, crash: Crash) -> Rung:
-    """Powers the machine off and reads the dump from its disk: page file, MEMORY.DMP or newest minidump."""
+    """Powers the machine off and reads the dump from its disk, see `harness.offline.windows.dumps`."""
 
     def fetch(file: Path, deadline: Deadline) -> None:
         machine.stop(deadline.at_most(STOP_SECONDS))

@@ -52,8 +52,8 @@ class SystemHive:
         if self.start_type(service) is None:
             raise ConfigurationError(
                 f"The guest has no service {service!r}.",
-                remedy="Name the driver as winvm.toml does. A service that was made moments before the crash may"
-                " be in the hive's log alone, and is lost with it: then nothing is to be disabled.",
+                remedy="Name the driver as winvm.toml does. One made moments before the crash may be in the"
+                " hive's log alone, and is lost with it: then there is nothing to disable.",
             )
         change = f'{REGISTRY_FILE}\n\n[{self._services}\\{service}]\n"Start"=dword:{start:08x}\n'
         tool.run(["hivexregedit", "--merge", str(self._file)], self._deadline, change.encode())

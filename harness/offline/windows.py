@@ -15,6 +15,8 @@ MEMORY_DUMP = "Windows/MEMORY.DMP"
 MINIDUMPS = "Windows/Minidump"
 PAGE_FILE = "pagefile.sys"
 """Holds a kernel dump from the crash until the next boot copies it out (Windows Internals, 6th ed.)."""
+DEDICATED_FILE = "winvm/dedicated.dmp"
+"""Does so in the page file's place where the profile wants it (guest/provision/plan/crash.py)."""
 _MINIDUMP = re.compile(r"[0-9A-Za-z-]{1,64}\.dmp", re.IGNORECASE)
 
 
@@ -37,12 +39,14 @@ def find_windows(volumes: Iterable[NtfsVolume], deadline: Deadline) -> NtfsVolum
 def dumps(volume: NtfsVolume, deadline: Deadline) -> tuple[str, ...]:
     """Paths at which a dump of the last crash may be, the best first.
 
-    The page file comes first: a dump in it is newer than MEMORY.DMP. Of the minidumps only the newest is
-    named; they are called `MMDDYY-<ticks>-NN.dmp`, so the year is compared before month and day.
+    A dump that was not copied out yet comes first: it is newer than MEMORY.DMP. Of the minidumps only the
+    newest is named; they are called `MMDDYY-<ticks>-NN.dmp`, so the year is compared before month and day.
     """
-    found = []
-    if volume.entry(PAGE_FILE, deadline) and volume.starts_with(PAGE_FILE, SIGNATURE, deadline):
-        found.append(PAGE_FILE)
+    found = [
+        path
+        for path in (DEDICATED_FILE, PAGE_FILE)
+        if volume.entry(path, deadline) and volume.starts_with(path, SIGNATURE, deadline)
+    ]
     if volume.entry(MEMORY_DUMP, deadline):
         found.append(MEMORY_DUMP)
     try:

@@ -107,13 +107,17 @@ def test_the_disk_gives_the_dump_of_this_crash(machine: FakeMachine, tmp_path: P
 
 
 @needs_fuse()
-def test_a_dump_that_is_still_in_the_page_file_is_found(machine: FakeMachine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["pagefile.sys", "winvm/dedicated.dmp"])
+def test_a_dump_that_windows_has_not_copied_out_is_found(
+    place: str, machine: FakeMachine, tmp_path: Path
+) -> None:
     system_hive(tmp_path / "SYSTEM")
     (tmp_path / "old").write_bytes(b"PAGEDU64 of last week")
-    (tmp_path / "page file").write_bytes(WHOLE + bytes(1 << 20))
+    (tmp_path / "dump").write_bytes(WHOLE + bytes(1 << 20))
     files = {
         SYSTEM_HIVE: tmp_path / "SYSTEM",
-        "pagefile.sys": tmp_path / "page file",
+        "pagefile.sys": tmp_path / "SYSTEM",
+        place: tmp_path / "dump",
         "Windows/MEMORY.DMP": tmp_path / "old",
     }
     windows_disk(tmp_path, files).rename(machine.disk)

@@ -37,6 +37,7 @@ from harness.machine.domain import HostSide
 from harness.machine.fake import FakeMachine
 from harness.machine.profile import KDNET_PORT, WindowsProfile
 from harness.machine.windows_domain import KD_SOCKET, WindowsSpec
+from harness.offline.windows import DEDICATED_FILE
 from harness.offline.windows import MEMORY_DUMP as OFFLINE_DUMP
 from tests.fakes.windows_tools import CRASH_CONTROL, HOST_KEYS, WINLOGON, FakeWindows
 
@@ -195,6 +196,15 @@ def test_the_dump_is_where_it_is_looked_for(seam: Seam) -> None:
     written = str(seam.registry(CRASH_CONTROL, "DumpFile")).replace("%SystemRoot%", r"C:\Windows")
     assert written == MEMORY_DUMP == "C:\\" + OFFLINE_DUMP.replace("/", "\\")
     assert seam.registry(CRASH_CONTROL, "AutoReboot") == seam.profile.provision.auto_reboot == 1
+
+
+def test_a_dedicated_dump_file_is_looked_into(tmp_path: Path) -> None:
+    profile = PROFILES["windows-11"]
+    provision = profile.provision.model_copy(update={"dump": "complete", "dump_file_mib": 4353})
+    seam = provisioned(seam_of(profile.model_copy(update={"provision": provision}), tmp_path))
+    assert seam.registry(CRASH_CONTROL, "DumpFileSize") == 4353
+    written = str(seam.registry(CRASH_CONTROL, "DedicatedDumpFile"))
+    assert written == "C:\\" + DEDICATED_FILE.replace("/", "\\")
 
 
 def test_the_guest_trusts_what_the_driver_is_signed_with(seam: Seam) -> None:
