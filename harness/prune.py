@@ -24,13 +24,14 @@ from pathlib import Path
 from harness.artifacts import RUN_NAME
 from harness.images import wine
 from harness.images.base import images_folder
-from harness.images.windows.sealed import list_windows_images
+from harness.images.windows.sealed import list_windows_images, unfinished
 from harness.journal import Journal, is_open
 from harness.machine.savedstate import DISK, MANIFEST
 from harness.smoke import KEPT_RUNS
 
 DAY_S = 86400.0
 OLD_DAYS = 14.0
+UNFINISHED = "unfinished image"
 SUPERSEDED = 3
 """Images, and ready states of one image, that a run leaves beside the one it used."""
 _QEMU_LOCK_BYTES = (100, 200)
@@ -44,7 +45,8 @@ class Item:
     """One thing on disk.
 
     Attributes:
-        kind: `image`, `ready state`, `download`, `artifacts` or `smoke artifacts`.
+        kind: `image`, `unfinished image` (its build was killed), `ready state`, `download`, `artifacts` or
+            `smoke artifacts`.
         group: things that supersede each other have the same.
         size: bytes it takes on the disk.
         time: when it was made, or, an image, last used; UNIX seconds.
@@ -65,7 +67,7 @@ def inventory(home: Path, artifacts: Path | None) -> list[Item]:
     Args:
         artifacts: the artifacts folder of a project, if there is one.
     """
-    found = [*_images(home), *_downloads(home)]
+    found = [*_images(home), *_unfinished(home), *_downloads(home)]
     if artifacts:
         found += _artifacts(artifacts)
     return sorted(found, key=lambda item: item.time)
@@ -86,8 +88,10 @@ def old(items: Iterable[Item], days: float, keep_bytes: int | None, now: float) 
 
 
 def superseded(items: Iterable[Item], now: float) -> list[Item]:
-    """What a run that ended well removes: images and ready states that newer ones replaced, smoke runs."""
-    limits = {"image": SUPERSEDED, "ready state": SUPERSEDED, "smoke artifacts": KEPT_RUNS}
+    """What a run that ended well removes: what newer images and ready states replaced or nobody builds any
+    more, smoke runs.
+    """
+    limits = {"image": SUPERSEDED, "ready state": SUPERSEDED, "smoke artifacts": KEPT_RUNS, UNFINISHED: 0}
     chosen = []
     seen: dict[tuple[str, Path], int] = {}
     for item in sorted(items, key=lambda item: item.time, reverse=True):
@@ -177,6 +181,12 @@ def _image_folders(home: Path) -> Iterator[tuple[Path, str, bool]]:
         profiles.add(image.profile)
 
 
+def _unfinished(home: Path) -> Iterator[Item]:
+    for folder, building in unfinished(images_folder(home)):
+        item = Item(UNFINISHED, folder.parent, folder, _size(folder), folder.stat().st_mtime)
+        yield _judged(item, "it is being built" if building else "")
+
+
 def _downloads(home: Path) -> Iterator[Item]:
     for file in (home / "downloads").glob("*"):
         if file.is_file():
@@ -211,6 +221,8 @@ def _in_use(item: Item, references: frozenset[Path]) -> str:
         return "a machine runs from it"
     if item.kind == "ready state" and qemu_has_open(path / DISK):
         return "a machine runs from it"
+    if item.kind == UNFINISHED and dict(unfinished(item.path.parent)).get(item.path):
+        return "it is being built"
     if "artifacts" in item.kind and is_open(path / "run.jsonl"):
         return "its run is not over"
     return ""

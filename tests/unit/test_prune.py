@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 from harness.artifacts import Artifacts
+from harness.images.lock import build_lock
 from harness.images.windows.credentials import WindowsSecrets
 from harness.images.windows.sealed import seal
 from harness.prune import Item, inventory, mark_used, old, qemu_has_open, remove, superseded
@@ -105,6 +106,22 @@ def test_the_newest_image_of_each_windows_stays_however_old_it_is(tmp_path: Path
         older[0]: "",
     }
     assert [item.path for item in superseded(found, NOW)] == older
+
+
+def test_what_a_killed_installation_left_goes_at_once_but_none_that_is_under_way(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    left, under_way = images / ".install-windows-10-abc12345", images / ".install-windows-11-abc12345"
+    for folder in (left, under_way):
+        folder.mkdir(parents=True)
+        (folder / "configuration.iso").write_bytes(b"secret")
+    with build_lock(images / ".lock-windows-11", lambda: None):
+        found = inventory(tmp_path, None)
+        assert {item.path: item.kept for item in found} == {left: "", under_way: "it is being built"}
+        assert [item.path for item in superseded(found, NOW)] == [left]
+        everything = [Item(item.kind, item.group, item.path, item.size, item.time) for item in found]
+        assert [item.path for item in remove(everything, tmp_path)] == [left]
+    assert (left.exists(), under_way.exists()) == (False, True)
+    assert [item.path for item in remove(inventory(tmp_path, None), tmp_path)] == [under_way]
 
 
 def test_what_a_run_folder_refers_to_stays(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 Several processes may build images of different profiles at once; of one profile, one at a time. A build works
 in images/.install-<profile>-<random>/ and renames the finished folder into place: an image is there as
-a whole or not at all. What a killed build left, its machine too, is removed by the next. What an installation
-showed stays in installations/<profile>/ when it fails.
+a whole or not at all. What a killed build left, its machine too, is removed by the next, or by the next run
+(`harness.prune`). What an installation showed stays in installations/<profile>/ when it fails.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from harness.images.windows.credentials import make_windows_secrets
 from harness.images.windows.installation import Installation, Limits, Report
 from harness.images.windows.media import Choice
 from harness.images.windows.preparation import Preparation, Request, prepare, sha256
-from harness.images.windows.sealed import WindowsImage, load, seal, settings_digest
+from harness.images.windows.sealed import (
+    UNFINISHED,
+    WindowsImage,
+    load,
+    lock_file,
+    seal,
+    settings_digest,
+)
 from harness.journal import Journal
 from harness.machine.accelerator import Accelerator, choose_accelerator
 from harness.machine.leftovers import remove_leftovers
@@ -60,14 +67,14 @@ def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
     place = images / f"{profile}-{digest[:12]}"
     images.mkdir(parents=True, exist_ok=True)
     with build_lock(
-        images / f".lock-{profile}",
+        lock_file(images, profile),
         lambda: journal.note(f"waiting for another process that is installing {profile}"),
     ):
         with suppress(ImageError):
             return load(place)
-        for leftover in images.glob(f".install-{profile}-*"):
+        for leftover in images.glob(f"{UNFINISHED}{profile}-*"):
             shutil.rmtree(leftover)
-        work = Path(tempfile.mkdtemp(prefix=f".install-{profile}-", dir=images))
+        work = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{profile}-", dir=images))
         try:
             with journal.step(f"image: install {profile}", digest=digest):
                 return _install(preparation, iso_sha256, digest, home, work, place, journal)

@@ -14,18 +14,21 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ImageError
 from harness.images.base import DiskImage, images_folder, require_whole
+from harness.images.lock import is_building
 from harness.images.windows.credentials import WindowsSecrets
 from harness.machine.profile import WindowsProfile
 from harness.machine.windows_domain import NVRAM
 
 MANIFEST = "manifest.json"
+UNFINISHED = ".install-"
+"""Begins the name of a folder that an image is built in, `.install-<profile>-<random>`."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,18 @@ def settings_digest(profile: WindowsProfile) -> str:
 def build_again(profile: str) -> str:
     """The remedy for an image that is missing or not whole."""
     return f"Build it: winvm image build {profile} --iso PATH"
+
+
+def lock_file(images: Path, profile: str) -> Path:
+    """What the process that builds an image of that profile holds locked."""
+    return images / f".lock-{profile}"
+
+
+def unfinished(images: Path) -> Iterator[tuple[Path, bool]]:
+    """Folders of builds that have not ended, and whether their profile is being built just now."""
+    for folder in images.glob(f"{UNFINISHED}*"):
+        profile, _, _ = folder.name.removeprefix(UNFINISHED).rpartition("-")
+        yield folder, is_building(lock_file(images, profile))
 
 
 def seal(draft: Path, place: Path, manifest: Mapping[str, Any]) -> WindowsImage:
