@@ -184,7 +184,8 @@ def find(start: Path) -> Path:
             return folder / FILE_NAME
     raise ConfigurationError(
         f"No {FILE_NAME} in {start} or any folder above it.",
-        remedy=f"Run winvm inside a project that has one, or name it: --config PATH/{FILE_NAME}.",
+        remedy="Run winvm inside a project that has one, name it by --config, or write one: `winvm init` "
+        "beside a driver that you have, `winvm new-driver NAME` for a new one.",
     )
 
 

@@ -217,7 +217,8 @@ class Session:
         if self.run is None or self._artifacts is None:
             return
         terminalreporter.section("winvm")
-        counts = f"{sum(self.run.counts.values())} scenarios, {self.run.crashes} crashes"
+        crashes = "1 crash" if self.run.crashes == 1 else f"{self.run.crashes} crashes"
+        counts = f"{sum(self.run.counts.values())} scenarios, {crashes}"
         different = f", {len(self.run.signatures)} different" if self.run.signatures else ""
         terminalreporter.line(f"guest {self.run.guest}: {counts}{different}")
         for line in grouped(self.run.signatures):

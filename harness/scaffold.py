@@ -19,7 +19,11 @@ from harness.errors import ConfigurationError
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 NAME_LIMIT = 32
-RESERVED = frozenset({"skeleton", "winvm", "wdm", "ntddk", "int", "char", "long", "short", "void", "double"})
+RESERVED = frozenset(
+    {"skeleton", "winvm", "wdm", "ntddk", "int", "char", "long", "short", "void", "double"}
+    | {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+)
+"""Of headers, C and winvm itself, and the DOS devices: Windows keeps no file with the name of one."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,12 @@ def _taken(name: str) -> bool:
 
 
 def _write(template: Path, folder: Path, name: str) -> Written:
-    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT or _taken(name):
+    if _taken(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be the name of a driver: C, Python, Windows or winvm has it.",
+            remedy="Choose another name.",
+        )
+    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
         raise ConfigurationError(
             f"{name!r} cannot be the name of a driver.",
             remedy=f"Use at most {NAME_LIMIT} lower-case letters, digits and single underscores, a letter "

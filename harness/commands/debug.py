@@ -68,7 +68,7 @@ def debug(
     show_key: bool,
     as_json: bool,
 ) -> None:
-    """Give the kernel of the guest that is up to WinDbg or ntoseye, and log its DbgPrint meanwhile.
+    """Give the guest's kernel to WinDbg or ntoseye, and log its DbgPrint.
 
     winvm stays between them until Ctrl-C: a debugger has the target while it is there, winvm answers it
     otherwise. Ctrl-\\ (SIGQUIT) takes the target back from a debugger that is gone without a word; it halts a

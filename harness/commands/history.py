@@ -88,7 +88,9 @@ def history(context: click.Context, last: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.pass_context
 def show(context: click.Context, signature: str, as_json: bool) -> None:
-    """Show one crash: when it was seen, in which scenarios and builds, its stack and where its evidence lies.
+    """Show one crash, by its signature.
+
+    When it was seen, in which scenarios and builds, its stack, and where its evidence lies.
 
     The beginning of a signature is enough if no other one begins so.
     """

@@ -28,7 +28,10 @@ def kd() -> None:
 @kd.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 def key(file: Path | None) -> None:
-    """Make a key for KDNET: printed, or written to the new FILE that only its owner may read."""
+    """Make a key for KDNET.
+
+    It is printed, or written to the new FILE, which only its owner may read.
+    """
     made = Key.generate()
     if file is None:
         click.echo(made.text)
@@ -47,7 +50,10 @@ def key(file: Path | None) -> None:
 @click.option("--serial", is_flag=True, help="CAPTURE holds the raw bytes of one side of a serial line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: bool, as_json: bool) -> None:
-    """Print what a recorded kernel said: pcap, pcapng, or a serial line's bytes; gzip too."""
+    """Print what a recorded kernel said.
+
+    CAPTURE is a pcap, a pcapng, or a serial line's bytes (--serial); also gzipped.
+    """
     from harness.debuggers.kd_decode import CaptureDecoder, SerialDecoder, Summary
 
     summary: Summary
@@ -148,7 +154,9 @@ def listen(
     break_in: bool,
     as_json: bool,
 ) -> None:
-    """Be the debugger of a target, live, until Ctrl-C; the target is never kept waiting.
+    """Be the debugger of a target until Ctrl-C.
+
+    The target is never kept waiting, unless --hold says so.
 
     Ctrl-\\ (SIGQUIT) halts the target, and lets one go on that is held.
     """

@@ -23,7 +23,8 @@ class DumpFile:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would block
         except (OSError, ValueError) as error:
-            raise DumpError(f"{path} cannot be opened: {error}.", remedy="Name a dump file.") from error
+            reason = getattr(error, "strerror", None) or error
+            raise DumpError(f"{path} cannot be opened: {reason}.", remedy="Name a dump file.") from error
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

@@ -12,8 +12,6 @@ LOAD_SYMBOLS = 0x3031
 COMMAND_STRING = 0x3032
 STATUS_BREAKPOINT = 0x80000003
 STATUS_SINGLE_STEP = 0x80000004
-WHOLE_TARGET = 0xFFFFFFFFFFFFFFFF
-"""Base of an unload that means the target itself leaves: it reboots."""
 _FIXED = struct.Struct("<IHHI4xQQ")
 _EXCEPTION = struct.Struct("<IIQQI4x15Q")
 _SYMBOLS = struct.Struct("<I4xQQIIB")

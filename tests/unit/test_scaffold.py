@@ -96,11 +96,18 @@ def test_an_existing_folder_is_left_alone(driver: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Echo", "1echo", "echo-driver", "a__b", "../x", "class", "int", "skeleton", "x" * 33]
+    ("name", "says"),
+    [
+        (name, "cannot be the name of a driver.")
+        for name in ("", "Echo", "1echo", "echo-driver", "a__b", "../x")
+    ]
+    + [("x" * 33, "at most 32")]
+    + [(name, "or winvm has it") for name in ("class", "int", "skeleton", "winvm", "con", "com1", "lpt0")],
 )
-def test_a_name_that_c_or_python_cannot_carry_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be the name of a driver"):
+def test_a_name_that_cannot_be_a_drivers_is_refused(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
         write_driver(tmp_path / "new", name)
+    assert says in str(refused.value) + refused.value.remedy
     assert not (tmp_path / "new").exists()
 
 
