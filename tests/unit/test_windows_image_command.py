@@ -98,6 +98,10 @@ def test_a_sealed_image_is_found_by_its_profile(tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in (made.disk, made.nvram, made.manifest)} == {0o444}
 
 
+def test_nobody_else_may_read_what_is_on_the_disk(tmp_path: Path) -> None:
+    assert sealed(tmp_path).folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_newest_image_is_taken(tmp_path: Path) -> None:
     first, second = sealed(tmp_path, "a" * 16), sealed(tmp_path, "b" * 16)
     os.utime(first.manifest, (1, 1))

@@ -1,6 +1,6 @@
 """A Windows image on disk: sealed as a whole, found by its profile's name.
 
-images/windows-11-<digest12>/
+images/windows-11-<digest12>/    0700: what Windows knows is secret too, its keys are on the disk
     manifest.json   what it was made from and holds, the self-check's report, size and SHA-256 of the disk
     base.qcow2      0444; machines run on overlays of it
     nvram.fd        0444; UEFI's variables as Setup left them; not there under BIOS
@@ -103,6 +103,7 @@ def seal(draft: Path, place: Path, manifest: Mapping[str, Any]) -> WindowsImage:
         if (draft / name).exists():
             (draft / name).chmod(0o444)
             _sync(draft / name)
+    draft.chmod(0o700)
     _sync(draft)
     draft.rename(place)
     _sync(place.parent)
