@@ -199,7 +199,7 @@ def test_listen_prints_live_and_breaks_in_on_a_signal(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     port = int(process.stderr.readline().split()[-1].rstrip("."))
-    target = UdpTarget(port, KEY, FakeKernel([printed("hel"), printed("lo \x1b[31mred\n")]))
+    target = UdpTarget(port, KEY, FakeKernel([printed("hello \x1b[31mred\n")]))
     try:
         assert process.stdout.readline().startswith("[attached to 127.0.0.1:")
         assert process.stdout.readline() == "hello \\x1b[31mred\n"
