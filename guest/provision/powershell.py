@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from provision.steps import Command, Output
 
-# Without Stop a failed cmdlet leaves exit code 0; progress records would come out as CLIXML.
-PREAMBLE = "$ErrorActionPreference='Stop'; $ProgressPreference='SilentlyContinue'; "
+# Without Stop a failed cmdlet leaves exit code 0; progress records would come out as CLIXML, and warnings, as
+# of a service that takes its time to start, among what a script prints.
+PREAMBLE = (
+    "$ErrorActionPreference='Stop'; $ProgressPreference='SilentlyContinue';"
+    " $WarningPreference='SilentlyContinue'; "
+)
 LINE = r"^\S.*$"
 
 

@@ -47,6 +47,7 @@ class FakeWindows:
         power: `on`, `restarting` or `off`.
         power_cut: number of the change that is not made any more, because the power fails.
         broken: programs that end with exit code 1 and print this.
+        warnings: what cmdlets have warned of; PowerShell prints it among the output.
     """
 
     def __init__(self, *, secure_boot: bool = False, internet: bool = False) -> None:
@@ -81,6 +82,7 @@ class FakeWindows:
         self.power = "on"
         self.power_cut: int | None = None
         self.broken: dict[str, str] = {}
+        self.warnings: list[str] = []
         self._time = 0.0
         self._seed()
         self._start()
@@ -106,7 +108,8 @@ class FakeWindows:
         self._pending = False
         self.running_services = set()
         for name in self.services:
-            if self._number(name) == console.STARTS["auto"]:
+            delayed = self.value(rf"{SERVICES}\{name}", "DelayedAutostart") == RegistryData(Kind.DWORD, 1)
+            if self._number(name) == console.STARTS["auto"] and not delayed:  # that is minutes later
                 self.started(name)
         if self.boot.entry.get("debug") == "Yes" and self.boot.debugger["debugtype"] == "NET":
             # Windows loses the NIC to the debugger and meets a network it does not know on what replaces it.

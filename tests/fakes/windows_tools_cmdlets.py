@@ -28,6 +28,8 @@ def start_service(machine: FakeWindows, given: Parameters, items: list[Item]) ->
     name = given["name"].lower()
     if name not in machine.services:
         raise PowerShellError(f"Cannot find any service with service name '{name}'.")
+    if name not in machine.running_services:
+        machine.warnings.append(f"Waiting for service '{name}' to start...")
     machine.started(name)
     return []
 

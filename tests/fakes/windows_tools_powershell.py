@@ -2,7 +2,8 @@
 
 Statements, pipelines, cmdlets with named parameters, single-quoted strings, `$true`, `$env:NAME`, parentheses
 and `& 'script'`. A parameter that a cmdlet does not have is an error, as is whatever the cmdlet would refuse.
-Without `$ErrorActionPreference='Stop'` an error leaves exit code 0, as it does in PowerShell.
+Without `$ErrorActionPreference='Stop'` an error leaves exit code 0, and unless `$WarningPreference` says
+otherwise warnings are among the output, as they are in PowerShell.
 """
 
 from __future__ import annotations
@@ -122,6 +123,10 @@ class _Session:
             if parameters.get("erroraction") == "SilentlyContinue":
                 return []
             raise
+        finally:
+            warned, self._machine.warnings = self._machine.warnings, []
+            if self.variables.get("warningpreference") != "SilentlyContinue":
+                self._printed += [f"WARNING: {text}" for text in warned]
 
     def _value(self) -> Any:
         word = self._take()
