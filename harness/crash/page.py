@@ -13,6 +13,10 @@ from harness.terminal import printable
 
 STACK_LINES = 24
 _ROW = 4
+_SYSTEM = {
+    **{"build_lab": "build lab", "build": "build", "processors": "processors", "time": "time"},
+    **{"product": "product", "process_id": "process id"},
+}
 _NAMES = ("rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 _ARM_NAMES = ("pc", "sp", "fp", "lr", *(f"x{n}" for n in range(29)))
 
@@ -26,10 +30,12 @@ def place_text(place: Place) -> str:
 def page(summary: Summary) -> Iterator[str]:
     """The page's lines."""
     system = ", ".join(
-        f"{name.removesuffix('_s').replace('_', ' ')} {value}"
-        for name in ("build_lab", "build", "processors", "uptime_s", "time", "product", "process_id")
+        f"{label} {value}"
+        for name, label in _SYSTEM.items()
         if (value := summary.system.get(name)) not in (None, "")
     )
+    if (up_time := summary.system.get("uptime_s")) is not None:
+        system += f", up {up_time:.1f} s"
     kind = summary.type if summary.type.endswith("dump") else f"{summary.type} dump"
     yield f"{click.style(kind, bold=True)}, {summary.arch}: {printable(system)}"
     if summary.bugcheck:

@@ -42,7 +42,8 @@ class SavedMemory:
     def _find(self, address: int) -> Area | None:
         index = bisect.bisect_right(self._starts, address) - 1
         near = self._blocks[index : index + 1] if index >= 0 else []
-        for area in (*near, *self._others):
+        # The few others lie nearer to the file's start: when it is cut, they are what is left of both.
+        for area in (*self._others, *near):
             if area.address <= address < area.address + area.size:
                 return area
         return None

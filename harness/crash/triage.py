@@ -18,7 +18,10 @@ MAX_NAME = 1024  # UTF-16 code units
 _DRIVER_SIZE = 0x90
 _UNLOADED_SIZE = 56
 _COMPLETE = b"TRGD"
+_UNNAMED = "unknown"
 _MAX_AREA = 1 << 20
+_SECONDARY = b"DumpBlob"
+_MAX_BLOBS = 4096
 
 
 class Triage:
@@ -65,6 +68,12 @@ class Triage:
             self._warnings.append(
                 "The mark at the end of the triage data is missing: it was cut or overflowed."
             )
+        elif (end := secondary_end(self._file, self._length)) > self._file.size:
+            self.truncated = True
+            self._warnings.append(
+                f"The file is cut: {self._file.size} of at least {end} bytes. What is missing is data of the "
+                "drivers' own; everything that is read here is there."
+            )
 
     def _blocks(self, at: int, count: int) -> list[Area]:
         if not at:
@@ -86,7 +95,7 @@ class Triage:
             (name_at,) = struct.unpack_from("<I", data, start)
             base, _, size = struct.unpack_from("<QQI", data, start + 0x38)
             checksum, _, timestamp = struct.unpack_from("<III", data, start + 0x80)
-            path = self._name(name_at)
+            path = self._name(name_at) or _UNNAMED
             found.append(Module(base_name(path), path, base, size, timestamp, checksum))
         return found
 
@@ -113,3 +122,27 @@ class Triage:
         if count > limit:
             self._warnings.append(f"The dump claims {count} {what}; {limit} are read.")
         return min(count, limit)
+
+
+def secondary_end(file: DumpFile, at: int) -> int:
+    """Where the data that drivers registered, which follows the triage part at `at`, should end.
+
+    Beyond the file's end when that cuts it; without such data it is the file's end.
+    """
+    if file.size <= at:
+        return file.size
+    head = file.read(at, 16)
+    if not head.startswith(_SECONDARY[: len(head)]):
+        return file.size
+    if len(head) < 16:
+        return at + 16
+    at += int.from_bytes(head[8:12], "little")
+    for _ in range(_MAX_BLOBS):
+        if at >= file.size:
+            return at
+        blob = file.read(at, 32)
+        if len(blob) < 32:
+            return at + 32
+        size, before, after = struct.unpack_from("<III", blob, 20)
+        at += 32 + size + before + after
+    return file.size

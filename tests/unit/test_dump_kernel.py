@@ -132,6 +132,25 @@ def test_a_dump_cut_anywhere_still_names_its_bugcheck(kind: str, size: int, tmp_
     assert found.truncated
 
 
+def test_a_triage_dump_that_is_cut_behind_its_triage_part_is_told(tmp_path: Path) -> None:
+    blob = struct.pack("<I16sIII", 32, b"", 5, 3, 8)
+    whole = writer.triage() + b"DumpBlob" + struct.pack("<II", 16, 1) + (blob + bytes(16)) * 2
+    assert not summarise(writer.write(tmp_path, whole)).truncated
+    for size in (0x4004, 0x400C, 0x4010 + 20, 0x4010 + 40, len(whole) - 1):
+        found = summarise(writer.write(tmp_path, whole[:size]))
+        assert found.truncated
+        assert f"{size} of at least" in found.warnings[0]
+        assert [module.name for module in found.modules] == ["bad.sys"]
+
+
+def test_a_driver_without_a_name_still_takes_the_blame(tmp_path: Path) -> None:
+    data = bytearray(writer.triage())
+    struct.pack_into("<I", data, 0x2400, 0)
+    found = summarise(writer.write(tmp_path, bytes(data)))
+    assert found.fault
+    assert (found.fault.module, found.fault.offset) == ("unknown", 0x1234)
+
+
 def test_a_half_written_triage_dump_is_told(tmp_path: Path) -> None:
     data = writer.triage()
     found = summarise(writer.write(tmp_path, data[:0x2000] + bytes(0x2000)))

@@ -135,15 +135,23 @@ def test_stack_and_memory_from_the_top(samples: Path, triage: Summary) -> None:
 
 def test_every_length_of_a_cut_triage_dump(samples: Path, tmp_path: Path, triage: Summary) -> None:
     data = (samples / "triage_x64.dmp").read_bytes()
-    for size in (0x100, 0x2000, 0x2079, 0x10000, 0x15D00, 0x20000, 0x13A28B):
+    for size in (0x100, 0x2000, 0x2079, 0x10000, 0x15D00, 0x18700, 0x20000, 0x13A28B):
         cut = tmp_path / "cut.dmp"
         cut.write_bytes(data[:size])
         found = summarise(cut)
         assert found.truncated
         assert found.warnings
         assert found.bugcheck == triage.bugcheck
+        if size >= 0x18700:  # the exception record is within the saved stack, which is whole
+            assert found.fault
+            assert (found.fault_source, found.fault.offset) == ("exception record", 0x334C)
     assert len(found.modules) == 151
     assert "99% are usable" in found.warnings[0]
+    cut.write_bytes(data[:-1])
+    found = summarise(cut)
+    assert found.truncated
+    assert found.warnings[0].startswith("The file is cut: 1444531 of at least 1444532 bytes.")
+    assert found.stack == triage.stack
 
 
 def test_the_dump_that_wine_wrote(wine: Summary) -> None:
