@@ -6,6 +6,7 @@ Made of what was captured: the `Crash`, the summary of its dump if there is one,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ DUMPS = ("memory.dmp", "minidump.dmp")
 """Dumps in a crash's folder, the one that says most first."""
 TAIL_LINES = 20
 STACK_PLACES = 16
+_LIBRARY = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}:trace:loaddll:")
+"""Wine's word of a library: a dozen of them at each start, which would hide what the driver said."""
 _NULL_PAGE = 0x10000
 _KERNEL = 0xFFFF_8000_0000_0000
 _ACCESS_VIOLATION = 0xC0000005
@@ -68,6 +71,7 @@ def analysis_document(
     crash: Crash, summary: Summary | None, tail: Sequence[str], driver: str, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What happened, where, after what, and why, as JSON-ready data. Addresses are integers."""
+    said = [printable(line) for line in tail if not _LIBRARY.match(line)]
     known = bugcheck.explanation(crash.code, crash.parameters) if crash.kind == "bugcheck" else ""
     name = bugcheck.lookup(crash.code).name if crash.kind == "bugcheck" else ""
     return {
@@ -83,7 +87,7 @@ def analysis_document(
         "stack": [place_document(word.place) for word in summary.likely_returns()[:STACK_PLACES]]
         if summary
         else [],
-        "dbgprint_tail": [printable(line) for line in tail[-TAIL_LINES:]],
+        "dbgprint_tail": said[-TAIL_LINES:],
         "warnings": [*notes, *(summary.warnings if summary else ())],
     }
 
@@ -99,7 +103,9 @@ def likely_cause(crash: Crash, summary: Summary | None) -> str:
     if missing := missing_in_wine(crash):
         return f"{who} called {missing}, which Wine does not implement; a Windows kernel has it."
     if crash.kind == "exception":
-        return f"{who} {_exception_cause(crash)}."
+        # What the stack named did not fault itself: what it called did, over what it was given.
+        called = "called code that " if summary and summary.fault_source == "stack" else ""
+        return f"{who} {called}{_exception_cause(crash)}."
     base = bugcheck.base_code(crash.code)
     known = bugcheck.lookup(crash.code)
     if base in _ON_PURPOSE:

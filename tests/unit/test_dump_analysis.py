@@ -48,7 +48,19 @@ def summary_of(case: Path) -> Summary | None:
     document = json.loads((case / "dump.json").read_text())
     stack = tuple(StackWord(8 * index, place(word), None) for index, word in enumerate(document["stack"]))
     return Summary(
-        "user-minidump", "x64", {}, None, None, {}, place(document["fault"]), "", (), (), stack, False, ()
+        "user-minidump",
+        "x64",
+        {},
+        None,
+        None,
+        {},
+        place(document["fault"]),
+        document.get("source", ""),
+        (),
+        (),
+        stack,
+        False,
+        (),
     )
 
 
