@@ -46,7 +46,9 @@ class Summary:
         """What a reader of the numbers should know."""
         if not self.undecodable:
             return []
-        return [f"no session key: {self.undecodable} data datagrams come from a session that began earlier"]
+        wrong = self.bad_mac and not self.by_kind
+        why = "were made with another key" if wrong else "come from a session that began earlier"
+        return [f"no session key: {self.undecodable} data datagrams {why}"]
 
     def fields(self) -> Fields:
         """The summary line of `winvm kd decode --json`."""
@@ -139,7 +141,7 @@ class RepeatFilter:
 
     def describe(self, packet: Packet, *, from_host: bool) -> tuple[str, Fields]:
         """Kind and fields; `resend` with what it `repeats` for a data packet seen before."""
-        kind, fields = describe(packet)
+        kind, fields = describe(packet, from_host=from_host)
         if packet.control:
             return kind, fields
         seen = self._seen[from_host]

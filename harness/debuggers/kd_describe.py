@@ -15,26 +15,29 @@ _CONTROL = {PacketType.ACK: "ack", PacketType.RESEND: "resend", PacketType.RESET
 _MEMORY = (Api.READ_VIRTUAL, Api.WRITE_VIRTUAL, Api.READ_PHYSICAL, Api.WRITE_PHYSICAL)
 
 
-def describe(packet: Packet) -> tuple[str, Fields]:
-    """Kind and fields of a packet; one whose payload makes no sense is `control` with its `error`."""
+def describe(packet: Packet, *, from_host: bool = False) -> tuple[str, Fields]:
+    """Kind and fields of a packet; one whose payload makes no sense is `control` with its `error`.
+
+    What only an answer holds, as its status, is left out `from_host`: there it is whatever memory held.
+    """
     if packet.control:
         kind = _CONTROL.get(PacketType(packet.type), "control")
         return kind, {"id": packet.id}
     try:
-        kind, fields = _described(packet)
+        kind, fields = _described(packet, from_host=from_host)
     except KdError as error:
         kind, fields = "control", {"type": packet.type, "error": error.message}
     return kind, {"id": packet.id, **fields}
 
 
-def _described(packet: Packet) -> tuple[str, Fields]:
+def _described(packet: Packet, *, from_host: bool) -> tuple[str, Fields]:
     if packet.type == PacketType.DEBUG_IO:
         said = DebugIo.parse(packet.payload)
         return "dbgprint", {"text": said.text, **({"prompt": True} if said.prompt else {})}
     if packet.type == PacketType.STATE_CHANGE64:
         return state_fields(StateChange.parse(packet.payload))
     if packet.type == PacketType.STATE_MANIPULATE:
-        return "manipulate", _manipulate(Manipulate.parse(packet.payload))
+        return "manipulate", _manipulate(Manipulate.parse(packet.payload), request=from_host)
     if packet.type == PacketType.FILE_IO:
         wanted = FileRequest.parse(packet.payload)
         return "file-io", {"operation": wanted.operation, "path": wanted.path, "status": wanted.status}
@@ -60,10 +63,10 @@ def state_fields(change: StateChange) -> tuple[str, Fields]:
     return "control", {"type": PacketType.STATE_CHANGE64, "command_string": True}
 
 
-def _manipulate(message: Manipulate) -> Fields:
+def _manipulate(message: Manipulate, *, request: bool) -> Fields:
     name = Api(message.api).name.lower() if message.api in set(Api) else f"{message.api:#x}"
-    fields: Fields = {"api": name, "status": message.status}
+    fields: Fields = {"api": name} if request else {"api": name, "status": message.status}
     if message.api in _MEMORY:
         address, count, actual = struct.unpack_from("<QII", message.union)
-        fields |= {"address": address, "count": count, "actual": actual}
+        fields |= {"address": address, "count": count} | ({} if request else {"actual": actual})
     return fields

@@ -157,11 +157,21 @@ def test_a_capture_joined_in_mid_session_is_counted(frames: list[UdpDatagram]) -
     assert decoder.summary.warnings[0].startswith("no session key: 429")
 
 
+def test_a_request_has_no_status(frames: list[UdpDatagram]) -> None:
+    decoder = CaptureDecoder(KEY)
+    told = [decoder.decode(frame.payload) for frame in frames[:16]]
+    (request, reply) = (found[1] for found in (told[13], told[15]) if found)
+    assert (request["api"], request["address"], request["count"]) == ("read_virtual", 0xAD5E60, 16)
+    assert not {"status", "actual"} & set(request)
+    assert (reply["status"], reply["actual"]) == (0, 16)
+
+
 def test_the_wrong_key_is_refused(samples: Path) -> None:
     done = CliRunner().invoke(winvm, ["kd", "decode", str(samples / NAME), "--key", "8.8.8.9", "--json"])
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["by_kind"] == {}
     assert json.loads(line)["bad_mac"] == 428
+    assert json.loads(line)["warnings"] == ["no session key: 527 data datagrams were made with another key"]
     assert "was made with this key" in str(done.exception)
 
 
