@@ -38,8 +38,10 @@ from harness.machine import unattended
 from harness.machine.accelerator import Accelerator, choose_accelerator
 from harness.machine.leftovers import end_kept, remove_leftovers
 from harness.machine.machine import LibvirtMachine
+from harness.machine.profile import WindowsProfile
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
+from harness.machine.ssh import Target, runner
 from harness.plan import Plan
 from harness.prune import mark_used
 from harness.root import require_root
@@ -76,6 +78,11 @@ def bring_up(plan: Plan, artifacts: Artifacts, build: str, waiting: Callable[[],
         ConfigurationError: the guest that is up has another driver or image.
         WinvmError: a stage fails; nothing new is left then.
     """
+    if Target.of(plan.config.guest.uri):
+        raise ConfigurationError(
+            f"A guest on {plan.config.guest.uri} cannot be left up: its ports end with this command.",
+            remedy="Run winvm up on that host, or: winvm run",
+        )
     home = configuration.home()
     project = live.project_key(plan.config.root, plan.profile.name)
     locks = home / "up"
@@ -202,10 +209,25 @@ def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
     if not plan.config.guest.uri:
         require_root("Running a guest without a libvirt daemon")
     with journal.step("choose accelerator") as found:
-        known = configuration.home() / "accelerator.json"
-        probe = choose_accelerator(known, Deadline.after(PROBE_DEADLINE_S))
+        home, deadline = configuration.home(), Deadline.after(PROBE_DEADLINE_S)
+        if target := Target.of(plan.config.guest.uri):
+            _require_no_debugger(plan)
+            known = home / "hosts" / f"{target.host}.json"
+            probe = choose_accelerator(known, deadline, run=runner(target), kvm=None)
+        else:
+            probe = choose_accelerator(home / "accelerator.json", deadline)
         found["accelerator"], found["reason"] = probe.accelerator, probe.reason
     return probe.accelerator
+
+
+def _require_no_debugger(plan: Plan) -> None:
+    """A kernel debugger's port is on QEMU's host, and no tunnel leads to it."""
+    profile = plan.profile
+    if isinstance(profile, WindowsProfile) and profile.hardware.kd != "none":
+        raise ConfigurationError(
+            f"Guest {profile.name} has a kernel debugger, which works on this host only.",
+            remedy='Run it without --uri, or with a profile whose hardware.kd is "none".',
+        )
 
 
 def _whole(find: Callable[[], Flavour], journal: Journal) -> Flavour:

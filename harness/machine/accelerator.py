@@ -7,11 +7,11 @@ mode and takes one interrupt is run under KVM with the CPU model that the domain
 
 from __future__ import annotations
 
+import base64
 import enum
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ QEMU = "qemu-system-x86_64"
 OLDEST_TCG = (10, 0)
 """QEMU 7.2's TCG corrupts flags in cmpxchg16b and faults in user-mode IRETQ with SMAP: Wine dies."""
 
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 PROBE_SECONDS = 8.0
 """A working KVM needs 0.1 s, TCG 0.2 s."""
 
@@ -39,6 +40,13 @@ PAYLOAD = bytes.fromhex(
     "00000000009a200000000000009200001700b87c00003f000040"
 ).ljust(510, b"\0") + bytes((0x55, 0xAA))
 """`vm/probe/longmode.S`, assembled."""
+
+_PROBE = f"""
+disk=$(mktemp) && trap 'rm -f "$disk"' EXIT && echo "$1" | base64 -d >"$disk" && shift &&
+timeout --signal KILL {PROBE_SECONDS:g} "$@" -drive "file=$disk,format=raw,if=ide"
+"""
+_KILLED = 128 + 9
+"""A shell's exit code for it."""
 
 Run = Callable[[Sequence[str], float], tuple[int | None, str]]
 """Runs a program for at most so many seconds: its exit code (None when it was ended) and output."""
@@ -85,12 +93,14 @@ def run_program(argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
 
 
 def choose_accelerator(
-    cache: Path, deadline: Deadline, *, run: Run = run_program, kvm: Path = Path("/dev/kvm")
+    cache: Path, deadline: Deadline, *, run: Run = run_program, kvm: Path | None = Path("/dev/kvm")
 ) -> Probe:
     """The accelerator to use. `WINVM_ACCEL=tcg` overrides the probe; `WINVM_ACCEL=kvm` demands its success.
 
     Args:
         cache: file that keeps the probe's result until the host reboots or QEMU changes.
+        run: runs programs on the host in question.
+        kvm: its device; None for another host's, which only the probe sees.
 
     Raises:
         ConfigurationError: `WINVM_ACCEL` holds something else.
@@ -130,17 +140,14 @@ def qemu_version(run: Run, deadline: Deadline) -> str:
 
 def probe_kvm(run: Run, deadline: Deadline) -> Probe:
     """Runs the payload under KVM."""
-    with tempfile.NamedTemporaryFile(prefix="winvm-probe-") as disk:
-        disk.write(PAYLOAD)
-        disk.flush()
-        argv = [QEMU, "-machine", "pc", "-accel", "kvm", "-cpu", "host", "-m", "16"]
-        argv += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-        argv += ["-drive", f"file={disk.name},format=raw,if=ide"]
-        argv += ["-device", "isa-debug-exit,iobase=0x501,iosize=1"]
-        code, output = run(argv, deadline.at_most(PROBE_SECONDS).remaining())
+    argv = ["sh", "-c", _PROBE, "sh", base64.b64encode(PAYLOAD).decode("ascii")]
+    argv += [QEMU, "-machine", "pc", "-accel", "kvm", "-cpu", "host", "-m", "16"]
+    argv += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    argv += ["-device", "isa-debug-exit,iobase=0x501,iosize=1"]
+    code, output = run(argv, deadline.at_most(PROBE_SECONDS + 2).remaining())
     if code == SUCCESS:
         return Probe(Accelerator.KVM, "a long-mode payload ran under KVM")
-    if code is None:
+    if code in (None, _KILLED):
         return Probe(Accelerator.TCG, "a long-mode payload hung under KVM")
     first = next(iter(output.strip().splitlines()), f"exit code {code}")
     return Probe(Accelerator.TCG, f"a long-mode payload failed under KVM: {first}")
@@ -158,12 +165,12 @@ def _wanted() -> Accelerator | None:
         ) from error
 
 
-def _decide(cache: Path, deadline: Deadline, version: str, run: Run, kvm: Path) -> Probe:
-    if not kvm.exists():
+def _decide(cache: Path, deadline: Deadline, version: str, run: Run, kvm: Path | None) -> Probe:
+    if kvm and not kvm.exists():
         return Probe(Accelerator.TCG, f"there is no {kvm}")
-    if not os.access(kvm, os.R_OK | os.W_OK):
+    if kvm and not os.access(kvm, os.R_OK | os.W_OK):
         return Probe(Accelerator.TCG, f"{kvm} may not be opened by this user (add it to the group kvm)")
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    boot_id = run(["cat", BOOT_ID], deadline.at_most(PROBE_SECONDS).remaining())[1].strip()
     try:
         known = _Cached.model_validate_json(cache.read_bytes())
         if (known.boot_id, known.qemu) == (boot_id, version):

@@ -18,6 +18,8 @@ from typing import Any, Self, TypeVar
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
+from harness.machine import daemon
+from harness.machine.ssh import TRY_IT, Target, unasked
 from harness.root import require_root
 
 try:
@@ -45,6 +47,10 @@ save_image_format = "sparse"  # each page has its place in the file: QEMU writes
                                # helper program that "raw" needs, and zero pages take no space
 """
 
+OPEN_SECONDS = 60.0
+"""For a daemon that is asked for the first time: it then asks each QEMU what it can do."""
+KEEPALIVE = 10, 6
+"""Seconds between libvirt's own questions to a daemon on another host, and how many may go unanswered."""
 REOPEN_SECONDS = 30.0
 """How long a daemon may take to come back; calls that wait for it have deadlines of their own."""
 SOCKET_PATH_LIMIT = 107
@@ -127,15 +133,22 @@ def within(deadline: Deadline, what: str, call: Callable[[], T], abort: Callable
 class Connection:
     """An open libvirt connection. `api` is the foreign object, used inside this package only."""
 
-    def __init__(self, uri: str, root: Path | None = None) -> None:
+    def __init__(self, uri: str, root: Path | None = None, seconds: float = OPEN_SECONDS) -> None:
         """Opens `uri`; one with a daemon has no `root`, and its qemu.conf must say what `QEMU_CONF` does.
 
+        Args:
+            seconds: for a daemon to answer.
+
         Raises:
+            ConfigurationError: `uri` leads to another host, and not over SSH.
             HostError: libvirt refuses; the message says what to install or start.
+            DeadlineError: a daemon does not answer.
         """
         _EventLoop.ensure()
         self.uri = uri
+        self.remote = Target.of(uri)
         self._root = root
+        self._seconds = seconds
         self._api = self._open()
 
     @property
@@ -153,6 +166,10 @@ class Connection:
     def shared(self) -> bool:
         """Whether a daemon serves this connection, and maybe others."""
         return self._root is None
+
+    def require_usable(self, qemu_conf: str) -> None:
+        """Raises `HostError` unless the daemon is configured for runs; see `daemon.require_usable`."""
+        daemon.require_usable(self._capabilities(), qemu_conf, self.uri)
 
     @property
     def pidfiles(self) -> Path:
@@ -191,8 +208,9 @@ class Connection:
         """
         with translated("Asking libvirt for QEMU's version", "Install QEMU 10 or newer: qemu-system-x86."):
             found = {"libvirt": dotted(self.api.getLibVersion()), "qemu": dotted(self.api.getVersion())}
-        # A saved state holds the domain's name, and that is another one on a daemon.
-        return {**found, "daemon": self.uri} if self.shared else found
+        # A saved state holds the domain's name, and that is of another form on a daemon.
+        more = {"daemon": self.uri, "cpu": daemon.host_cpu(self._capabilities())} if self.shared else {}
+        return {**found, **more}
 
     def close(self) -> None:
         """Lets go of the connection; domains keep running. Never raises."""
@@ -201,16 +219,24 @@ class Connection:
         except libvirt.libvirtError:
             return
 
+    def _capabilities(self) -> str:
+        with translated(f"Asking {self.uri} for its capabilities"):
+            return str(self.api.getCapabilities())
+
     def _open(self) -> Any:
         try:
-            return libvirt.open(self.uri)
+            if not self.shared:
+                return libvirt.open(self.uri)
+            deadline, address = Deadline.after(self._seconds), unasked(self.uri)
+            api = within(deadline, f"Opening {self.uri}", lambda: libvirt.open(address), lambda: None)
+            if self.remote:
+                api.setKeepAlive(*KEEPALIVE)
         except libvirt.libvirtError as error:
-            raise HostError(
-                f"libvirt cannot open {self.uri}: {_words(error)}.",
-                remedy="Start its daemon."
-                if self.shared
-                else "Install libvirt-daemon-driver-qemu; vm/host/install.sh does.",
-            ) from error
+            remedy = "Install libvirt-daemon-driver-qemu; vm/host/install.sh does."
+            if self.shared:
+                remedy = f"Start its daemon. {TRY_IT}" if self.remote else "Start its daemon."
+            raise HostError(f"libvirt cannot open {self.uri}: {_words(error)}.", remedy=remedy) from error
+        return api
 
     def _reopen(self) -> Any:
         deadline = Deadline.after(REOPEN_SECONDS)

@@ -9,28 +9,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.errors import WinvmError
 from harness.machine import unattended
+from harness.machine.connection import Connection
+from harness.machine.daemon import Claim
 from harness.machine.processes import end_process, qemu_processes
-from harness.machine.runfolder import HALF_MADE, KEPT, open_lock, remove_tree, try_lock
+from harness.machine.runfolder import HALF_MADE, KEPT, end_domains, open_lock, remove_tree, try_lock
+from harness.machine.ssh import Target
 
 _POLL_S = 0.05
 _HALF_MADE_SECONDS = 60.0
 """A folder is half-made for a millisecond; one that is older belongs to a process that was killed then."""
+_DAEMON_SECONDS = 15.0
+"""For a daemon to answer about what was left on it; a host that is off is asked again by later runs."""
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """One run folder whose owner is gone, and the QEMU process ids that were ended for it."""
+    """One run folder whose owner is gone, and what was ended for it: processes here, domains of a daemon."""
 
     path: Path
     killed: tuple[int, ...]
+    domains: tuple[str, ...] = ()
 
 
 def remove_leftovers(runs: Path) -> list[Leftover]:
     """Removes every folder under `runs` that no process holds; returns what was found.
 
     A kept folder stays as long as a QEMU of it lives. A process is ended only when a pidfile in the folder
-    names it and its command line holds the folder's path.
+    names it and its command line holds the folder's path; a domain of a daemon only when its name has the
+    folder's token. What ran on another host that does not answer stays for later.
 
     Raises:
         MachineError: a QEMU does not end.
@@ -87,7 +95,23 @@ def _remove(path: Path) -> Leftover | None:
         if living and (path / KEPT).exists():
             return None
         killed = tuple(pid for pid in living if end_process(pid, path))
+        domains: tuple[str, ...] = ()
+        if claim := Claim.of(path):
+            try:
+                domains = _end_domains(claim)
+            except WinvmError:
+                # A daemon of this host, running or not, has no QEMU but those that were ended above.
+                if Target.of(claim.uri):
+                    return None
         remove_tree(path)
-        return Leftover(path, killed)
+        return Leftover(path, killed, domains)
     finally:
         os.close(lock)
+
+
+def _end_domains(claim: Claim) -> tuple[str, ...]:
+    connection = Connection(claim.uri, seconds=_DAEMON_SECONDS)
+    try:
+        return tuple(end_domains(claim, connection))
+    finally:
+        connection.close()

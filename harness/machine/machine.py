@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,19 +17,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, InfrastructureError, MachineError
 from harness.fileend import last_text
-from harness.machine.clock import make_clock_port
 from harness.machine.connection import translated, within
-from harness.machine.domain import ADDRESS, HostSide, MachineSpec
+from harness.machine.domain import ADDRESS, UUIDS, HostSide, MachineSpec
 from harness.machine.events import LifecycleEvents
 from harness.machine.monitor import ask
 from harness.machine.overlay import OVERLAY_SPACE, create_overlay, require_space
 from harness.machine.panic import PanicEvents, runs
-from harness.machine.ports import choose_ports
-from harness.machine.processes import end_process
+from harness.machine.place import Here, Place, There
 from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump, OnPanic
-from harness.machine.qemulog import qemu_said
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import DISK, MEMORY, ReadyState
+from harness.machine.savefile import Identity, copy_for, identity
 from harness.machine.screen import picture
 from harness.machine.windows_domain import WindowsSpec
 
@@ -73,8 +72,9 @@ class LibvirtMachine:
         folder: the run folder of this process.
         spec: hardware and image.
         ready: what `start` and `revert` restore; None boots from the image instead.
-        name: sub-folder of `folder`, unique in it; at most 12 characters (libvirt's socket paths). A restore
-            needs the name of the boot, so it is the same for every machine of one spec.
+        name: sub-folder of `folder`, unique in it; at most 12 characters (libvirt's socket paths). Without
+            a daemon it is the same for every machine of one spec: each then restores the saved state itself,
+            not a copy.
     """
 
     def __init__(self, folder: RunFolder, spec: Spec, ready: ReadyState | None, name: str = "guest") -> None:
@@ -86,8 +86,12 @@ class LibvirtMachine:
         self._key = ready.key if ready else spec.ready_key(self._connection.versions())
         self._ports: dict[str, int] = {}
         self._generation = 0
-        # A daemon's domains share one space of names; the embedded driver's root is this run's own.
-        self._domain_name = f"winvm-{self._key}" if self._connection.shared else name
+        # A daemon's domains share one space of names and uuids; the embedded driver's root is this run's own.
+        claim = folder.claim
+        self._domain_name = claim.domain_name(name) if claim else name
+        self._uuid_of = self._domain_name if claim else self._key
+        self._copied: ReadyState | None = None
+        self._place = _place(folder, self.folder, self._domain_name)
         self._events = LifecycleEvents(self._connection, self._domain_name)
         self._panics = PanicEvents(self._connection, self._domain_name)
 
@@ -200,12 +204,16 @@ class LibvirtMachine:
     def dump_memory(self, file: Path, form: MemoryDump, deadline: Deadline) -> None:
         """See `Machine`."""
 
+        written = self._place.visible(file)
+
         def dump() -> None:
             # libvirt's own core dump writes through a program of another package.
-            where = f"file:{file.resolve()}"
+            where = f"file:{written.resolve()}"
             ask(self._domain(), "dump-guest-memory", paging=False, protocol=where, format=form.value)
 
         self._call("Dumping the memory of", dump, deadline)
+        if written != file:
+            shutil.move(written, file)
 
     def save(self, memory: Path, disk: Path, deadline: Deadline) -> None:
         """Stops the machine, leaving its RAM and devices in `memory` and its disk overlay in `disk`."""
@@ -258,12 +266,13 @@ class LibvirtMachine:
         self._power_off()
         self._events.close()
         self._panics.close()
+        self._place.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log_tail(self) -> str:
         """The ends of QEMU's log and of the console, for errors."""
         logs = {
-            "QEMU": qemu_said(self._connection.logs / f"{self._domain_name}.log", LOG_TAIL_BYTES),
+            "QEMU": self._place.log(LOG_TAIL_BYTES),
             "console": last_text(self.channels.console, LOG_TAIL_BYTES),
         }
         return "\n".join(f"--- {title} ---\n{text}" for title, text in logs.items() if text)
@@ -276,10 +285,6 @@ class LibvirtMachine:
     ) -> None:
         if not self._run.kept:
             self.destroy()
-
-    @property
-    def _pidfile(self) -> Path:
-        return self._connection.pidfiles / f"{self._domain_name}.pid"
 
     def _domain(self) -> Any:
         return self._connection.api.lookupByName(self._domain_name)
@@ -297,34 +302,44 @@ class LibvirtMachine:
         self._generation += 1
         self._panics.listen()
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            self._ports = self._ports or choose_ports(self._spec.profile.hardware.forwards, ADDRESS)
+            forwards = self._spec.profile.hardware.forwards
+            ports, qemus_ports = self._place.ports(forwards, self._ports, deadline)
+            self._ports = dict(ports)
             try:
-                self._create(deadline)
+                self._create(qemus_ports, deadline)
                 break
             except MachineError as error:
                 # The probed port was taken before QEMU bound it; the wording is QEMU 10's.
                 if attempt == PORT_ATTEMPTS or "host forwarding rule" not in error.message:
                     raise
                 self._ports = {}
+                self._place.forget_ports()
         record = _Record(spec=self._spec, ready=self._ready, ports=self._ports, generation=self._generation)
         (self.folder / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
-    def _create(self, deadline: Deadline) -> None:
+    def _create(self, ports: Mapping[str, int], deadline: Deadline) -> None:
         console, journal, dbgprint, com3, com4 = self._new_channel_files()
-        clock = self.channels.clock
-        make_clock_port(clock)
-        host = HostSide(self.disk, (console, journal, com3, com4), dbgprint, self._ports, clock)
-        xml = self._spec.render(host, name=self._domain_name, key=self._key)
-        if self._connection.shared:  # so that the QEMU of a killed run is found from its folder
-            link = self.folder / "qemu.pid"
-            link.unlink(missing_ok=True)
-            link.symlink_to(self._pidfile)
+        clock = self._place.make_clock(self.channels.clock)
+        host = HostSide(self.disk, (console, journal, com3, com4), dbgprint, ports, clock)
+        xml = self._spec.render(host, name=self._domain_name, key=self._uuid_of)
+        self._place.starting()
         api = self._connection.api
         if self._ready:
-            memory = str(self._ready.memory)
+            memory = str(self._restorable(self._ready, deadline))
             self._call("Restoring", lambda: api.restoreFlags(memory, xml, 0), deadline)
         else:
             self._call("Starting", lambda: api.createXML(xml, 0), deadline)
+
+    def _restorable(self, ready: ReadyState, deadline: Deadline) -> Path:
+        """The save file of a state, or a copy of it, made once, if another domain was saved in it."""
+        own = Identity(self._domain_name, uuid.uuid5(UUIDS, self._uuid_of))
+        if identity(ready.memory) == own:
+            return ready.memory
+        copy = self.folder / MEMORY
+        if self._copied != ready:
+            copy_for(ready.memory, copy, own, deadline)
+            self._copied = ready
+        return copy
 
     def _new_channel_files(self) -> list[Path]:
         """Empty files for this generation, with the stable names leading to them."""
@@ -343,20 +358,24 @@ class LibvirtMachine:
         deadline.check(f"{what} machine {self._name}")
         try:
             with translated(f"{what} machine {self._name}", LOOK_BELOW, self.log_tail):
-                return within(deadline, f"{what} machine {self._name}", call, self._end_qemu)
+                return within(deadline, f"{what} machine {self._name}", call, self._place.end_qemu)
         except DeadlineError as error:
             error.detail = self.log_tail()
             raise
-
-    def _end_qemu(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            end_process(int(self._pidfile.read_text(encoding="ascii")), self._run.path)
 
     def _power_off(self) -> None:
         """libvirt ends QEMU; where it cannot, QEMU is killed."""
         deadline = Deadline.after(DESTROY_SECONDS)
         with contextlib.suppress(libvirt.libvirtError):
-            within(deadline, f"Destroying {self._name}", lambda: self._domain().destroy(), self._end_qemu)
+            within(
+                deadline, f"Destroying {self._name}", lambda: self._domain().destroy(), self._place.end_qemu
+            )
         while self.state() is not MachineState.STOPPED:
             deadline.check(f"Destroying machine {self._name}", "End its QEMU process by hand.")
             time.sleep(0.01)
+
+
+def _place(run: RunFolder, machine: Path, domain: str) -> Place:
+    if run.remote:
+        return There(run.remote, run.connection, machine, domain)
+    return Here(run.connection, machine, domain)

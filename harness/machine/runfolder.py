@@ -7,6 +7,7 @@ same process gets the same path again:
     runs/<run-id>/
         lock        flock(2) held by the owner; free = the owner is gone
         kept        present when the machines are to outlive their process (`winvm up`)
+        daemon.json present when a libvirt daemon runs the machines (see `daemon.py`)
         libvirt/    root of qemu:///embed
         <machine>/  overlay, channel files, machine.json
 """
@@ -24,8 +25,11 @@ from typing import ClassVar, Self
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
-from harness.machine.connection import Connection
+from harness.machine.connection import Connection, translated
+from harness.machine.daemon import QEMU_CONF, Claim
 from harness.machine.processes import adopt_qemus, end_process, qemu_processes
+from harness.machine.remote import RemoteHost
+from harness.machine.ssh import Target
 
 LOCK, KEPT, ROOT = "lock", "kept", "libvirt"
 HALF_MADE = ".new-"
@@ -41,9 +45,10 @@ class RunFolder:
     _process_path: ClassVar[Path | None] = None
     _process_open: ClassVar[bool] = False
 
-    def __init__(self, path: Path, lock: int, uri: str = "") -> None:
+    def __init__(self, path: Path, lock: int) -> None:
         self.path = path
-        self._uri = uri
+        self.claim = Claim.of(path)
+        self.remote: RemoteHost | None = None
         self._lock = lock
         self._connection: Connection | None = None
         self._open = True
@@ -56,9 +61,11 @@ class RunFolder:
             uri: of a libvirt daemon; by default the embedded driver serves the folder's machines.
 
         Raises:
+            ConfigurationError: `uri` leads to another host, and not over SSH.
             HostError: it cannot be made.
         """
         cls._claim()
+        Target.of(uri)
         runs = runs.resolve()
         path = cls._process_path or runs / f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         if path.parent != runs:
@@ -73,13 +80,15 @@ class RunFolder:
             half.mkdir(mode=0o700)
             lock = open_lock(half)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if uri:
+                Claim(uri=uri).save(half)
             half.rename(path)
         except OSError as error:
             raise HostError(
                 f"Run folder {path} cannot be made: {error.strerror}.",
                 remedy="WINVM_HOME must name a writable folder.",
             ) from error
-        return cls._opened(path, lock, uri)
+        return cls._opened(path, lock)
 
     @classmethod
     def attach(cls, path: Path, deadline: Deadline) -> Self:
@@ -116,9 +125,9 @@ class RunFolder:
             raise HostError(f"This process has run folder {cls._process_path} open; it can have only one.")
 
     @classmethod
-    def _opened(cls, path: Path, lock: int, uri: str = "") -> Self:
+    def _opened(cls, path: Path, lock: int) -> Self:
         RunFolder._process_path, RunFolder._process_open = path, True
-        return cls(path, lock, uri)
+        return cls(path, lock)
 
     @property
     def id(self) -> str:
@@ -135,10 +144,12 @@ class RunFolder:
         """The libvirt of this folder, opened at the first use.
 
         Raises:
-            HostError: libvirt refuses.
+            ConfigurationError: the daemon's URI leads to another host, and not over SSH.
+            HostError: libvirt refuses, or a daemon or its host is not fit for runs.
+            DeadlineError: another host does not answer.
         """
-        if self._connection is None and self._uri:
-            self._connection = Connection(self._uri)
+        if self._connection is None and self.claim:
+            self._connection = self._connected(self.claim.uri)
         elif self._connection is None:
             adopt_qemus()
             cached = self.path.parent.parent / "libvirt-cache"
@@ -151,6 +162,14 @@ class RunFolder:
             self._connection.versions()
             keep_cache(self.root / "cache", cached)
         return self._connection
+
+    def _connected(self, uri: str) -> Connection:
+        if target := Target.of(uri):
+            self.remote = RemoteHost(target, self.path)
+            self.remote.require_shared(self.path.parent.parent / "images")
+        connection = Connection(uri)
+        connection.require_usable(self.remote.qemu_conf() if self.remote else _text(QEMU_CONF))
+        return connection
 
     @property
     def kept(self) -> bool:
@@ -173,18 +192,33 @@ class RunFolder:
         remove_tree(self.path)
 
     def close(self) -> None:
-        """Removes the folder unless it is kept, and gives the lock back; safe to repeat."""
+        """Removes the folder unless it is kept, and gives the lock back; safe to repeat.
+
+        Raises:
+            HostError, MachineError: a daemon does not end what the run has there; the folder stays for
+                `remove_leftovers`.
+        """
         if not self._open:
             return
         try:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            try:
+                if self.claim and self._connection and not self.kept:
+                    end_domains(self.claim, self._connection)
+            finally:
+                self._disconnect()
             if not self.kept:
                 self.remove()
         finally:
             self._open = RunFolder._process_open = False
             os.close(self._lock)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self.remote is not None:
+            self.remote.close()
+            self.remote = None
 
     def __enter__(self) -> Self:
         return self
@@ -200,6 +234,20 @@ def runs_of(runs: Path) -> list[Path]:
     if not runs.is_dir():
         return []
     return sorted(path for path in runs.iterdir() if (path / KEPT).exists() and qemu_processes(path))
+
+
+def end_domains(claim: Claim, connection: Connection) -> list[str]:
+    """Destroys what a run has on its daemon; the names of those domains.
+
+    Raises:
+        MachineError: libvirt refuses.
+    """
+    ended = []
+    with translated(f"Ending what a run left on {claim.uri}"):
+        for domain in claim.domains(connection.api):
+            domain.destroy()
+            ended.append(domain.name())
+    return ended
 
 
 def open_lock(folder: Path, *, create: bool = True) -> int:
@@ -244,6 +292,13 @@ def keep_cache(made: Path, cached: Path) -> None:
     except OSError:  # the other one was quicker; its copy is as good
         shutil.rmtree(copy, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _newer(made: Path, cached: Path) -> bool:

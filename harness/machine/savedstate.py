@@ -18,10 +18,9 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.machine.overlay import QCOW2_MAGIC
+from harness.machine.savefile import SAVE_MAGIC
 
 MEMORY, DISK, MANIFEST = "memory.save", "disk.qcow2", "manifest.json"
-SAVE_MAGIC = b"LibvirtQemudSave"
-"""First bytes of a whole libvirt save file; one that was cut short begins with `LibvirtQemudPart`."""
 
 
 class _File(BaseModel):

@@ -15,7 +15,9 @@ def host(section: HostSection) -> Host:
     """A host with what guests may take of it.
 
     Raises:
-        MachineError: its libvirt daemon cannot be reached, or says nothing.
+        ConfigurationError: its URI leads to another host, and not over SSH.
+        HostError: its libvirt daemon cannot be reached.
+        MachineError: it says nothing.
         DeadlineError: it does not answer.
     """
     memory_mib, cores = _asked(section.uri) if section.uri else _own()
@@ -28,18 +30,15 @@ def _own() -> tuple[int, int]:
 
 
 def _asked(uri: str) -> tuple[int, int]:
-    import libvirt  # type: ignore[import-untyped]
+    from harness.machine.connection import Connection, translated, within
 
-    from harness.machine.connection import translated, within
-
-    def ask() -> tuple[int, int]:
-        connection = libvirt.open(uri)
-        try:
-            _model, memory_mib, cores, *_ = connection.getInfo()
+    connection = Connection(uri, seconds=ASK_SECONDS)
+    try:
+        with translated(f"Asking {uri} for its memory and cores"):
+            deadline = Deadline.after(ASK_SECONDS)
+            _model, memory_mib, cores, *_ = within(
+                deadline, f"Asking {uri}", connection.api.getInfo, connection.close
+            )
             return memory_mib, cores
-        finally:
-            connection.close()
-
-    remedy = "Check nightly.hosts in winvm.toml, and that virsh -c URI list works for this user."
-    with translated(f"Asking {uri} for its memory and cores", remedy):
-        return within(Deadline.after(ASK_SECONDS), f"Asking {uri}", ask, lambda: None)
+    finally:
+        connection.close()

@@ -1,7 +1,7 @@
 """A process that owns a tiny machine: libvirt allows one root a process, and tests kill some owners.
 
-`python machine_owner.py HOME IMAGE [RUN]` launches a machine (or takes over RUN), then obeys one command a
-line on stdin and answers each with a JSON line on stdout.
+`python machine_owner.py HOME IMAGE [RUN|URI]` launches a machine (with the libvirt daemon at URI), or takes
+over RUN; then it obeys one command a line on stdin and answers each with a JSON line on stdout.
 """
 
 from __future__ import annotations
@@ -61,14 +61,15 @@ def obey(commands: Iterator[str], folder: RunFolder, machine: LibvirtMachine, fa
         answer(folder, machine, facts)
 
 
-def main(home: Path, image: Path, run: str | None) -> None:
+def main(home: Path, image: Path, run: str) -> None:
     """See the module."""
-    if run:
+    uri = run if "://" in run else ""
+    if run and not uri:
         with RunFolder.attach(Path(run), Deadline.after(10)) as folder:
             obey(iter(sys.stdin.readline, ""), folder, LibvirtMachine.attach(folder), {})
         return
     remove_leftovers(home / "runs")
-    with RunFolder.create(home / "runs") as folder:
+    with RunFolder.create(home / "runs", uri) as folder:
         machine, ready = launch(spec(image), folder, wait_ready, Deadline.after(60), Deadline.after(90))
         with machine:
             obey(iter(sys.stdin.readline, ""), folder, machine, dict(ready.facts))
@@ -76,7 +77,7 @@ def main(home: Path, image: Path, run: str | None) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None)
+        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "")
     except WinvmError as error:
         print(
             json.dumps({"error": type(error).__name__, "message": str(error), "detail": error.detail}),

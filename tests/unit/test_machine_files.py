@@ -24,7 +24,8 @@ from harness.machine.processes import end_process, qemu_processes
 from harness.machine.profile import CAPABILITIES, Profile
 from harness.machine.protocol import Machine, MachineState
 from harness.machine.runfolder import HALF_MADE, KEPT, open_lock, try_lock
-from harness.machine.savedstate import DISK, MEMORY, SAVE_MAGIC, ReadyState, seal
+from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
+from harness.machine.savefile import SAVE_MAGIC
 
 SOON = 10.0
 

@@ -14,7 +14,7 @@ import pytest
 
 from harness import config
 from harness.deadline import Deadline
-from harness.errors import ConfigurationError, DeadlineError, MachineError
+from harness.errors import ConfigurationError, DeadlineError, HostError
 from harness.nightly import night as nights
 from harness.nightly.capacity import Capacity, Host, Need
 from harness.nightly.cells import matrix
@@ -132,7 +132,7 @@ def test_the_host_itself_is_measured_and_bounded() -> None:
 
 
 def test_a_host_that_cannot_be_reached_is_named() -> None:
-    with pytest.raises(MachineError, match=r"Asking test:///nowhere\.xml"):
+    with pytest.raises(HostError, match=r"libvirt cannot open test:///nowhere\.xml"):
         host(config.HostSection(uri="test:///nowhere.xml"))
 
 

@@ -46,27 +46,43 @@ def inside(folder: Path) -> tuple[str, ...]:
     """
     if not root_is_mount_point():
         raise NoLibvirtdError("/ is no mount point: nothing mounted here could be kept from the host")
+    return ("unshare", "--mount", "sh", "-c", INSIDE, "sh", QEMU_CONF, str(programs(folder)))
+
+
+def programs(folder: Path) -> Path:
+    """Where libvirtd is: installed, or unpacked, of the version that the installed library has.
+
+    Raises:
+        NoLibvirtdError: it cannot be fetched.
+    """
     installed = shutil.which("libvirtd")
-    programs = Path(installed).parent if installed else _unpacked(folder)
-    return ("unshare", "--mount", "sh", "-c", INSIDE, "sh", QEMU_CONF, str(programs))
+    if installed:
+        return Path(installed).parent
+    version = _said(folder, "dpkg-query", "--show", "--showformat", "${Version}", "libvirt0")
+    return unpacked(folder, f"libvirt-daemon={version}") / "usr" / "sbin"
 
 
-def _unpacked(folder: Path) -> Path:
-    """The program of the version that the installed library has."""
+def unpacked(folder: Path, *packages: str) -> Path:
+    """`folder` with these Debian packages unpacked in it, without those that they depend on.
+
+    Raises:
+        NoLibvirtdError: one cannot be fetched.
+    """
+    for package in packages:
+        _said(folder, "apt-get", "download", package)
+        (file,) = folder.glob("*.deb")
+        _said(folder, "dpkg-deb", "--extract", str(file), str(folder))
+        file.unlink()
+    return folder
+
+
+def _said(folder: Path, *command: str) -> str:
     environment = {**os.environ, "LC_ALL": "C"}
-
-    def said(*command: str) -> str:
-        try:
-            done = subprocess.run(
-                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=True
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            words = getattr(error, "stderr", "") or str(error)
-            raise NoLibvirtdError(f"{' '.join(command)}: {words.strip()}") from error
-        return done.stdout
-
-    version = said("dpkg-query", "--show", "--showformat", "${Version}", "libvirt0")
-    said("apt-get", "download", f"libvirt-daemon={version}")
-    (package,) = folder.glob("libvirt-daemon_*.deb")
-    said("dpkg-deb", "--extract", str(package), str(folder))
-    return folder / "usr" / "sbin"
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        words = getattr(error, "stderr", "") or str(error)
+        raise NoLibvirtdError(f"{' '.join(command)}: {words.strip()}") from error
+    return done.stdout

@@ -1,0 +1,151 @@
+"""Where a machine's QEMU runs, on this host or on another, and what differs by that.
+
+Ports: QEMU listens on its host's loopback, which is reached from here directly or through a tunnel. The clock
+port's FIFOs, QEMU's log and its process belong to its host too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from harness.deadline import Deadline
+from harness.machine.clock import make_clock_port
+from harness.machine.connection import Connection
+from harness.machine.domain import ADDRESS
+from harness.machine.far_clock import FarClock
+from harness.machine.ports import choose_ports
+from harness.machine.processes import end_process
+from harness.machine.qemulog import qemu_said, without_command_line
+from harness.machine.remote import RemoteHost
+from harness.machine.tunnel import Tunnel, far_ports
+
+Ports = Mapping[str, int]
+
+
+class Place(Protocol):
+    """The host of one machine's QEMU."""
+
+    def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:
+        """The ports to connect to, and those that QEMU is to listen on; `kept` were the former until now.
+
+        Raises:
+            HostError: hardly any port is free, or the other host is not reached.
+            DeadlineError: that takes too long.
+        """
+
+    def forget_ports(self) -> None:
+        """QEMU could not listen on one of its ports: `ports` is to choose others."""
+
+    def make_clock(self, port: Path) -> Path:
+        """Makes the clock port anew that `port` names here; the name that QEMU is to be told."""
+
+    def visible(self, file: Path) -> Path:
+        """Where libvirt is to write what is wanted in `file`, which QEMU's host may not see."""
+
+    def log(self, limit: int) -> str:
+        """The end of QEMU's log, without its command line; empty if it cannot be had."""
+
+    def starting(self) -> None:
+        """Before QEMU is started: leaves what a later process needs to find it."""
+
+    def end_qemu(self) -> None:
+        """SIGKILLs QEMU; never raises."""
+
+    def close(self) -> None:
+        """Gives back what the machine had here."""
+
+
+class Here:
+    """QEMU on this host, as a process that can be seen."""
+
+    def __init__(self, connection: Connection, folder: Path, domain: str) -> None:
+        """`folder` is the machine's."""
+        self._connection, self._folder, self._domain = connection, folder, domain
+
+    def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:  # noqa: ARG002
+        """See `Place`."""
+        chosen = kept or choose_ports(names, ADDRESS)
+        return chosen, chosen
+
+    def forget_ports(self) -> None:
+        """See `Place`."""
+
+    def make_clock(self, port: Path) -> Path:
+        """See `Place`."""
+        make_clock_port(port)
+        return port
+
+    def visible(self, file: Path) -> Path:
+        """See `Place`."""
+        return file
+
+    def log(self, limit: int) -> str:
+        """See `Place`."""
+        return qemu_said(self._connection.logs / f"{self._domain}.log", limit)
+
+    def starting(self) -> None:
+        """See `Place`."""
+        if self._connection.shared:  # so that the QEMU of a killed run is found from its folder
+            link = self._folder / "qemu.pid"
+            link.unlink(missing_ok=True)
+            link.symlink_to(self._pidfile)
+
+    def end_qemu(self) -> None:
+        """See `Place`."""
+        with contextlib.suppress(OSError, ValueError):
+            end_process(int(self._pidfile.read_text(encoding="ascii")), self._folder.parent)
+
+    def close(self) -> None:
+        """See `Place`."""
+
+    @property
+    def _pidfile(self) -> Path:
+        return self._connection.pidfiles / f"{self._domain}.pid"
+
+
+class There:
+    """QEMU on another host, which shares the machine's folder."""
+
+    def __init__(self, remote: RemoteHost, connection: Connection, folder: Path, domain: str) -> None:
+        self._remote, self._folder = remote, folder
+        self._pidfile = connection.pidfiles / f"{domain}.pid"
+        self._log = connection.logs / f"{domain}.log"
+        self._tunnel = Tunnel(remote.session, ADDRESS)
+        self._clock = FarClock(remote.session, folder)
+        self._far: Ports = {}
+
+    def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:  # noqa: ARG002
+        """See `Place`. The tunnel's local ends stay the same."""
+        self._far = self._far or far_ports(names)
+        return self._tunnel.lead_to(self._far, deadline), self._far
+
+    def forget_ports(self) -> None:
+        """See `Place`."""
+        self._far = {}
+
+    def make_clock(self, port: Path) -> Path:  # noqa: ARG002 - `FarClock` serves it
+        """See `Place`."""
+        return self._clock.start()
+
+    def visible(self, file: Path) -> Path:
+        """See `Place`."""
+        return self._folder / file.name
+
+    def log(self, limit: int) -> str:
+        """See `Place`."""
+        return without_command_line(self._remote.tail(self._log, limit))
+
+    def starting(self) -> None:
+        """See `Place`. `daemon.json` in the run's folder is enough."""
+
+    def end_qemu(self) -> None:
+        """See `Place`."""
+        self._remote.end_qemu(self._pidfile, self._folder)
+
+    def close(self) -> None:
+        """See `Place`."""
+        self._clock.close()
+        self._tunnel.close()

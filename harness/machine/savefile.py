@@ -1,0 +1,114 @@
+"""libvirt's save file of a domain: whose it is, and a copy of it that is another domain's.
+
+libvirt restores a save file only to a domain of the name and uuid that it was saved from; QEMU's own state,
+which follows, has neither. Domains of a daemon must differ in both, so each machine there restores a copy
+with its own, of the same lengths: nothing else in the file moves.
+
+Layout (libvirt 11.3, src/qemu/qemu_saveimage.h): a header of 92 bytes in the machine's byte order, of which
+the first fields are magic[16], version, data_len; then data_len bytes: the domain's XML, ended by a zero
+byte, libvirt's cookie, padding.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineError, MachineError
+
+SAVE_MAGIC = b"LibvirtQemudSave"
+"""First bytes of a whole save file; one that was cut short begins with `LibvirtQemudPart`."""
+VERSION = 2
+LARGEST_XML = 1 << 20
+"""Bytes; the domains of this bench have 4 KiB, libvirt pads them to 64."""
+
+_HEADER = struct.Struct("=16sII68x")
+_NAME = re.compile(rb"<name>([^<]+)</name>")
+_UUID = re.compile(rb"<uuid>([0-9a-f-]{36})</uuid>")
+_MADE_AGAIN = "The saved state is made again when a guest is started; if that goes on, run: winvm doctor"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Name and uuid of a libvirt domain."""
+
+    name: str
+    uuid: uuid.UUID
+
+
+def identity(file: Path) -> Identity:
+    """Of the domain that was saved.
+
+    Raises:
+        MachineError: it is no save file that this module understands.
+    """
+    (name, _), (unique, _) = _found(file)
+    return Identity(name.decode("utf-8", "replace"), uuid.UUID(unique.decode("ascii")))
+
+
+def copy_for(source: Path, target: Path, wanted: Identity, deadline: Deadline) -> None:
+    """Makes `target`, for the owner alone: the saved state of a domain called `wanted`.
+
+    Holes stay holes, and a file system that can share blocks does.
+
+    Raises:
+        MachineError: `source` is no such file, its domain's name has another length, or the disk is full.
+        DeadlineError: copying takes too long.
+    """
+    (name, name_at), (unique, uuid_at) = _found(source)
+    own_name, own_uuid = wanted.name.encode(), str(wanted.uuid).encode()
+    if (len(name), len(unique)) != (len(own_name), len(own_uuid)):
+        raise MachineError(
+            f"{source} was saved from a domain called {name!r}; {wanted.name} has another length.",
+            remedy=_MADE_AGAIN,
+        )
+    target.unlink(missing_ok=True)
+    command = ["cp", "--reflink=auto", "--sparse=auto", "--", str(source), str(target)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=deadline.remaining(), check=False)
+    except subprocess.TimeoutExpired as error:
+        raise DeadlineError(f"Copying {source} did not finish in time.") from error
+    if done.returncode:
+        words = done.stderr.decode("utf-8", "replace").strip()
+        raise MachineError(f"{source} cannot be copied to {target}: {words}.", remedy="Free some disk space.")
+    target.chmod(0o600)
+    with target.open("r+b") as file:
+        for at, text in ((name_at, own_name), (uuid_at, own_uuid)):
+            file.seek(at)
+            file.write(text)
+
+
+def _found(file: Path) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
+    """Name and uuid of the saved domain, each with its offset in the file."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            start = os.pread(descriptor, _HEADER.size + LARGEST_XML, 0)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise MachineError(f"{file} cannot be read: {error.strerror}.", remedy=_MADE_AGAIN) from error
+    if len(start) < _HEADER.size:
+        raise MachineError(f"{file} is no libvirt save file: it is too short.", remedy=_MADE_AGAIN)
+    magic, version, length = _HEADER.unpack_from(start)
+    if (magic, version) != (SAVE_MAGIC, VERSION) or not 0 < length <= LARGEST_XML:
+        raise MachineError(
+            f"{file} is no libvirt save file of version {VERSION}: it begins with {start[:24]!r}.",
+            remedy=_MADE_AGAIN,
+        )
+    xml = start[_HEADER.size : _HEADER.size + length].split(b"\0", 1)[0]
+    # libvirt writes both before any element that may hold others of the kind.
+    name, unique = _NAME.search(xml), _UUID.search(xml)
+    if not name or not unique:
+        raise MachineError(f"{file} does not say which domain it was saved from.", remedy=_MADE_AGAIN)
+    return _at(name), _at(unique)
+
+
+def _at(match: re.Match[bytes]) -> tuple[bytes, int]:
+    return match[1], _HEADER.size + match.start(1)

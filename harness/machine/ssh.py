@@ -1,0 +1,274 @@
+"""SSH to another libvirt host, as its URI says: `qemu+ssh://user@host:port/system?keyfile=PATH`.
+
+libvirt runs OpenSSH's client for such a URI. The bench runs the same one in the same way, so that whoever
+gets `virsh -c URI list` to work has configured both: aliases and jump hosts of `~/.ssh/config`, keys and
+agent, known hosts. One connection of a run carries all its commands and forwards (ControlMaster).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qsl, urlsplit
+
+from harness.deadline import Deadline
+from harness.errors import ConfigurationError, DeadlineError, HostError
+from harness.fileend import last_text
+from harness.machine.accelerator import Run
+
+SOCKET, LOG = "ssh", "ssh.log"
+SOCKET_PATH_LIMIT = 107 - 17
+"""Bytes: OpenSSH makes its socket under a name that is 17 longer, then renames it."""
+FAILED = 255
+"""OpenSSH's exit code for its own failures; others are the command's."""
+COMMAND_SECONDS = 20.0
+ALIVE = ("ServerAliveInterval=10", "ServerAliveCountMax=3", "ConnectTimeout=20")
+TRY_IT = "Make `virsh -c URI list` work without a question for the user that runs winvm: keys, known_hosts."
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a URI leads, in OpenSSH's terms; what is empty or 0 is OpenSSH's own choice.
+
+    command: the client, from the URI's `command`; libvirt takes it as a path.
+    verify: False for `no_verify=1`: the host's key is not looked at.
+    """
+
+    host: str
+    user: str = ""
+    port: int = 0
+    keyfile: str = ""
+    command: str = "ssh"
+    verify: bool = True
+
+    @classmethod
+    def of(cls, uri: str) -> Self | None:
+        """Where `uri` leads; None for a daemon of this machine.
+
+        Raises:
+            ConfigurationError: it is no URI, or leads to another machine by another way than SSH.
+        """
+        try:
+            parts = urlsplit(uri)
+            host, port = parts.hostname or "", parts.port or 0
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{uri!r} is no URI: {error}.", remedy="A libvirt host is qemu+ssh://user@host/system."
+            ) from error
+        if not host and not parts.scheme.endswith("+ssh"):
+            return None
+        if not host or parts.scheme != "qemu+ssh":
+            raise ConfigurationError(
+                f"{uri} does not lead to another host's QEMU over OpenSSH; a guest's ports need that.",
+                remedy="Use qemu+ssh://user@host/system, or qemu:///system for this machine's daemon.",
+            )
+        options = dict(parse_qsl(parts.query))
+        return cls(
+            host=host,
+            user=parts.username or "",
+            port=port,
+            keyfile=options.get("keyfile", ""),
+            command=options.get("command", "ssh"),
+            verify=options.get("no_verify", "0") in ("", "0"),
+        )
+
+    def argv(self, *options: str, remote: str = "") -> list[str]:
+        """The client's command line. It asks nothing: nobody is there at night."""
+        argv = [self.command, "-T", "-e", "none", "-o", "BatchMode=yes"]
+        argv += [word for option in ALIVE for word in ("-o", option)]
+        argv += ["-p", str(self.port)] if self.port else []
+        argv += ["-l", self.user] if self.user else []
+        argv += ["-i", self.keyfile] if self.keyfile else []
+        argv += [] if self.verify else ["-o", "StrictHostKeyChecking=no"]
+        return [*argv, *options, "--", self.host, *([remote] if remote else [])]
+
+
+def unasked(uri: str) -> str:
+    """The URI with which libvirt's SSH asks nothing either; any other as it is."""
+    if Target.of(uri) is None or "no_tty=" in urlsplit(uri).query:
+        return uri
+    return f"{uri}{'&' if urlsplit(uri).query else '?'}no_tty=1"
+
+
+def runner(target: Target) -> Run:
+    """Runs programs there, each over a connection of its own.
+
+    Raises:
+        HostError: SSH does not get there.
+    """
+
+    def run(argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
+        try:
+            done = subprocess.run(
+                target.argv(remote=shlex.join(argv)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return None, ""
+        except OSError as error:
+            raise _no_client(target, error) from error
+        output = done.stdout.decode("utf-8", "replace")
+        if done.returncode == FAILED:
+            raise _unreachable(target, output)
+        return done.returncode, output
+
+    return run
+
+
+class Session:
+    """One SSH connection of a run, with its commands and forwards; `open` again where it was lost."""
+
+    def __init__(self, target: Target, folder: Path) -> None:
+        """`folder` takes its socket and log.
+
+        Raises:
+            HostError: its path is too long for a socket.
+        """
+        self.target = target
+        self._socket, self._log = folder / SOCKET, folder / LOG
+        if len(os.fsencode(self._socket)) > SOCKET_PATH_LIMIT:
+            raise HostError(
+                f"{self._socket} is too long a path for SSH's socket ({SOCKET_PATH_LIMIT} bytes).",
+                remedy="Set WINVM_HOME to a shorter path.",
+            )
+        self._master: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """How messages call the host."""
+        return self.target.host
+
+    def open(self, deadline: Deadline) -> bool:
+        """Connects if there is no living connection; True if a new one was made, which has no forwards.
+
+        Raises:
+            HostError: SSH does not get there.
+            DeadlineError: it takes too long.
+        """
+        if self._master is not None and self._master.poll() is None:
+            return False
+        self.close()
+        # The far `cat` ends when this process does, however it ends, and the connection with it.
+        argv = self.target.argv("-M", "-S", str(self._socket), remote="echo ready; exec cat >/dev/null")
+        with self._log.open("ab") as log:
+            try:
+                self._master = subprocess.Popen(
+                    argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                )
+            except OSError as error:
+                raise _no_client(self.target, error) from error
+        if first_line(self._master, deadline) != b"ready\n":
+            expired = deadline.expired
+            self.close()
+            if expired:
+                raise DeadlineError(f"SSH to {self.name} did not connect within {deadline.seconds:g} s.")
+            raise _unreachable(self.target, last_text(self._log, 2000))
+        return True
+
+    def run(
+        self, script: str, *arguments: str, deadline: Deadline, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Runs a POSIX shell script there, with its positional parameters; its output, capped by nothing.
+
+        Raises:
+            HostError: the connection is lost.
+            DeadlineError: the script does not end.
+        """
+        remote = shlex.join(["sh", "-c", script, "sh", *arguments])
+        limited = deadline.at_most(COMMAND_SECONDS)
+        try:
+            done = subprocess.run(
+                self._through(remote),
+                input=stdin,
+                capture_output=True,
+                timeout=limited.remaining(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeadlineError(
+                f"A command on {self.name} did not end within {limited.seconds:g} s."
+            ) from error
+        if done.returncode == FAILED:
+            raise _unreachable(self.target, done.stderr.decode("utf-8", "replace"))
+        return done
+
+    def start(self, script: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts a shell script there, with pipes to its input and outputs."""
+        remote = shlex.join(["sh", "-c", script, "sh", *arguments])
+        return subprocess.Popen(
+            self._through(remote),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def forward(self, local: int, far: int, address: str, deadline: Deadline) -> bool:
+        """Makes `local` here lead to `far` there, both on `address`; False if it is taken here."""
+        return self._control("forward", local, far, address, deadline)
+
+    def cancel(self, local: int, far: int, address: str, deadline: Deadline) -> None:
+        """Undoes `forward`; connections that are open stay."""
+        self._control("cancel", local, far, address, deadline)
+
+    def close(self) -> None:
+        """Ends the connection with everything on it; safe to repeat."""
+        if self._master is None:
+            return
+        self._master.kill()
+        self._master.wait()
+        for pipe in (self._master.stdin, self._master.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._master = None
+        self._socket.unlink(missing_ok=True)
+
+    def _through(self, remote: str) -> list[str]:
+        # ControlMaster=no: a lost connection is to be told, not replaced by one of this command's own.
+        return self.target.argv("-S", str(self._socket), "-o", "ControlMaster=no", remote=remote)
+
+    def _control(self, what: str, local: int, far: int, address: str, deadline: Deadline) -> bool:
+        forward = f"{address}:{local}:{address}:{far}"
+        argv = self.target.argv("-S", str(self._socket), "-O", what, "-L", forward)
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=deadline.at_most(COMMAND_SECONDS).remaining(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeadlineError(f"SSH to {self.name} did not {what} port {local} in time.") from error
+        return done.returncode == 0
+
+
+def first_line(process: subprocess.Popen[bytes], deadline: Deadline) -> bytes:
+    """What a process says first, whole lines; empty if it ends or says nothing by the deadline."""
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], deadline.remaining())[0]:
+        return b""
+    return process.stdout.readline()
+
+
+def _no_client(target: Target, error: OSError) -> HostError:
+    return HostError(
+        f"SSH's client {target.command} cannot be run: {error.strerror}.", remedy="Install openssh-client."
+    )
+
+
+def _unreachable(target: Target, said: str) -> HostError:
+    words = " ".join(said.split()) or "no reason given"
+    return HostError(f"SSH does not reach {target.host}: {words}.", remedy=TRY_IT)
