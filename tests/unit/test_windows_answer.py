@@ -193,6 +193,13 @@ def test_requirements_are_bypassed_only_where_the_profile_says(profile: WindowsP
     assert bool(profile.install.bypass) == (profile.name == "windows-11")
 
 
+def test_a_machine_with_a_tpm_has_it_checked() -> None:
+    profile = PROFILES["windows-11"]
+    hardware = profile.hardware.model_copy(update={"tpm": True})
+    text = answers(profile.model_copy(update={"hardware": hardware}))
+    assert ("BypassTPMCheck" in text, "BypassSecureBootCheck" in text) == (False, True)
+
+
 @every_profile
 def test_each_pass_tells_the_host_on_the_journals_port(profile: WindowsProfile) -> None:
     document = Document(answers(profile))

@@ -50,9 +50,15 @@ class Answers:
     password: str = field(repr=False)
     drivers: bool = False
 
+    @property
+    def _bypassed(self) -> list[str]:
+        """Setup's checks that this machine would not pass."""
+        passed = {"BypassTPMCheck"} if self.profile.hardware.tpm else set()
+        return [name for name in self.profile.install.bypass if name not in passed]
+
     def render(self) -> str:
         """The XML document."""
-        install, server = self.profile.install, self.profile.install.kind != "Client"
+        server = self.profile.install.kind != "Client"
         environment = jinja2.Environment(
             autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
         )
@@ -66,7 +72,7 @@ class Answers:
             product_key=self.choice.product_key,
             setup_commands=[
                 _phase("windowsPE"),
-                *(_registry(_LABCONFIG, name, 1) for name in install.bypass),
+                *(_registry(_LABCONFIG, name, 1) for name in self._bypassed),
             ],
             specialize_commands=[
                 _phase("specialize"),
