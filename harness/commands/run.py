@@ -13,6 +13,7 @@ import pytest
 from harness import outcome
 from harness.cli import Invocation
 from harness.commands import load_config
+from harness.errors import ConfigurationError
 from harness.outcome import RunResult
 from harness.pytest_session import Session
 
@@ -91,6 +92,10 @@ def run(
             click.echo("null")
     else:
         code = int(pytest.main(arguments, plugins=[watcher]))
+    if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise ConfigurationError(
+            "No scenario is chosen.", remedy="Choose others with -k, -m or --build, or leave these out."
+        )
     context.exit(130 if watcher.interrupted else exit_code(code, watcher.result))
 
 
@@ -100,7 +105,7 @@ def exit_code(pytest_code: int, result: RunResult | None) -> int:
     pytest's own 0 and 1 are looked at through the results: an unexpected crash outranks a lost guest, which
     outranks a failure.
     """
-    if pytest_code in (pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.USAGE_ERROR):
+    if pytest_code == pytest.ExitCode.USAGE_ERROR:
         return 2
     if pytest_code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         return pytest_code  # an error of winvm's own, which ended the session with its exit code

@@ -51,6 +51,12 @@ def test_no_winvm_toml_at_all(project: Project) -> None:
     assert code == 2
     assert "No winvm.toml in" in said
     assert "--config" in said
+    assert "winvm init" in said
+
+
+def test_a_choice_that_nothing_matches(project: Project) -> None:
+    code, said = project.winvm("run", "-k", "no_such_scenario")
+    assert (code, "No scenario is chosen." in said) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ def result(*outcomes: Outcome) -> RunResult:
         (2, [Outcome.PASSED], 2),
         (3, [], 3),
         (4, [], 2),
-        (5, [], 2),
     ],
 )
 def test_a_crash_outranks_a_failure(code: int, outcomes: list[Outcome], expected: int) -> None:
