@@ -74,13 +74,13 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
         damage = error
     if as_json:
         click.echo(json.dumps({"kind": "summary", **summary.fields()}))
-    else:
+    elif summary.packets or damage is None:
         kinds = ", ".join(f"{count} {kind}" for kind, count in summary.by_kind.most_common())
         click.echo(f"{summary.packets} packets: {kinds or 'none that this key opens'}")
         for warning in summary.warnings:
             click.echo(warning)
-    if damage is not None:
-        raise damage
+    if damage is not None:  # of a file that the user named, not of a connection
+        raise ConfigurationError(damage.message, remedy=damage.remedy) from damage
     if summary.bad_mac and not summary.by_kind:
         raise ConfigurationError(
             f"Not one of {summary.packets} KDNET datagrams was made with this key.",

@@ -74,7 +74,15 @@ def test_decode_of_a_cut_capture_still_says_its_summary(tmp_path: Path) -> None:
         winvm, ["kd", "decode", str(tmp_path / "capture"), "--key", "1.2.3.4", "--json"]
     )
     assert json.loads(done.stdout.splitlines()[-1])["packets"] == 1
-    assert isinstance(done.exception, KdError)
+    assert isinstance(done.exception, ConfigurationError)
+
+
+def test_decode_of_what_is_no_capture_says_only_that(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no capture")
+    done = CliRunner().invoke(winvm, ["kd", "decode", str(tmp_path / "notes.txt"), "--key", "1.2.3.4"])
+    assert done.stdout == ""
+    assert isinstance(done.exception, ConfigurationError)
+    assert "neither pcap nor pcapng" in str(done.exception)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
