@@ -47,7 +47,11 @@ def seeds() -> list[bytes]:
     """Small dumps of every layout, and the real ones when they are at hand."""
     made = writer.guest()
     found = [writer.full(made), writer.bitmap(made), *(writer.ranges(made, kind) for kind in (8, 9, 10))]
-    found += [writer.triage(), writer.triage(0xAA64), writer.minidump(0x180000000, 0x5000, 1, 0x1234)]
+    found += [
+        writer.triage() + writer.secondary(),
+        writer.triage(0xAA64),
+        writer.minidump(0x180000000, 0x5000, 1, 0x1234),
+    ]
     if folder := os.environ.get("WINVM_SAMPLES"):
         found += [(Path(folder) / name).read_bytes() for name in ("wine-null-write.mdmp", "triage_x64.dmp")]
     return found

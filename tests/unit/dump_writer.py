@@ -219,6 +219,12 @@ def triage(machine: int = 0x8664) -> bytes:
     return bytes(data)
 
 
+def secondary() -> bytes:
+    """What follows the triage part: two blobs of data that drivers registered."""
+    blob = struct.pack("<I16sIII", 32, b"", 5, 3, 8) + bytes(5 + 3 + 8)
+    return b"DumpBlob" + struct.pack("<II", 16, 1) + blob * 2
+
+
 def minidump(base: int, size: int, stamp: int, offset: int, name: str = "C:\\x\\tiny.sys") -> bytes:
     """A user dump as Wine writes it: exception at `offset` of one module, unaligned, with stream 0xFFF0."""
     rip, rsp = base + offset, 0x7FFE0000

@@ -133,8 +133,7 @@ def test_a_dump_cut_anywhere_still_names_its_bugcheck(kind: str, size: int, tmp_
 
 
 def test_a_triage_dump_that_is_cut_behind_its_triage_part_is_told(tmp_path: Path) -> None:
-    blob = struct.pack("<I16sIII", 32, b"", 5, 3, 8)
-    whole = writer.triage() + b"DumpBlob" + struct.pack("<II", 16, 1) + (blob + bytes(16)) * 2
+    whole = writer.triage() + writer.secondary()
     assert not summarise(writer.write(tmp_path, whole)).truncated
     for size in (0x4004, 0x400C, 0x4010 + 20, 0x4010 + 40, len(whole) - 1):
         found = summarise(writer.write(tmp_path, whole[:size]))
