@@ -18,6 +18,7 @@ from harness.crash.hang import climb
 from harness.deadline import Deadline
 from harness.deployed import LOAD_DEADLINE_S, DeployedGuest
 from harness.errors import DriverLoadError, InfrastructureError
+from harness.interrupts import deferred
 from harness.machine.channels import bound
 from harness.machine.protocol import MachineState
 from harness.outcome import Crash, DebugRecord, Outcome, Scenario, ScenarioResult
@@ -135,7 +136,7 @@ class Bench(DeployedGuest):
 
     def close(self) -> None:
         """Ends agent, machine and everything under it; safe to repeat."""
-        with self._journal.step("end guest"):
+        with self._journal.step("end guest"), deferred():
             self.on_close()
 
     def _run(

@@ -25,6 +25,7 @@ from typing import ClassVar, Self
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
+from harness.interrupts import deferred
 from harness.machine.connection import Connection, translated
 from harness.machine.daemon import QEMU_CONF, Claim
 from harness.machine.processes import adopt_qemus, end_process, qemu_processes
@@ -198,8 +199,11 @@ class RunFolder:
             HostError, MachineError: a daemon does not end what the run has there; the folder stays for
                 `remove_leftovers`.
         """
-        if not self._open:
-            return
+        if self._open:
+            with deferred():
+                self._end()
+
+    def _end(self) -> None:
         try:
             try:
                 if self.claim and self._connection and not self.kept:
