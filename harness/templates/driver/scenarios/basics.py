@@ -9,7 +9,7 @@ from scenarios.contract import TEXT_LIMIT, Bugcheck, Counters, Device, SkeletonI
 MANUALLY_INITIATED_CRASH = 0xE2
 
 
-@scenario(expect_dbgprint=[r"skeleton: text set, \d+ bytes", r"skeleton: text cleared"])
+@scenario(tags=("smoke",), expect_dbgprint=[r"skeleton: text set, \d+ bytes", r"skeleton: text cleared"])
 def text_is_kept(t: Context) -> None:
     """A written text is read back, counted, and gone after CLEAR."""
     text = str(t.params["text"]).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent import Context, State, equal, scenario
 
 
-@scenario
+@scenario(tags=("smoke",))  # `winvm smoke` runs it
 def driver_runs(t: Context) -> None:
     """The driver's service is running."""
     with t.services() as services, services.open(t.service) as service:
