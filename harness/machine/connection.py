@@ -208,8 +208,9 @@ class Connection:
         """
         with translated("Asking libvirt for QEMU's version", "Install QEMU 10 or newer: qemu-system-x86."):
             found = {"libvirt": dotted(self.api.getLibVersion()), "qemu": dotted(self.api.getVersion())}
-        # A saved state holds the domain's name, and that is of another form on a daemon.
-        more = {"daemon": self.uri, "cpu": daemon.host_cpu(self._capabilities())} if self.shared else {}
+        # A saved state holds the domain's name, and that is of another form on a daemon. Hosts that are alike
+        # restore each other's states; where they are not after all, `ready.launch` makes another.
+        more = {"daemon": "yes", "cpu": daemon.host_cpu(self._capabilities())} if self.shared else {}
         return {**found, **more}
 
     def close(self) -> None:

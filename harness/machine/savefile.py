@@ -30,7 +30,7 @@ LARGEST_XML = 1 << 20
 
 _HEADER = struct.Struct("=16sII68x")
 _NAME = re.compile(rb"<name>([^<]+)</name>")
-_UUID = re.compile(rb"<uuid>([0-9a-f-]{36})</uuid>")
+_UUID = re.compile(rb"<uuid>([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})</uuid>")
 _MADE_AGAIN = "The saved state is made again when a guest is started; if that goes on, run: winvm doctor"
 
 

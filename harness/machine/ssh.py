@@ -270,5 +270,5 @@ def _no_client(target: Target, error: OSError) -> HostError:
 
 
 def _unreachable(target: Target, said: str) -> HostError:
-    words = " ".join(said.split()) or "no reason given"
+    words = " ".join(said.split()).rstrip(".") or "no reason given"
     return HostError(f"SSH does not reach {target.host}: {words}.", remedy=TRY_IT)

@@ -71,6 +71,10 @@ class OtherHost:
         inside = ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-u", *command]
         return subprocess.run(inside, capture_output=True, text=True, check=True).stdout
 
+    def domains(self) -> list[str]:
+        """Names of its living domains."""
+        return self.run("virsh", "--connect", "qemu:///system", "list", "--name").split()
+
 
 @contextmanager
 def other_host(
