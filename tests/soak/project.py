@@ -83,6 +83,10 @@ class Project:
         """The results of the run that is under way."""
         return self.artifacts / "latest" / "results.json.partial"
 
+    def journals(self) -> list[Path]:
+        """run.jsonl of every run so far."""
+        return [*self.artifacts.glob("2*/run.jsonl")]
+
     def ports(self) -> set[int]:
         """Host ports of the machines that there are."""
         found: set[int] = set()
