@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.crash import bugcheck, cpu
 from harness.crash.names import base_name
 from harness.debuggers import kd_context
 from harness.debuggers.kd_describe import Fields
@@ -49,10 +50,11 @@ class BugcheckText:
         return Bugcheck(code, tuple(parameters))
 
 
-def evidence(target: HaltedTarget) -> tuple[Fields, Bugcheck | None]:
+def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bugcheck | None]:
     """What can be read of a kernel that stopped in a bugcheck, and the bugcheck as its memory has it.
 
-    Each part that cannot be read is missing, with a line in `unread` that says why.
+    Registers and stack are those of the fault where a parameter of the bugcheck leads to them, else those of
+    the call for the bugcheck. A part that cannot be read is missing, with a line in `unread` that says why.
 
     Raises:
         TargetRestartedError: it is not there any more.
@@ -61,6 +63,7 @@ def evidence(target: HaltedTarget) -> tuple[Fields, Bugcheck | None]:
     unread: list[str] = []
     version: Version | None = None
     kept: Bugcheck | None = None
+    fault: int | None = None
 
     def read_version() -> None:
         nonlocal version
@@ -75,10 +78,17 @@ def evidence(target: HaltedTarget) -> tuple[Fields, Bugcheck | None]:
     def read_modules() -> None:
         modules = target.modules(version.modules) if version and version.modules else []
         fields["modules"] = [{"path": m.path, "base": m.base, "size": m.size} for m in modules]
+        if fault:
+            fields["fault"] = _place(fault, modules)
 
     def read_registers() -> None:
+        nonlocal fault
+        named = _named(kept or printed)
+        fault = named.get("ip")
         _require_known(version)
-        registers = kd_context.registers(target.context())
+        faulting = _faulting(target, named)
+        fault = faulting.get("rip", fault)
+        registers = faulting or kd_context.registers(target.context())
         fields["registers"] = registers
         stack = target.read(registers["rsp"], _STACK_BYTES)
         fields["stack"] = list(struct.unpack(f"<{len(stack) // 8}Q", stack[: len(stack) // 8 * 8]))
@@ -93,6 +103,23 @@ def evidence(target: HaltedTarget) -> tuple[Fields, Bugcheck | None]:
     if unread:
         fields["unread"] = unread
     return fields, kept
+
+
+def _named(found: Bugcheck | None) -> dict[str, int]:
+    """Parameters of a bugcheck by their role, such as `ip`."""
+    if found is None:
+        return {}
+    roles = [parameter.role for parameter in bugcheck.lookup(found.code).parameters]
+    return dict(zip(roles, found.parameters, strict=False))
+
+
+def _faulting(target: HaltedTarget, named: Mapping[str, int]) -> dict[str, int]:
+    """Registers at the fault, out of the context record or trap frame that a parameter leads to; or none."""
+    if "cx" in named:
+        return cpu.registers(target.read(named["cx"], kd_context.SIZE), kd_context.AMD64)
+    if "tf" in named:
+        return cpu.trap_frame(target.read(named["tf"], cpu.TRAP_FRAME_SIZE))
+    return {}
 
 
 def _require_known(version: Version | None) -> None:

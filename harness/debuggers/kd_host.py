@@ -296,7 +296,7 @@ class KdHost:
             return False
         if self._reported is not None:
             return why == _AFTER_DUMP
-        fields, kept = evidence(target)
+        fields, kept = evidence(target, self._printed)
         if self._printed is None and kept is None:
             return False
         self._printed = kept or self._printed

@@ -15,7 +15,8 @@ def summary_line(kind: str, fields: Mapping[str, object]) -> str:
         shown = ", ".join(f"{value:#x}" for value in parameters)
         modules = fields.get("modules")
         count = f", {len(modules)} modules loaded" if isinstance(modules, list) else ""
-        return f"bugcheck {fields['code']:#x} ({shown}){count}"
+        where = f" at {fields['fault']}" if "fault" in fields else ""
+        return f"bugcheck {fields['code']:#x} ({shown}){where}{count}"
     if kind == "wrong-key":
         return f"wrong key: what {fields['source']} sends was made with another key; it is not listened to"
     if kind == "attached":

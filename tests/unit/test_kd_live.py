@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -198,6 +199,31 @@ def test_a_bugcheck_is_reported_with_what_can_be_read(bench: Bench, weather: dic
     registers = found["registers"]
     assert isinstance(registers, dict)
     assert (registers["rsp"], registers["rcx"], registers["rip"]) == (STACK, 3, BREAK_PC)
+    assert found["fault"] == "winvm.sys+0x1234"
+
+
+@pytest.mark.parametrize("code", [0x3B, 0x8E])
+def test_registers_and_stack_are_those_of_the_fault(code: int, bench: Bench) -> None:
+    record, rip = STACK + 0x800, 0xFFFFF80200005678
+    kernel = FakeKernel(bugcheck_script())
+    kernel.rcx.append(3)
+    kernel.bugchecked(code, 0xC0000005, rip, record, 0)
+    if code == 0x3B:  # CONTEXT: flags, Rsp, Rip
+        kernel.write(record + 0x30, struct.pack("<I", 0x10001F))
+        kernel.write(record + 0x98, struct.pack("<Q", STACK + 0x200))
+        kernel.write(record + 0xF8, struct.pack("<Q", rip))
+    else:  # KTRAP_FRAME
+        kernel.write(record + 0x168, struct.pack("<Q", rip))
+        kernel.write(record + 0x180, struct.pack("<Q", STACK + 0x200))
+    host, _ = bench.kdnet(kernel)
+    host.wait(lambda: host.text.endswith("dump written\n"))
+    found = host.of("bugcheck")[0].fields
+    registers, stack = found["registers"], found["stack"]
+    assert isinstance(registers, dict)
+    assert isinstance(stack, list)
+    assert (registers["rsp"], registers["rip"]) == (STACK + 0x200, rip)
+    assert stack[:2] == [0x1040, 0x1041]
+    assert found["fault"] == "winvm.sys+0x5678"
 
 
 def test_a_bugcheck_whose_memory_cannot_be_read_is_reported_as_printed(bench: Bench) -> None:
