@@ -40,7 +40,11 @@ def test_a_prebuilt_driver_is_signed_loaded_and_tested(winvm: CommandLine, tmp_p
 def test_an_inf_package_needs_another_guest(winvm: CommandLine, tmp_path: Path) -> None:
     write_project(tmp_path, "foreign")
     config = tmp_path / "winvm.toml"
-    config.write_text(config.read_text().replace('name = "foreign"', 'name = "foreign"\ninf = "foreign.inf"'))
+    config.write_text(
+        config.read_text().replace(
+            'name = "foreign"', 'name = "foreign"\nprebuilt = "foreign.sys"\ninf = "foreign.inf"'
+        )
+    )
     done = winvm.run("--config", str(config), "run")
     assert done.returncode == 2
     assert "inf-package" in (done.stdout + done.stderr).decode()
