@@ -22,7 +22,7 @@ from harness.errors import ConfigurationError
 from harness.live import LiveGuest
 from tests.fakes.kd_lines import SerialTarget, UdpTarget
 from tests.fakes.kd_machine import FakeKernel, printed
-from tests.unit.test_kd_live import Listening
+from tests.unit.kd_listening import Listening
 
 KEY = Key.parse("1.2.3.4")
 

@@ -22,7 +22,7 @@ from harness.debuggers.kdnet_wire import KdnetWire
 from harness.errors import HostError
 from tests.fakes.kd_lines import SerialTarget, UdpPath, UdpTarget, Weather
 from tests.fakes.kd_machine import FakeKernel, exception, load_symbols, printed, prompt
-from tests.unit.test_kd_live import FATAL, KEY, STORM, Listening, lines
+from tests.unit.kd_listening import FATAL, KEY, STORM, Listening, lines
 
 Debuggers = Callable[..., Listening]
 
