@@ -156,7 +156,8 @@ def analysis_markdown(document: dict[str, Any]) -> str:
         "",
         plain(document["likely_cause"]),
         "",
-        f"- what: {code(document['what'])}" + (f" ({plain(document['name'])})" if document["name"] else ""),
+        f"- what: {code(document['what'])}"
+        + (f" ({plain(document['name'])})" if document["name"] not in ("", "UNKNOWN") else ""),
         f"- scenario: {code(document['scenario'])}",
         f"- last operation: {code(document['last_operation'] or 'none journalled')}",
     ]

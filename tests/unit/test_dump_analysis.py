@@ -118,3 +118,9 @@ def test_text_of_the_guest_stays_text(tmp_path: Path) -> None:
     assert "\x1b" not in shown
     for line in shown.splitlines():
         assert "<script>" not in line or line.startswith("    ") or line.count("`") == 2
+
+
+def test_a_code_without_a_name_is_not_called_unknown() -> None:
+    crash = Crash("bugcheck", 0x57564D01, (0, 0, 0, 0), "s", 0.0)
+    shown = analysis_markdown(analysis_document(crash, None, [], DRIVER))
+    assert "- what: `bugcheck 0x57564d01 (0x0, 0x0, 0x0, 0x0)`\n" in shown
