@@ -6,7 +6,10 @@ it is told. Compiling is the user's business, so nothing here knows about compil
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +18,7 @@ from pathlib import Path
 from harness.errors import BuildError
 
 TIMEOUT_S = 900.0  # far beyond any driver's build; a build that waits for input would never end
+END_S = 5.0
 MAX_OUTPUT = 64 << 10  # characters of compiler output kept in an error
 
 
@@ -36,17 +40,7 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
     words = {"{build}": build, "{out}": str(output), "{python}": sys.executable}
     argv = [re.sub(r"\{(build|out|python)\}", lambda found: words[found[0]], part) for part in command]
     try:
-        done = subprocess.run(
-            argv,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        code, said = _run(argv, folder)
     except OSError as error:
         raise BuildError(
             f"The driver's build command {argv[0]!r} cannot be run in {folder}: {error.strerror}.",
@@ -58,20 +52,50 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
             remedy=f"Run it by hand in {folder}: {' '.join(argv)}",
             detail=_text(error.output),
         ) from error
-    if done.returncode != 0:
+    if code != 0:
         raise BuildError(
-            f"The {build} build of {name} failed with exit code {done.returncode}.",
+            f"The {build} build of {name} failed with exit code {code}.",
             remedy="Correct the errors shown and run again.",
-            detail=_text(done.stdout),
+            detail=_text(said),
         )
     driver = output / f"{name}.sys"
     if not driver.is_file():
         raise BuildError(
             f"The {build} build of {name} succeeded but left no {driver}.",
             remedy="Make driver.build in winvm.toml put <driver.name>.sys into {out}.",
-            detail=_text(done.stdout),
+            detail=_text(said),
         )
     return driver
+
+
+def _run(argv: Sequence[str], folder: Path) -> tuple[int, str]:
+    """Exit code and output. A group of its own: whatever it started ends with it, when it is cut short."""
+    process = subprocess.Popen(
+        argv,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        process_group=0,
+    )
+    with process:
+        try:
+            said, _ = process.communicate(timeout=TIMEOUT_S)
+        except BaseException:
+            _end(process)
+            raise
+    return process.returncode, said
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """make removes what it was about to make, and waits for its compilers, if it is asked to end."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=END_S)
 
 
 def _text(output: str | bytes | None) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def small_disk() -> Iterator[Callable[[str], Path]]:
     yield mount
     subprocess.run(["umount", str(folder)], capture_output=True, check=False)
     folder.rmdir()
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Names of the processes whose working folder is `folder`, or below it."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):  # it has ended
+            if link.readlink().is_relative_to(folder.resolve()):
+                found.append((link.parent / "comm").read_text())
+    return found
 
 
 def with_program(project: Project, name: str, script: str) -> Project:
@@ -223,10 +234,11 @@ def test_ctrl_c_while_the_driver_is_built(project: Project, command: str) -> Non
     while not (project.folder / "building").exists():
         assert time.monotonic() < end
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130, said
     assert "Traceback" not in said
+    assert not processes_in(project.folder), "the build ends with whatever it started"
     assert not (project.home / "runs").is_dir() or list((project.home / "runs").iterdir()) == []
     if command == "run":
         report = (project.folder / "artifacts" / "latest" / "report.html").read_text()
