@@ -9,7 +9,7 @@ from scenarios.contract import TEXT_LIMIT, Bugcheck, Counters, Device, SecondIoc
 MANUALLY_INITIATED_CRASH = 0xE2
 
 
-@scenario(expect_dbgprint=[r"second: text set, \d+ bytes", r"second: text cleared"])
+@scenario(tags=("smoke",), expect_dbgprint=[r"second: text set, \d+ bytes", r"second: text cleared"])
 def text_is_kept(t: Context) -> None:
     """A written text is read back, counted, and gone after CLEAR."""
     text = str(t.params["text"]).encode()
