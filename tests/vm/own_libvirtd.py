@@ -26,7 +26,14 @@ libvirtd --daemon --pid-file /run/libvirt/libvirtd.pid
 shift 2
 "$@"
 code=$?
-kill $(cat /run/libvirt/libvirtd.pid)
+daemon=$(cat /run/libvirt/libvirtd.pid)
+kill $daemon
+tries=0 # until it has ended: whoever looks for what is left would find it
+while [ -n "$(tr -d '\\0' 2>/dev/null < /proc/$daemon/cmdline)" ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 200 ] || break
+    sleep 0.05
+done
 exit $code
 """
 
