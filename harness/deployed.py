@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 from harness.artifacts import Artifacts
-from harness.build.package import Package
 from harness.config import Parameter
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
@@ -21,6 +20,7 @@ from harness.machine.profile import Profile
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
 from harness.session import CRASH_GRACE_S, AgentSession, start_agent
+from harness.toolchain.package import Package
 
 CONNECT_DEADLINE_S = 120.0
 LOAD_DEADLINE_S = 60.0

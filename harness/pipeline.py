@@ -15,8 +15,6 @@ from harness import config as configuration
 from harness import live
 from harness.artifacts import Artifacts
 from harness.bench import Bench
-from harness.build.builds import build_drivers
-from harness.build.package import take_package
 from harness.deadline import Deadline
 from harness.deployed import Payload
 from harness.errors import (
@@ -45,6 +43,8 @@ from harness.machine.ssh import Target, runner
 from harness.plan import Plan
 from harness.prune import mark_used
 from harness.root import require_root
+from harness.toolchain.builds import build_drivers
+from harness.toolchain.package import take_package
 
 PROBE_DEADLINE_S = 30.0
 ANSWER_DEADLINE_S = 30.0

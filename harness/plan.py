@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.build.agent import build_agent, collect
 from harness.config import Config, Parameter
 from harness.errors import ConfigurationError, ScenarioError
 from harness.machine.profile import CAPABILITIES, Profile
 from harness.outcome import Scenario
 from harness.parameters import parameters_of
 from harness.patterns import PatternError, compile_pattern
+from harness.toolchain.agent import build_agent, collect
 
 ALL_BUILDS = "all"
 INF_PACKAGE = "inf-package"

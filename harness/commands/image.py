@@ -144,8 +144,8 @@ def _request(
 
 def _driver(invocation: Invocation) -> Driver | None:
     """The driver of the project that this runs in, if it runs in one; its certificate is made if need be."""
-    from harness.build.sign import TestCertificate
     from harness.images.windows.provisioning import Driver
+    from harness.toolchain.sign import TestCertificate
 
     try:
         path = invocation.config_path or configuration.find(Path.cwd())

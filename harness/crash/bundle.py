@@ -24,9 +24,9 @@ from typing import Annotated, Any, Literal
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from harness.build.package import Package
 from harness.config import Name, Parameter, ParameterName
 from harness.machine.profile import Profile
+from harness.toolchain.package import Package
 
 MANIFEST, AGENT, IMAGE, PACKAGE = "manifest.json", "agent.pyz", "image.json", "package"
 JOURNAL = "crash/journal.jsonl"

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.build.wine_exports import wine_exports
 from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.images import disk, kernel, prefix, rootfs, windows_python
@@ -24,6 +23,7 @@ from harness.images.credentials import make_secrets
 from harness.images.inputs import Inputs, gather
 from harness.images.lock import build_lock
 from harness.journal import Journal
+from harness.toolchain.wine_exports import wine_exports
 
 BUILD_S = 1800.0
 """A build takes about 70 s on two cores; the rest is for slow mirrors."""

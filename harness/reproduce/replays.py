@@ -16,7 +16,6 @@ from typing import Any
 from harness import config as configuration
 from harness.artifacts import Artifacts
 from harness.bench import Bench
-from harness.build.package import take_package
 from harness.config import Config, DriverSection
 from harness.crash.bundle import Manifest, profile_document
 from harness.crash.unbundle import Bundle, unpack
@@ -32,6 +31,7 @@ from harness.report.results import write_json
 from harness.reproduce.minimise import minimise
 from harness.reproduce.operations import Operation, recorded
 from harness.reproduce.trials import Trials
+from harness.toolchain.package import take_package
 
 KIND = "reproduce"
 RESULT, MINIMAL = "reproduce.json", "minimal.json"

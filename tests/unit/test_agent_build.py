@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.build.agent import build_agent, collect, sample_scenarios
 from harness.deadline import Deadline
 from harness.errors import HostError, ScenarioError
 from harness.outcome import CrashExpectation
 from harness.resources import _folder, driver_include, guest_folder, vm_folder
+from harness.toolchain.agent import build_agent, collect, sample_scenarios
 
 GOOD = '''"""About ioctls."""
 from agent import Context, Crash, scenario
@@ -50,7 +50,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
-    program = "import sys; from pathlib import Path; from harness.build.agent import *\n"
+    program = "import sys; from pathlib import Path; from harness.toolchain.agent import *\n"
     program += "build_agent(Path(sys.argv[1]), [sample_scenarios()])"
     for seed in "12":
         environment = {**os.environ, "PYTHONHASHSEED": seed}

@@ -14,7 +14,7 @@ from agent.deadline import Deadline
 from agent.errors import WaitTimeoutError
 from agent.threads import run_threads
 
-from harness.build.agent import build_agent
+from harness.toolchain.agent import build_agent
 
 SCENARIOS = """
 import os

@@ -15,7 +15,6 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.build.package import take_package
 from harness.crash import unbundle
 from harness.crash.bundle import (
     AGENT,
@@ -29,6 +28,7 @@ from harness.crash.bundle import (
 from harness.crash.unbundle import unpack
 from harness.errors import BundleError
 from harness.machine.profile import Profile
+from harness.toolchain.package import take_package
 
 DRIVER = Driver(service="drv", build="fault", contract="contract")
 DESCRIBED: dict[str, Any] = {

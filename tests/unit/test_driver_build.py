@@ -7,12 +7,12 @@ from pathlib import Path
 import pefile
 import pytest
 
-from harness.build.driver import build_driver
-from harness.build.inspect import inspect_driver
-from harness.build.sign import TestCertificate, sign, verify
 from harness.contract import HEADER
 from harness.contract_rows import read_contract
 from harness.errors import BuildError
+from harness.toolchain.driver import build_driver
+from harness.toolchain.inspect import inspect_driver
+from harness.toolchain.sign import TestCertificate, sign, verify
 
 DRIVER = Path(__file__).resolve().parents[2] / "driver"
 COMMAND = ("make", "--no-print-directory", "BUILD={build}", "OUT={out}")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.build.inspect import inspect_driver
-from harness.build.sign import TestCertificate, sign
 from harness.errors import BuildError, HostError, ImageError
+from harness.toolchain.inspect import inspect_driver
+from harness.toolchain.sign import TestCertificate, sign
 from tests.unit.tiny_driver import IMPORT_LIBRARIES, LINK, SOURCE, build_tiny_driver, import_library
 
 Build = Callable[..., Path]

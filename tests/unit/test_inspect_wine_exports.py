@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.build.wine_exports import wine_exports
 from harness.errors import ImageError
+from harness.toolchain.wine_exports import wine_exports
 
 # The shape of winebuild's thunk for a `stub` entry, a routine that only looks like one, and an ordinary one.
 ASSEMBLY = """

@@ -10,8 +10,6 @@ import pytest
 from harness import config
 from harness.artifacts import Artifacts
 from harness.bench import Bench
-from harness.build import package
-from harness.build.package import Package, take_package
 from harness.deadline import Deadline
 from harness.deployed import Payload
 from harness.errors import BuildError, ConfigurationError, DriverLoadError, TransportError
@@ -21,6 +19,8 @@ from harness.machine.fake import FakeMachine
 from harness.machine.profile import Profile
 from harness.outcome import Outcome, Scenario
 from harness.resources import vm_folder
+from harness.toolchain import package
+from harness.toolchain.package import Package, take_package
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import FakeGuest, FakeLink
 

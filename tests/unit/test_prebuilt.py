@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from harness import config
-from harness.build.builds import build_drivers
-from harness.build.inspect import is_signed
-from harness.build.sign import TestCertificate, sign
 from harness.errors import BuildError, ConfigurationError
 from harness.journal import Journal
 from harness.plan import make_plan
+from harness.toolchain.builds import build_drivers
+from harness.toolchain.inspect import is_signed
+from harness.toolchain.sign import TestCertificate, sign
 from tests.unit.tiny_driver import build_foreign_driver
 
 TOML = """

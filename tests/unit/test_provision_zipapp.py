@@ -15,8 +15,8 @@ from provision.settings import parse
 from provision.staging import FOLDER, PROGRAM, PYTHON_FOLDER, RESUME, stage
 from provision.supplied import Supplied, supplied
 
-from harness.build.provision import build_provision, check_settings
 from harness.errors import ConfigurationError
+from harness.toolchain.provision import build_provision, check_settings
 from tests.unit.provision_machine import Run, certificate, full, prepared
 
 SETTINGS = parse(json.dumps(full()).encode())

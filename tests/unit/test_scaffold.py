@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from harness import config, contract
-from harness.build.builds import build_drivers
 from harness.errors import ConfigurationError
 from harness.journal import Journal
 from harness.plan import make_plan
 from harness.scaffold import project_name, write_driver, write_project
+from harness.toolchain.builds import build_drivers
 
 ROOT = Path(__file__).resolve().parents[2]
 

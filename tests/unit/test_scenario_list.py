@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from harness import config
-from harness.build.agent import build_agent, collect
 from harness.machine.profile import Profile
 from harness.outcome import Scenario
 from harness.resources import vm_folder
+from harness.toolchain.agent import build_agent, collect
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from harness.build.sign import TestCertificate, sign, verify
 from harness.errors import BuildError, HostError
+from harness.toolchain.sign import TestCertificate, sign, verify
 from tests.unit.tiny_driver import build_tiny_driver
 
 

@@ -22,7 +22,6 @@ from provision.settings import Settings, parse
 from provision.staging import FOLDER, PROGRAM, PYTHON_FOLDER, RESUME
 from provision.supplied import supplied
 
-from harness.build.sign import TestCertificate
 from harness.debuggers.kd_key import Key
 from harness.guests.windows import DRIVE_C, MEMORY_DUMP, PYTHON, STANDBY, WindowsGuest, WindowsLink
 from harness.images.windows.answer import START, Answers
@@ -39,6 +38,7 @@ from harness.machine.profile import KDNET_PORT, WindowsProfile
 from harness.machine.windows_domain import KD_SOCKET, WindowsSpec
 from harness.offline.windows import DEDICATED_FILE
 from harness.offline.windows import MEMORY_DUMP as OFFLINE_DUMP
+from harness.toolchain.sign import TestCertificate
 from tests.fakes.windows_tools import CRASH_CONTROL, HOST_KEYS, WINLOGON, FakeWindows
 
 UNATTEND = "{urn:schemas-microsoft-com:unattend}"

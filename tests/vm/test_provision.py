@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from harness.build.provision import build_provision
 from harness.deadline import Deadline
 from harness.live import LiveGuest
+from harness.toolchain.provision import build_provision
 from tests.vm.conftest import CommandLine
 
 FOLDER = r"C:\trial"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.build.provision import build_provision
 from harness.deadline import Deadline
 from harness.images.windows.answer import Answers
 from harness.images.windows.configuration import contents
@@ -18,6 +17,7 @@ from harness.images.windows.media import Choice
 from harness.images.windows.wim import WimImage
 from harness.live import LiveGuest
 from harness.machine.profile import WindowsProfile
+from harness.toolchain.provision import build_provision
 from tests.vm.conftest import CommandLine
 
 PYTHON = r"C:\Python\python.exe"

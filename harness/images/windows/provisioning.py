@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.build.provision import build_provision, check_settings
 from harness.errors import ConfigurationError
 from harness.images.base import USER
 from harness.images.windows.credentials import WindowsSecrets
@@ -24,6 +23,7 @@ from harness.machine.profile import (
     KDNET_PORT,
     WindowsProfile,
 )
+from harness.toolchain.provision import build_provision, check_settings
 
 SETTINGS = "provision.json"
 PROGRAM = "provision.pyz"

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.build.driver import build_driver
-from harness.build.inspect import inspect_driver, is_signed
-from harness.build.prebuilt import take_prebuilt
-from harness.build.sign import TestCertificate, sign, verify
 from harness.config import Config
 from harness.journal import Journal
 from harness.plan import build_lock
+from harness.toolchain.driver import build_driver
+from harness.toolchain.inspect import inspect_driver, is_signed
+from harness.toolchain.prebuilt import take_prebuilt
+from harness.toolchain.sign import TestCertificate, sign, verify
 
 
 def build_drivers(

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.build.agent import byte_code, write_zip
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError
 from harness.resources import guest_folder
+from harness.toolchain.agent import byte_code, write_zip
 
 MAIN = b"import sys\nfrom provision.__main__ import main\n\nraise SystemExit(main(sys.argv[1:]))\n"
 CHECK_S = 30.0

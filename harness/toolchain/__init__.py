@@ -1,0 +1,1 @@
+"""From sources to what goes into a guest: driver, signature, static check, agent archive."""
