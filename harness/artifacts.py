@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.errors import HostError
 from harness.journal import Journal
 from harness.outcome import Outcome, RunResult, ScenarioResult
-from harness.report.results import ResultsFile, scenario_document
+from harness.results import ResultsFile, scenario_document
 
 RUN_NAME = r"\d{8}-\d{6}-[0-9a-f]{6}"
 """Regular expression of a run's id, the name of its folder."""

@@ -15,7 +15,7 @@ from harness.deployed import Payload
 from harness.machine.profile import Profile
 from harness.outcome import Crash, Scenario
 from harness.plan import VERIFIER
-from harness.report.results import crash_document, write_json
+from harness.results import crash_document, write_json
 
 LOADED, UNLOADED = "loaded", "unloaded"
 WITHOUT_SCENARIO: Mapping[str, TriggerKind] = {LOADED: "load", UNLOADED: "unload"}

@@ -21,7 +21,7 @@ from harness.fileend import last_bytes
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine
 from harness.outcome import Crash, DebugRecord
-from harness.report.results import crash_document, write_json
+from harness.results import crash_document, write_json
 from harness.terminal import printable
 
 DBGPRINT_TAIL = 300  # records

@@ -23,7 +23,7 @@ from harness.interfaces import DebugStream, Halt, KernelDebugger
 from harness.machine.profile import Hang
 from harness.machine.protocol import Machine, MachineState
 from harness.outcome import Crash
-from harness.report.results import write_json
+from harness.results import write_json
 
 SCHEMA = 1
 SCREENSHOT = "screenshot.png"

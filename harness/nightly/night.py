@@ -17,7 +17,7 @@ from harness.errors import HostError
 from harness.nightly.capacity import Capacity, Host
 from harness.nightly.cells import Cell
 from harness.nightly.verdict import CellResult, Verdict
-from harness.report.results import write_json
+from harness.results import write_json
 
 FOLDER = "nightly"
 """Below the artifacts folder: the runs of every night, their history, and `nights/`."""

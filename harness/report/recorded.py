@@ -17,7 +17,7 @@ from harness.errors import ConfigurationError
 from harness.fileend import last_bytes
 from harness.journal import Event, is_open
 from harness.outcome import ScenarioResult
-from harness.report.results import SCHEMA, TAIL_SPACE
+from harness.results import SCHEMA, TAIL_SPACE
 
 LINE_LIMIT = 64 << 20
 """Bytes of one result or event that are read; a scenario's debug output is bounded far below."""

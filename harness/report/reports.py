@@ -16,7 +16,7 @@ from harness.report.findings import Finding, findings
 from harness.report.history import History
 from harness.report.page import Since
 from harness.report.recorded import RecordedRun
-from harness.report.results import write_json
+from harness.results import write_json
 from harness.terminal import printable
 from harness.unexpected import as_winvm_error
 

@@ -27,10 +27,10 @@ from harness.machine.runfolder import RunFolder
 from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
 from harness.pipeline import prepare_replay, start_guest
 from harness.plan import VERIFIER, Plan
-from harness.report.results import write_json
 from harness.reproduce.minimise import minimise
 from harness.reproduce.operations import Operation, recorded
 from harness.reproduce.trials import Trials
+from harness.results import write_json
 from harness.toolchain.package import take_package
 
 KIND = "reproduce"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.report.results import write_json
+from harness.results import write_json
 from harness.terminal import paragraph
 from harness.unexpected import as_winvm_error
 from tests.bench import (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.outcome import Crash, DebugRecord, Outcome, RunResult, ScenarioResult
-from harness.report.results import ResultsFile
+from harness.results import ResultsFile
 
 STARTED = 1_795_238_661.0
 HOSTILE = "<script>document.title='owned'</script>\x1b[31m\x07 \x9b \u202e ::error::owned %0A ##[error]owned"

@@ -14,7 +14,7 @@ from harness.crash.reader import summarise
 from harness.crash.summary import Frame, Place, StackWord, Summary
 from harness.crash.symbols import symbolise
 from harness.outcome import Crash
-from harness.report.results import crash_document, write_json
+from harness.results import crash_document, write_json
 from tests.unit import dump_writer as writer
 
 CASES = sorted(path.parent for path in (Path(__file__).parent.parent / "golden/crashes").glob("*/crash.json"))
