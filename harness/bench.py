@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.agent_protocol import Finished
+from harness.agent.protocol import Finished
 from harness.config import Parameter
 from harness.crash.bundle import BEFORE_LIMIT
 from harness.crash.bundling import LOADED, UNLOADED, Ran, bundled, trigger_of

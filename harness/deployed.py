@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
+from harness.agent.handover import Handover, content_hash
+from harness.agent.session import CRASH_GRACE_S, AgentSession, start_agent
 from harness.artifacts import Artifacts
 from harness.config import Parameter
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
 from harness.guests import pnputil
 from harness.guests.protocol import Guest
-from harness.handover import Handover, content_hash
 from harness.machine.profile import Profile
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
-from harness.session import CRASH_GRACE_S, AgentSession, start_agent
 from harness.toolchain.package import Package
 
 CONNECT_DEADLINE_S = 120.0

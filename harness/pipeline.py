@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness import config as configuration
 from harness import live
+from harness.agent.handover import content_hash
 from harness.artifacts import Artifacts
 from harness.bench import Bench
 from harness.deadline import Deadline
@@ -27,7 +28,6 @@ from harness.errors import (
 from harness.guests.flavour import Flavour, find_flavour, reopen, replayed_flavour
 from harness.guests.windows import WindowsLink
 from harness.guests.wine import WineLink
-from harness.handover import content_hash
 from harness.images import base
 from harness.images.lock import build_lock
 from harness.journal import Journal

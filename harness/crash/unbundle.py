@@ -18,7 +18,7 @@ from typing import BinaryIO
 import zstandard
 from pydantic import ValidationError
 
-from harness.agent_protocol import quoted
+from harness.agent.protocol import quoted
 from harness.crash.bundle import AGENT, JOURNAL, MANIFEST, MEMBER_LIMIT, PACKAGE, Manifest
 from harness.errors import BundleError, HostError
 

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from harness import config as configuration
+from harness.agent.handover import content_hash
 from harness.artifacts import Artifacts
 from harness.bench import Bench
 from harness.config import Config
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DriverLoadError, InfrastructureError, MachineError, WinvmError
-from harness.handover import content_hash
 from harness.images.lock import build_lock
 from harness.journal import Listener
 from harness.live import project_key

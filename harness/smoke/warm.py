@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.handover import Handover
+from harness.agent.handover import Handover
 from harness.machine.machine import Spec
 from harness.machine.protocol import MachineState
 from harness.machine.runfolder import runs_of

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from harness.agent.handover import content_hash
 from harness.config import Config
-from harness.handover import content_hash
 
 LOOK_S = 0.2
 QUIET_S = 0.15

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.agent_protocol import LINE_LIMIT, Finished, Loaded
+from harness.agent.protocol import LINE_LIMIT, Finished, Loaded
+from harness.agent.session import AgentSession, start_agent
 from harness.deadline import Deadline
 from harness.errors import AgentError, ContractError, DeadlineError, DriverLoadError
 from harness.outcome import Crash
-from harness.session import AgentSession, start_agent
 from tests.fakes import FakeAgent, FakeDebugStream
 
 SYS = r"C:\winvm\run\release\winvm.sys"
@@ -173,7 +173,7 @@ def test_silence_until_the_deadline_is_a_hang(session: AgentSession, agent: Fake
 def test_a_result_without_its_end_marker_says_so(
     session: AgentSession, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.session.MARKER_GRACE_S", 0.1)
+    monkeypatch.setattr("harness.agent.session.MARKER_GRACE_S", 0.1)
     agent.when(
         "ioctl.set", lambda command: agent.say("finished", id=1, scenario="ioctl.set", outcome="passed")
     )
@@ -196,7 +196,7 @@ def test_a_send_that_blocks_does_not_outlast_the_deadline(debug: FakeDebugStream
 def test_an_agent_that_ends_is_an_error_with_its_last_words(
     session: AgentSession, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.session.CRASH_GRACE_S", 0.1)
+    monkeypatch.setattr("harness.agent.session.CRASH_GRACE_S", 0.1)
 
     def react(command: dict[str, object]) -> None:
         agent.process.say(b"Traceback: no memory\n", "stderr")
@@ -214,7 +214,7 @@ def test_an_agent_that_ends_is_an_error_with_its_last_words(
 def test_a_lost_connection_without_a_crash_is_an_error(
     session: AgentSession, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.session.CRASH_GRACE_S", 0.1)
+    monkeypatch.setattr("harness.agent.session.CRASH_GRACE_S", 0.1)
     agent.when("ioctl.set", lambda command: agent.process.fail())
     with pytest.raises(AgentError, match="connection to the guest was reset"):
         session.run(1, "ioctl.set", soon())
@@ -248,7 +248,7 @@ def test_a_line_that_is_no_answer_is_quoted(
 def test_a_line_without_end_is_cut_off(
     session: AgentSession, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.session.CRASH_GRACE_S", 0.1)
+    monkeypatch.setattr("harness.agent.session.CRASH_GRACE_S", 0.1)
 
     def flood(command: dict[str, object]) -> None:
         for _ in range(LINE_LIMIT // (1 << 16) + 1):
@@ -304,7 +304,7 @@ def test_a_driver_that_does_not_load(
     name: str,
     remedy: str,
 ) -> None:
-    monkeypatch.setattr("harness.session.LOAD_GRACE_S", 0.05)
+    monkeypatch.setattr("harness.agent.session.LOAD_GRACE_S", 0.05)
     agent.when("load", lambda command: agent.say("loaded", ok=False, error_code=code, message="no"))
     with pytest.raises(DriverLoadError, match=name) as caught:
         session.load("winvm", SYS, None, soon())

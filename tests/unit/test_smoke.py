@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.agent.handover import Handover
 from harness.errors import ConfigurationError
-from harness.handover import Handover
 from harness.live import project_key
 from harness.machine.accelerator import Accelerator
 from harness.machine.domain import MachineSpec

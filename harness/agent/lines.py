@@ -10,7 +10,7 @@ import dataclasses
 import queue
 import threading
 
-from harness.agent_protocol import LINE_LIMIT, quoted
+from harness.agent.protocol import LINE_LIMIT, quoted
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from harness.interfaces import GuestProcess

@@ -11,8 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from harness.agent_lines import STDERR_TAIL, AgentLines, Lost
-from harness.agent_protocol import (
+from harness.agent.lines import STDERR_TAIL, AgentLines, Lost
+from harness.agent.load_errors import load_error
+from harness.agent.protocol import (
     LINE_LIMIT,
     VERSION,
     AgentEvent,
@@ -29,7 +30,6 @@ from harness.agent_protocol import (
 from harness.deadline import Deadline
 from harness.errors import AgentError, DeadlineError
 from harness.interfaces import DebugStream, GuestProcess
-from harness.load_errors import load_error
 from harness.outcome import Crash
 
 POLL_S = 0.02

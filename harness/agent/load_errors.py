@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.agent_protocol import Loaded
+from harness.agent.protocol import Loaded
 from harness.errors import ContractError, DriverLoadError
 
 _ERRORS: dict[int, tuple[str, str]] = {
