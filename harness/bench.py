@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.agent.protocol import Finished
+from harness.bundle.manifest import BEFORE_LIMIT
+from harness.bundle.write import LOADED, UNLOADED, Ran, bundled, trigger_of
 from harness.config import Parameter
-from harness.crash.bundle import BEFORE_LIMIT
-from harness.crash.bundling import LOADED, UNLOADED, Ran, bundled, trigger_of
 from harness.crash.capture import capture
 from harness.crash.expectation import describe, mismatch
 from harness.crash.hang import climb

@@ -11,8 +11,8 @@ import click
 from harness.cli import Invocation
 
 if TYPE_CHECKING:
+    from harness.bundle.read import Bundle
     from harness.config import Config
-    from harness.crash.unbundle import Bundle
     from harness.reproduce.replays import Reproduction
 
 SHOWN_OPERATIONS = 100

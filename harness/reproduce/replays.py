@@ -16,9 +16,9 @@ from typing import Any
 from harness import config as configuration
 from harness.artifacts import Artifacts
 from harness.bench import Bench
+from harness.bundle.manifest import Manifest, profile_document
+from harness.bundle.read import Bundle, unpack
 from harness.config import Config, DriverSection
-from harness.crash.bundle import Manifest, profile_document
-from harness.crash.unbundle import Bundle, unpack
 from harness.deployed import Payload
 from harness.errors import ConfigurationError, DriverLoadError
 from harness.journal import Listener

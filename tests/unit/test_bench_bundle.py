@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.crash.unbundle import unpack
+from harness.bundle.read import unpack
 from harness.errors import DriverLoadError
 from harness.outcome import Outcome
 from harness.pytest_session import grouped

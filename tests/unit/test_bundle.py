@@ -15,8 +15,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.crash import unbundle
-from harness.crash.bundle import (
+from harness.bundle import read as unbundle
+from harness.bundle.manifest import (
     AGENT,
     MANIFEST,
     Driver,
@@ -25,7 +25,7 @@ from harness.crash.bundle import (
     profile_document,
     write_bundle,
 )
-from harness.crash.unbundle import unpack
+from harness.bundle.read import unpack
 from harness.errors import BundleError
 from harness.machine.profile import Profile
 from harness.toolchain.package import take_package

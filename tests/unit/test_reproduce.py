@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from harness.bundle.manifest import Driver, Trigger, member_files, profile_document, write_bundle
+from harness.bundle.read import Bundle, unpack
 from harness.cli import winvm
 from harness.config import Config
-from harness.crash.bundle import Driver, Trigger, member_files, profile_document, write_bundle
-from harness.crash.unbundle import Bundle, unpack
 from harness.errors import ConfigurationError
 from harness.images.inputs import gather
 from harness.journal import Journal

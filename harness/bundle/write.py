@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from harness.bundle.manifest import Driver, Trigger, TriggerKind, member_files, profile_document, write_bundle
 from harness.config import Parameter
-from harness.crash.bundle import Driver, Trigger, TriggerKind, member_files, profile_document, write_bundle
 from harness.crash.expectation import describe
 from harness.deployed import Payload
 from harness.machine.profile import Profile

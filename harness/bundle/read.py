@@ -19,7 +19,7 @@ import zstandard
 from pydantic import ValidationError
 
 from harness.agent.protocol import quoted
-from harness.crash.bundle import AGENT, JOURNAL, MANIFEST, MEMBER_LIMIT, PACKAGE, Manifest
+from harness.bundle.manifest import AGENT, JOURNAL, MANIFEST, MEMBER_LIMIT, PACKAGE, Manifest
 from harness.errors import BundleError, HostError
 
 PACKED_LIMIT = 1 << 30

@@ -8,7 +8,7 @@
     crash/                              the crash's folder: crash.json, analysis, journal, dump, screenshot
 
 The archive is POSIX ustar with plain files alone, the manifest first, the others by name; no time or owner of
-this host is in it, so the same crash gives the same bytes. `harness.crash.unbundle` reads it.
+this host is in it, so the same crash gives the same bytes. `harness.bundle.read` reads it.
 """
 
 from __future__ import annotations
