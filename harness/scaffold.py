@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.contract import render
-from harness.contract_rows import read_contract
+from harness.contract.render import render
+from harness.contract.rows import read_contract
 from harness.errors import ConfigurationError
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.contract import HEADER, OUTPUT, drift, hash_header, main, render
-from harness.contract_rows import Contract, read_contract
+from harness.contract.render import HEADER, OUTPUT, drift, hash_header, main, render
+from harness.contract.rows import Contract, read_contract
 from harness.errors import ContractError
 
 SMALL = """

@@ -7,8 +7,8 @@ from pathlib import Path
 import pefile
 import pytest
 
-from harness.contract import HEADER
-from harness.contract_rows import read_contract
+from harness.contract.render import HEADER
+from harness.contract.rows import read_contract
 from harness.errors import BuildError
 from harness.toolchain.driver import build_driver
 from harness.toolchain.inspect import inspect_driver

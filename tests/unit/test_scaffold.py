@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import config, contract
+from harness import config
+from harness.contract.render import render as contract
 from harness.errors import ConfigurationError
 from harness.journal import Journal
 from harness.plan import make_plan
