@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.crash.analysis import analyse
-from harness.crash.dumpsource import DumpSource
+from harness.crash.dump_source import DumpSource
 from harness.crash.hang import RECORD as HANG_RECORD
 from harness.deadline import Deadline
 from harness.errors import WinvmError

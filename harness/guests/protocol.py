@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from harness.crash.dumpsource import DumpSource
+from harness.crash.dump_source import DumpSource
 from harness.deadline import Deadline
 from harness.interfaces import DebugStream, FileTransfer, GuestProcess, Transport
 from harness.machine.protocol import Channels, Machine

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.crash.dumpsource import DumpSource, GuestMinidump, KernelDump
+from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.crash.expectation import describe
 from harness.deadline import Deadline
 from harness.debuggers.kd_key import Key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.crash.dumpsource import GuestMinidump
+from harness.crash.dump_source import GuestMinidump
 from harness.deadline import Deadline
 from harness.debuggers.wine import WineDebugStream
 from harness.guests.link import GuestLink

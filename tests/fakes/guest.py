@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from harness.crash.dumpsource import GuestMinidump
+from harness.crash.dump_source import GuestMinidump
 from harness.deadline import Deadline
 from harness.guests.protocol import Reachable
 from harness.interfaces import DebugStream

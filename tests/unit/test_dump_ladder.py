@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.crash.ladder import LIVE_DUMP, Rung, climb
+from harness.crash.dump_ladder import LIVE_DUMP, Rung, climb
 from harness.deadline import Deadline
 from harness.errors import TransportError
 from harness.outcome import Crash

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.crash.ladder import climb
+from harness.crash.dump_ladder import climb
+from harness.crash.dump_rungs import disk_rung, guest_rung, memory_rung
 from harness.crash.reader import summarise
-from harness.crash.rungs import disk_rung, guest_rung, memory_rung
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, DumpError, HostError, TransportError
 from harness.machine.fake import FakeMachine

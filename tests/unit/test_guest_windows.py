@@ -14,7 +14,7 @@ import pytest
 
 from harness.artifacts import Artifacts
 from harness.bench import Bench
-from harness.crash.dumpsource import DumpSource, GuestMinidump, KernelDump
+from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.deadline import Deadline
 from harness.debuggers.kd_key import Key
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream

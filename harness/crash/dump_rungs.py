@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.crash.dump_ladder import Rung, check
 from harness.crash.kerneldump import SIGNATURE
-from harness.crash.ladder import Rung, check
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, DumpError, HostError, MachineError, TransportError, WinvmError
 from harness.interfaces import FileTransfer

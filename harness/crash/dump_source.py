@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.crash import ladder, rungs
+from harness.crash import dump_ladder as ladder
+from harness.crash import dump_rungs as rungs
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError, TransportError, WinvmError
 from harness.interfaces import FileTransfer
@@ -87,7 +88,7 @@ class GuestMinidump:
 
 @dataclass(frozen=True)
 class KernelDump:
-    """A `DumpSource`: the ladder of `harness.crash.ladder`.
+    """A `DumpSource`: the ladder of `harness.crash.dump_ladder`.
 
     Attributes:
         guest_path: where Windows leaves its dump; empty when it does not restart by itself to write it there.
