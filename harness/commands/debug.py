@@ -19,7 +19,7 @@ from harness.commands.kd import Shown, serve
 from harness.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from harness.debuggers.kd_host import Event
+    from harness.debuggers.kd.host import Event
     from harness.debuggers.kdcom_relay import KdcomRelayWire
     from harness.debuggers.kdnet_relay import KdnetRelayWire
     from harness.live import LiveGuest
@@ -74,7 +74,7 @@ def debug(
     otherwise. Ctrl-\\ (SIGQUIT) takes the target back from a debugger that is gone without a word; it halts a
     target that runs. --port or --serial name a target that winvm did not start.
     """
-    from harness.debuggers.kd_host import KdHost
+    from harness.debuggers.kd.host import KdHost
 
     if port is None and serial is None:
         from harness import config, live
@@ -138,7 +138,7 @@ def kernel_line(guest: LiveGuest) -> KernelLine:
 def _kdnet(
     line: KernelLine, bind: str, to: str | None, *, show_key: bool
 ) -> tuple[KdnetRelayWire, list[str]]:
-    from harness.debuggers.kd_key import Key
+    from harness.debuggers.kd.key import Key
     from harness.debuggers.kdnet_relay import KdnetRelayWire
 
     if line.key_file is None:
@@ -191,8 +191,8 @@ def _endpoint(text: str, option: str) -> tuple[str, int]:
 
 def _logged(log: Path, shown: Callable[[Event], None]) -> Callable[[Event], None]:
     """Also writes events to a file, in the form of dbgprint.log."""
-    from harness.debuggers.kd_show import summary_line
-    from harness.debuggers.kd_text import PrintedLines
+    from harness.debuggers.kd.show import summary_line
+    from harness.debuggers.kd.text import PrintedLines
     from harness.debuggers.log import DebugLog
     from harness.terminal import printable
 

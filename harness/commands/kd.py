@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.debuggers.kd_key import Key
+from harness.debuggers.kd.key import Key
 from harness.errors import ConfigurationError, KdError
 from harness.terminal import printable
 
 if TYPE_CHECKING:
-    from harness.debuggers.kd_host import Event, KdHost
+    from harness.debuggers.kd.host import Event, KdHost
 
 READ_SIZE = 1 << 16
 
@@ -54,7 +54,7 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
 
     CAPTURE is a pcap, a pcapng, or a serial line's bytes (--serial); also gzipped.
     """
-    from harness.debuggers.kd_decode import CaptureDecoder, SerialDecoder, Summary
+    from harness.debuggers.kd.decode import CaptureDecoder, SerialDecoder, Summary
 
     summary: Summary
     if serial:
@@ -93,8 +93,8 @@ _Event = tuple[int, float, str, Mapping[str, object]]
 
 
 def _capture_events(capture: Path, decoder: object) -> Iterator[_Event]:
-    from harness.debuggers.capture_file import udp_datagrams
-    from harness.debuggers.kd_decode import CaptureDecoder
+    from harness.debuggers.kd.capture_file import udp_datagrams
+    from harness.debuggers.kd.decode import CaptureDecoder
 
     assert isinstance(decoder, CaptureDecoder)
     for datagram in udp_datagrams(capture):
@@ -103,8 +103,8 @@ def _capture_events(capture: Path, decoder: object) -> Iterator[_Event]:
 
 
 def _serial_events(capture: Path, decoder: object) -> Iterator[_Event]:
-    from harness.debuggers.capture_file import opened
-    from harness.debuggers.kd_decode import SerialDecoder
+    from harness.debuggers.kd.capture_file import opened
+    from harness.debuggers.kd.decode import SerialDecoder
 
     assert isinstance(decoder, SerialDecoder)
     number = 0
@@ -124,7 +124,7 @@ def key_of(text: str | None, file: Path | None) -> Key:
 
 def _human(kind: str, fields: Mapping[str, object]) -> str:
     """One line about an event; everything in it may come from a hostile guest."""
-    from harness.debuggers.kd_show import summary_line
+    from harness.debuggers.kd.show import summary_line
 
     if kind == "dbgprint":
         return printable(str(fields["text"]).rstrip("\n").replace("\n", " | "))
@@ -160,8 +160,8 @@ def listen(
 
     Ctrl-\\ (SIGQUIT) halts the target, and lets one go on that is held.
     """
-    from harness.debuggers.kd_host import KdHost
-    from harness.debuggers.kd_wire import Wire
+    from harness.debuggers.kd.host import KdHost
+    from harness.debuggers.kd.wire import Wire
     from harness.debuggers.kdcom_wire import KdcomWire
     from harness.debuggers.kdnet_wire import KdnetWire
 
@@ -194,7 +194,7 @@ class Shown:
     """Prints events as they come: lines for a person, or one JSON object a line."""
 
     def __init__(self, *, as_json: bool) -> None:
-        from harness.debuggers.kd_text import PrintedLines
+        from harness.debuggers.kd.text import PrintedLines
 
         self._as_json = as_json
         self._lines = PrintedLines()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.debuggers.packets import HEADER, Packet, encode, parse_header
+from harness.debuggers.kd.packets import HEADER, Packet, encode, parse_header
 from harness.errors import KdError
 
 TRAILER = b"\xaa"

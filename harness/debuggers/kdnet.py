@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hmac import HMAC
 
-from harness.debuggers.kd_key import Key
+from harness.debuggers.kd.key import Key
 from harness.errors import KdError
 
 MAGIC = b"MDBG"

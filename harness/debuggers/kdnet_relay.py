@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_wire import Arrival
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.wire import Arrival
 from harness.debuggers.kdnet_relay_session import KdnetRelaySession
 from harness.debuggers.kdnet_session import KdnetSession
 from harness.debuggers.kdnet_wire import DATAGRAM_LIMIT, KdnetWire

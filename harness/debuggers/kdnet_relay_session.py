@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_wire import Arrival, Attached, HandedOver, Overheard, TakenBack, WrongKey
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.packets import Packet, parse
+from harness.debuggers.kd.wire import Arrival, Attached, HandedOver, Overheard, TakenBack, WrongKey
 from harness.debuggers.kdnet import (
     BREAK_IN,
     CONTROL_CHANNEL,
@@ -26,7 +27,6 @@ from harness.debuggers.kdnet import (
     is_response,
 )
 from harness.debuggers.kdnet_session import Address, KdnetSession, Offer
-from harness.debuggers.packets import Packet, parse
 from harness.errors import KdError
 
 

@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_wire import Arrival, Attached, ConnectionCheck, WrongKey
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.packets import Packet, encode, parse
+from harness.debuggers.kd.wire import Arrival, Attached, ConnectionCheck, WrongKey
 from harness.debuggers.kdcom import Damage
 from harness.debuggers.kdnet import (
     BREAK_IN,
@@ -26,7 +27,6 @@ from harness.debuggers.kdnet import (
     is_connection_check,
     response,
 )
-from harness.debuggers.packets import Packet, encode, parse
 from harness.errors import KdError
 
 Address = tuple[str, int]

@@ -6,11 +6,11 @@ import contextlib
 import socket
 from collections.abc import Sequence
 
-from harness.debuggers.kd_ids import Ids, KdnetIds
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_wire import Arrival
+from harness.debuggers.kd.ids import Ids, KdnetIds
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.packets import Packet
+from harness.debuggers.kd.wire import Arrival
 from harness.debuggers.kdnet_session import KdnetSession
-from harness.debuggers.packets import Packet
 from harness.errors import HostError
 
 DATAGRAM_LIMIT = 8192

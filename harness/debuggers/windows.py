@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.debuggers.kd_stream import KdDebugStream
-from harness.debuggers.kd_wire import Wire
+from harness.debuggers.kd.stream import KdDebugStream
+from harness.debuggers.kd.wire import Wire
 from harness.debuggers.logged import LoggedStream
 
 

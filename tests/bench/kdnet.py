@@ -22,14 +22,14 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from harness.cli import winvm
-from harness.debuggers.capture_file import udp_datagrams
-from harness.debuggers.kd_decode import CaptureDecoder
-from harness.debuggers.kd_io import print_string
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_stream import KdDebugStream
+from harness.debuggers.kd.capture_file import udp_datagrams
+from harness.debuggers.kd.decode import CaptureDecoder
+from harness.debuggers.kd.io import print_string
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.packets import Packet, PacketType, encode
+from harness.debuggers.kd.stream import KdDebugStream
 from harness.debuggers.kdnet import Datagram, Poke, Seal, data_key, response
 from harness.debuggers.kdnet_wire import KdnetWire
-from harness.debuggers.packets import Packet, PacketType, encode
 from tests.bench.row import Row, spread
 from tests.fakes.captures import ethernet, pcap
 

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from harness.debuggers.kd_key import Key
+from harness.debuggers.kd.key import Key
 from tests.fakes.kd_machine import FakeKernel
 from tests.fakes.kd_target import KdcomTarget, KdnetTarget
 

@@ -6,10 +6,10 @@ import struct
 from collections import deque
 from collections.abc import Iterable
 
-from harness.debuggers import kd_context
-from harness.debuggers.kd_io import PROMPT, print_string
-from harness.debuggers.kd_manipulate import Api, Manipulate, Version
-from harness.debuggers.packets import Packet, PacketType
+from harness.debuggers.kd import context as kd_context
+from harness.debuggers.kd.io import PROMPT, print_string
+from harness.debuggers.kd.manipulate import Api, Manipulate, Version
+from harness.debuggers.kd.packets import Packet, PacketType
 
 KERNEL_BASE = 0xFFFFF80100000000
 MODULE_LIST = KERNEL_BASE + 0x1000

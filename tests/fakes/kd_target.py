@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_manipulate import Api, Manipulate
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.manipulate import Api, Manipulate
+from harness.debuggers.kd.packets import Packet, PacketType, control, encode, parse
 from harness.debuggers.kdcom import Damage, SerialReader, serial_bytes
 from harness.debuggers.kdnet import BREAK_IN, Datagram, Poke, Seal, data_key, is_response
-from harness.debuggers.packets import Packet, PacketType, control, encode, parse
 
 NO_REPLY = (Api.CONTINUE, Api.CONTINUE2, Api.REBOOT, Api.CAUSE_BUGCHECK)
 GOES_ON = (Api.CONTINUE, Api.CONTINUE2)

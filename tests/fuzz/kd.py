@@ -15,12 +15,13 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 
-from harness.debuggers.capture_file import read_datagrams
-from harness.debuggers.kd_decode import CaptureDecoder, SerialDecoder
-from harness.debuggers.kd_host import KdHost
-from harness.debuggers.kd_ids import Ids, KdnetIds
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_wire import (
+from harness.debuggers.kd.capture_file import read_datagrams
+from harness.debuggers.kd.decode import CaptureDecoder, SerialDecoder
+from harness.debuggers.kd.host import KdHost
+from harness.debuggers.kd.ids import Ids, KdnetIds
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.packets import Packet, PacketType, control, encode
+from harness.debuggers.kd.wire import (
     Arrival,
     Attached,
     ConnectionCheck,
@@ -33,7 +34,6 @@ from harness.debuggers.kdcom import Damage, SerialReader, serial_bytes
 from harness.debuggers.kdnet import Datagram, Poke, Seal, data_key, response
 from harness.debuggers.kdnet_relay_session import KdnetRelaySession
 from harness.debuggers.kdnet_session import KdnetSession
-from harness.debuggers.packets import Packet, PacketType, control, encode
 from harness.errors import KdError
 from tests.fakes.captures import ethernet, pcap, pcapng
 from tests.fakes.kd_machine import exception, file_request, load_symbols, printed, prompt

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from harness.debuggers.kd_host import Event, KdHost
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_wire import Wire
+from harness.debuggers.kd.host import Event, KdHost
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.wire import Wire
 from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_wire import KdnetWire
 from tests.fakes.kd_lines import SerialTarget, UdpTarget, Weather

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness.commands.debug import kernel_line
-from harness.debuggers.kd_key import Key
+from harness.debuggers.kd.key import Key
 from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_wire import KdnetWire
 from harness.errors import ConfigurationError

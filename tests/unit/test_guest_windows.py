@@ -16,7 +16,7 @@ from harness.artifacts import Artifacts
 from harness.bench import Bench
 from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.deadline import Deadline
-from harness.debuggers.kd_key import Key
+from harness.debuggers.kd.key import Key
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.deployed import Payload
 from harness.errors import BootError, ConfigurationError, HostError, ImageError, TransportError

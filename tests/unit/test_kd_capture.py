@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import winvm
-from harness.debuggers.capture_file import UdpDatagram, read_datagrams, udp_datagrams
-from harness.debuggers.kd_decode import CaptureDecoder
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_manipulate import Manipulate, Version
+from harness.debuggers.kd.capture_file import UdpDatagram, read_datagrams, udp_datagrams
+from harness.debuggers.kd.decode import CaptureDecoder
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.manipulate import Manipulate, Version
+from harness.debuggers.kd.packets import Packet, PacketType, encode, parse
 from harness.debuggers.kdnet import Datagram, Poke, Seal, data_key, is_connection_check, is_response
-from harness.debuggers.packets import Packet, PacketType, encode, parse
 from harness.errors import KdError
 from tests.fakes.kd_target import KdnetTarget
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.debuggers.kd_io import STATUS_NO_SUCH_FILE
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_manipulate import HANDLED, NOT_HANDLED, Api
+from harness.debuggers.kd.io import STATUS_NO_SUCH_FILE
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.manipulate import HANDLED, NOT_HANDLED, Api
 from harness.debuggers.kdcom import serial_bytes
 from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_wire import KdnetWire

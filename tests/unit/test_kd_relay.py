@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from harness.debuggers.kd_key import Key
-from harness.debuggers.kd_manipulate import Api
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.manipulate import Api
 from harness.debuggers.kdcom_relay import KdcomRelayWire, listen_unix
 from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_relay import KdnetRelayWire

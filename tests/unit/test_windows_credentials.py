@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from harness.debuggers.kd_key import Key
+from harness.debuggers.kd.key import Key
 from harness.images.windows.credentials import WindowsSecrets, make_windows_secrets
 
 

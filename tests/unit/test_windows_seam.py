@@ -22,7 +22,7 @@ from provision.settings import Settings, parse
 from provision.staging import FOLDER, PROGRAM, PYTHON_FOLDER, RESUME
 from provision.supplied import supplied
 
-from harness.debuggers.kd_key import Key
+from harness.debuggers.kd.key import Key
 from harness.guests.windows import DRIVE_C, MEMORY_DUMP, PYTHON, STANDBY, WindowsGuest, WindowsLink
 from harness.images.windows.answer import START, Answers
 from harness.images.windows.configuration import ANSWER_FILE, contents

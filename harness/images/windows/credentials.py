@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from harness.debuggers.kd_key import Key
+from harness.debuggers.kd.key import Key
 from harness.images.base import Secrets
 from harness.images.credentials import BACKDATED, VALID, make_secrets
 

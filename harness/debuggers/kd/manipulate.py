@@ -6,7 +6,7 @@ import enum
 import struct
 from dataclasses import dataclass
 
-from harness.debuggers.packets import Packet, PacketType
+from harness.debuggers.kd.packets import Packet, PacketType
 from harness.errors import KdError
 
 HEADER_SIZE = 56

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.debuggers.kd_describe import Fields
-from harness.debuggers.kd_host import Event, KdHost
-from harness.debuggers.kd_show import summary_line
-from harness.debuggers.kd_text import PrintedLines
-from harness.debuggers.kd_wire import Wire
+from harness.debuggers.kd.describe import Fields
+from harness.debuggers.kd.host import Event, KdHost
+from harness.debuggers.kd.show import summary_line
+from harness.debuggers.kd.text import PrintedLines
+from harness.debuggers.kd.wire import Wire
 from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LoggedStream
 from harness.errors import DeadlineError, KdError

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.debuggers.kd_ids import Ids
+from harness.debuggers.kd.ids import Ids
+from harness.debuggers.kd.packets import Packet
 from harness.debuggers.kdcom import Damage
-from harness.debuggers.packets import Packet
 
 
 @dataclass(frozen=True)

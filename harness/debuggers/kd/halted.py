@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.deadline import Deadline
-from harness.debuggers import kd_context
-from harness.debuggers.kd_link import Link, TargetRestartedError
-from harness.debuggers.kd_manipulate import (
+from harness.debuggers.kd import context as kd_context
+from harness.debuggers.kd.link import Link, TargetRestartedError
+from harness.debuggers.kd.manipulate import (
     PAGE,
     READ_LIMIT,
     Api,
@@ -18,8 +18,8 @@ from harness.debuggers.kd_manipulate import (
     continue2,
     read_virtual,
 )
-from harness.debuggers.kd_state import STATUS_BREAKPOINT, StateChange
-from harness.debuggers.packets import PacketType
+from harness.debuggers.kd.packets import PacketType
+from harness.debuggers.kd.state import STATUS_BREAKPOINT, StateChange
 from harness.errors import KdError
 
 MODULES_LIMIT = 512

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 
-from harness.debuggers.kd_io import DebugIo, FileRequest
-from harness.debuggers.kd_manipulate import Api, Manipulate
-from harness.debuggers.kd_state import StateChange
-from harness.debuggers.packets import Packet, PacketType
+from harness.debuggers.kd.io import DebugIo, FileRequest
+from harness.debuggers.kd.manipulate import Api, Manipulate
+from harness.debuggers.kd.packets import Packet, PacketType
+from harness.debuggers.kd.state import StateChange
 from harness.errors import KdError
 
 Fields = dict[str, object]

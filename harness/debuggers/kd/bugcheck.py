@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from harness.crash import bugcheck, cpu
 from harness.crash.names import base_name
-from harness.debuggers import kd_context
-from harness.debuggers.kd_describe import Fields
-from harness.debuggers.kd_halted import HaltedTarget, Module
-from harness.debuggers.kd_link import SilentTargetError, TargetRestartedError
-from harness.debuggers.kd_manipulate import Version
+from harness.debuggers.kd import context as kd_context
+from harness.debuggers.kd.describe import Fields
+from harness.debuggers.kd.halted import HaltedTarget, Module
+from harness.debuggers.kd.link import SilentTargetError, TargetRestartedError
+from harness.debuggers.kd.manipulate import Version
 from harness.errors import KdError
 
 _PARAMETER = r"\s{0,8}0x([0-9A-Fa-f]{1,16})"

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.deadline import Deadline
-from harness.debuggers.kd_manipulate import Api, Manipulate
-from harness.debuggers.kd_wire import (
+from harness.debuggers.kd.manipulate import Api, Manipulate
+from harness.debuggers.kd.packets import Packet, PacketType, control
+from harness.debuggers.kd.wire import (
     Arrival,
     Attached,
     ConnectionCheck,
@@ -20,7 +21,6 @@ from harness.debuggers.kd_wire import (
     WrongKey,
 )
 from harness.debuggers.kdcom import Damage
-from harness.debuggers.packets import Packet, PacketType, control
 from harness.errors import KdError
 
 TRIES = 20

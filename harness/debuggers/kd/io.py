@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from harness.debuggers.packets import Packet
+from harness.debuggers.kd.packets import Packet
 from harness.errors import KdError
 
 PRINT = 0x3230

@@ -6,8 +6,9 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harness.debuggers.kd_describe import Fields, describe
-from harness.debuggers.kd_key import Key
+from harness.debuggers.kd.describe import Fields, describe
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.packets import Packet, parse
 from harness.debuggers.kdcom import Damage, SerialReader
 from harness.debuggers.kdnet import (
     BREAK_IN,
@@ -21,7 +22,6 @@ from harness.debuggers.kdnet import (
     is_connection_check,
     is_response,
 )
-from harness.debuggers.packets import Packet, parse
 from harness.errors import KdError
 
 _KEYS = 8

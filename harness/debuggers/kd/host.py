@@ -15,17 +15,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from harness.deadline import Deadline
-from harness.debuggers import kd_context
-from harness.debuggers.kd_break_in import BreakInWish
-from harness.debuggers.kd_bugcheck import Bugcheck, BugcheckText, evidence, processors
-from harness.debuggers.kd_describe import Fields, describe, state_fields
-from harness.debuggers.kd_halted import HaltedTarget, RefusedError, is_breakpoint
-from harness.debuggers.kd_io import DebugIo, FileRequest, is_prompt
-from harness.debuggers.kd_link import Link, SilentTargetError, TargetRestartedError
-from harness.debuggers.kd_manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version, settles
-from harness.debuggers.kd_state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, StateChange
-from harness.debuggers.kd_wire import Attached, HandedOver, Notice, TakenBack, Wire, WrongKey
-from harness.debuggers.packets import Packet, PacketType
+from harness.debuggers.kd import context as kd_context
+from harness.debuggers.kd.break_in import BreakInWish
+from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, evidence, processors
+from harness.debuggers.kd.describe import Fields, describe, state_fields
+from harness.debuggers.kd.halted import HaltedTarget, RefusedError, is_breakpoint
+from harness.debuggers.kd.io import DebugIo, FileRequest, is_prompt
+from harness.debuggers.kd.link import Link, SilentTargetError, TargetRestartedError
+from harness.debuggers.kd.manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version, settles
+from harness.debuggers.kd.packets import Packet, PacketType
+from harness.debuggers.kd.state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, StateChange
+from harness.debuggers.kd.wire import Attached, HandedOver, Notice, TakenBack, Wire, WrongKey
 from harness.errors import KdError
 
 IDLE_S = 0.5
