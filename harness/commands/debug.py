@@ -19,8 +19,8 @@ from harness.commands.kd import Shown, serve
 from harness.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from harness.debuggers.kd.com.relay import KdcomRelayWire
     from harness.debuggers.kd.host import Event
-    from harness.debuggers.kdcom_relay import KdcomRelayWire
     from harness.debuggers.kdnet_relay import KdnetRelayWire
     from harness.live import LiveGuest
 
@@ -159,7 +159,7 @@ def _kdnet(
 
 
 def _serial(path: Path, socket: Path | None, tcp: str | None) -> tuple[KdcomRelayWire, list[str]]:
-    from harness.debuggers.kdcom_relay import KdcomRelayWire, listen_tcp, listen_unix
+    from harness.debuggers.kd.com.relay import KdcomRelayWire, listen_tcp, listen_unix
 
     socket = socket or Path(SOCKET)
     told = [

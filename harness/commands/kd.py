@@ -160,9 +160,9 @@ def listen(
 
     Ctrl-\\ (SIGQUIT) halts the target, and lets one go on that is held.
     """
+    from harness.debuggers.kd.com.wire import KdcomWire
     from harness.debuggers.kd.host import KdHost
     from harness.debuggers.kd.wire import Wire
-    from harness.debuggers.kdcom_wire import KdcomWire
     from harness.debuggers.kdnet_wire import KdnetWire
 
     if (port is None) == (serial is None):

@@ -11,10 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.debuggers.kd.com.framing import Damage
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.packets import Packet, encode, parse
 from harness.debuggers.kd.wire import Arrival, Attached, ConnectionCheck, WrongKey
-from harness.debuggers.kdcom import Damage
 from harness.debuggers.kdnet import (
     BREAK_IN,
     CONTROL_CHANNEL,

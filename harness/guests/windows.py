@@ -15,8 +15,8 @@ from pathlib import Path
 from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.crash.expectation import describe
 from harness.deadline import Deadline
+from harness.debuggers.kd.com.socket import KdcomSocket
 from harness.debuggers.kd.key import Key
-from harness.debuggers.kdcom_socket import KdcomSocket
 from harness.debuggers.kdnet_wire import KdnetWire
 from harness.debuggers.logged import LoggedStream
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream

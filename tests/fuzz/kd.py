@@ -16,6 +16,7 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 
 from harness.debuggers.kd.capture_file import read_datagrams
+from harness.debuggers.kd.com.framing import Damage, SerialReader, serial_bytes
 from harness.debuggers.kd.decode import CaptureDecoder, SerialDecoder
 from harness.debuggers.kd.host import KdHost
 from harness.debuggers.kd.ids import Ids, KdnetIds
@@ -30,7 +31,6 @@ from harness.debuggers.kd.wire import (
     TakenBack,
     WrongKey,
 )
-from harness.debuggers.kdcom import Damage, SerialReader, serial_bytes
 from harness.debuggers.kdnet import Datagram, Poke, Seal, data_key, response
 from harness.debuggers.kdnet_relay_session import KdnetRelaySession
 from harness.debuggers.kdnet_session import KdnetSession

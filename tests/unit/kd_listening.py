@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.host import Event, KdHost
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.wire import Wire
-from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_wire import KdnetWire
 from tests.fakes.kd_lines import SerialTarget, UdpTarget, Weather
 from tests.fakes.kd_machine import FakeKernel

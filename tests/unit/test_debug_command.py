@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from harness.commands.debug import kernel_line
+from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.key import Key
-from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_wire import KdnetWire
 from harness.errors import ConfigurationError
 from harness.live import LiveGuest

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from harness.debuggers.kd.com.framing import serial_bytes
+from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.io import STATUS_NO_SUCH_FILE
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import HANDLED, NOT_HANDLED, Api
-from harness.debuggers.kdcom import serial_bytes
-from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_wire import KdnetWire
 from harness.errors import KdError
 from tests.fakes.kd_lines import UdpTarget, Weather

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from harness.debuggers.kd.com.relay import KdcomRelayWire, listen_unix
+from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import Api
-from harness.debuggers.kdcom_relay import KdcomRelayWire, listen_unix
-from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_relay import KdnetRelayWire
 from harness.debuggers.kdnet_wire import KdnetWire
 from harness.errors import HostError

@@ -15,9 +15,9 @@ import pytest
 
 from harness.crash.hang import climb
 from harness.deadline import Deadline
+from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.stream import KdDebugStream
-from harness.debuggers.kdcom_wire import KdcomWire
 from harness.debuggers.kdnet_wire import KdnetWire
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import DebugStream, KernelDebugger

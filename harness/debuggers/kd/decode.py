@@ -6,10 +6,10 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from harness.debuggers.kd.com.framing import Damage, SerialReader
 from harness.debuggers.kd.describe import Fields, describe
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.packets import Packet, parse
-from harness.debuggers.kdcom import Damage, SerialReader
 from harness.debuggers.kdnet import (
     BREAK_IN,
     CONTROL_CHANNEL,

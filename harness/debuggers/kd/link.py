@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.deadline import Deadline
+from harness.debuggers.kd.com.framing import Damage
 from harness.debuggers.kd.manipulate import Api, Manipulate
 from harness.debuggers.kd.packets import Packet, PacketType, control
 from harness.debuggers.kd.wire import (
@@ -20,7 +21,6 @@ from harness.debuggers.kd.wire import (
     Wire,
     WrongKey,
 )
-from harness.debuggers.kdcom import Damage
 from harness.errors import KdError
 
 TRIES = 20

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.debuggers.kd.com.framing import SerialReader
+from harness.debuggers.kd.com.wire import READ_SIZE, KdcomWire, open_line
 from harness.debuggers.kd.packets import Packet
 from harness.debuggers.kd.wire import Arrival, Attached, HandedOver, Overheard, TakenBack
-from harness.debuggers.kdcom import SerialReader
-from harness.debuggers.kdcom_wire import READ_SIZE, KdcomWire, open_line
 from harness.errors import HostError, KdError
 
 BACKLOG_LIMIT = 1 << 20

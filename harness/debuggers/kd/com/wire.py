@@ -11,10 +11,10 @@ import tty
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.debuggers.kd.com.framing import BREAK_IN, SerialReader, serial_bytes
 from harness.debuggers.kd.ids import KDCOM_SYNC, Ids, KdcomIds
 from harness.debuggers.kd.packets import Packet
 from harness.debuggers.kd.wire import Arrival, Attached
-from harness.debuggers.kdcom import BREAK_IN, SerialReader, serial_bytes
 from harness.errors import KdError
 
 READ_SIZE = 4096

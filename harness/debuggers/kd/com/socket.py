@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.ids import Ids, KdcomIds
 from harness.debuggers.kd.packets import Packet
 from harness.debuggers.kd.wire import Arrival
-from harness.debuggers.kdcom_wire import KdcomWire
 from harness.errors import KdError
 
 RETRY_S = 0.05

@@ -1,0 +1,1 @@
+"""KDCOM: the kernel-debugger protocol over a serial line."""
