@@ -21,7 +21,7 @@ from harness.errors import ConfigurationError
 if TYPE_CHECKING:
     from harness.debuggers.kd.com.relay import KdcomRelayWire
     from harness.debuggers.kd.host import Event
-    from harness.debuggers.kdnet_relay import KdnetRelayWire
+    from harness.debuggers.kd.net.relay import KdnetRelayWire
     from harness.live import LiveGuest
 
 SOCKET = "debugger.sock"
@@ -139,7 +139,7 @@ def _kdnet(
     line: KernelLine, bind: str, to: str | None, *, show_key: bool
 ) -> tuple[KdnetRelayWire, list[str]]:
     from harness.debuggers.kd.key import Key
-    from harness.debuggers.kdnet_relay import KdnetRelayWire
+    from harness.debuggers.kd.net.relay import KdnetRelayWire
 
     if line.key_file is None:
         raise ConfigurationError("KDNET needs its key.", remedy="Give --key-file.")

@@ -162,8 +162,8 @@ def listen(
     """
     from harness.debuggers.kd.com.wire import KdcomWire
     from harness.debuggers.kd.host import KdHost
+    from harness.debuggers.kd.net.wire import KdnetWire
     from harness.debuggers.kd.wire import Wire
-    from harness.debuggers.kdnet_wire import KdnetWire
 
     if (port is None) == (serial is None):
         raise ConfigurationError("There is nothing to listen on.", remedy="Give either --port or --serial.")

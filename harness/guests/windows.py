@@ -17,7 +17,7 @@ from harness.crash.expectation import describe
 from harness.deadline import Deadline
 from harness.debuggers.kd.com.socket import KdcomSocket
 from harness.debuggers.kd.key import Key
-from harness.debuggers.kdnet_wire import KdnetWire
+from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.logged import LoggedStream
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.errors import TransportError

@@ -26,10 +26,10 @@ from harness.debuggers.kd.capture_file import udp_datagrams
 from harness.debuggers.kd.decode import CaptureDecoder
 from harness.debuggers.kd.io import print_string
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.net.datagram import Datagram, Poke, Seal, data_key, response
+from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.packets import Packet, PacketType, encode
 from harness.debuggers.kd.stream import KdDebugStream
-from harness.debuggers.kdnet import Datagram, Poke, Seal, data_key, response
-from harness.debuggers.kdnet_wire import KdnetWire
 from tests.bench.row import Row, spread
 from tests.fakes.captures import ethernet, pcap
 

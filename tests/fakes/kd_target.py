@@ -12,8 +12,8 @@ from typing import Protocol
 from harness.debuggers.kd.com.framing import Damage, SerialReader, serial_bytes
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import Api, Manipulate
+from harness.debuggers.kd.net.datagram import BREAK_IN, Datagram, Poke, Seal, data_key, is_response
 from harness.debuggers.kd.packets import Packet, PacketType, control, encode, parse
-from harness.debuggers.kdnet import BREAK_IN, Datagram, Poke, Seal, data_key, is_response
 
 NO_REPLY = (Api.CONTINUE, Api.CONTINUE2, Api.REBOOT, Api.CAUSE_BUGCHECK)
 GOES_ON = (Api.CONTINUE, Api.CONTINUE2)

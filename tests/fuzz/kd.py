@@ -21,6 +21,9 @@ from harness.debuggers.kd.decode import CaptureDecoder, SerialDecoder
 from harness.debuggers.kd.host import KdHost
 from harness.debuggers.kd.ids import Ids, KdnetIds
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.net.datagram import Datagram, Poke, Seal, data_key, response
+from harness.debuggers.kd.net.relay_session import KdnetRelaySession
+from harness.debuggers.kd.net.session import KdnetSession
 from harness.debuggers.kd.packets import Packet, PacketType, control, encode
 from harness.debuggers.kd.wire import (
     Arrival,
@@ -31,9 +34,6 @@ from harness.debuggers.kd.wire import (
     TakenBack,
     WrongKey,
 )
-from harness.debuggers.kdnet import Datagram, Poke, Seal, data_key, response
-from harness.debuggers.kdnet_relay_session import KdnetRelaySession
-from harness.debuggers.kdnet_session import KdnetSession
 from harness.errors import KdError
 from tests.fakes.captures import ethernet, pcap, pcapng
 from tests.fakes.kd_machine import exception, file_request, load_symbols, printed, prompt

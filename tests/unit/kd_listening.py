@@ -9,8 +9,8 @@ from collections.abc import Callable
 from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.host import Event, KdHost
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.wire import Wire
-from harness.debuggers.kdnet_wire import KdnetWire
 from tests.fakes.kd_lines import SerialTarget, UdpTarget, Weather
 from tests.fakes.kd_machine import FakeKernel
 

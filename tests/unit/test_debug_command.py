@@ -17,7 +17,7 @@ import pytest
 from harness.commands.debug import kernel_line
 from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.key import Key
-from harness.debuggers.kdnet_wire import KdnetWire
+from harness.debuggers.kd.net.wire import KdnetWire
 from harness.errors import ConfigurationError
 from harness.live import LiveGuest
 from tests.fakes.kd_lines import SerialTarget, UdpTarget

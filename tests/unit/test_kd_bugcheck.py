@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.debuggers.kd.manipulate import Api, Manipulate
+from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.packets import Packet
-from harness.debuggers.kdnet_wire import KdnetWire
 from tests.fakes.kd_lines import UdpTarget, Weather
 from tests.fakes.kd_machine import (
     BREAK_PC,

@@ -17,8 +17,8 @@ from harness.debuggers.kd.capture_file import UdpDatagram, read_datagrams, udp_d
 from harness.debuggers.kd.decode import CaptureDecoder
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import Manipulate, Version
+from harness.debuggers.kd.net.datagram import Datagram, Poke, Seal, data_key, is_connection_check, is_response
 from harness.debuggers.kd.packets import Packet, PacketType, encode, parse
-from harness.debuggers.kdnet import Datagram, Poke, Seal, data_key, is_connection_check, is_response
 from harness.errors import KdError
 from tests.fakes.kd_target import KdnetTarget
 

@@ -18,8 +18,8 @@ from harness.debuggers.kd.com.framing import Damage, SerialReader, serial_bytes
 from harness.debuggers.kd.ids import KdcomIds, KdnetIds
 from harness.debuggers.kd.io import print_string
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.net.datagram import Datagram, Seal, data_key, response
 from harness.debuggers.kd.packets import Packet, PacketType, control, encode
-from harness.debuggers.kdnet import Datagram, Seal, data_key, response
 from harness.errors import ConfigurationError, KdError
 from tests.fakes.captures import ethernet, ipv6, pcap, pcapng
 

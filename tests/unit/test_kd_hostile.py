@@ -14,8 +14,8 @@ from harness.debuggers.kd.capture_file import read_datagrams
 from harness.debuggers.kd.com.framing import SerialReader, serial_bytes
 from harness.debuggers.kd.decode import CaptureDecoder
 from harness.debuggers.kd.describe import describe
+from harness.debuggers.kd.net.datagram import Datagram, Seal
 from harness.debuggers.kd.packets import Packet, encode, parse
-from harness.debuggers.kdnet import Datagram, Seal
 from harness.errors import KdError
 from tests.fuzz.kd import KEY, fuzz
 

@@ -15,7 +15,7 @@ from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.io import STATUS_NO_SUCH_FILE
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import HANDLED, NOT_HANDLED, Api
-from harness.debuggers.kdnet_wire import KdnetWire
+from harness.debuggers.kd.net.wire import KdnetWire
 from harness.errors import KdError
 from tests.fakes.kd_lines import UdpTarget, Weather
 from tests.fakes.kd_machine import (

@@ -17,8 +17,8 @@ from harness.debuggers.kd.com.relay import KdcomRelayWire, listen_unix
 from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import Api
-from harness.debuggers.kdnet_relay import KdnetRelayWire
-from harness.debuggers.kdnet_wire import KdnetWire
+from harness.debuggers.kd.net.relay import KdnetRelayWire
+from harness.debuggers.kd.net.wire import KdnetWire
 from harness.errors import HostError
 from tests.fakes.kd_lines import SerialTarget, UdpPath, UdpTarget, Weather
 from tests.fakes.kd_machine import FakeKernel, exception, load_symbols, printed, prompt

@@ -17,8 +17,8 @@ from harness.crash.hang import climb
 from harness.deadline import Deadline
 from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.stream import KdDebugStream
-from harness.debuggers.kdnet_wire import KdnetWire
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import DebugStream, KernelDebugger
 from harness.machine.fake import FakeMachine
@@ -163,7 +163,7 @@ def test_listening_costs_little_of_a_processor(tmp_path: Path) -> None:
     """Idle, with the target's pokes coming as often as real ones; 2% of a core would be 60 ms."""
     code = (
         "import sys, time; from pathlib import Path; from harness.debuggers.kd.key import Key;"
-        "from harness.debuggers.kd.stream import KdDebugStream; from harness.debuggers.kdnet_wire import *;"
+        "from harness.debuggers.kd.stream import KdDebugStream; from harness.debuggers.kd.net.wire import *;"
         "wire = KdnetWire(Key.parse('1.2.3.4'), 0); stream = KdDebugStream(wire, Path(sys.argv[1]), 'n');"
         "print(wire.port, flush=True); sys.stdin.readline();"
         "begun = time.process_time(); sys.stdin.readline(); print(time.process_time() - begun)"

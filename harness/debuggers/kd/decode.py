@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from harness.debuggers.kd.com.framing import Damage, SerialReader
 from harness.debuggers.kd.describe import Fields, describe
 from harness.debuggers.kd.key import Key
-from harness.debuggers.kd.packets import Packet, parse
-from harness.debuggers.kdnet import (
+from harness.debuggers.kd.net.datagram import (
     BREAK_IN,
     CONTROL_CHANNEL,
     MAGIC,
@@ -22,6 +21,7 @@ from harness.debuggers.kdnet import (
     is_connection_check,
     is_response,
 )
+from harness.debuggers.kd.packets import Packet, parse
 from harness.errors import KdError
 
 _KEYS = 8

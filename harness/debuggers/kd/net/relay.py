@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.net.relay_session import KdnetRelaySession
+from harness.debuggers.kd.net.session import KdnetSession
+from harness.debuggers.kd.net.wire import DATAGRAM_LIMIT, KdnetWire
 from harness.debuggers.kd.wire import Arrival
-from harness.debuggers.kdnet_relay_session import KdnetRelaySession
-from harness.debuggers.kdnet_session import KdnetSession
-from harness.debuggers.kdnet_wire import DATAGRAM_LIMIT, KdnetWire
 from harness.errors import HostError
 
 GONE_S = 3.0

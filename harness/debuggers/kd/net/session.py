@@ -13,9 +13,7 @@ from dataclasses import dataclass
 
 from harness.debuggers.kd.com.framing import Damage
 from harness.debuggers.kd.key import Key
-from harness.debuggers.kd.packets import Packet, encode, parse
-from harness.debuggers.kd.wire import Arrival, Attached, ConnectionCheck, WrongKey
-from harness.debuggers.kdnet import (
+from harness.debuggers.kd.net.datagram import (
     BREAK_IN,
     CONTROL_CHANNEL,
     DATA_CHANNEL,
@@ -27,6 +25,8 @@ from harness.debuggers.kdnet import (
     is_connection_check,
     response,
 )
+from harness.debuggers.kd.packets import Packet, encode, parse
+from harness.debuggers.kd.wire import Arrival, Attached, ConnectionCheck, WrongKey
 from harness.errors import KdError
 
 Address = tuple[str, int]

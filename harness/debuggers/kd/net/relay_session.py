@@ -10,9 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from harness.debuggers.kd.key import Key
-from harness.debuggers.kd.packets import Packet, parse
-from harness.debuggers.kd.wire import Arrival, Attached, HandedOver, Overheard, TakenBack, WrongKey
-from harness.debuggers.kdnet import (
+from harness.debuggers.kd.net.datagram import (
     BREAK_IN,
     CONTROL_CHANNEL,
     DATA_CHANNEL,
@@ -26,7 +24,9 @@ from harness.debuggers.kdnet import (
     is_connection_check,
     is_response,
 )
-from harness.debuggers.kdnet_session import Address, KdnetSession, Offer
+from harness.debuggers.kd.net.session import Address, KdnetSession, Offer
+from harness.debuggers.kd.packets import Packet, parse
+from harness.debuggers.kd.wire import Arrival, Attached, HandedOver, Overheard, TakenBack, WrongKey
 from harness.errors import KdError
 
 

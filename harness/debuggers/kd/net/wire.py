@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from harness.debuggers.kd.ids import Ids, KdnetIds
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.net.session import KdnetSession
 from harness.debuggers.kd.packets import Packet
 from harness.debuggers.kd.wire import Arrival
-from harness.debuggers.kdnet_session import KdnetSession
 from harness.errors import HostError
 
 DATAGRAM_LIMIT = 8192

@@ -1,0 +1,1 @@
+"""KDNET: the kernel-debugger protocol over encrypted UDP datagrams."""
