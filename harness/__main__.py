@@ -27,8 +27,8 @@ def main() -> None:
 def _run() -> int:
     import click
 
-    from harness.terminal import paragraph
-    from harness.unexpected import as_winvm_error, interrupted
+    from harness.display.terminal import paragraph
+    from harness.display.unexpected import as_winvm_error, interrupted
 
     try:
         from harness.cli import winvm

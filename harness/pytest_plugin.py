@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.display.terminal import printable
+from harness.display.unexpected import as_winvm_error
 from harness.pytest_session import Session, ending_the_session
-from harness.terminal import printable
-from harness.unexpected import as_winvm_error
 
 pytest_plugins = ("harness.fixtures",)
 

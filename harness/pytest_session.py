@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from harness import config as configuration
+from harness.display.terminal import paragraph, printable
+from harness.display.unexpected import as_winvm_error, interrupted
 from harness.errors import WinvmError
-from harness.terminal import paragraph, printable
-from harness.unexpected import as_winvm_error, interrupted
 
 if TYPE_CHECKING:
     from harness.artifacts import Artifacts
     from harness.bench import Bench
+    from harness.display.progress import Progress
     from harness.outcome import RunResult, Scenario, ScenarioResult
     from harness.plan import Plan
-    from harness.progress import Progress
     from harness.report.reports import Reports
 
 NEED_GUEST = {"scenario", "bench"}
@@ -139,7 +139,7 @@ class Session:
         if not guests or session.config.option.collectonly:
             return
         from harness.artifacts import Artifacts
-        from harness.progress import Progress
+        from harness.display.progress import Progress
 
         with ending_the_session():
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)

@@ -17,9 +17,9 @@ from harness.commands import load_config
 @click.pass_context
 def build(context: click.Context, as_json: bool) -> None:
     """Build, sign and inspect the driver, every build of winvm.toml."""
+    from harness.display.progress import Progress
     from harness.images.base import list_images
     from harness.journal import Journal
-    from harness.progress import Progress
     from harness.toolchain.builds import build_drivers
 
     invocation: Invocation = context.obj

@@ -194,7 +194,7 @@ def _logged(log: Path, shown: Callable[[Event], None]) -> Callable[[Event], None
     from harness.debuggers.kd.show import summary_line
     from harness.debuggers.kd.text import PrintedLines
     from harness.debuggers.log import DebugLog
-    from harness.terminal import printable
+    from harness.display.terminal import printable
 
     file, lines = DebugLog(log), PrintedLines()
 

@@ -8,7 +8,7 @@ import json
 import click
 
 from harness import config
-from harness.terminal import printable
+from harness.display.terminal import printable
 
 
 @click.command()

@@ -12,8 +12,8 @@ import click
 
 from harness.cli import Invocation
 from harness.commands import load_config
+from harness.display.terminal import printable
 from harness.errors import ConfigurationError
-from harness.terminal import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harness import config as configuration
+from harness.display.terminal import printable
 from harness.errors import ConfigurationError
-from harness.terminal import printable
 
 if TYPE_CHECKING:
     from harness.cli import Invocation
@@ -159,8 +159,8 @@ def _driver(invocation: Invocation) -> Driver | None:
 @contextmanager
 def _told() -> Iterator[Journal]:
     """A journal whose steps a person sees."""
+    from harness.display.progress import Progress
     from harness.journal import Journal
-    from harness.progress import Progress
 
     journal, progress = Journal(), Progress()
     journal.listen(progress)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.debuggers.kd.key import Key
+from harness.display.terminal import printable
 from harness.errors import ConfigurationError, KdError
-from harness.terminal import printable
 
 if TYPE_CHECKING:
     from harness.debuggers.kd.host import Event, KdHost

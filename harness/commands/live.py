@@ -15,9 +15,9 @@ from harness import config, live
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.deadline import Deadline
+from harness.display.terminal import printable
 from harness.errors import ConfigurationError, DeadlineError, TransportError
 from harness.interfaces import GuestProcess
-from harness.terminal import printable
 
 PULL_LIMIT = 4 << 30
 COPY_DEADLINE_S = 600.0
@@ -35,9 +35,9 @@ def up(context: click.Context, guest: str | None, build_name: str | None, as_jso
     A project has one such guest of each profile: if it is up already, that one is named.
     """
     from harness.artifacts import Artifacts
+    from harness.display.progress import Progress
     from harness.pipeline import bring_up
     from harness.plan import make_plan
-    from harness.progress import Progress
 
     def waiting() -> None:
         click.echo("Waiting for another winvm up of this project.", err=True)

@@ -35,7 +35,7 @@ def reproduce(
     Agent and driver of the bundle run in the guest, nothing of it on this host. Exit code 0 if every replay
     ended in the bundle's signature, 1 if not.
     """
-    from harness.progress import Progress
+    from harness.display.progress import Progress
     from harness.reproduce.replays import Request
     from harness.reproduce.replays import reproduce as replay
 
@@ -69,7 +69,7 @@ def _config(invocation: Invocation) -> Config:
 
 def show_bundle(bundle: Bundle, *, to_stderr: bool) -> None:
     """Says what will be executed."""
-    from harness.terminal import printable
+    from harness.display.terminal import printable
 
     manifest, trigger = bundle.manifest, bundle.manifest.trigger
     members, driver = manifest.members, manifest.driver
@@ -89,7 +89,7 @@ def show_bundle(bundle: Bundle, *, to_stderr: bool) -> None:
 
 def show_result(found: Reproduction) -> None:
     """Says what came of it."""
-    from harness.terminal import printable
+    from harness.display.terminal import printable
 
     wanted = found.manifest.signature
     click.echo(f"reproduced {found.reproduced}/{len(found.attempts)}: {wanted}")

@@ -11,16 +11,16 @@ import click
 
 from harness.cli import Invocation
 from harness.commands import load_config
+from harness.display.progress import Progress
+from harness.display.terminal import paragraph, printable
+from harness.display.unexpected import as_winvm_error
 from harness.errors import BuildError, DriverLoadError, WinvmError
 from harness.outcome import Outcome, ScenarioResult
-from harness.progress import Progress
 from harness.resources import guest_folder
 from harness.smoke.run import Request, Told
 from harness.smoke.run import smoke as run_once
 from harness.smoke.verdict import Verdict
 from harness.smoke.watch import Sources
-from harness.terminal import paragraph, printable
-from harness.unexpected import as_winvm_error
 
 
 @click.command()

@@ -17,10 +17,10 @@ from harness.crash.reader import summarise
 from harness.crash.signature import crash_signature
 from harness.crash.summary import Place, Summary, place_document
 from harness.crash.symbols import symbolise
+from harness.display.markdown import code, plain
+from harness.display.terminal import printable
 from harness.errors import WinvmError
-from harness.markdown import code, plain
 from harness.outcome import Crash
-from harness.terminal import printable
 
 SCHEMA = 1
 DUMPS = ("memory.dmp", "minidump.dmp")

@@ -16,13 +16,13 @@ from harness.crash.analysis import analyse
 from harness.crash.dump_source import DumpSource
 from harness.crash.hang import RECORD as HANG_RECORD
 from harness.deadline import Deadline
+from harness.display.terminal import printable
 from harness.errors import WinvmError
 from harness.fileend import last_bytes
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine
 from harness.outcome import Crash, DebugRecord
 from harness.results import crash_document, write_json
-from harness.terminal import printable
 
 DBGPRINT_TAIL = 300  # records
 JOURNAL_TAIL = 1 << 20  # bytes

@@ -9,7 +9,7 @@ import click
 from harness.crash.bugcheck import exception_name
 from harness.crash.signature import dump_signature
 from harness.crash.summary import Place, Summary
-from harness.terminal import printable
+from harness.display.terminal import printable
 
 STACK_LINES = 24
 _ROW = 4

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from harness.crash.summary import Place
+from harness.display.terminal import printable
 from harness.outcome import Crash
-from harness.terminal import printable
 
 TEXT_CHARACTERS = 600
 ANALYSIS_LIMIT = 1 << 20  # bytes

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.markdown import code, plain
+from harness.display.markdown import code, plain
 from harness.report.digest import GRAVITY, Digest
 from harness.report.findings import Finding
 from harness.report.page import Since, duration

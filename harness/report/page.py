@@ -16,13 +16,13 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from harness.display.terminal import printable
 from harness.outcome import Outcome
 from harness.report.digest import BAD, GRAVITY, CrashGroup, Digest, Row
 from harness.report.evidence import screenshot
 from harness.report.news import News
 from harness.report.recorded import RecordedRun
 from harness.report.timeline import LANES, timeline
-from harness.terminal import printable
 
 FILE_NAME = "report.html"
 SHOWN_ROWS = 1500

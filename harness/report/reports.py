@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from harness.display.terminal import printable
+from harness.display.unexpected import as_winvm_error
 from harness.report import gitlab, page
 from harness.report.digest import Digest, digest
 from harness.report.findings import Finding, findings
@@ -17,8 +19,6 @@ from harness.report.history import History
 from harness.report.page import Since
 from harness.report.recorded import RecordedRun
 from harness.results import write_json
-from harness.terminal import printable
-from harness.unexpected import as_winvm_error
 
 _T = TypeVar("_T")
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness.display.terminal import paragraph
+from harness.display.unexpected import as_winvm_error
 from harness.results import write_json
-from harness.terminal import paragraph
-from harness.unexpected import as_winvm_error
 from tests.bench import (
     bundling,
     cold_boot,

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.display.unexpected import as_winvm_error
 from harness.errors import HostError, ImageError, InternalError
 from harness.images import wine
 from harness.machine.accelerator import QEMU, Accelerator
 from harness.machine.domain import MachineSpec
 from harness.machine.profile import Profile
-from harness.unexpected import as_winvm_error
 from tests.unit.bad_input_project import Project
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

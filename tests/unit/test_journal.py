@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.display.progress import Progress
 from harness.journal import Event, Journal
-from harness.progress import Progress
 
 
 def test_a_step_is_written_as_it_starts_and_ends(tmp_path: Path) -> None:

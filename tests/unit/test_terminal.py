@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.display.terminal import paragraph, printable
 from harness.errors import HostError
-from harness.terminal import paragraph, printable
 
 
 @pytest.mark.parametrize(

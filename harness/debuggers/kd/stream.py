@@ -15,10 +15,10 @@ from harness.debuggers.kd.text import PrintedLines
 from harness.debuggers.kd.wire import Wire
 from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LoggedStream
+from harness.display.terminal import printable
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import Halt
 from harness.outcome import Crash
-from harness.terminal import printable
 
 
 class KdDebugStream(LoggedStream):

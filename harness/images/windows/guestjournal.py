@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.debuggers.tail import FileTail
-from harness.terminal import printable
+from harness.display.terminal import printable
 
 LINE_LIMIT = 8 << 10
 TEXT_LIMIT = 1000

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from harness.display.terminal import printable
 from harness.nightly.cells import Cell
 from harness.nightly.night import Night
 from harness.nightly.verdict import Verdict, lines, run_cell
-from harness.terminal import printable
 
 NIGHT = Night.of_environment()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.terminal import printable
+from harness.display.terminal import printable
 
 
 def code(text: str) -> str:
