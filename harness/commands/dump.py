@@ -17,21 +17,21 @@ import click
 )
 def dump(file: Path, as_json: bool, symbols: Path | None) -> None:
     """Say what crashed: bugcheck, faulting driver, registers, drivers and stack of a kernel or user dump."""
-    from harness.crash.reader import summarise
+    from harness.dumps.reader import summarise
 
     summary = summarise(file)
     if symbols:
-        from harness.crash.symbols import symbolise
+        from harness.dumps.symbols import symbolise
 
         summary = symbolise(summary, symbols)
     if as_json:
         import json
 
-        from harness.crash.summary import summary_document
+        from harness.dumps.summary import summary_document
 
         click.echo(json.dumps(summary_document(summary)))
         return
-    from harness.crash.page import page
+    from harness.dumps.text import page
 
     for line in page(summary):
         click.echo(line)

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.crash import bugcheck
 from harness.crash.expectation import describe, missing_in_wine
-from harness.crash.reader import summarise
-from harness.crash.signature import crash_signature
-from harness.crash.summary import Place, Summary, place_document
-from harness.crash.symbols import symbolise
 from harness.display.markdown import code, plain
 from harness.display.terminal import printable
+from harness.dumps import bugcheck
+from harness.dumps.reader import summarise
+from harness.dumps.signature import crash_signature
+from harness.dumps.summary import Place, Summary, place_document
+from harness.dumps.symbols import symbolise
 from harness.errors import WinvmError
 from harness.outcome import Crash
 

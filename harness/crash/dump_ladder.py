@@ -15,8 +15,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.crash.reader import summarise
 from harness.deadline import Deadline
+from harness.dumps.reader import summarise
 from harness.errors import DumpError, WinvmError
 from harness.outcome import Crash
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.crash.dump_ladder import Rung, check
-from harness.crash.kerneldump import SIGNATURE
 from harness.deadline import Deadline
+from harness.dumps.kerneldump import SIGNATURE
 from harness.errors import DeadlineError, DumpError, HostError, MachineError, TransportError, WinvmError
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine, MemoryDump

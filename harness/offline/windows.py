@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from harness.crash.kerneldump import SIGNATURE
 from harness.deadline import Deadline
+from harness.dumps.kerneldump import SIGNATURE
 from harness.errors import MachineError
 from harness.offline.ntfs import NtfsVolume
 

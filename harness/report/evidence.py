@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.crash.summary import Place
 from harness.display.terminal import printable
+from harness.dumps.summary import Place
 from harness.outcome import Crash
 
 TEXT_CHARACTERS = 600

@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.crash.page import page
-from harness.crash.reader import summarise
-from harness.crash.summary import summary_document
+from harness.dumps.reader import summarise
+from harness.dumps.summary import summary_document
+from harness.dumps.text import page
 from harness.errors import DumpError
 from tests.unit import dump_writer as writer
 

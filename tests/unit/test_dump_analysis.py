@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from harness.crash.analysis import analyse, analysis_document, analysis_markdown
-from harness.crash.reader import summarise
-from harness.crash.summary import Frame, Place, StackWord, Summary
-from harness.crash.symbols import symbolise
+from harness.dumps.reader import summarise
+from harness.dumps.summary import Frame, Place, StackWord, Summary
+from harness.dumps.symbols import symbolise
 from harness.outcome import Crash
 from harness.results import crash_document, write_json
 from tests.unit import dump_writer as writer

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from harness.crash.dumpfile import DumpFile
-from harness.crash.kerneldump import read_header
-from harness.crash.pagetables import PagedMemory
-from harness.crash.physical import physical_memory
-from harness.crash.reader import summarise
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.kerneldump import read_header
+from harness.dumps.pagetables import PagedMemory
+from harness.dumps.physical import physical_memory
+from harness.dumps.reader import summarise
 from tests.unit import dump_writer as writer
 
 GUEST = writer.guest()

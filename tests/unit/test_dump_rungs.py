@@ -10,8 +10,8 @@ import pytest
 
 from harness.crash.dump_ladder import climb
 from harness.crash.dump_rungs import disk_rung, guest_rung, memory_rung
-from harness.crash.reader import summarise
 from harness.deadline import Deadline
+from harness.dumps.reader import summarise
 from harness.errors import DeadlineError, DumpError, HostError, TransportError
 from harness.machine.fake import FakeMachine
 from harness.machine.protocol import MemoryDump

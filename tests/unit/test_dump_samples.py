@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.crash.attribution import AddressMap
-from harness.crash.dumpfile import DumpFile
-from harness.crash.kerneldump import read_header
-from harness.crash.reader import summarise
-from harness.crash.signature import dump_signature
-from harness.crash.summary import Module, StackWord, Summary
-from harness.crash.triage import Triage
+from harness.dumps.attribution import AddressMap
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.kerneldump import read_header
+from harness.dumps.reader import summarise
+from harness.dumps.signature import dump_signature
+from harness.dumps.summary import Module, StackWord, Summary
+from harness.dumps.triage import Triage
 
 TOP = 0xFFFF850429890EE8
 FROM_TOP = (

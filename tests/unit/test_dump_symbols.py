@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.crash.page import page
-from harness.crash.reader import summarise
-from harness.crash.signature import crash_signature, dump_signature, signature
-from harness.crash.summary import Frame, Place, Summary
-from harness.crash.symbols import symbolise
+from harness.dumps.reader import summarise
+from harness.dumps.signature import crash_signature, dump_signature, signature
+from harness.dumps.summary import Frame, Place, Summary
+from harness.dumps.symbols import symbolise
+from harness.dumps.text import page
 from harness.outcome import Crash
 from tests.unit import dump_writer as writer
 

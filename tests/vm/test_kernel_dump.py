@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from harness.crash.reader import summarise
+from harness.dumps.reader import summarise
 from harness.fixtures import AgentHandle, CrashHandle
 
 pytestmark = pytest.mark.winvm_needs("kernel-dump")

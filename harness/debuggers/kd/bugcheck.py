@@ -7,13 +7,13 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.crash import bugcheck, cpu
-from harness.crash.names import base_name
 from harness.debuggers.kd import context as kd_context
 from harness.debuggers.kd.describe import Fields
 from harness.debuggers.kd.halted import HaltedTarget, Module
 from harness.debuggers.kd.link import SilentTargetError, TargetRestartedError
 from harness.debuggers.kd.manipulate import Version
+from harness.dumps import bugcheck, cpu
+from harness.dumps.names import base_name
 from harness.errors import KdError
 
 _PARAMETER = r"\s{0,8}0x([0-9A-Fa-f]{1,16})"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import click
 
-from harness.crash.bugcheck import exception_name
-from harness.crash.signature import dump_signature
-from harness.crash.summary import Place, Summary
 from harness.display.terminal import printable
+from harness.dumps.bugcheck import exception_name
+from harness.dumps.signature import dump_signature
+from harness.dumps.summary import Place, Summary
 
 STACK_LINES = 24
 _ROW = 4

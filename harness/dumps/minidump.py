@@ -10,11 +10,11 @@ import datetime
 import struct
 from typing import Any
 
-from harness.crash import cpu
-from harness.crash.dumpfile import DumpFile
-from harness.crash.names import base_name, clean
-from harness.crash.savedmemory import Area, SavedMemory
-from harness.crash.summary import ExceptionRecord, Module
+from harness.dumps import cpu
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.names import base_name, clean
+from harness.dumps.savedmemory import Area, SavedMemory
+from harness.dumps.summary import ExceptionRecord, Module
 from harness.errors import DumpError
 
 SIGNATURE = b"MDMP"

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Protocol
 
-from harness.crash.dumpfile import DumpFile
-from harness.crash.kerneldump import SIZE as HEADER
-from harness.crash.kerneldump import KernelHeader
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.kerneldump import SIZE as HEADER
+from harness.dumps.kerneldump import KernelHeader
 
 PAGE = 0x1000
 MAX_BITMAP = 64 << 20

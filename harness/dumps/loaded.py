@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 
-from harness.crash.names import base_name, clean
-from harness.crash.summary import Module, VirtualMemory
+from harness.dumps.names import base_name, clean
+from harness.dumps.summary import Module, VirtualMemory
 
 MAX_MODULES = 4096
 _ENTRY_SIZE = 0xA0

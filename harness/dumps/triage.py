@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 
-from harness.crash.dumpfile import DumpFile
-from harness.crash.kerneldump import SIZE as HEADER
-from harness.crash.kerneldump import KernelHeader
-from harness.crash.names import base_name, clean
-from harness.crash.savedmemory import Area, SavedMemory
-from harness.crash.summary import Module
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.kerneldump import SIZE as HEADER
+from harness.dumps.kerneldump import KernelHeader
+from harness.dumps.names import base_name, clean
+from harness.dumps.savedmemory import Area, SavedMemory
+from harness.dumps.summary import Module
 
 MAX_DRIVERS = 4096
 MAX_UNLOADED = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from harness.crash.summary import ExceptionRecord
+from harness.dumps.summary import ExceptionRecord
 
 X64 = 0x8664
 ARM64 = 0xAA64

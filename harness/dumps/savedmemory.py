@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 
-from harness.crash.dumpfile import DumpFile
+from harness.dumps.dumpfile import DumpFile
 
 
 @dataclass(frozen=True)

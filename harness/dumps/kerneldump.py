@@ -10,9 +10,9 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from harness.crash import cpu
-from harness.crash.dumpfile import DumpFile
-from harness.crash.summary import ExceptionRecord
+from harness.dumps import cpu
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.summary import ExceptionRecord
 from harness.errors import DumpError
 
 SIGNATURE = b"PAGEDU64"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from harness.crash.dumpfile import DumpFile
-from harness.crash.savedmemory import Area, SavedMemory
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.savedmemory import Area, SavedMemory
 
 _HEADERS = 4096
 _MAX_SECTIONS = 96

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from harness.crash.dumpfile import DumpFile
-from harness.crash.summary import VirtualMemory
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.summary import VirtualMemory
 
 _SIZE = 0x380
 _TAG = b"KDBG"

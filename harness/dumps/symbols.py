@@ -15,10 +15,10 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.crash.attribution import AddressMap, blamed
-from harness.crash.dumpfile import DumpFile
-from harness.crash.image import image_memory
-from harness.crash.summary import Frame, Module, Place, StackWord, Summary
+from harness.dumps.attribution import AddressMap, blamed
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.pe_file import image_memory
+from harness.dumps.summary import Frame, Module, Place, StackWord, Summary
 from harness.errors import DumpError, HostError
 
 DEADLINE_S = 20.0

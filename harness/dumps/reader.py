@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.crash import bugcheck, cpu, kdbg, kerneldump, minidump
-from harness.crash.attribution import AddressMap, blamed
-from harness.crash.dumpfile import DumpFile
-from harness.crash.kerneldump import KernelHeader
-from harness.crash.loaded import loaded_modules, unloaded_modules
-from harness.crash.pagetables import PagedMemory
-from harness.crash.physical import PAGE, physical_memory
-from harness.crash.summary import (
+from harness.dumps import bugcheck, cpu, kdbg, kerneldump, minidump
+from harness.dumps.attribution import AddressMap, blamed
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.kerneldump import KernelHeader
+from harness.dumps.loaded import loaded_modules, unloaded_modules
+from harness.dumps.pagetables import PagedMemory
+from harness.dumps.physical import PAGE, physical_memory
+from harness.dumps.summary import (
     BugcheckReport,
     ExceptionRecord,
     Module,
@@ -22,7 +22,7 @@ from harness.crash.summary import (
     Summary,
     VirtualMemory,
 )
-from harness.crash.triage import Triage
+from harness.dumps.triage import Triage
 from harness.errors import DumpError
 
 _REFUSED = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from harness.crash.bugcheck import base_code
-from harness.crash.summary import Frame, Place, Summary
+from harness.dumps.bugcheck import base_code
+from harness.dumps.summary import Frame, Place, Summary
 from harness.outcome import Crash
 
 MAX_LENGTH = 120

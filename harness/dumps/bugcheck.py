@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.crash.bugcheck_table import BUGCHECKS, EXCEPTIONS, KINDS
+from harness.dumps.bugcheck_table import BUGCHECKS, EXCEPTIONS, KINDS
 
 _VARIANT = 0x0FFFFFFF
 _VARIANTS = frozenset({0x7E, 0x7F, 0x8E, 0xEA})

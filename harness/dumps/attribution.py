@@ -6,7 +6,7 @@ import bisect
 import struct
 from collections.abc import Sequence
 
-from harness.crash.summary import Module, Place, StackWord, VirtualMemory
+from harness.dumps.summary import Module, Place, StackWord, VirtualMemory
 
 MAX_STACK = 0x18000
 """Bytes of a stack that are scanned: more than the largest x64 kernel stack."""
