@@ -18,7 +18,7 @@ from harness.crash.hang import climb
 from harness.deadline import Deadline
 from harness.deployed import LOAD_DEADLINE_S, DeployedGuest
 from harness.errors import DriverLoadError, InfrastructureError
-from harness.interrupts import deferred
+from harness.host.interrupts import deferred
 from harness.machine.channels import bound
 from harness.machine.protocol import MachineState
 from harness.outcome import Crash, DebugRecord, Outcome, Scenario, ScenarioResult

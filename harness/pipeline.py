@@ -28,6 +28,7 @@ from harness.errors import (
 from harness.guests.flavour import Flavour, find_flavour, reopen, replayed_flavour
 from harness.guests.windows import WindowsLink
 from harness.guests.wine import WineLink
+from harness.host.root import require_root
 from harness.images import base
 from harness.images.lock import build_lock
 from harness.journal import Journal
@@ -42,7 +43,6 @@ from harness.machine.runfolder import RunFolder
 from harness.machine.ssh import Target, runner
 from harness.plan import Plan
 from harness.prune import mark_used
-from harness.root import require_root
 from harness.toolchain.builds import build_drivers
 from harness.toolchain.package import take_package
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.fallocate import reserve
+from harness.host.fallocate import reserve
 from harness.outcome import Crash, RunResult, ScenarioResult
 
 SCHEMA = 1

@@ -15,8 +15,8 @@ from harness.display.progress import Progress
 from harness.display.terminal import paragraph, printable
 from harness.display.unexpected import as_winvm_error
 from harness.errors import BuildError, DriverLoadError, WinvmError
+from harness.host.resources import guest_folder
 from harness.outcome import Outcome, ScenarioResult
-from harness.resources import guest_folder
 from harness.smoke.run import Request, Told
 from harness.smoke.run import smoke as run_once
 from harness.smoke.verdict import Verdict

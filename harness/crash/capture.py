@@ -18,7 +18,7 @@ from harness.crash.hang import RECORD as HANG_RECORD
 from harness.deadline import Deadline
 from harness.display.terminal import printable
 from harness.errors import WinvmError
-from harness.fileend import last_bytes
+from harness.host.fileend import last_bytes
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine
 from harness.outcome import Crash, DebugRecord

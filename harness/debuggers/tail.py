@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from harness.fallocate import punch_hole
+from harness.host.fallocate import punch_hole
 
 RECLAIM_STEP = 16 << 20
 """Bytes read before their disk space is given back."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from harness.deadline import Deadline
 from harness.errors import BootError, DeadlineError, TransportError
-from harness.fileend import last_text
+from harness.host.fileend import last_text
 from harness.machine.protocol import Machine, MachineState
 from harness.transports.winrm import WinRmTransport
 

@@ -25,6 +25,7 @@ from harness.guests.link import GuestLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import await_answer, make_ready
 from harness.guests.verifier import verify_driver
+from harness.host.resources import guest_folder
 from harness.images.base import USER
 from harness.images.windows.sealed import WindowsImage, build_again
 from harness.interfaces import DebugStream
@@ -32,7 +33,6 @@ from harness.machine.profile import JOURNAL_COM, KDNET_PORT, WindowsProfile
 from harness.machine.protocol import Machine, Panic
 from harness.machine.windows_domain import KD_SOCKET
 from harness.outcome import Crash
-from harness.resources import guest_folder
 from harness.transports.winrm import WinRmTransport
 
 PYTHON = r"C:\Python\python.exe"

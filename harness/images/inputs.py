@@ -8,8 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import resources
 from harness.errors import ImageError
+from harness.host import resources
 from harness.images.recipe import Recipe, folder_files, input_digest, read_recipe
 
 _NOT_BUILDING = frozenset({"base.py", "lock.py"})

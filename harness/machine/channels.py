@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from harness.fallocate import punch_hole
+from harness.host.fallocate import punch_hole
 from harness.machine.protocol import Channels
 
 LIMIT = 64 << 20

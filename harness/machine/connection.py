@@ -18,9 +18,9 @@ from typing import Any, Self, TypeVar
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
+from harness.host.root import require_root
 from harness.machine import daemon
 from harness.machine.ssh import TRY_IT, Target, unasked
-from harness.root import require_root
 
 try:
     import libvirt  # type: ignore[import-untyped]

@@ -20,11 +20,11 @@ import jinja2
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
+from harness.host.resources import vm_folder
 from harness.images.base import BUILD_AGAIN
 from harness.machine.accelerator import Accelerator
 from harness.machine.overlay import create_overlay
 from harness.machine.profile import Profile
-from harness.resources import vm_folder
 
 ADDRESS = "127.0.0.1"
 """Where forwarded ports listen: loopback only."""

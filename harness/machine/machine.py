@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, InfrastructureError, MachineError
-from harness.fileend import last_text
+from harness.host.fileend import last_text
 from harness.machine.connection import translated, within
 from harness.machine.domain import ADDRESS, UUIDS, HostSide, MachineSpec
 from harness.machine.events import LifecycleEvents

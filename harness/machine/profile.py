@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from harness.errors import ConfigurationError
-from harness.resources import vm_folder
+from harness.host.resources import vm_folder
 
 KDNET_HOST, KDNET_PORT, KDNET_BUSPARAMS = "10.0.2.2", 50000, "0.4.0"
 """What a KDNET target is told with `bcdedit /dbgsettings net` and `/set {dbgsettings} busparams`: the host as

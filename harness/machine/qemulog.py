@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.fileend import last_text
+from harness.host.fileend import last_text
 
 
 def qemu_said(log: Path, limit: int) -> str:

@@ -25,7 +25,7 @@ from typing import ClassVar, Self
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
-from harness.interrupts import deferred
+from harness.host.interrupts import deferred
 from harness.machine.connection import Connection, translated
 from harness.machine.daemon import QEMU_CONF, Claim
 from harness.machine.processes import adopt_qemus, end_process, qemu_processes

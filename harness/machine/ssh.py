@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DeadlineError, HostError
-from harness.fileend import last_text
+from harness.host.fileend import last_text
 from harness.machine.accelerator import Run
 
 SOCKET, LOG = "ssh", "ssh.log"

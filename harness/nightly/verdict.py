@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from harness.deadline import Deadline
-from harness.fileend import last_text
+from harness.host.fileend import last_text
 from harness.report.history import History
 from harness.report.news import News
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import ConfigurationError
-from harness.fileend import last_bytes
+from harness.host.fileend import last_bytes
 from harness.journal import Event, is_open
 from harness.outcome import ScenarioResult
 from harness.results import SCHEMA, TAIL_SPACE

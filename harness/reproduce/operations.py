@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from harness.errors import BundleError
-from harness.fileend import last_bytes
+from harness.host.fileend import last_bytes
 
 READ_LIMIT = 4 << 20
 SENT_LIMIT = 900 << 10

@@ -19,8 +19,8 @@ from typing import Any
 
 from harness.deadline import Deadline
 from harness.errors import ScenarioError
+from harness.host.resources import guest_folder
 from harness.outcome import CrashExpectation, Scenario
-from harness.resources import guest_folder
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip entry can carry
 MAIN = b"import sys\nfrom agent.__main__ import main\n\nraise SystemExit(main(sys.argv[1:]))\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError
-from harness.resources import guest_folder
+from harness.host.resources import guest_folder
 from harness.toolchain.agent import byte_code, write_zip
 
 MAIN = b"import sys\nfrom provision.__main__ import main\n\nraise SystemExit(main(sys.argv[1:]))\n"

@@ -7,8 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
-from harness import resources
 from harness.deadline import Deadline
+from harness.host import resources
 from harness.images.credentials import make_secrets
 from harness.images.inputs import Inputs
 from harness.journal import Journal

@@ -12,8 +12,8 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import HostError, ScenarioError
+from harness.host.resources import _folder, driver_include, guest_folder, vm_folder
 from harness.outcome import CrashExpectation
-from harness.resources import _folder, driver_include, guest_folder, vm_folder
 from harness.toolchain.agent import build_agent, collect, sample_scenarios
 
 GOOD = '''"""About ioctls."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.fileend import last_bytes, last_text
+from harness.host.fileend import last_bytes, last_text
 
 
 def test_no_more_than_was_asked_for(tmp_path: Path) -> None:

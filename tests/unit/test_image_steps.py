@@ -16,9 +16,9 @@ import paramiko
 import pytest
 from cryptography import x509
 
-from harness import resources
 from harness.deadline import Deadline
 from harness.errors import HostError, ImageError
+from harness.host import resources
 from harness.images import disk, kernel, prefix, rootfs, windows_python
 from harness.images.contained import ContainedTools, root_is_mount_point
 from harness.images.credentials import make_secrets

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.interrupts import SIGNALS, deferred
+from harness.host.interrupts import SIGNALS, deferred
 
 
 @pytest.fixture(autouse=True)

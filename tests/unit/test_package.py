@@ -14,11 +14,11 @@ from harness.deadline import Deadline
 from harness.deployed import Payload
 from harness.errors import BuildError, ConfigurationError, DriverLoadError, TransportError
 from harness.guests import pnputil
+from harness.host.resources import vm_folder
 from harness.interfaces import CommandResult
 from harness.machine.fake import FakeMachine
 from harness.machine.profile import Profile
 from harness.outcome import Outcome, Scenario
-from harness.resources import vm_folder
 from harness.toolchain import package
 from harness.toolchain.package import Package, take_package
 from tests.fakes.agent import FakeAgent

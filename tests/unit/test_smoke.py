@@ -9,6 +9,7 @@ import pytest
 
 from harness.agent.handover import Handover
 from harness.errors import ConfigurationError
+from harness.host.resources import vm_folder
 from harness.live import project_key
 from harness.machine.accelerator import Accelerator
 from harness.machine.domain import MachineSpec
@@ -16,7 +17,6 @@ from harness.machine.profile import Profile
 from harness.machine.protocol import MachineState
 from harness.machine.savedstate import ReadyState
 from harness.outcome import Outcome, Scenario
-from harness.resources import vm_folder
 from harness.smoke.selection import select
 from harness.smoke.verdict import Verdict
 from harness.smoke.warm import WarmGuest, find, unfit

@@ -15,13 +15,13 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
+from harness.host.resources import vm_folder
 from harness.machine.accelerator import Accelerator
 from harness.machine.domain import HostSide
 from harness.machine.panic import parse
 from harness.machine.profile import KDNET_BUSPARAMS, WindowsProfile
 from harness.machine.protocol import Panic
 from harness.machine.windows_domain import NVRAM, WindowsSpec
-from harness.resources import vm_folder
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 VERSIONS = {"qemu": "10.0.2", "libvirt": "11.3.0"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigurationError
+from harness.host.resources import vm_folder
 from harness.machine.profile import CAPABILITIES, Profile, WindowsProfile
-from harness.resources import vm_folder
 
 WINDOWS = sorted(file.stem for file in (vm_folder() / "profiles").glob("windows-*.toml"))
 

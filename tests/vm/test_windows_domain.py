@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.resources import vm_folder
+from harness.host.resources import vm_folder
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "artifacts" / "windows-firmware"

@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
+from harness.host.root import require_root
 from harness.images.base import images_folder
 from harness.images.lock import build_lock
 from harness.images.windows.configuration import write_iso
@@ -40,7 +41,6 @@ from harness.machine.machine import LibvirtMachine
 from harness.machine.overlay import require_space
 from harness.machine.runfolder import RunFolder
 from harness.machine.windows_domain import NVRAM, WindowsSpec
-from harness.root import require_root
 
 PROBE_S = 30.0
 BESIDE_WINDOWS = 8 << 30

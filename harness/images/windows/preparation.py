@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.host.resources import vm_folder
 from harness.images.recipe import input_digest
 from harness.images.windows import configuration, provisioning
 from harness.images.windows.answer import TEMPLATE, Answers
@@ -23,7 +24,6 @@ from harness.images.windows.sealed import settings_digest
 from harness.images.windows.tools import HostTools
 from harness.journal import Journal
 from harness.machine.profile import WindowsProfile
-from harness.resources import vm_folder
 
 PREPARE_S = 600.0
 """Reading the ISOs takes a second; the rest is for the download of Python."""

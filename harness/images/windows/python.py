@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import ImageError
+from harness.host.resources import vm_folder
 from harness.images import windows_python
 from harness.images.contained import Toolbox
 from harness.images.recipe import PythonRecipe, Recipe, read_recipe
-from harness.resources import vm_folder
 
 _WINE_HAS_ITS_OWN = "vcruntime140*.dll"
 """The pattern by which the Wine guest's recipe leaves the run-time out."""

@@ -1,0 +1,1 @@
+"""The Linux host under the bench: programs, locks, signals, privileges, files."""
