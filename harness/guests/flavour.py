@@ -11,6 +11,7 @@ from harness.guests.windows import WindowsGuest, session_version
 from harness.guests.wine import WineGuest
 from harness.images import base, wine
 from harness.images.base import BaseImage
+from harness.images.replayed import replay_image
 from harness.images.windows import sealed
 from harness.images.windows.sealed import WindowsImage
 from harness.journal import Journal
@@ -19,7 +20,6 @@ from harness.machine.domain import MachineSpec
 from harness.machine.machine import Spec
 from harness.machine.profile import Profile, WindowsProfile
 from harness.machine.windows_domain import WindowsSpec
-from harness.reproduce.image import replay_image
 
 
 @dataclass(frozen=True)

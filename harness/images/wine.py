@@ -16,7 +16,8 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
-from harness.images import disk, kernel, prefix, rootfs, windows_python
+from harness.images import disk, kernel, prefix, rootfs
+from harness.images import python_download as windows_python
 from harness.images.base import BaseImage, images_folder, load
 from harness.images.contained import ContainedTools, check_host
 from harness.images.credentials import make_secrets

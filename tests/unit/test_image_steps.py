@@ -19,7 +19,8 @@ from cryptography import x509
 from harness.deadline import Deadline
 from harness.errors import HostError, ImageError
 from harness.host import resources
-from harness.images import disk, kernel, prefix, rootfs, windows_python
+from harness.images import disk, kernel, prefix, rootfs
+from harness.images import python_download as windows_python
 from harness.images.contained import ContainedTools, root_is_mount_point
 from harness.images.credentials import make_secrets
 from harness.images.recipe import PythonRecipe, read_recipe

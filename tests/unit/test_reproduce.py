@@ -16,10 +16,10 @@ from harness.cli import winvm
 from harness.config import Config
 from harness.errors import ConfigurationError
 from harness.images.inputs import gather
+from harness.images.replayed import replay_image
 from harness.journal import Journal
 from harness.machine.profile import Profile
 from harness.outcome import Outcome
-from harness.reproduce.image import replay_image
 from harness.reproduce.replays import (
     Attempt,
     Reproduction,

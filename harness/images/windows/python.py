@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness.errors import ImageError
 from harness.host.resources import vm_folder
-from harness.images import windows_python
+from harness.images import python_download as windows_python
 from harness.images.contained import Toolbox
 from harness.images.recipe import PythonRecipe, Recipe, read_recipe
 
