@@ -16,7 +16,7 @@ from harness.images.windows import sealed
 from harness.images.windows.sealed import WindowsImage
 from harness.journal import Journal
 from harness.machine.accelerator import Accelerator
-from harness.machine.domain import MachineSpec
+from harness.machine.direct_boot import MachineSpec
 from harness.machine.machine import Spec
 from harness.machine.profile import Profile, WindowsProfile
 from harness.machine.windows_domain import WindowsSpec

@@ -14,7 +14,7 @@ from typing import Protocol
 from harness.deadline import Deadline
 from harness.machine.clock import make_clock_port
 from harness.machine.connection import Connection
-from harness.machine.domain import ADDRESS
+from harness.machine.direct_boot import ADDRESS
 from harness.machine.far_clock import FarClock
 from harness.machine.ports import choose_ports
 from harness.machine.processes import end_process

@@ -17,7 +17,7 @@ from typing import Self
 from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.machine.accelerator import Accelerator
-from harness.machine.domain import ADDRESS, UUIDS, HostSide, render_template, state_key
+from harness.machine.direct_boot import ADDRESS, UUIDS, HostSide, render_template, state_key
 from harness.machine.overlay import create_empty, create_overlay
 from harness.machine.profile import KDNET_BUSPARAMS, WindowsProfile
 

@@ -20,7 +20,7 @@ from harness.display.unexpected import as_winvm_error
 from harness.errors import HostError, ImageError, InternalError
 from harness.images import wine
 from harness.machine.accelerator import QEMU, Accelerator
-from harness.machine.domain import MachineSpec
+from harness.machine.direct_boot import MachineSpec
 from harness.machine.profile import Profile
 from tests.unit.bad_input_project import Project
 

@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import ImageError
 from harness.machine.accelerator import Accelerator
-from harness.machine.domain import HostSide, MachineSpec
+from harness.machine.direct_boot import HostSide, MachineSpec
 from harness.machine.profile import Profile
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"

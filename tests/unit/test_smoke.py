@@ -12,7 +12,7 @@ from harness.errors import ConfigurationError
 from harness.host.resources import vm_folder
 from harness.live import project_key
 from harness.machine.accelerator import Accelerator
-from harness.machine.domain import MachineSpec
+from harness.machine.direct_boot import MachineSpec
 from harness.machine.profile import Profile
 from harness.machine.protocol import MachineState
 from harness.machine.savedstate import ReadyState

@@ -17,7 +17,7 @@ from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.host.resources import vm_folder
 from harness.machine.accelerator import Accelerator
-from harness.machine.domain import HostSide
+from harness.machine.direct_boot import HostSide
 from harness.machine.panic import parse
 from harness.machine.profile import KDNET_BUSPARAMS, WindowsProfile
 from harness.machine.protocol import Panic

@@ -32,7 +32,7 @@ from harness.images.windows.provisioning import Driver, files
 from harness.images.windows.sealed import WindowsImage
 from harness.images.windows.wim import WimImage
 from harness.machine.accelerator import Accelerator
-from harness.machine.domain import HostSide
+from harness.machine.direct_boot import HostSide
 from harness.machine.fake import FakeMachine
 from harness.machine.profile import KDNET_PORT, WindowsProfile
 from harness.machine.windows_domain import KD_SOCKET, WindowsSpec

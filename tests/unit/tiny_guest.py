@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from harness.machine.accelerator import Accelerator
-from harness.machine.domain import MachineSpec
+from harness.machine.direct_boot import MachineSpec
 from harness.machine.profile import Hardware, Profile, Timeouts
 
 # A multiboot 1 kernel at 1 MiB in 32-bit code: header with load addresses (flags bit 16), then

@@ -23,7 +23,7 @@ from harness.images.windows.preparation import Preparation, Request, prepare
 from harness.journal import Journal
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.connection import translated
-from harness.machine.domain import ADDRESS, HostSide
+from harness.machine.direct_boot import ADDRESS, HostSide
 from harness.machine.ports import choose_ports
 from harness.machine.protocol import Channels
 from harness.machine.runfolder import RunFolder
