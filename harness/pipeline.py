@@ -39,8 +39,8 @@ from harness.machine.leftovers import end_kept, remove_leftovers
 from harness.machine.machine import LibvirtMachine
 from harness.machine.profile import WindowsProfile
 from harness.machine.ready import launch
+from harness.machine.remote.ssh import Target, runner
 from harness.machine.runfolder import RunFolder
-from harness.machine.ssh import Target, runner
 from harness.plan import Plan
 from harness.prune import mark_used
 from harness.toolchain.builds import build_drivers

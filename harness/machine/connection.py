@@ -20,7 +20,7 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
 from harness.host.root import require_root
 from harness.machine import daemon
-from harness.machine.ssh import TRY_IT, Target, unasked
+from harness.machine.remote.ssh import TRY_IT, Target, unasked
 
 try:
     import libvirt  # type: ignore[import-untyped]

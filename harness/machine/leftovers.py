@@ -14,8 +14,8 @@ from harness.machine import unattended
 from harness.machine.connection import Connection
 from harness.machine.daemon import Claim
 from harness.machine.processes import end_process, qemu_processes
+from harness.machine.remote.ssh import Target
 from harness.machine.runfolder import HALF_MADE, KEPT, end_domains, open_lock, remove_tree, try_lock
-from harness.machine.ssh import Target
 
 _POLL_S = 0.05
 _HALF_MADE_SECONDS = 60.0

@@ -29,8 +29,8 @@ from harness.host.interrupts import deferred
 from harness.machine.connection import Connection, translated
 from harness.machine.daemon import QEMU_CONF, Claim
 from harness.machine.processes import adopt_qemus, end_process, qemu_processes
-from harness.machine.remote import RemoteHost
-from harness.machine.ssh import Target
+from harness.machine.remote.host import RemoteHost
+from harness.machine.remote.ssh import Target
 
 LOCK, KEPT, ROOT = "lock", "kept", "libvirt"
 HALF_MADE = ".new-"

@@ -12,7 +12,7 @@ from harness.errors import ConfigurationError, HostError
 from harness.machine import daemon
 from harness.machine.connection import QEMU_CONF
 from harness.machine.daemon import Claim, host_cpu, require_usable
-from harness.machine.ssh import Session, Target, runner, unasked
+from harness.machine.remote.ssh import Session, Target, runner, unasked
 
 CAPABILITIES = """<capabilities><host><cpu><model>Skylake</model></cpu>
 <secmodel><model>none</model></secmodel>

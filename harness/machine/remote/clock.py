@@ -16,7 +16,7 @@ from typing import Self
 from harness.deadline import Deadline
 from harness.errors import WinvmError
 from harness.machine.clock import ANSWER_S, make_clock_port
-from harness.machine.ssh import Session
+from harness.machine.remote.ssh import Session
 
 FAR = "far-clock"
 """QEMU's name for the port, in the machine's folder."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError
-from harness.machine.ssh import Session, Target, first_line
+from harness.machine.remote.ssh import Session, Target, first_line
 
 CONNECT_SECONDS = 30.0
 SEEN_SECONDS = 1.5

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from harness.deadline import Deadline
 from harness.errors import HostError, WinvmError
 from harness.machine.ports import HIGHEST, LOWEST, choose_ports
-from harness.machine.ssh import Session
+from harness.machine.remote.ssh import Session
 
 ATTEMPTS = 5
 CLOSE_SECONDS = 5.0

@@ -1,0 +1,1 @@
+"""Machines on a libvirt host of another name: SSH, tunnels, its clock."""
