@@ -11,7 +11,6 @@ from typing import Any
 from harness.agent.protocol import Finished
 from harness.bundle.manifest import BEFORE_LIMIT
 from harness.bundle.write import LOADED, UNLOADED, Ran, bundled, trigger_of
-from harness.config import Parameter
 from harness.crash.capture import capture
 from harness.crash.expectation import describe, mismatch
 from harness.crash.hang import climb
@@ -22,7 +21,8 @@ from harness.host.interrupts import deferred
 from harness.machine.channels import bound
 from harness.machine.protocol import MachineState
 from harness.outcome import Crash, DebugRecord, Outcome, Scenario, ScenarioResult
-from harness.patterns import unmatched
+from harness.project.config import Parameter
+from harness.project.patterns import unmatched
 
 LATE_GRACE_S = 3.0
 """How long an expected line may take that is not there when the scenario ends: Wine answers CreateFile and

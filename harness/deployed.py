@@ -12,14 +12,14 @@ from pathlib import Path, PureWindowsPath
 from harness.agent.handover import Handover, content_hash
 from harness.agent.session import CRASH_GRACE_S, AgentSession, start_agent
 from harness.artifacts import Artifacts
-from harness.config import Parameter
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
 from harness.guests import pnputil
 from harness.guests.protocol import Guest
-from harness.machine.profile import Profile
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
+from harness.project.config import Parameter
+from harness.project.profile import Profile
 from harness.toolchain.package import Package
 
 CONNECT_DEADLINE_S = 120.0

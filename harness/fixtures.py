@@ -17,10 +17,10 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.bench import Bench
-    from harness.config import Parameter
     from harness.interfaces import CommandResult
     from harness.machine.protocol import Machine
     from harness.outcome import Crash, DebugRecord, ScenarioResult
+    from harness.project.config import Parameter
     from harness.pytest_session import Session
 
 POLL_S = 0.02
@@ -127,7 +127,7 @@ class DbgPrintHandle:
     def wait_for(self, pattern: str, timeout_s: float = 10.0) -> DebugRecord:
         """The first line that an RE2 pattern matches; fails the test when none has come in time."""
         from harness.deadline import Deadline
-        from harness.patterns import compile_pattern
+        from harness.project.patterns import compile_pattern
 
         compiled, deadline = compile_pattern(pattern), Deadline.after(timeout_s)
         while True:

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import ConfigurationError
-from harness.machine.profile import Profile, WindowsProfile
 from harness.machine.protocol import Channels
 from harness.machine.runfolder import runs_of
+from harness.project.profile import Profile, WindowsProfile
 
 RECORD = "up.json"
 

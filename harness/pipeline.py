@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from harness import config as configuration
 from harness import live
 from harness.agent.handover import content_hash
 from harness.artifacts import Artifacts
@@ -37,11 +36,12 @@ from harness.machine import unattended
 from harness.machine.accelerator import Accelerator, choose_accelerator
 from harness.machine.leftovers import end_kept, remove_leftovers
 from harness.machine.machine import LibvirtMachine
-from harness.machine.profile import WindowsProfile
 from harness.machine.ready import launch
 from harness.machine.remote.ssh import Target, runner
 from harness.machine.runfolder import RunFolder
 from harness.plan import Plan
+from harness.project import config as configuration
+from harness.project.profile import WindowsProfile
 from harness.prune import mark_used
 from harness.toolchain.builds import build_drivers
 from harness.toolchain.package import take_package

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.config import Config, Parameter
 from harness.errors import ConfigurationError, ScenarioError
-from harness.machine.profile import CAPABILITIES, Profile
 from harness.outcome import Scenario
-from harness.parameters import parameters_of
-from harness.patterns import PatternError, compile_pattern
+from harness.project.config import Config, Parameter
+from harness.project.parameters import parameters_of
+from harness.project.patterns import PatternError, compile_pattern
+from harness.project.profile import CAPABILITIES, Profile
 from harness.toolchain.agent import build_agent, collect
 
 ALL_BUILDS = "all"

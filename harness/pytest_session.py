@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from harness import config as configuration
 from harness.display.terminal import paragraph, printable
 from harness.display.unexpected import as_winvm_error, interrupted
 from harness.errors import WinvmError
+from harness.project import config as configuration
 
 if TYPE_CHECKING:
     from harness.artifacts import Artifacts

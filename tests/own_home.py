@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import config
 from harness.machine.leftovers import remove_leftovers
+from harness.project import config
 
 
 @contextmanager

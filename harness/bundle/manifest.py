@@ -24,8 +24,8 @@ from typing import Annotated, Any, Literal
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from harness.config import Name, Parameter, ParameterName
-from harness.machine.profile import Profile
+from harness.project.config import Name, Parameter, ParameterName
+from harness.project.profile import Profile
 from harness.toolchain.package import Package
 
 MANIFEST, AGENT, IMAGE, PACKAGE = "manifest.json", "agent.pyz", "image.json", "package"

@@ -9,12 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from harness.bundle.manifest import Driver, Trigger, TriggerKind, member_files, profile_document, write_bundle
-from harness.config import Parameter
 from harness.crash.expectation import describe
 from harness.deployed import Payload
-from harness.machine.profile import Profile
 from harness.outcome import Crash, Scenario
 from harness.plan import VERIFIER
+from harness.project.config import Parameter
+from harness.project.profile import Profile
 from harness.results import crash_document, write_json
 
 LOADED, UNLOADED = "loaded", "unloaded"

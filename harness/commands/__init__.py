@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness import config
     from harness.cli import Invocation
+    from harness.project import config
 
 
 def load_config(invocation: Invocation) -> config.Config:
@@ -16,6 +16,6 @@ def load_config(invocation: Invocation) -> config.Config:
     Raises:
         ConfigurationError: there is none, or it is wrong.
     """
-    from harness import config  # pydantic takes 60 ms, and not every command needs it
+    from harness.project import config  # pydantic takes 60 ms, and not every command needs it
 
     return config.load(invocation.config_path or config.find(Path.cwd()))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from harness import config as configuration
 from harness.cli import Invocation
 from harness.commands import load_config
+from harness.project import config as configuration
 
 
 @click.command()

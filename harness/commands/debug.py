@@ -77,7 +77,8 @@ def debug(
     from harness.debuggers.kd.host import KdHost
 
     if port is None and serial is None:
-        from harness import config, live
+        from harness import live
+        from harness.project import config
 
         guest = live.find(config.home())
         line = kernel_line(guest)
@@ -114,8 +115,8 @@ def kernel_line(guest: LiveGuest) -> KernelLine:
         ConfigurationError: it has no Windows kernel, or its debugger is off.
     """
     from harness.images.windows.credentials import WindowsSecrets
-    from harness.machine.profile import KDNET_PORT, Profile, WindowsProfile
     from harness.machine.windows_domain import KD_SOCKET
+    from harness.project.profile import KDNET_PORT, Profile, WindowsProfile
 
     profile = Profile.named(guest.profile)
     if not isinstance(profile, WindowsProfile):

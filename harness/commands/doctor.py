@@ -7,8 +7,8 @@ import json
 
 import click
 
-from harness import config
 from harness.display.terminal import printable
+from harness.project import config
 
 
 @click.command()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness import config as configuration
 from harness.display.terminal import printable
 from harness.errors import ConfigurationError
+from harness.project import config as configuration
 
 if TYPE_CHECKING:
     from harness.cli import Invocation

@@ -11,13 +11,14 @@ from typing import BinaryIO
 
 import click
 
-from harness import config, live
+from harness import live
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.deadline import Deadline
 from harness.display.terminal import printable
 from harness.errors import ConfigurationError, DeadlineError, TransportError
 from harness.interfaces import GuestProcess
+from harness.project import config
 
 PULL_LIMIT = 4 << 30
 COPY_DEADLINE_S = 600.0

@@ -12,7 +12,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from harness import config as configuration
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.display.terminal import printable
@@ -21,6 +20,7 @@ from harness.nightly import night as nights
 from harness.nightly.cells import matrix
 from harness.nightly.hosts import host
 from harness.nightly.verdict import CellResult, Verdict, lines
+from harness.project import config as configuration
 
 COLOURS = {Verdict.QUIET: "green", Verdict.NEWS: "red", Verdict.BROKEN: "red", Verdict.SKIPPED: "yellow"}
 INTERRUPTED = 130

@@ -7,10 +7,10 @@ import time
 
 import click
 
-from harness import config as configuration
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.errors import ConfigurationError
+from harness.project import config as configuration
 from harness.prune import OLD_DAYS, inventory, old, remove
 
 

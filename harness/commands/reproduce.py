@@ -12,7 +12,7 @@ from harness.cli import Invocation
 
 if TYPE_CHECKING:
     from harness.bundle.read import Bundle
-    from harness.config import Config
+    from harness.project.config import Config
     from harness.reproduce.replays import Reproduction
 
 SHOWN_OPERATIONS = 100
@@ -55,8 +55,8 @@ def reproduce(
 
 def _config(invocation: Invocation) -> Config:
     """A bundle has all it takes; winvm.toml says where the guest and the artifacts are, if there is one."""
-    from harness import config
     from harness.errors import ConfigurationError
+    from harness.project import config
 
     if invocation.config_path:
         return config.load(invocation.config_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.scaffold import Written, project_name, write_driver, write_project
+from harness.project.scaffold import Written, project_name, write_driver, write_project
 
 
 @click.command()

@@ -20,9 +20,9 @@ from harness.crash.expectation import describe
 from harness.deadline import Deadline
 from harness.errors import WinvmError
 from harness.interfaces import DebugStream, Halt, KernelDebugger
-from harness.machine.profile import Hang
 from harness.machine.protocol import Machine, MachineState
 from harness.outcome import Crash
+from harness.project.profile import Hang
 from harness.results import write_json
 
 SCHEMA = 1

@@ -18,8 +18,8 @@ from harness.journal import Journal
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import MachineSpec
 from harness.machine.machine import Spec
-from harness.machine.profile import Profile, WindowsProfile
 from harness.machine.windows_domain import WindowsSpec
+from harness.project.profile import Profile, WindowsProfile
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ from harness.host.resources import guest_folder
 from harness.images.base import USER
 from harness.images.windows.sealed import WindowsImage, build_again
 from harness.interfaces import DebugStream
-from harness.machine.profile import JOURNAL_COM, KDNET_PORT, WindowsProfile
 from harness.machine.protocol import Machine, Panic
 from harness.machine.windows_domain import KD_SOCKET
 from harness.outcome import Crash
+from harness.project.profile import JOURNAL_COM, KDNET_PORT, WindowsProfile
 from harness.transports.winrm import WinRmTransport
 
 PYTHON = r"C:\Python\python.exe"

@@ -24,7 +24,7 @@ from harness.host.resources import vm_folder
 from harness.images.base import BUILD_AGAIN
 from harness.machine.accelerator import Accelerator
 from harness.machine.overlay import create_overlay
-from harness.machine.profile import Profile
+from harness.project.profile import Profile
 
 ADDRESS = "127.0.0.1"
 """Where forwarded ports listen: loopback only."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from harness.config import Config
 from harness.errors import ConfigurationError
-from harness.machine.profile import Profile
 from harness.nightly.capacity import Need
 from harness.plan import VERIFIER
+from harness.project.config import Config
+from harness.project.profile import Profile
 from harness.report.history import cell
 
 QEMU_MIB = 256

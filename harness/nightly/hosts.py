@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from harness.config import HostSection
 from harness.deadline import Deadline
 from harness.nightly.capacity import Host
+from harness.project.config import HostSection
 
 ASK_SECONDS = 30.0
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from harness.config import Config
 from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.nightly.capacity import Capacity, Host
 from harness.nightly.cells import Cell
 from harness.nightly.verdict import CellResult, Verdict
+from harness.project.config import Config
 from harness.results import write_json
 
 FOLDER = "nightly"

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import config as configuration
 from harness.artifacts import Artifacts
 from harness.bench import Bench
 from harness.bundle.manifest import Manifest, profile_document
 from harness.bundle.read import Bundle, unpack
-from harness.config import Config, DriverSection
 from harness.deployed import Payload
 from harness.errors import ConfigurationError, DriverLoadError
 from harness.journal import Listener
-from harness.machine.profile import Profile
 from harness.machine.runfolder import RunFolder
 from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
 from harness.pipeline import prepare_replay, start_guest
 from harness.plan import VERIFIER, Plan
+from harness.project import config as configuration
+from harness.project.config import Config, DriverSection
+from harness.project.profile import Profile
 from harness.reproduce.minimise import minimise
 from harness.reproduce.operations import Operation, recorded
 from harness.reproduce.trials import Trials

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from harness import config as configuration
 from harness.agent.handover import content_hash
 from harness.artifacts import Artifacts
 from harness.bench import Bench
-from harness.config import Config
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DriverLoadError, InfrastructureError, MachineError, WinvmError
 from harness.images.lock import build_lock
@@ -23,6 +21,8 @@ from harness.machine.savedstate import ReadyState
 from harness.outcome import Outcome, Scenario, ScenarioResult
 from harness.pipeline import Prepared, prepare, start_guest
 from harness.plan import Plan, make_plan
+from harness.project import config as configuration
+from harness.project.config import Config
 from harness.prune import tidy
 from harness.smoke.selection import select
 from harness.smoke.verdict import Verdict

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.agent.handover import content_hash
-from harness.config import Config
+from harness.project.config import Config
 
 LOOK_S = 0.2
 QUIET_S = 0.15

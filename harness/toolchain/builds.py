@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.config import Config
 from harness.journal import Journal
 from harness.plan import build_lock
+from harness.project.config import Config
 from harness.toolchain.driver import build_driver
 from harness.toolchain.inspect import inspect_driver, is_signed
 from harness.toolchain.prebuilt import take_prebuilt

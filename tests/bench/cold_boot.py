@@ -14,7 +14,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import config
 from harness.agent.session import AgentSession, start_agent
 from harness.artifacts import Artifacts
 from harness.deadline import Deadline
@@ -22,6 +21,7 @@ from harness.machine.machine import LibvirtMachine
 from harness.machine.runfolder import RunFolder
 from harness.pipeline import prepare
 from harness.plan import make_plan
+from harness.project import config
 from tests.bench.project import ROOT, Project
 
 DEADLINE_S = 300.0

@@ -13,12 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import config
 from harness.deadline import Deadline
 from harness.images.windows.media import windows_profiles
 from harness.images.windows.python import python_zip
 from harness.images.windows.tools import HostTools
-from harness.machine.profile import WindowsProfile
+from harness.project import config
+from harness.project.profile import WindowsProfile
 from tests.bench.row import Row
 from tests.unit.windows_media import ENTERPRISE_11, windows_iso
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from harness import config
 from harness.artifacts import Artifacts
 from harness.bench import Bench
 from harness.guests.wine import WineGuest, WineLink
@@ -14,6 +13,7 @@ from harness.machine.runfolder import RunFolder
 from harness.outcome import Scenario
 from harness.pipeline import Prepared, prepare, start_guest
 from harness.plan import Plan, make_plan
+from harness.project import config
 from tests.bench.project import Project
 
 

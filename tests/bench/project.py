@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import config
+from harness.project import config
 from tests.own_home import own_home
 
 ROOT = Path(__file__).parents[2]

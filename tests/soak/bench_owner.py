@@ -22,13 +22,13 @@ import libvirt_qemu  # type: ignore[import-untyped]
 
 from harness.artifacts import Artifacts
 from harness.bench import Bench
-from harness.config import load
 from harness.deadline import Deadline
 from harness.machine.machine import LibvirtMachine
 from harness.machine.processes import qemu_processes
 from harness.outcome import Scenario
 from harness.pipeline import open_bench
 from harness.plan import make_plan
+from harness.project.config import load
 from harness.transports.sftp import SftpTransfer
 
 CUT_S = 3.0

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import config
 from harness.images import wine
 from harness.machine.runfolder import HALF_MADE
+from harness.project import config
 from tests.own_home import own_home
 from tests.soak.leftovers import left
 

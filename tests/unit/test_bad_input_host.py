@@ -21,7 +21,7 @@ from harness.errors import HostError, ImageError, InternalError
 from harness.images import wine
 from harness.machine.accelerator import QEMU, Accelerator
 from harness.machine.direct_boot import MachineSpec
-from harness.machine.profile import Profile
+from harness.project.profile import Profile
 from tests.unit.bad_input_project import Project
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -18,9 +18,9 @@ from harness.deployed import Payload
 from harness.errors import DriverLoadError, MachineError
 from harness.host.resources import vm_folder
 from harness.machine.fake import FakeMachine
-from harness.machine.profile import Hang, Profile
 from harness.machine.protocol import MachineState
 from harness.outcome import CrashExpectation, Outcome, Scenario
+from harness.project.profile import Hang, Profile
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import DUMP, FakeGuest, FakeLink
 

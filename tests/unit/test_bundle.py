@@ -27,7 +27,7 @@ from harness.bundle.manifest import (
 )
 from harness.bundle.read import unpack
 from harness.errors import BundleError
-from harness.machine.profile import Profile
+from harness.project.profile import Profile
 from harness.toolchain.package import take_package
 
 DRIVER = Driver(service="drv", build="fault", contract="contract")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
 from harness.errors import ConfigurationError
+from harness.project import config
 
 
 def write(folder: Path, text: str) -> Path:

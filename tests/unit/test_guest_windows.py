@@ -38,10 +38,10 @@ from harness.journal import Journal
 from harness.live import LiveGuest
 from harness.machine.accelerator import Accelerator
 from harness.machine.fake import FakeMachine
-from harness.machine.profile import KDNET_PORT, WindowsProfile
 from harness.machine.protocol import Machine
 from harness.machine.windows_domain import NVRAM, WindowsSpec
 from harness.outcome import Crash, CrashExpectation, Outcome, Scenario
+from harness.project.profile import KDNET_PORT, WindowsProfile
 from tests.fakes.agent import FakeAgent
 from tests.fakes.debug import FakeDebugStream
 from tests.fakes.files import FakeFileTransfer

@@ -14,9 +14,9 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError
 from harness.interfaces import DebugStream, Halt, KernelDebugger
 from harness.machine.fake import FakeMachine
-from harness.machine.profile import Hang, Profile
 from harness.machine.protocol import MachineState
 from harness.outcome import Crash
+from harness.project.profile import Hang, Profile
 from tests.fakes.debug import FakeDebugStream
 
 QUICK = Hang(break_in=0.1, nmi=0.1, screenshot=5)

@@ -22,8 +22,8 @@ from harness.debuggers.kd.stream import KdDebugStream
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import DebugStream, KernelDebugger
 from harness.machine.fake import FakeMachine
-from harness.machine.profile import Hang
 from harness.outcome import Crash
+from harness.project.profile import Hang
 from tests.fakes.kd_lines import SerialTarget, UdpTarget
 from tests.fakes.kd_machine import FakeKernel, exception, load_symbols, printed
 

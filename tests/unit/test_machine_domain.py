@@ -15,7 +15,7 @@ import pytest
 from harness.errors import ImageError
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import HostSide, MachineSpec
-from harness.machine.profile import Profile
+from harness.project.profile import Profile
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 VERSIONS = {"qemu": "10.0.2", "libvirt": "11.3.0"}

@@ -21,11 +21,11 @@ from harness.machine.leftovers import remove_leftovers
 from harness.machine.overlay import create_overlay, require_space
 from harness.machine.ports import choose_ports, is_free
 from harness.machine.processes import end_process, qemu_processes
-from harness.machine.profile import CAPABILITIES, Profile
 from harness.machine.protocol import Machine, MachineState
 from harness.machine.runfolder import HALF_MADE, KEPT, open_lock, try_lock
 from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
 from harness.machine.savefile import SAVE_MAGIC
+from harness.project.profile import CAPABILITIES, Profile
 
 SOON = 10.0
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DeadlineError, HostError
 from harness.nightly import night as nights
@@ -20,6 +19,7 @@ from harness.nightly.capacity import Capacity, Host, Need
 from harness.nightly.cells import matrix
 from harness.nightly.hosts import host
 from harness.nightly.verdict import CellResult, Verdict, bounded, lines
+from harness.project import config
 from harness.report.news import News
 
 TOML = """

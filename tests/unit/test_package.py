@@ -7,7 +7,6 @@ from pathlib import Path, PureWindowsPath
 
 import pytest
 
-from harness import config
 from harness.artifacts import Artifacts
 from harness.bench import Bench
 from harness.deadline import Deadline
@@ -17,8 +16,9 @@ from harness.guests import pnputil
 from harness.host.resources import vm_folder
 from harness.interfaces import CommandResult
 from harness.machine.fake import FakeMachine
-from harness.machine.profile import Profile
 from harness.outcome import Outcome, Scenario
+from harness.project import config
+from harness.project.profile import Profile
 from harness.toolchain import package
 from harness.toolchain.package import Package, take_package
 from tests.fakes.agent import FakeAgent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.outcome import DebugRecord
-from harness.patterns import unmatched
+from harness.project.patterns import unmatched
 
 RECORDS = (
     DebugRecord(1.0, "dbgprint", "winvm: CR42: opened"),

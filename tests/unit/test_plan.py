@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
 from harness.errors import ConfigurationError, ScenarioError
 from harness.plan import Plan, make_plan
+from harness.project import config
 
 SCENARIOS = '''
 from agent import Context, Crash, scenario

@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from harness.bundle.manifest import Driver, Trigger, member_files, profile_document, write_bundle
 from harness.bundle.read import Bundle, unpack
 from harness.cli import winvm
-from harness.config import Config
 from harness.errors import ConfigurationError
 from harness.images.inputs import gather
 from harness.images.replayed import replay_image
 from harness.journal import Journal
-from harness.machine.profile import Profile
 from harness.outcome import Outcome
+from harness.project.config import Config
+from harness.project.profile import Profile
 from harness.reproduce.replays import (
     Attempt,
     Reproduction,

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
 from harness.contract.render import render as contract
 from harness.errors import ConfigurationError
 from harness.journal import Journal
 from harness.plan import make_plan
-from harness.scaffold import project_name, write_driver, write_project
+from harness.project import config
+from harness.project.scaffold import project_name, write_driver, write_project
 from harness.toolchain.builds import build_drivers
 
 ROOT = Path(__file__).resolve().parents[2]

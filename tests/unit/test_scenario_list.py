@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
 from harness.host.resources import vm_folder
-from harness.machine.profile import Profile
 from harness.outcome import Scenario
+from harness.project import config
+from harness.project.profile import Profile
 from harness.toolchain.agent import build_agent, collect
 
 ROOT = Path(__file__).parents[2]

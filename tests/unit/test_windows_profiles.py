@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import ConfigurationError
 from harness.host.resources import vm_folder
-from harness.machine.profile import CAPABILITIES, Profile, WindowsProfile
+from harness.project.profile import CAPABILITIES, Profile, WindowsProfile
 
 WINDOWS = sorted(file.stem for file in (vm_folder() / "profiles").glob("windows-*.toml"))
 

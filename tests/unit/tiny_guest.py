@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import MachineSpec
-from harness.machine.profile import Hardware, Profile, Timeouts
+from harness.project.profile import Hardware, Profile, Timeouts
 
 # A multiboot 1 kernel at 1 MiB in 32-bit code: header with load addresses (flags bit 16), then
 #     mov dx, 0x3f8; print "boot\n"; loop: out dx, al for al = '0'..'9', 3,000,000 rounds of LOOP after each

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
 from harness.live import LiveGuest
+from harness.project import config
 
 ROOT = Path(__file__).parents[2]
 

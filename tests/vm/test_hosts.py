@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from harness import config
 from harness.machine.connection import QEMU_CONF
+from harness.project import config
 from tests.soak.project import ROOT, Project, project
 from tests.unit.tiny_guest import make_image
 from tests.vm import own_libvirtd

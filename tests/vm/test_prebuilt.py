@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness.scaffold import write_project
+from harness.project.scaffold import write_project
 from tests.unit.tiny_driver import build_foreign_driver
 from tests.vm.conftest import CommandLine
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from harness import config
 from harness.errors import ImageError
 from harness.images.base import verify
 from harness.images.windows.sealed import find, list_windows_images, load
 from harness.machine.processes import qemu_processes
+from harness.project import config
 from tests.unit.windows_media import ENTERPRISE_11, windows_iso
 
 ROOT = Path(__file__).parents[2]

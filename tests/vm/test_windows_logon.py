@@ -16,7 +16,7 @@ from harness.images.windows.guestjournal import Entry, parse
 from harness.images.windows.media import Choice
 from harness.images.windows.wim import WimImage
 from harness.live import LiveGuest
-from harness.machine.profile import WindowsProfile
+from harness.project.profile import WindowsProfile
 from harness.toolchain.provision import build_provision
 from tests.vm.conftest import CommandLine
 

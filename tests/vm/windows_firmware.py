@@ -18,15 +18,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import config
 from harness.deadline import Deadline
 from harness.machine.accelerator import Accelerator
 from harness.machine.machine import LibvirtMachine
-from harness.machine.profile import WindowsProfile
 from harness.machine.protocol import Machine, Panic
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
 from harness.machine.windows_domain import KD_SOCKET, NVRAM, WindowsSpec
+from harness.project import config
+from harness.project.profile import WindowsProfile
 
 BOOT_S = 90.0
 SHELL = "UEFI Interactive Shell"

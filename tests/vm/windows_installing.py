@@ -12,13 +12,13 @@ import json
 import sys
 from pathlib import Path
 
-from harness import config
 from harness.errors import WinvmError
 from harness.images.windows.build import build
 from harness.images.windows.preparation import Request
 from harness.images.windows.provisioning import Driver
 from harness.journal import Event, Journal
-from harness.machine.profile import WindowsProfile
+from harness.project import config
+from harness.project.profile import WindowsProfile
 
 DRIVER = Driver("mydriver", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
 

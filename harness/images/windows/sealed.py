@@ -23,8 +23,8 @@ from harness.errors import ImageError
 from harness.images.base import DiskImage, images_folder, require_whole
 from harness.images.lock import is_building
 from harness.images.windows.credentials import WindowsSecrets
-from harness.machine.profile import WindowsProfile
 from harness.machine.windows_domain import NVRAM
+from harness.project.profile import WindowsProfile
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".install-"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from harness.config import Parameter
 from harness.errors import ConfigurationError
+from harness.project.config import Parameter
 
 _BOOLEANS = {"true": True, "false": False}
 
