@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.bench import Bench
     from harness.interfaces import CommandResult
     from harness.machine.protocol import Machine
     from harness.outcome import Crash, DebugRecord, ScenarioResult
     from harness.project.config import Parameter
     from harness.pytest_session import Session
+    from harness.run.bench import Bench
 
 POLL_S = 0.02
 PULL_LIMIT = 1 << 30

@@ -25,8 +25,8 @@ from harness.pytest_session import Session, ending_the_session
 pytest_plugins = ("harness.fixtures",)
 
 if TYPE_CHECKING:
-    from harness.bench import Bench
     from harness.outcome import Scenario, ScenarioResult
+    from harness.run.bench import Bench
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

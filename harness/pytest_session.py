@@ -22,12 +22,12 @@ from harness.errors import WinvmError
 from harness.project import config as configuration
 
 if TYPE_CHECKING:
-    from harness.artifacts import Artifacts
-    from harness.bench import Bench
     from harness.display.progress import Progress
     from harness.outcome import RunResult, Scenario, ScenarioResult
-    from harness.plan import Plan
     from harness.report.reports import Reports
+    from harness.run.artifacts import Artifacts
+    from harness.run.bench import Bench
+    from harness.run.plan import Plan
 
 NEED_GUEST = {"scenario", "bench"}
 """Fixtures that use the guest, by themselves or for others."""
@@ -66,7 +66,7 @@ class Session:
             WinvmError: configuration or scenarios cannot be used.
         """
         if self._plan is None:
-            from harness.plan import make_plan
+            from harness.run.plan import make_plan
 
             named = self._config.getoption("--winvm-config")
             path = Path(named) if named else configuration.find(self._config.invocation_params.dir)
@@ -83,7 +83,7 @@ class Session:
         if self._bench is None:
             assert self._artifacts
             with ending_the_session(), self.unmuted():
-                from harness.pipeline import open_bench
+                from harness.run.pipeline import open_bench
 
                 self._bench = open_bench(self.plan(), self._artifacts)
         return self._bench
@@ -96,7 +96,7 @@ class Session:
     @property
     def _labels(self) -> list[str]:
         """What the run is compared by, beside its guest and builds."""
-        from harness.plan import VERIFIER
+        from harness.run.plan import VERIFIER
 
         labels: list[str] = self._config.getoption("--label")
         return [*labels, VERIFIER] if self.plan().verifier else labels
@@ -138,8 +138,8 @@ class Session:
         guests = [item for item in session.items if _needs_guest(item)]
         if not guests or session.config.option.collectonly:
             return
-        from harness.artifacts import Artifacts
         from harness.display.progress import Progress
+        from harness.run.artifacts import Artifacts
 
         with ending_the_session():
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
@@ -174,8 +174,8 @@ class Session:
         if self._artifacts is None:
             return
         from harness.outcome import Outcome
-        from harness.prune import tidy
         from harness.report.history import cell
+        from harness.run.prune import tidy
 
         try:
             if self._bench:

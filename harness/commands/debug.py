@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.debuggers.kd.com.relay import KdcomRelayWire
     from harness.debuggers.kd.host import Event
     from harness.debuggers.kd.net.relay import KdnetRelayWire
-    from harness.live import LiveGuest
+    from harness.run.live import LiveGuest
 
 SOCKET = "debugger.sock"
 LOG = "debug.log"
@@ -77,8 +77,8 @@ def debug(
     from harness.debuggers.kd.host import KdHost
 
     if port is None and serial is None:
-        from harness import live
         from harness.project import config
+        from harness.run import live
 
         guest = live.find(config.home())
         line = kernel_line(guest)

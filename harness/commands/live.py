@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 import click
 
-from harness import live
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.deadline import Deadline
@@ -19,6 +18,7 @@ from harness.display.terminal import printable
 from harness.errors import ConfigurationError, DeadlineError, TransportError
 from harness.interfaces import GuestProcess
 from harness.project import config
+from harness.run import live
 
 PULL_LIMIT = 4 << 30
 COPY_DEADLINE_S = 600.0
@@ -35,10 +35,10 @@ def up(context: click.Context, guest: str | None, build_name: str | None, as_jso
 
     A project has one such guest of each profile: if it is up already, that one is named.
     """
-    from harness.artifacts import Artifacts
     from harness.display.progress import Progress
-    from harness.pipeline import bring_up
-    from harness.plan import make_plan
+    from harness.run.artifacts import Artifacts
+    from harness.run.pipeline import bring_up
+    from harness.run.plan import make_plan
 
     def waiting() -> None:
         click.echo("Waiting for another winvm up of this project.", err=True)
@@ -109,7 +109,7 @@ def shell(context: click.Context) -> None:
 @click.argument("guest_path")
 def push(local: Path, guest_path: str) -> None:
     """Copy a file into the guest: `winvm push LOCAL C:\\dir\\name`."""
-    from harness.pipeline import reach
+    from harness.run.pipeline import reach
 
     files = reach(live.find(config.home())).files
     try:
@@ -124,7 +124,7 @@ def push(local: Path, guest_path: str) -> None:
 @click.argument("local", type=click.Path(dir_okay=False, path_type=Path))
 def pull(guest_path: str, local: Path) -> None:
     """Copy a file out of the guest: `winvm pull C:\\dir\\name LOCAL`."""
-    from harness.pipeline import reach
+    from harness.run.pipeline import reach
 
     files = reach(live.find(config.home())).files
     try:
@@ -168,7 +168,7 @@ def logs(follow: bool, everything: bool, as_json: bool) -> None:
 
 def _attached(argv: list[str], deadline: Deadline, *, interactive: bool) -> int:
     """Runs `argv` with this process's standard streams; the exit code as Linux can carry it."""
-    from harness.pipeline import reach
+    from harness.run.pipeline import reach
 
     transport = reach(live.find(config.home())).transport
     try:

@@ -11,7 +11,7 @@ from harness.cli import Invocation
 from harness.commands import load_config
 from harness.errors import ConfigurationError
 from harness.project import config as configuration
-from harness.prune import OLD_DAYS, inventory, old, remove
+from harness.run.prune import OLD_DAYS, inventory, old, remove
 
 
 @click.command()

@@ -17,13 +17,13 @@ from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
-from harness.artifacts import RUN_NAME
 from harness.errors import ConfigurationError
 from harness.outcome import Outcome
 from harness.report.digest import CrashGroup, Digest, digest
 from harness.report.historyfile import FILE_NAME, connect, errors, transaction
 from harness.report.news import CrashState, News, ScenarioState, State, is_flaky, news
 from harness.report.recorded import RecordedRun
+from harness.run.artifacts import RUN_NAME
 
 WINDOW = 10
 """Newest runs of a scenario that decide whether it is flaky and how long it takes."""

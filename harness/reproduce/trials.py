@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from harness.bench import Bench
 from harness.errors import DriverLoadError, InfrastructureError
 from harness.outcome import Scenario
 from harness.reproduce.operations import Operation, sendable
+from harness.run.bench import Bench
 
 LINGER_S = 2.0
 SHORT_DEADLINE_S = 10.0

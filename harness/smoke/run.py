@@ -8,22 +8,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from harness.agent.handover import content_hash
-from harness.artifacts import Artifacts
-from harness.bench import Bench
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DriverLoadError, InfrastructureError, MachineError, WinvmError
 from harness.images.lock import build_lock
 from harness.journal import Listener
-from harness.live import project_key
 from harness.machine.machine import LibvirtMachine
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import ReadyState
 from harness.outcome import Outcome, Scenario, ScenarioResult
-from harness.pipeline import Prepared, prepare, start_guest
-from harness.plan import Plan, make_plan
 from harness.project import config as configuration
 from harness.project.config import Config
-from harness.prune import tidy
+from harness.run.artifacts import Artifacts
+from harness.run.bench import Bench
+from harness.run.live import project_key
+from harness.run.pipeline import Prepared, prepare, start_guest
+from harness.run.plan import Plan, make_plan
+from harness.run.prune import tidy
 from harness.smoke.selection import select
 from harness.smoke.verdict import Verdict
 from harness.smoke.warm import WarmGuest, find, unfit

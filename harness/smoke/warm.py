@@ -20,7 +20,7 @@ class WarmGuest(BaseModel):
     """What the invocation that suspended a guest leaves for the next.
 
     Attributes:
-        project: of `harness.live.project_key`.
+        project: of `harness.run.live.project_key`.
         agent: SHA-256 (hex) of the agent that waits in it.
     """
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.journal import Journal
-from harness.plan import build_lock
 from harness.project.config import Config
+from harness.run.plan import build_lock
 from harness.toolchain.driver import build_driver
 from harness.toolchain.inspect import inspect_driver, is_signed
 from harness.toolchain.prebuilt import take_prebuilt

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.agent.session import AgentSession, start_agent
-from harness.artifacts import Artifacts
 from harness.deadline import Deadline
 from harness.machine.machine import LibvirtMachine
 from harness.machine.runfolder import RunFolder
-from harness.pipeline import prepare
-from harness.plan import make_plan
 from harness.project import config
+from harness.run.artifacts import Artifacts
+from harness.run.pipeline import prepare
+from harness.run.plan import make_plan
 from tests.bench.project import ROOT, Project
 
 DEADLINE_S = 300.0

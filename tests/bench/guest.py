@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from harness.artifacts import Artifacts
-from harness.bench import Bench
 from harness.guests.wine import WineGuest, WineLink
 from harness.machine.runfolder import RunFolder
 from harness.outcome import Scenario
-from harness.pipeline import Prepared, prepare, start_guest
-from harness.plan import Plan, make_plan
 from harness.project import config
+from harness.run.artifacts import Artifacts
+from harness.run.bench import Bench
+from harness.run.pipeline import Prepared, prepare, start_guest
+from harness.run.plan import Plan, make_plan
 from tests.bench.project import Project
 
 

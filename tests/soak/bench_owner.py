@@ -20,15 +20,15 @@ from typing import Any
 
 import libvirt_qemu  # type: ignore[import-untyped]
 
-from harness.artifacts import Artifacts
-from harness.bench import Bench
 from harness.deadline import Deadline
 from harness.machine.machine import LibvirtMachine
 from harness.machine.processes import qemu_processes
 from harness.outcome import Scenario
-from harness.pipeline import open_bench
-from harness.plan import make_plan
 from harness.project.config import load
+from harness.run.artifacts import Artifacts
+from harness.run.bench import Bench
+from harness.run.pipeline import open_bench
+from harness.run.plan import make_plan
 from harness.transports.sftp import SftpTransfer
 
 CUT_S = 3.0

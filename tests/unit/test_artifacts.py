@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.artifacts import Artifacts
 from harness.errors import HostError
 from harness.outcome import Crash, DebugRecord, Outcome, ScenarioResult
+from harness.run.artifacts import Artifacts
 
 CRASH = Crash("bugcheck", 0xE2, (1, 2, 3, 4), "fault.bugcheck", 5.0)
 RESULT = ScenarioResult(

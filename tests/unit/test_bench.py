@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from harness.artifacts import Artifacts
-from harness.bench import Bench
 from harness.crash.capture import ANALYSIS
 from harness.deadline import Deadline
-from harness.deployed import Payload
 from harness.errors import DriverLoadError, MachineError
 from harness.host.resources import vm_folder
 from harness.machine.fake import FakeMachine
 from harness.machine.protocol import MachineState
 from harness.outcome import CrashExpectation, Outcome, Scenario
 from harness.project.profile import Hang, Profile
+from harness.run.artifacts import Artifacts
+from harness.run.bench import Bench
+from harness.run.deployed import Payload
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import DUMP, FakeGuest, FakeLink
 

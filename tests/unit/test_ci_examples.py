@@ -15,7 +15,7 @@ from tests.unit.test_readme import ROOT, RUN_BY, name
 
 EXAMPLES = {"github.yml": "vendor.github-workflows", "gitlab.yml": "vendor.gitlab-ci"}
 FOLDER = ROOT / "docs" / "ci"
-WRITTEN = {"junit.xml": "harness/artifacts.py", "gl-code-quality-report.json": "harness/report/gitlab.py"}
+WRITTEN = {"junit.xml": "harness/run/artifacts.py", "gl-code-quality-report.json": "harness/report/gitlab.py"}
 """Files of a run that the examples name -> the source that writes them."""
 
 

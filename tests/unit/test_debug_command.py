@@ -19,7 +19,7 @@ from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.wire import KdnetWire
 from harness.errors import ConfigurationError
-from harness.live import LiveGuest
+from harness.run.live import LiveGuest
 from tests.fakes.kd_lines import SerialTarget, UdpTarget
 from tests.fakes.kd_machine import FakeKernel, printed
 from tests.unit.kd_listening import Listening

@@ -12,13 +12,10 @@ from typing import Any
 
 import pytest
 
-from harness.artifacts import Artifacts
-from harness.bench import Bench
 from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.deadline import Deadline
 from harness.debuggers.kd.key import Key
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
-from harness.deployed import Payload
 from harness.errors import BootError, ConfigurationError, HostError, ImageError, TransportError
 from harness.guests.flavour import find_flavour, reopen, replayed_flavour
 from harness.guests.protocol import Reachable
@@ -35,13 +32,16 @@ from harness.images.windows.credentials import make_windows_secrets
 from harness.images.windows.sealed import WindowsImage, seal, settings_digest
 from harness.interfaces import CommandResult, DebugStream, GuestProcess
 from harness.journal import Journal
-from harness.live import LiveGuest
 from harness.machine.accelerator import Accelerator
 from harness.machine.fake import FakeMachine
 from harness.machine.protocol import Machine
 from harness.machine.windows_domain import NVRAM, WindowsSpec
 from harness.outcome import Crash, CrashExpectation, Outcome, Scenario
 from harness.project.profile import KDNET_PORT, WindowsProfile
+from harness.run.artifacts import Artifacts
+from harness.run.bench import Bench
+from harness.run.deployed import Payload
+from harness.run.live import LiveGuest
 from tests.fakes.agent import FakeAgent
 from tests.fakes.debug import FakeDebugStream
 from tests.fakes.files import FakeFileTransfer

@@ -7,10 +7,7 @@ from pathlib import Path, PureWindowsPath
 
 import pytest
 
-from harness.artifacts import Artifacts
-from harness.bench import Bench
 from harness.deadline import Deadline
-from harness.deployed import Payload
 from harness.errors import BuildError, ConfigurationError, DriverLoadError, TransportError
 from harness.guests import pnputil
 from harness.host.resources import vm_folder
@@ -19,6 +16,9 @@ from harness.machine.fake import FakeMachine
 from harness.outcome import Outcome, Scenario
 from harness.project import config
 from harness.project.profile import Profile
+from harness.run.artifacts import Artifacts
+from harness.run.bench import Bench
+from harness.run.deployed import Payload
 from harness.toolchain import package
 from harness.toolchain.package import Package, take_package
 from tests.fakes.agent import FakeAgent

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigurationError, ScenarioError
-from harness.plan import Plan, make_plan
 from harness.project import config
+from harness.run.plan import Plan, make_plan
 
 SCENARIOS = '''
 from agent import Context, Crash, scenario

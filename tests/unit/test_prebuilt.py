@@ -9,8 +9,8 @@ import pytest
 
 from harness.errors import BuildError, ConfigurationError
 from harness.journal import Journal
-from harness.plan import make_plan
 from harness.project import config
+from harness.run.plan import make_plan
 from harness.toolchain.builds import build_drivers
 from harness.toolchain.inspect import is_signed
 from harness.toolchain.sign import TestCertificate, sign

@@ -7,11 +7,11 @@ import os
 import struct
 from pathlib import Path
 
-from harness.artifacts import Artifacts
 from harness.images.lock import build_lock
 from harness.images.windows.credentials import WindowsSecrets
 from harness.images.windows.sealed import seal
-from harness.prune import Item, inventory, mark_used, old, qemu_has_open, remove, superseded
+from harness.run.artifacts import Artifacts
+from harness.run.prune import Item, inventory, mark_used, old, qemu_has_open, remove, superseded
 
 DAY = 86400.0
 NOW = 1000 * DAY

@@ -14,9 +14,9 @@ import pytest
 from harness.contract.render import render as contract
 from harness.errors import ConfigurationError
 from harness.journal import Journal
-from harness.plan import make_plan
 from harness.project import config
 from harness.project.scaffold import project_name, write_driver, write_project
+from harness.run.plan import make_plan
 from harness.toolchain.builds import build_drivers
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,13 +10,13 @@ import pytest
 from harness.agent.handover import Handover
 from harness.errors import ConfigurationError
 from harness.host.resources import vm_folder
-from harness.live import project_key
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import MachineSpec
 from harness.machine.protocol import MachineState
 from harness.machine.savedstate import ReadyState
 from harness.outcome import Outcome, Scenario
 from harness.project.profile import Profile
+from harness.run.live import project_key
 from harness.smoke.selection import select
 from harness.smoke.verdict import Verdict
 from harness.smoke.warm import WarmGuest, find, unfit

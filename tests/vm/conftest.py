@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.live import LiveGuest
 from harness.project import config
+from harness.run.live import LiveGuest
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from harness.deadline import Deadline
-from harness.live import RECORD, LiveGuest
-from harness.pipeline import reach
+from harness.run.live import RECORD, LiveGuest
+from harness.run.pipeline import reach
 from tests.unit.tiny_driver import SOURCE, build_tiny_driver
 from tests.vm.conftest import ROOT, CommandLine
 

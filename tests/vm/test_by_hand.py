@@ -11,7 +11,7 @@ import pytest
 
 from harness.guests.verifier import UPTIME
 from harness.guests.windows import SET_CLOCK, system_time
-from harness.live import LiveGuest
+from harness.run.live import LiveGuest
 from tests.vm.conftest import CommandLine
 
 PROGRAMS = Path(__file__).parents[1] / "programs"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.deadline import Deadline
-from harness.live import LiveGuest
+from harness.run.live import LiveGuest
 from harness.toolchain.provision import build_provision
 from tests.vm.conftest import CommandLine
 

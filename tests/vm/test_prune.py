@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.machine.accelerator import QEMU
-from harness.prune import qemu_has_open
+from harness.run.prune import qemu_has_open
 from tests.soak.project import Project, project
 
 RUN_S = 180

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.live import LiveGuest
 from harness.machine.channels import KEPT, LIMIT
+from harness.run.live import LiveGuest
 from tests.soak.project import ROOT, Project, project
 
 UP_S = 180

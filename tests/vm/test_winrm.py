@@ -13,7 +13,7 @@ from winrm.exceptions import InvalidCredentialsError
 from winrm.protocol import Protocol
 
 from harness.images import base
-from harness.live import LiveGuest
+from harness.run.live import LiveGuest
 
 PYTHON = r"C:\Python\python.exe"
 OUTPUT = 20 * 2**20

@@ -3,7 +3,7 @@
 Several processes may build images of different profiles at once; of one profile, one at a time. A build works
 in images/.install-<profile>-<random>/ and renames the finished folder into place: an image is there as
 a whole or not at all. What a killed build left, its machine too, is removed by the next, or by the next run
-(`harness.prune`). What an installation showed stays in installations/<profile>/ when it fails.
+(`harness.run.prune`). What an installation showed stays in installations/<profile>/ when it fails.
 """
 
 from __future__ import annotations

@@ -11,12 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from harness import live
 from harness.agent.handover import content_hash
-from harness.artifacts import Artifacts
-from harness.bench import Bench
 from harness.deadline import Deadline
-from harness.deployed import Payload
 from harness.errors import (
     ConfigurationError,
     DeadlineError,
@@ -31,7 +27,6 @@ from harness.host.root import require_root
 from harness.images import base
 from harness.images.lock import build_lock
 from harness.journal import Journal
-from harness.live import LiveGuest
 from harness.machine import unattended
 from harness.machine.accelerator import Accelerator, choose_accelerator
 from harness.machine.leftovers import end_kept, remove_leftovers
@@ -39,10 +34,15 @@ from harness.machine.machine import LibvirtMachine
 from harness.machine.ready import launch
 from harness.machine.remote.ssh import Target, runner
 from harness.machine.runfolder import RunFolder
-from harness.plan import Plan
 from harness.project import config as configuration
 from harness.project.profile import WindowsProfile
-from harness.prune import mark_used
+from harness.run import live
+from harness.run.artifacts import Artifacts
+from harness.run.bench import Bench
+from harness.run.deployed import Payload
+from harness.run.live import LiveGuest
+from harness.run.plan import Plan
+from harness.run.prune import mark_used
 from harness.toolchain.builds import build_drivers
 from harness.toolchain.package import take_package
 

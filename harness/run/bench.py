@@ -15,7 +15,6 @@ from harness.crash.capture import capture
 from harness.crash.expectation import describe, mismatch
 from harness.crash.hang import climb
 from harness.deadline import Deadline
-from harness.deployed import LOAD_DEADLINE_S, DeployedGuest
 from harness.errors import DriverLoadError, InfrastructureError
 from harness.host.interrupts import deferred
 from harness.machine.channels import bound
@@ -23,6 +22,7 @@ from harness.machine.protocol import MachineState
 from harness.outcome import Crash, DebugRecord, Outcome, Scenario, ScenarioResult
 from harness.project.config import Parameter
 from harness.project.patterns import unmatched
+from harness.run.deployed import LOAD_DEADLINE_S, DeployedGuest
 
 LATE_GRACE_S = 3.0
 """How long an expected line may take that is not there when the scenario ends: Wine answers CreateFile and

@@ -21,12 +21,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.artifacts import RUN_NAME
 from harness.images import wine
 from harness.images.base import images_folder
 from harness.images.windows.sealed import list_windows_images, unfinished
 from harness.journal import Journal, is_open
 from harness.machine.savedstate import DISK, MANIFEST
+from harness.run.artifacts import RUN_NAME
 from harness.smoke import KEPT_RUNS
 
 DAY_S = 86400.0

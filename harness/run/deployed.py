@@ -11,7 +11,6 @@ from pathlib import Path, PureWindowsPath
 
 from harness.agent.handover import Handover, content_hash
 from harness.agent.session import CRASH_GRACE_S, AgentSession, start_agent
-from harness.artifacts import Artifacts
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
 from harness.guests import pnputil
@@ -20,6 +19,7 @@ from harness.machine.protocol import Machine
 from harness.outcome import Crash
 from harness.project.config import Parameter
 from harness.project.profile import Profile
+from harness.run.artifacts import Artifacts
 from harness.toolchain.package import Package
 
 CONNECT_DEADLINE_S = 120.0
