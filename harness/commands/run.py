@@ -15,7 +15,7 @@ from harness.cli import Invocation
 from harness.commands import load_config
 from harness.errors import ConfigurationError
 from harness.outcome import RunResult
-from harness.pytest_session import Session
+from harness.testing.session import Session
 
 
 @click.command()

@@ -11,7 +11,7 @@ import pytest
 from harness.bundle.read import unpack
 from harness.errors import DriverLoadError
 from harness.outcome import Outcome
-from harness.pytest_session import grouped
+from harness.testing.session import grouped
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import FakeGuest, FakeLink
 from tests.unit.test_bench import Setup, connected, crash, scenario

@@ -12,8 +12,15 @@ from typing import Any, cast
 import pytest
 
 from harness.errors import ConfigurationError, DriverLoadError
-from harness.fixtures import AgentHandle, CrashHandle, DbgPrintHandle, DriverHandle, GuestHandle, usable
 from harness.outcome import Outcome, Scenario, ScenarioResult
+from harness.testing.fixtures import (
+    AgentHandle,
+    CrashHandle,
+    DbgPrintHandle,
+    DriverHandle,
+    GuestHandle,
+    usable,
+)
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import FakeLink
 from tests.unit.test_bench import Setup, connected

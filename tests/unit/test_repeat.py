@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from harness.outcome import DebugRecord, Outcome, Scenario, ScenarioResult
-from harness.pytest_plugin import ScenarioRun
+from harness.testing.plugin import ScenarioRun
 
 
 class Repeated:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from harness.outcome import Outcome
-from harness.pytest_github import GithubStep
 from harness.report import github, gitlab
 from harness.report.digest import digest
 from harness.report.findings import findings
 from harness.report.recorded import RecordedRun
 from harness.report.reports import Reports, make_reports
+from harness.testing.github import GithubStep
 from tests.unit.recorded_runs import HOSTILE, crash, eventful_run, result, write_run
 
 RUN = "20261121-052421-ad79c2"

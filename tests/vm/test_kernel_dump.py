@@ -10,7 +10,7 @@ import json
 import pytest
 
 from harness.dumps.reader import summarise
-from harness.fixtures import AgentHandle, CrashHandle
+from harness.testing.fixtures import AgentHandle, CrashHandle
 
 pytestmark = pytest.mark.winvm_needs("kernel-dump")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.pytest_plugin import ScenarioRun
+from harness.testing.plugin import ScenarioRun
 
 
 def test_scenario(scenario: ScenarioRun) -> None:

@@ -6,8 +6,8 @@ A test module asks for the `scenario` fixture and is called once for every scena
         scenario.check()
 
 Options: `--guest PROFILE`, `--winvm-config FILE`, `--build NAME`, `--param NAME=VALUE`, `--label NAME`.
-Markers: a scenario's kind and its tags, and `winvm_needs`. Further fixtures are in harness.fixtures, the
-session's state in harness.pytest_session.
+Markers: a scenario's kind and its tags, and `winvm_needs`. Further fixtures are in harness.testing.fixtures, the
+session's state in harness.testing.session.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import pytest
 
 from harness.display.terminal import printable
 from harness.display.unexpected import as_winvm_error
-from harness.pytest_session import Session, ending_the_session
+from harness.testing.session import Session, ending_the_session
 
-pytest_plugins = ("harness.fixtures",)
+pytest_plugins = ("harness.testing.fixtures",)
 
 if TYPE_CHECKING:
     from harness.outcome import Scenario, ScenarioResult
@@ -77,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
     session = Session(config)
     config.pluginmanager.register(session, Session.NAME)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        from harness.pytest_github import GithubStep
+        from harness.testing.github import GithubStep
 
         config.pluginmanager.register(GithubStep(session))
 

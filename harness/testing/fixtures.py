@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from harness.machine.protocol import Machine
     from harness.outcome import Crash, DebugRecord, ScenarioResult
     from harness.project.config import Parameter
-    from harness.pytest_session import Session
     from harness.run.bench import Bench
+    from harness.testing.session import Session
 
 POLL_S = 0.02
 PULL_LIMIT = 1 << 30
@@ -204,7 +204,7 @@ def guest(bench: Bench) -> GuestHandle:
 @pytest.fixture
 def agent(bench: Bench, request: pytest.FixtureRequest) -> AgentHandle:
     """Runs scenarios by name, with parameters."""
-    from harness.pytest_session import Session
+    from harness.testing.session import Session
 
     return AgentHandle(bench, Session.of(request.config))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.pytest_session import Session
 from harness.report import github
 from harness.report.reports import attempt
+from harness.testing.session import Session
 
 
 class GithubStep:

@@ -1,0 +1,1 @@
+"""The pytest plugin: scenarios as items, fixtures, the session behind them."""
