@@ -28,6 +28,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+BUILD_AGAIN = "Remove the image's folder and run: winvm image build"
+"""The remedy for an image that is not whole."""
+
 
 class WinvmError(Exception):
     """What failed, with what value, and what to do about it.

@@ -9,13 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from harness.bundle.manifest import Driver, Trigger, TriggerKind, member_files, profile_document, write_bundle
+from harness.bundle.payload import Payload
 from harness.crash.expectation import describe
 from harness.outcome import Crash, Scenario
 from harness.project.config import Parameter
-from harness.project.profile import Profile
+from harness.project.profile import VERIFIER, Profile
 from harness.results import crash_document, write_json
-from harness.run.deployed import Payload
-from harness.run.plan import VERIFIER
 
 LOADED, UNLOADED = "loaded", "unloaded"
 WITHOUT_SCENARIO: Mapping[str, TriggerKind] = {LOADED: "load", UNLOADED: "unload"}

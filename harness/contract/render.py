@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.contract.rows import CTYPES, Contract, Structure, read_contract
 from harness.errors import ContractError, WinvmError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HEADER = ROOT / "driver" / "include" / "winvm_contract.h"
 OUTPUT = ROOT / "guest" / "scenarios" / "contract.py"
 
@@ -165,7 +165,3 @@ def _write_when_changed(path: Path, text: str) -> None:
     if not path.is_file() or path.read_text() != text:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

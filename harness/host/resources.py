@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.errors import HostError
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def guest_folder() -> Path:

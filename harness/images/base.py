@@ -17,13 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.errors import ImageError
+from harness.errors import BUILD_AGAIN, ImageError
 
 USER = "winvm"
 """The account that the guest's WinRM endpoint knows."""
 
-BUILD_AGAIN = "Remove the image's folder and run: winvm image build"
-"""The remedy for an image that is not whole."""
 VERIFIED = ".verified"
 
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
+from harness.host.locks import hold
 from harness.images import disk, kernel, prefix, rootfs
 from harness.images import python_download as windows_python
 from harness.images.base import BaseImage, images_folder, load
 from harness.images.contained import ContainedTools, check_host
 from harness.images.credentials import make_secrets
 from harness.images.inputs import Inputs, gather
-from harness.images.lock import build_lock
 from harness.journal import Journal
 from harness.toolchain.wine_exports import wine_exports
 
@@ -50,7 +50,7 @@ def ensure(home: Path, journal: Journal, build: Build | None = None) -> BaseImag
         return image
     images = images_folder(home)
     images.mkdir(parents=True, exist_ok=True)
-    with build_lock(
+    with hold(
         images / ".lock", lambda: journal.note("waiting for another process that is building the guest image")
     ):
         remove_leftovers(images)

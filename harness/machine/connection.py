@@ -20,15 +20,8 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
 from harness.host.root import require_root
 from harness.machine import daemon
+from harness.machine.bindings import libvirt
 from harness.machine.remote.ssh import TRY_IT, Target, unasked
-
-try:
-    import libvirt  # type: ignore[import-untyped]
-except ImportError as missing:
-    raise HostError(
-        f"libvirt's Python module cannot be loaded: {missing}.",
-        remedy="Install it: vm/host/install.sh, then pip install libvirt-python in winvm's environment.",
-    ) from missing
 
 T = TypeVar("T")
 

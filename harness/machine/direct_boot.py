@@ -19,9 +19,8 @@ from typing import Protocol, Self
 import jinja2
 
 from harness.deadline import Deadline
-from harness.errors import ImageError
+from harness.errors import BUILD_AGAIN, ImageError
 from harness.host.resources import vm_folder
-from harness.images.base import BUILD_AGAIN
 from harness.machine.accelerator import Accelerator
 from harness.machine.overlay import create_overlay
 from harness.project.profile import Profile

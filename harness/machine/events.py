@@ -7,9 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import libvirt  # type: ignore[import-untyped]
-
 from harness.deadline import Deadline
+from harness.machine.bindings import libvirt
 from harness.machine.connection import Connection, translated
 from harness.machine.protocol import LifecycleEvent, MachineState
 

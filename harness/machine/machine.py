@@ -11,12 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import libvirt  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, InfrastructureError, MachineError
 from harness.host.fileend import last_text
+from harness.machine.bindings import libvirt
 from harness.machine.connection import translated, within
 from harness.machine.direct_boot import ADDRESS, UUIDS, HostSide, MachineSpec
 from harness.machine.events import LifecycleEvents

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import libvirt_qemu  # type: ignore[import-untyped]
-
 from harness.errors import MachineError
+from harness.machine.bindings import libvirt_qemu
 
 
 def ask(domain: Any, command: str, **arguments: object) -> Any:

@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineError, HostError, ImageError, MachineError
-from harness.images.base import BUILD_AGAIN
+from harness.errors import BUILD_AGAIN, DeadlineError, HostError, ImageError, MachineError
 
 QCOW2_MAGIC = b"QFI\xfb"
 

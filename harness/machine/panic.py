@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import libvirt  # type: ignore[import-untyped]
-import libvirt_qemu  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import MachineError
+from harness.machine.bindings import libvirt, libvirt_qemu
 from harness.machine.connection import Connection, translated
 from harness.machine.monitor import ask
 from harness.machine.protocol import OnPanic, Panic

@@ -8,9 +8,8 @@ from itertools import product
 from harness.errors import ConfigurationError
 from harness.nightly.capacity import Need
 from harness.project.config import Config
-from harness.project.profile import Profile
+from harness.project.profile import VERIFIER, Profile
 from harness.report.history import cell
-from harness.run.plan import VERIFIER
 
 QEMU_MIB = 256
 """What QEMU itself takes beside the guest's memory."""

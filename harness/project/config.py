@@ -163,6 +163,11 @@ class Config(_Section):
         """Where built drivers, the test certificate and the agent's zipapp are kept between runs."""
         return self.root / "build"
 
+    @property
+    def build_lock(self) -> Path:
+        """Held by the process that writes into the build folder: two runs may start in the same second."""
+        return self.build_folder / ".lock"
+
 
 def home() -> Path:
     """The bench's own state: images, downloads, live machines. `WINVM_HOME`, else `~/.cache/winvm`."""

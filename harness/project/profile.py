@@ -30,12 +30,15 @@ HYPERV_VENDOR, OTHER_VENDOR = "Microsoft Hv", "KVMKVMKVM"
 KD_COM, JOURNAL_COM = 1, 2
 """Numbers of the COM ports that the kernel's debugger (where it is serial) and the agent's journal use."""
 
+INF_PACKAGE = "inf-package"
+VERIFIER = "driver-verifier"
+
 CAPABILITIES: frozenset[str] = frozenset(
     {
         "caller-address-space",  # the driver sees the caller's own pages: METHOD_NEITHER, bad pointers
-        "driver-verifier",
+        VERIFIER,
         "exclusive-device",  # IoCreateDevice(Exclusive=TRUE) is enforced by the kernel
-        "inf-package",  # a driver installs by its INF (pnputil)
+        INF_PACKAGE,  # a driver installs by its INF (pnputil)
         "irp-cleanup",  # IRP_MJ_CLEANUP is sent, and the pid in IRP_MJ_CLOSE means something
         "irql",
         "kernel-dump",

@@ -16,7 +16,7 @@ from harness.contract.render import render
 from harness.contract.rows import read_contract
 from harness.errors import ConfigurationError
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 NAME_LIMIT = 32
 RESERVED = frozenset(

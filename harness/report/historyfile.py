@@ -94,11 +94,20 @@ def errors(path: Path) -> Iterator[None]:
         raise HostError(f"The history {path} cannot be used: {error}.", remedy=remedy) from error
 
 
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    """Readers do not wait for writers then. SQLite does not wait for others here, whatever the time-out."""
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise  # busy: another process is about to do the same
+
+
 def _open(path: Path, fill: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
         if _version(db) < SCHEMA:
-            db.execute("PRAGMA journal_mode = WAL")
+            _use_write_ahead_log(db)
             with transaction(db):
                 if _version(db) < SCHEMA:  # nobody else made it meanwhile
                     for statement in _TABLES.split(";"):

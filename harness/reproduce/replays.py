@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.bundle.manifest import Manifest, profile_document
+from harness.bundle.payload import Payload
 from harness.bundle.read import Bundle, unpack
 from harness.errors import ConfigurationError, DriverLoadError
 from harness.journal import Listener
@@ -21,16 +22,15 @@ from harness.machine.runfolder import RunFolder
 from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
 from harness.project import config as configuration
 from harness.project.config import Config, DriverSection
-from harness.project.profile import Profile
+from harness.project.profile import VERIFIER, Profile
 from harness.reproduce.minimise import minimise
 from harness.reproduce.operations import Operation, recorded
 from harness.reproduce.trials import Trials
 from harness.results import write_json
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
-from harness.run.deployed import Payload
 from harness.run.pipeline import prepare_replay, start_guest
-from harness.run.plan import VERIFIER, Plan
+from harness.run.plan import Plan
 from harness.toolchain.package import take_package
 
 KIND = "reproduce"

@@ -6,21 +6,19 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 
 from harness.agent.handover import Handover, content_hash
 from harness.agent.session import CRASH_GRACE_S, AgentSession, start_agent
+from harness.bundle.payload import Payload
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
 from harness.guests import pnputil
 from harness.guests.protocol import Guest
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
-from harness.project.config import Parameter
 from harness.project.profile import Profile
 from harness.run.artifacts import Artifacts
-from harness.toolchain.package import Package
 
 CONNECT_DEADLINE_S = 120.0
 LOAD_DEADLINE_S = 60.0
@@ -33,29 +31,6 @@ core) as long as an acknowledgement is delayed, and does so for ever once the gu
 WAKE_DEADLINE_S = 15.0
 """From a suspended guest to an agent that answers; a second or two."""
 SESSION_LIFETIME_S = 7 * 86400.0
-
-
-@dataclass(frozen=True)
-class Payload:
-    """What is deployed into the guest.
-
-    Attributes:
-        agent: the zipapp.
-        service: name of the driver's service.
-        drivers: build name -> signed `.sys`.
-        contract: generated module that declares HELLO; empty if the driver has none.
-        parameters: what scenarios find in `t.params`.
-        seed: what scenarios find in `t.seed`; the same when a crash is reproduced.
-        packages: build name -> the INF package that installs it; empty when drivers are plain services.
-    """
-
-    agent: Path
-    service: str
-    drivers: Mapping[str, Path]
-    contract: str
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    seed: int = field(default_factory=lambda: secrets.randbits(32))
-    packages: Mapping[str, Package] = field(default_factory=dict)
 
 
 class DeployedGuest:

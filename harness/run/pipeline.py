@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from harness.agent.handover import content_hash
+from harness.bundle.payload import Payload
 from harness.deadline import Deadline
 from harness.errors import (
     ConfigurationError,
@@ -23,9 +24,9 @@ from harness.errors import (
 from harness.guests.flavour import Flavour, find_flavour, reopen, replayed_flavour
 from harness.guests.windows import WindowsLink
 from harness.guests.wine import WineLink
+from harness.host.locks import hold
 from harness.host.root import require_root
 from harness.images import base
-from harness.images.lock import build_lock
 from harness.journal import Journal
 from harness.machine import unattended
 from harness.machine.accelerator import Accelerator, choose_accelerator
@@ -39,7 +40,6 @@ from harness.project.profile import WindowsProfile
 from harness.run import live
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
-from harness.run.deployed import Payload
 from harness.run.live import LiveGuest
 from harness.run.plan import Plan
 from harness.run.prune import mark_used
@@ -87,7 +87,7 @@ def bring_up(plan: Plan, artifacts: Artifacts, build: str, waiting: Callable[[],
     project = live.project_key(plan.config.root, plan.profile.name)
     locks = home / "up"
     locks.mkdir(parents=True, exist_ok=True)
-    with build_lock(locks / f"{project}.lock", waiting):
+    with hold(locks / f"{project}.lock", waiting):
         prepared = prepare(plan, artifacts.journal)
         wanted = {"project": project, "build": build, "driver": content_hash(prepared.payload.drivers[build])}
         if running := live.find_of(home, project):

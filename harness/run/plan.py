@@ -5,24 +5,21 @@ Needs neither libvirt nor a compiler, so that collecting is quick and works anyw
 
 from __future__ import annotations
 
-import fcntl
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import ConfigurationError, ScenarioError
+from harness.host.locks import hold
 from harness.outcome import Scenario
 from harness.project.config import Config, Parameter
 from harness.project.parameters import parameters_of
 from harness.project.patterns import PatternError, compile_pattern
-from harness.project.profile import CAPABILITIES, Profile
+from harness.project.profile import CAPABILITIES, INF_PACKAGE, VERIFIER, Profile
 from harness.toolchain.agent import build_agent, collect
 
 ALL_BUILDS = "all"
-INF_PACKAGE = "inf-package"
-VERIFIER = "driver-verifier"
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def make_plan(
     verifier = verifier or profile.verified
     if not verifier:
         profile = profile.without(VERIFIER)  # it could, but nothing watches the driver in this run
-    with build_lock(config):
+    with hold(config.build_lock):
         agent = build_agent(config.build_folder / "agent.pyz", config.scenario_folders)
     found = collect(agent, config.scenario_folders)
     _check_patterns(found)
@@ -152,12 +149,3 @@ def _check_patterns(scenarios: Iterable[Scenario]) -> None:
                     f"holds {pattern!r}: {error}.",
                     remedy="Use RE2 syntax: no look-around, no back-references.",
                 ) from error
-
-
-@contextmanager
-def build_lock(config: Config) -> Iterator[None]:
-    """One process at a time in the build folder: two runs may start in the same second."""
-    config.build_folder.mkdir(parents=True, exist_ok=True)
-    with (config.build_folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

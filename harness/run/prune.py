@@ -27,11 +27,12 @@ from harness.images.windows.sealed import list_windows_images, unfinished
 from harness.journal import Journal, is_open
 from harness.machine.savedstate import DISK, MANIFEST
 from harness.run.artifacts import RUN_NAME
-from harness.smoke import KEPT_RUNS
 
 DAY_S = 86400.0
 OLD_DAYS = 14.0
 UNFINISHED = "unfinished image"
+KEPT_SMOKE_RUNS = 20
+"""Smoke runs whose artifacts are kept; one is made on every save."""
 SUPERSEDED = 3
 """Images, and ready states of one image, that a run leaves beside the one it used."""
 _QEMU_LOCK_BYTES = (100, 200)
@@ -91,7 +92,12 @@ def superseded(items: Iterable[Item], now: float) -> list[Item]:
     """What a run that ended well removes: what newer images and ready states replaced or nobody builds any
     more, smoke runs.
     """
-    limits = {"image": SUPERSEDED, "ready state": SUPERSEDED, "smoke artifacts": KEPT_RUNS, UNFINISHED: 0}
+    limits = {
+        "image": SUPERSEDED,
+        "ready state": SUPERSEDED,
+        "smoke artifacts": KEPT_SMOKE_RUNS,
+        UNFINISHED: 0,
+    }
     chosen = []
     seen: dict[tuple[str, Path], int] = {}
     for item in sorted(items, key=lambda item: item.time, reverse=True):

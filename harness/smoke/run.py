@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from harness.agent.handover import content_hash
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DriverLoadError, InfrastructureError, MachineError, WinvmError
-from harness.images.lock import build_lock
+from harness.host.locks import hold
 from harness.journal import Listener
 from harness.machine.machine import LibvirtMachine
 from harness.machine.runfolder import RunFolder
@@ -72,7 +72,7 @@ def smoke(request: Request, told: Told, started: float) -> int:
     project = project_key(config.root, request.guest or config.guest.profile)
     locks = home / "smoke"
     locks.mkdir(parents=True, exist_ok=True)
-    with build_lock(locks / f"{project}.lock", told.waiting):
+    with hold(locks / f"{project}.lock", told.waiting):
         plan = make_plan(config, request.guest)
         chosen = select(plan.scenarios, request.keyword, request.marker)
         artifacts = Artifacts(config.artifacts_folder / "smoke")

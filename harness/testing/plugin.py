@@ -6,8 +6,8 @@ A test module asks for the `scenario` fixture and is called once for every scena
         scenario.check()
 
 Options: `--guest PROFILE`, `--winvm-config FILE`, `--build NAME`, `--param NAME=VALUE`, `--label NAME`.
-Markers: a scenario's kind and its tags, and `winvm_needs`. Further fixtures are in harness.testing.fixtures, the
-session's state in harness.testing.session.
+Markers: a scenario's kind and its tags, and `winvm_needs`. Further fixtures are in
+harness.testing.fixtures, the session's state in harness.testing.session.
 """
 
 from __future__ import annotations

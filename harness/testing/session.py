@@ -96,7 +96,7 @@ class Session:
     @property
     def _labels(self) -> list[str]:
         """What the run is compared by, beside its guest and builds."""
-        from harness.run.plan import VERIFIER
+        from harness.project.profile import VERIFIER
 
         labels: list[str] = self._config.getoption("--label")
         return [*labels, VERIFIER] if self.plan().verifier else labels

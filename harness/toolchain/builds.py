@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.host.locks import hold
 from harness.journal import Journal
 from harness.project.config import Config
-from harness.run.plan import build_lock
 from harness.toolchain.driver import build_driver
 from harness.toolchain.inspect import inspect_driver, is_signed
 from harness.toolchain.prebuilt import take_prebuilt
@@ -31,7 +31,7 @@ def build_drivers(
     """
     drivers = {}
     wanted = config.driver.builds if builds is None else frozenset(builds)
-    with build_lock(config):
+    with hold(config.build_lock):
         certificate = TestCertificate.ensure(config.build_folder / "certificate")
         for build in filter(wanted.__contains__, config.driver.builds):
             with journal.step(f"build driver ({build})") as found:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.bundle.payload import Payload
 from harness.crash.capture import ANALYSIS
 from harness.deadline import Deadline
 from harness.errors import DriverLoadError, MachineError
@@ -20,7 +21,6 @@ from harness.outcome import CrashExpectation, Outcome, Scenario
 from harness.project.profile import Hang, Profile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
-from harness.run.deployed import Payload
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import DUMP, FakeGuest, FakeLink
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.bundle.payload import Payload
 from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.deadline import Deadline
 from harness.debuggers.kd.key import Key
@@ -40,7 +41,6 @@ from harness.outcome import Crash, CrashExpectation, Outcome, Scenario
 from harness.project.profile import KDNET_PORT, WindowsProfile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
-from harness.run.deployed import Payload
 from harness.run.live import LiveGuest
 from tests.fakes.agent import FakeAgent
 from tests.fakes.debug import FakeDebugStream

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ImageError
+from harness.host.locks import hold
 from harness.images import base, wine
 from harness.images.base import BaseImage
 from harness.images.inputs import gather
-from harness.images.lock import build_lock
 from harness.journal import Event, Journal
 from tests.unit.image_inputs import DISK, FakeBuild, copy_inputs
 
@@ -109,7 +109,7 @@ def test_a_second_process_waits_says_so_and_takes_the_first_ones_image(tmp_path:
     journal.listen(listen)
     build, second = FakeBuild(), FakeBuild()
     found: list[BaseImage] = []
-    with build_lock(images / ".lock", lambda: pytest.fail("nobody else has it")):
+    with hold(images / ".lock", lambda: pytest.fail("nobody else has it")):
         other = threading.Thread(target=lambda: found.append(wine.ensure(tmp_path, journal, second)))
         other.start()
         assert waits.wait(10)
@@ -123,8 +123,8 @@ def test_a_second_process_waits_says_so_and_takes_the_first_ones_image(tmp_path:
 def test_the_lock_dies_with_its_owner(tmp_path: Path) -> None:
     lock = tmp_path / ".lock"
     code = (
-        "import sys, time; from pathlib import Path; from harness.images.lock import build_lock\n"
-        "with build_lock(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from harness.host.locks import hold\n"
+        "with hold(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout
@@ -135,7 +135,7 @@ def test_the_lock_dies_with_its_owner(tmp_path: Path) -> None:
     owner.wait()
     owner.stdout.close()
     began = time.monotonic()
-    with build_lock(lock, lambda: None):
+    with hold(lock, lambda: None):
         assert time.monotonic() - began < 5
 
 

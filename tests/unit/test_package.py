@@ -7,6 +7,7 @@ from pathlib import Path, PureWindowsPath
 
 import pytest
 
+from harness.bundle.payload import Payload
 from harness.deadline import Deadline
 from harness.errors import BuildError, ConfigurationError, DriverLoadError, TransportError
 from harness.guests import pnputil
@@ -18,7 +19,6 @@ from harness.project import config
 from harness.project.profile import Profile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
-from harness.run.deployed import Payload
 from harness.toolchain import package
 from harness.toolchain.package import Package, take_package
 from tests.fakes.agent import FakeAgent

@@ -7,7 +7,7 @@ import os
 import struct
 from pathlib import Path
 
-from harness.images.lock import build_lock
+from harness.host.locks import hold
 from harness.images.windows.credentials import WindowsSecrets
 from harness.images.windows.sealed import seal
 from harness.run.artifacts import Artifacts
@@ -114,7 +114,7 @@ def test_what_a_killed_installation_left_goes_at_once_but_none_that_is_under_way
     for folder in (left, under_way):
         folder.mkdir(parents=True)
         (folder / "configuration.iso").write_bytes(b"secret")
-    with build_lock(images / ".lock-windows-11", lambda: None):
+    with hold(images / ".lock-windows-11", lambda: None):
         found = inventory(tmp_path, None)
         assert {item.path: item.kept for item in found} == {left: "", under_way: "it is being built"}
         assert [item.path for item in superseded(found, NOW)] == [left]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract.render import render as contract
+from harness.contract import render
 from harness.errors import ConfigurationError
 from harness.journal import Journal
 from harness.project import config
@@ -67,7 +67,7 @@ def test_it_is_signed_and_passes_the_static_checks(driver: Path) -> None:
 def test_its_contract_is_current_and_stays_so(driver: Path) -> None:
     header = driver / "include" / "tiny_echo_contract.h"
     arguments = ["--header", str(header), "--prefix", "TINY_ECHO", "--output"]
-    assert contract.main([*arguments, str(driver / "scenarios" / "contract.py"), "--check"]) == 0
+    assert render.main([*arguments, str(driver / "scenarios" / "contract.py"), "--check"]) == 0
     before = header.read_text()
     try:
         header.write_text(before.replace("TEXT_LIMIT, 256)", "TEXT_LIMIT, 128)"))

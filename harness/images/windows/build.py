@@ -18,9 +18,9 @@ from typing import Any
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
+from harness.host.locks import hold
 from harness.host.root import require_root
 from harness.images.base import images_folder
-from harness.images.lock import build_lock
 from harness.images.windows.configuration import write_iso
 from harness.images.windows.credentials import make_windows_secrets
 from harness.images.windows.installation import Installation, Limits, Report
@@ -66,7 +66,7 @@ def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
     profile, images = request.profile.name, images_folder(home)
     place = images / f"{profile}-{digest[:12]}"
     images.mkdir(parents=True, exist_ok=True)
-    with build_lock(
+    with hold(
         lock_file(images, profile),
         lambda: journal.note(f"waiting for another process that is installing {profile}"),
     ):

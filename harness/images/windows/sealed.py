@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ImageError
+from harness.host.locks import is_held
 from harness.images.base import DiskImage, images_folder, require_whole
-from harness.images.lock import is_building
 from harness.images.windows.credentials import WindowsSecrets
 from harness.machine.windows_domain import NVRAM
 from harness.project.profile import WindowsProfile
@@ -86,7 +86,7 @@ def unfinished(images: Path) -> Iterator[tuple[Path, bool]]:
     """Folders of builds that have not ended, and whether their profile is being built just now."""
     for folder in images.glob(f"{UNFINISHED}*"):
         profile, _, _ = folder.name.removeprefix(UNFINISHED).rpartition("-")
-        yield folder, is_building(lock_file(images, profile))
+        yield folder, is_held(lock_file(images, profile))
 
 
 def seal(draft: Path, place: Path, manifest: Mapping[str, Any]) -> WindowsImage:

@@ -1,4 +1,4 @@
-"""One build at a time on a host: an flock(2) that dies with its owner."""
+"""Locks between processes: one flock(2) on one file, which dies with the process that holds it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from pathlib import Path
 
 
 @contextmanager
-def build_lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds the lock file `path`; calls `waiting` once if another process has it, then waits for it."""
+def hold(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Holds the lock file `path`, which is made with its folder.
+
+    Args:
+        waiting: called once if another process has the lock, before this one waits for it.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiting()
+            if waiting:
+                waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def is_building(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     """Whether a process holds the lock file `path`; waits for nobody."""
     try:
         with path.open("rb") as file:

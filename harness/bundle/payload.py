@@ -1,0 +1,34 @@
+"""What a run puts into the guest; a crash bundle carries the same."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.project.config import Parameter
+from harness.toolchain.package import Package
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What is deployed into the guest.
+
+    Attributes:
+        agent: the zipapp.
+        service: name of the driver's service.
+        drivers: build name -> signed `.sys`.
+        contract: generated module that declares HELLO; empty if the driver has none.
+        parameters: what scenarios find in `t.params`.
+        seed: what scenarios find in `t.seed`; the same when a crash is reproduced.
+        packages: build name -> the INF package that installs it; empty when drivers are plain services.
+    """
+
+    agent: Path
+    service: str
+    drivers: Mapping[str, Path]
+    contract: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    seed: int = field(default_factory=lambda: secrets.randbits(32))
+    packages: Mapping[str, Package] = field(default_factory=dict)

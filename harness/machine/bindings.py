@@ -1,0 +1,16 @@
+"""libvirt's Python modules, which need a library of the host: where it is missing, that is said with the remedy."""
+
+from __future__ import annotations
+
+from harness.errors import HostError
+
+try:
+    import libvirt  # type: ignore[import-untyped]
+    import libvirt_qemu  # type: ignore[import-untyped]
+except ImportError as missing:
+    raise HostError(
+        f"libvirt's Python module cannot be loaded: {missing}.",
+        remedy="Install it: vm/host/install.sh, then pip install libvirt-python in winvm's environment.",
+    ) from missing
+
+__all__ = ["libvirt", "libvirt_qemu"]
