@@ -1,4 +1,4 @@
-"""libvirt's Python modules, which need a library of the host: where it is missing, that is said with the remedy."""
+"""libvirt's Python modules. They need a library of the host; if it is missing, the error names the remedy."""
 
 from __future__ import annotations
 

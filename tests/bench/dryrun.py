@@ -20,7 +20,7 @@ from harness.images.windows.tools import HostTools
 from harness.project import config
 from harness.project.profile import WindowsProfile
 from tests.bench.row import Row
-from tests.unit.windows_media import ENTERPRISE_11, windows_iso
+from tests.fakes.windows_media import ENTERPRISE_11, windows_iso
 
 
 def measure() -> list[Row]:

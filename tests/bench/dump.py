@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from tests.bench.row import Row, spread
-from tests.unit import dump_writer as writer
+from tests.fakes import dump_writer as writer
 
 SAMPLE = "triage_x64.dmp"
 SAMPLE_SIZE = 1_444_532

@@ -20,7 +20,7 @@ from harness.dumps.reader import summarise
 from harness.dumps.summary import summary_document
 from harness.dumps.text import page
 from harness.errors import DumpError
-from tests.unit import dump_writer as writer
+from tests.fakes import dump_writer as writer
 
 SECONDS = 2.0
 MEGABYTES = 200

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness.images.contained import root_is_mount_point
 from harness.machine.connection import QEMU_CONF
-from tests.unit.sftp_server import make_key
+from tests.fakes.sftp_server import make_key
 from tests.vm import own_libvirtd
 
 NAME = "other"

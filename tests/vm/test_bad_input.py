@@ -15,7 +15,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.run.live import RECORD, LiveGuest
 from harness.run.pipeline import reach
-from tests.unit.tiny_driver import SOURCE, build_tiny_driver
+from tests.fakes.tiny_driver import SOURCE, build_tiny_driver
 from tests.vm.conftest import ROOT, CommandLine
 
 HOSTILE = Path(__file__).parent / "bad" / "hostile.py"

@@ -16,8 +16,8 @@ import pytest
 
 from harness.machine.connection import QEMU_CONF
 from harness.project import config
+from tests.fakes.tiny_guest import make_image
 from tests.soak.project import ROOT, Project, project
-from tests.unit.tiny_guest import make_image
 from tests.vm import own_libvirtd
 from tests.vm.other_host import OtherHost, other_host
 
@@ -29,7 +29,7 @@ class Owner:
     """A running machine_owner.py with a machine on a daemon."""
 
     def __init__(self, home: Path, uri: str, inside: tuple[str, ...] = ()) -> None:
-        module = [sys.executable, "-m", "tests.unit.machine_owner", str(home), str(home / "images" / "tiny")]
+        module = [sys.executable, "-m", "tests.fakes.machine_owner", str(home), str(home / "images" / "tiny")]
         self.process = subprocess.Popen(
             [*inside, *module, uri], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from harness.project.scaffold import write_project
-from tests.unit.tiny_driver import build_foreign_driver
+from tests.fakes.tiny_driver import build_foreign_driver
 from tests.vm.conftest import CommandLine
 
 SCENARIO = '''

@@ -24,7 +24,7 @@ from harness.images.base import verify
 from harness.images.windows.sealed import find, list_windows_images, load
 from harness.machine.processes import qemu_processes
 from harness.project import config
-from tests.unit.windows_media import ENTERPRISE_11, windows_iso
+from tests.fakes.windows_media import ENTERPRISE_11, windows_iso
 
 ROOT = Path(__file__).parents[2]
 WINVM = str(Path(sys.executable).with_name("winvm"))

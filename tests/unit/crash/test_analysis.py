@@ -1,0 +1,126 @@
+"""Crashes as answers, over tests/golden/crashes: a new case is a new folder there; its README says how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.crash.analysis import analyse, analysis_document, analysis_markdown
+from harness.dumps.reader import summarise
+from harness.dumps.summary import Frame, Place, StackWord, Summary
+from harness.dumps.symbols import symbolise
+from harness.outcome import Crash
+from harness.results import crash_document, write_json
+from tests.fakes import dump_writer as writer
+
+CASES = sorted(path.parent for path in (Path(__file__).parents[2] / "golden/crashes").glob("*/crash.json"))
+DRIVER = "winvm.sys"
+
+
+def crash_of(case: Path) -> Crash:
+    document = json.loads((case / "crash.json").read_text())
+    return Crash(
+        kind=document["kind"],
+        code=int(document["code"], 16),
+        parameters=tuple(int(value, 16) for value in document["parameters"]),
+        scenario=document["scenario"],
+        time=0.0,
+        text=document.get("text", ""),
+        last_operation=document.get("last_operation", ""),
+    )
+
+
+def place(document: dict[str, Any]) -> Place:
+    frames = tuple(Frame(*frame) for frame in document.get("frames", []))
+    return Place(int(document["address"], 16), document.get("module"), document.get("offset"), frames)
+
+
+def summary_of(case: Path) -> Summary | None:
+    if (case / "minidump.dmp").is_file():
+        summary = summarise(case / "minidump.dmp")
+        return symbolise(summary, case) if list(case.glob("*.pdb")) else summary
+    if not (case / "dump.json").is_file():
+        return None
+    document = json.loads((case / "dump.json").read_text())
+    stack = tuple(StackWord(8 * index, place(word), None) for index, word in enumerate(document["stack"]))
+    return Summary(
+        "user-minidump",
+        "x64",
+        {},
+        None,
+        None,
+        {},
+        place(document["fault"]),
+        document.get("source", ""),
+        (),
+        (),
+        stack,
+        False,
+        (),
+    )
+
+
+def tail_of(case: Path) -> list[str]:
+    if (case / "dbgprint.txt").is_file():
+        return (case / "dbgprint.txt").read_text().splitlines()
+    return [line.partition(" ")[2] for line in (case / "dbgprint-tail.txt").read_text().splitlines()]
+
+
+def answer(case: Path) -> dict[str, Any]:
+    return analysis_document(crash_of(case), summary_of(case), tail_of(case), DRIVER)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_golden_crash(case: Path, golden: Callable[[str, str], None]) -> None:
+    document = answer(case)
+    golden(f"crashes/{case.name}/analysis.json", json.dumps(document, indent=1) + "\n")
+    golden(f"crashes/{case.name}/analysis.md", analysis_markdown(document))
+
+
+def test_there_are_cases() -> None:
+    assert len(CASES) >= 6
+
+
+def test_a_crash_folder_as_a_run_leaves_it_is_a_case(tmp_path: Path) -> None:
+    writer.write(tmp_path, writer.minidump(0x180000000, 0x5000, 1, 0x1234), "minidump.dmp")
+    crash = Crash("exception", 0xC0000005, (0xC0000005, 0x180001234, 0, 1), "s", 1.0, folder=tmp_path)
+    write_json(tmp_path / "crash.json", crash_document(crash))
+    (tmp_path / "dbgprint-tail.txt").write_text("1.500000 winvm: one\n2.500000 two words\n")
+    kept = analyse(crash, tmp_path, symbols=None, driver=DRIVER, tail=["winvm: one", "two words"])
+    assert answer(tmp_path) == kept == json.loads((tmp_path / "analysis.json").read_text())
+
+
+def test_files_are_written_beside_the_dump(tmp_path: Path) -> None:
+    writer.write(tmp_path, writer.minidump(0x180000000, 0x5000, 1, 0x1234), "minidump.dmp")
+    crash = Crash("exception", 0xC0000005, (0xC0000005, 0x180001234, 0, 1), "s", 0.0)
+    document = analyse(crash, tmp_path, symbols=tmp_path, driver=DRIVER, tail=["one"])
+    assert document["signature"] == "c0000005-tiny.sys"
+    assert json.loads((tmp_path / "analysis.json").read_text()) == document
+    assert "tiny.sys+0x1234" in (tmp_path / "analysis.md").read_text()
+
+
+def test_a_broken_dump_costs_only_its_part(tmp_path: Path) -> None:
+    (tmp_path / "minidump.dmp").write_bytes(b"garbage")
+    crash = Crash("bugcheck", 0xE2, (1, 2, 3, 4), "s", 0.0)
+    document = analyse(crash, tmp_path, symbols=None, driver=DRIVER, tail=[])
+    assert document["signature"] == "e2-winvm.sys"
+    assert "no crash dump" in document["warnings"][0]
+
+
+def test_text_of_the_guest_stays_text(tmp_path: Path) -> None:
+    hostile = "`<script>alert(1)</script>` \x1b[2J ![x](http://y)"
+    crash = Crash("bugcheck", 0xE2, (1, 2, 3, 4), hostile, 0.0, last_operation=hostile)
+    shown = analysis_markdown(analysis_document(crash, None, [hostile], DRIVER))
+    assert "\x1b" not in shown
+    for line in shown.splitlines():
+        assert "<script>" not in line or line.startswith("    ") or line.count("`") == 2
+
+
+def test_a_code_without_a_name_is_not_called_unknown() -> None:
+    crash = Crash("bugcheck", 0x57564D01, (0, 0, 0, 0), "s", 0.0)
+    shown = analysis_markdown(analysis_document(crash, None, [], DRIVER))
+    assert "- what: `bugcheck 0x57564d01 (0x0, 0x0, 0x0, 0x0)`\n" in shown

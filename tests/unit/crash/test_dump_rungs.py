@@ -1,0 +1,134 @@
+"""The ladder's rungs at work: a guest that comes back late, a real NTFS disk, memory written by QEMU."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.crash.dump_ladder import climb
+from harness.crash.dump_rungs import disk_rung, guest_rung, memory_rung
+from harness.deadline import Deadline
+from harness.dumps.reader import summarise
+from harness.errors import DeadlineError, DumpError, HostError, TransportError
+from harness.machine.fake import FakeMachine
+from harness.machine.protocol import MemoryDump
+from harness.offline.windows import SYSTEM_HIVE
+from harness.outcome import Crash
+from tests.fakes import dump_writer
+from tests.fakes.files import FakeFileTransfer
+from tests.fakes.windows_disk import needs_fuse, system_hive, windows_disk
+
+CRASH = Crash("bugcheck", 0xD1, dump_writer.PARAMETERS, scenario="s", time=0.0)
+EARLIER = Crash("bugcheck", 0x50, (1, 2, 3, 4), scenario="s", time=0.0)
+PATH = r"C:\Windows\MEMORY.DMP"
+WHOLE = dump_writer.full(dump_writer.guest())
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> FakeMachine:
+    made = FakeMachine(tmp_path / "guest")
+    made.start(Deadline.after(5))
+    return made
+
+
+class Rebooting:
+    """A guest that refuses connections, then has a dump that grows, then a whole one."""
+
+    def __init__(self, *states: bytes | None) -> None:
+        self.states = list(states)
+        self.opened: list[FakeFileTransfer] = []
+
+    def __call__(self) -> FakeFileTransfer:
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if state is None:
+            raise TransportError("Connection refused.")
+        files = FakeFileTransfer()
+        files.put(PATH, state)
+        self.opened.append(files)
+        return files
+
+
+def test_the_guest_is_waited_for_until_its_dump_is_whole(tmp_path: Path) -> None:
+    guest = Rebooting(None, WHOLE[:100], WHOLE)
+    guest_rung(guest, PATH, settled_s=0.01).fetch(tmp_path / "memory.dmp", Deadline.after(10))
+    assert (tmp_path / "memory.dmp").read_bytes() == WHOLE
+    assert len(guest.opened) == 3
+    assert all(files.closed for files in guest.opened)
+
+
+def test_a_guest_that_never_comes_back_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DeadlineError, match=r"no dump within 0\.1 s: Connection refused"):
+        guest_rung(Rebooting(None), PATH, settled_s=0.01).fetch(tmp_path / "memory.dmp", Deadline.after(0.1))
+
+
+def test_memory_comes_as_qemu_s_windows_dump(machine: FakeMachine, tmp_path: Path) -> None:
+    machine.memory[MemoryDump.WINDOWS] = WHOLE
+    memory_rung(machine).fetch(tmp_path / "memory.dmp", Deadline.after(10))
+    assert summarise(tmp_path / "memory.dmp").bugcheck
+
+
+def test_memory_without_the_guest_s_driver_needs_a_converter(
+    machine: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    machine.memory[MemoryDump.ELF] = b"\x7fELF"
+    with pytest.raises(HostError, match=r"invalid vmcoreinfo note size.*elf2dmp is not installed"):
+        memory_rung(machine).fetch(tmp_path / "memory.dmp", Deadline.after(10))
+    converter = tmp_path / "elf2dmp"
+    converter.write_bytes(b'#!/bin/sh\n/bin/cp %s "$2"\n' % os.fsencode(tmp_path / "converted"))
+    converter.chmod(0o755)
+    (tmp_path / "converted").write_bytes(WHOLE)
+    memory_rung(machine).fetch(tmp_path / "memory.dmp", Deadline.after(10))
+    assert (tmp_path / "memory.dmp").read_bytes() == WHOLE
+    (tmp_path / "converted").write_bytes(b"no dump")
+    with pytest.raises(HostError, match="elf2dmp failed"):
+        memory_rung(machine).fetch(tmp_path / "memory.dmp", Deadline.after(10))
+    assert not list(tmp_path.glob("*.elf"))
+
+
+@needs_fuse()
+def test_the_disk_gives_the_dump_of_this_crash(machine: FakeMachine, tmp_path: Path) -> None:
+    system_hive(tmp_path / "SYSTEM")
+    (tmp_path / "MEMORY.DMP").write_bytes(WHOLE)
+    files = {
+        SYSTEM_HIVE: tmp_path / "SYSTEM",
+        "pagefile.sys": tmp_path / "SYSTEM",
+        "Windows/MEMORY.DMP": tmp_path / "MEMORY.DMP",
+    }
+    windows_disk(tmp_path, files).rename(machine.disk)
+    disk_rung(machine, CRASH).fetch(tmp_path / "memory.dmp", Deadline.after(60))
+    assert "stop" in machine.calls, "nobody else may have the disk open"
+    assert (tmp_path / "memory.dmp").read_bytes() == WHOLE
+    with pytest.raises(DumpError, match=r"MEMORY\.DMP: It tells of bugcheck 0xd1"):
+        disk_rung(machine, EARLIER).fetch(tmp_path / "memory.dmp", Deadline.after(60))
+
+
+@needs_fuse()
+@pytest.mark.parametrize("place", ["pagefile.sys", "winvm/dedicated.dmp"])
+def test_a_dump_that_windows_has_not_copied_out_is_found(
+    place: str, machine: FakeMachine, tmp_path: Path
+) -> None:
+    system_hive(tmp_path / "SYSTEM")
+    (tmp_path / "old").write_bytes(b"PAGEDU64 of last week")
+    (tmp_path / "dump").write_bytes(WHOLE + bytes(1 << 20))
+    files = {
+        SYSTEM_HIVE: tmp_path / "SYSTEM",
+        "pagefile.sys": tmp_path / "SYSTEM",
+        place: tmp_path / "dump",
+        "Windows/MEMORY.DMP": tmp_path / "old",
+    }
+    windows_disk(tmp_path, files).rename(machine.disk)
+    folder = tmp_path / "crash"
+    folder.mkdir()
+    absent = guest_rung(Rebooting(None), PATH, settled_s=0.01)
+    before = [dataclasses.replace(absent, seconds=0.1)]
+    won = climb(CRASH, folder, before, memory_rung(machine), [disk_rung(machine, CRASH)], Deadline.after(60))
+    assert (won.rung, won.cut) == ("offline disk", False)
+    assert [note.partition(":")[0] for note in won.notes] == [
+        "dump from the guest",
+        "dump from the host memory",
+    ]
+    assert summarise(folder / "memory.dmp").bugcheck

@@ -1,0 +1,124 @@
+"""User dumps, symbols and signatures: a driver built here, a dump of its crash, and llvm-symbolizer."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.dumps.reader import summarise
+from harness.dumps.signature import crash_signature, dump_signature, signature
+from harness.dumps.summary import Frame, Place, Summary
+from harness.dumps.symbols import symbolise
+from harness.dumps.text import page
+from harness.outcome import Crash
+from tests.fakes import dump_writer as writer
+
+SOURCE = """\
+static inline __attribute__((always_inline)) void Poke(volatile int *Where)
+{
+    *Where = 1;
+}
+
+__attribute__((noinline)) void Fault(volatile int *Where)
+{
+    Poke(Where);
+}
+
+long DriverEntry(void *Driver, void *Path)
+{
+    (void)Path;
+    Fault(Driver);
+    return 0;
+}
+"""
+OPTIONS = ["--target=x86_64-w64-windows-gnu", "-ffreestanding", "-O1", "-g", "-gcodeview", "-c"]
+
+
+def build(folder: Path, source: str = SOURCE) -> tuple[Path, int]:
+    """The driver with its PDB, and the offset of Fault."""
+    folder.mkdir()
+    (folder / "tiny.c").write_text(source)
+    subprocess.run(["clang-19", *OPTIONS, "tiny.c", "-o", "tiny.o"], cwd=folder, check=True)
+    link = [
+        "/driver",
+        "/subsystem:native",
+        "/entry:DriverEntry",
+        "/nodefaultlib",
+        "/debug",
+        "/lldmap:tiny.map",
+    ]
+    subprocess.run(["lld-link-19", *link, "/out:tiny.sys", "tiny.o"], cwd=folder, check=True)
+    (address,) = (
+        int(line.split()[0], 16)
+        for line in (folder / "tiny.map").read_text().splitlines()
+        if line.split()[-1:] == ["Fault"]
+    )
+    return folder / "tiny.sys", address
+
+
+def crash_of(driver: Path, offset: int, folder: Path) -> Summary:
+    head = driver.read_bytes()[:1024]
+    at = struct.unpack_from("<I", head, 0x3C)[0]
+    stamp, size = struct.unpack_from("<I", head, at + 8)[0], struct.unpack_from("<I", head, at + 80)[0]
+    return summarise(writer.write(folder, writer.minidump(0x180000000, size, stamp, offset)))
+
+
+def test_a_fault_is_named_by_function_file_and_line_through_inlined_frames(tmp_path: Path) -> None:
+    driver, offset = build(tmp_path / "one")
+    summary = crash_of(driver, offset, tmp_path)
+    assert (summary.fault and summary.fault.module, summary.warnings) == ("tiny.sys", ())
+    found = symbolise(summary, tmp_path).fault
+    assert found
+    assert [(f.function, Path(f.file).name, f.line) for f in found.frames] == [
+        ("Poke", "tiny.c", 3),
+        ("Fault", "tiny.c", 8),
+    ]
+    assert "inlined into Fault" in "\n".join(page(symbolise(summary, tmp_path)))
+
+
+def test_the_build_of_the_dump_is_chosen_among_several(tmp_path: Path) -> None:
+    shifted = "\n\n\n" + SOURCE + "int Other[5000] = {1};\n"
+    first, _ = build(tmp_path / "a")
+    second, offset = build(tmp_path / "b", shifted)
+    summary = crash_of(second, offset, tmp_path)
+    found = symbolise(summary, tmp_path).fault
+    assert found
+    assert found.frames[0].line == 6
+    shutil.rmtree(second.parent)
+    without = symbolise(summary, first.parent)
+    assert without.fault
+    assert without.fault.frames == ()
+    assert "another build" in without.warnings[0]
+
+
+def test_a_signature_survives_another_build_and_another_base(tmp_path: Path) -> None:
+    found = []
+    for name, source in (("a", SOURCE), ("b", "int Filler(int x) { return x * 3; }\n" + SOURCE)):
+        driver, offset = build(tmp_path / name, source)
+        found.append(dump_signature(symbolise(crash_of(driver, offset, tmp_path), driver.parent)))
+    assert found == ["c0000005-tiny.sys-Poke"] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "place", "expected"),
+    [
+        ("bugcheck", 0x1000007E, Place(1, "Bad.SYS", 2), "7e-bad.sys"),
+        ("bugcheck", 0xCE, Place(1, "<Unloaded old.sys>", 2), "ce-unloaded_old.sys"),
+        ("hang", 0, None, "hang-unknown"),
+        ("exception", 0xC0000005, Place(1, "../../x", 2), "c0000005-.._.._x"),
+        ("bugcheck", 0xE2, Place(1, "a.sys", 2, (Frame("f.llvm.123"),)), "e2-a.sys-f"),
+        ("bugcheck", 0xE2, Place(1, "a.sys", 2, (Frame("__movsb"), Frame("Copy"))), "e2-a.sys-Copy"),
+        ("bugcheck", 0xE2, Place(1, "a.sys", 2, (Frame("__filt_f"),)), "e2-a.sys-__filt_f"),
+        ("bugcheck", 0xE2, Place(1, "a" * 300, 2), "e2-" + "a" * 117),
+    ],
+)
+def test_signatures(kind: str, code: int, place: Place | None, expected: str) -> None:
+    assert signature(kind, code, place) == expected
+
+
+def test_a_crash_without_a_dump_has_a_signature() -> None:
+    assert crash_signature(Crash("bugcheck", 0xE2, (1, 2, 3, 4), "s", 0.0), None) == "e2-unknown"

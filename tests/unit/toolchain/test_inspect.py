@@ -1,0 +1,152 @@
+"""The static checks refuse each kind of bad driver: real ones, which clang builds with one defect."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import BuildError, HostError, ImageError
+from harness.toolchain.inspect import inspect_driver
+from harness.toolchain.sign import TestCertificate, sign
+from tests.fakes.tiny_driver import IMPORT_LIBRARIES, LINK, SOURCE, build_tiny_driver, import_library
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> TestCertificate:
+    return TestCertificate.ensure(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def signed(tmp_path: Path, certificate: TestCertificate) -> Build:
+    def build(**options: Any) -> Path:
+        driver = build_tiny_driver(tmp_path, **options)
+        sign(driver, certificate)
+        return driver
+
+    return build
+
+
+def violations(driver: Path) -> list[str]:
+    with pytest.raises(BuildError, match="static check") as caught:
+        inspect_driver(driver)
+    return caught.value.detail.splitlines()
+
+
+def without(option: str) -> list[str]:
+    return [given for given in LINK if not given.startswith(option)]
+
+
+def test_a_good_driver_passes(signed: Build) -> None:
+    assert inspect_driver(signed()) == []
+
+
+def test_unsigned(tmp_path: Path) -> None:
+    assert violations(build_tiny_driver(tmp_path)) == ["no Authenticode signature"]
+
+
+def test_subsystem(signed: Build) -> None:
+    found = violations(signed(link=[*without("/subsystem"), "/subsystem:console"]))
+    assert found == ["subsystem is 3, not native (1)"]
+
+
+def test_checksum(signed: Build) -> None:
+    driver = signed()
+    data = bytearray(driver.read_bytes())
+    data[0x50] ^= 0xFF  # inside the DOS stub, which nothing else looks at
+    driver.write_bytes(data)
+    found = violations(driver)
+    assert len(found) == 1
+    assert found[0].startswith("checksum 0x")
+
+
+def test_init_that_stays(signed: Build) -> None:
+    assert violations(signed(link=without("/section"))) == ["section INIT is not discardable"]
+
+
+def test_no_init(signed: Build) -> None:
+    found = violations(signed(source=SOURCE.replace('section("INIT")', 'section(".text")')))
+    assert found == ["no INIT section: initialisation code stays in memory for ever"]
+
+
+def test_no_pageable_code(signed: Build) -> None:
+    found = violations(signed(source=SOURCE.replace('section("PAGE")', 'section(".text")')))
+    assert found == ["no code in a PAGE section: pageable routines are locked in memory"]
+
+
+def test_user_mode_import(signed: Build) -> None:
+    source = SOURCE.replace("DbgPrint(", "GetTickCount(")
+    found = violations(signed(source=source, libraries=[IMPORT_LIBRARIES / "libkernel32.a"]))
+    assert found == ["imports from kernel32.dll, which is no kernel module: GetTickCount"]
+
+
+def test_import_that_windows_does_not_export(signed: Build, tmp_path: Path) -> None:
+    library = import_library(tmp_path, "ntoskrnl.exe", "IoInventedByMe")
+    found = violations(signed(source=SOURCE.replace("DbgPrint(", "IoInventedByMe("), libraries=[library]))
+    assert found == ["imports IoInventedByMe, which ntoskrnl.exe of Windows does not export"]
+
+
+def test_import_from_hal(signed: Build) -> None:
+    source = SOURCE.replace("DbgPrint(", "KeStallExecutionProcessor(")
+    assert inspect_driver(signed(source=source, libraries=[IMPORT_LIBRARIES / "libhal.a"])) == []
+
+
+def test_32_bit(tmp_path: Path) -> None:
+    source = "long __stdcall DriverEntry(void *a, void *b) { (void)a; (void)b; return 0; }"
+    link = [
+        "/driver",
+        "/subsystem:native",
+        "/entry:DriverEntry",
+        "/nodefaultlib",
+        "/machine:x86",
+        "/safeseh:no",
+    ]
+    driver = build_tiny_driver(
+        tmp_path, source=source, link=link, libraries=[], target="i686-w64-windows-gnu"
+    )
+    assert "machine is 0x014c, not x64" in violations(driver)
+
+
+def test_all_violations_are_reported_at_once(tmp_path: Path) -> None:
+    source = SOURCE.replace('section("PAGE")', 'section(".text")').replace("DbgPrint(", "GetTickCount(")
+    link = [*without("/subsystem"), "/subsystem:windows"]
+    driver = build_tiny_driver(
+        tmp_path, source=source, link=link, libraries=[IMPORT_LIBRARIES / "libkernel32.a"]
+    )
+    found = violations(driver)
+    assert len(found) == 4
+    assert [any(word in line for line in found) for word in ("subsystem", "kernel32", "PAGE", "signature")]
+
+
+def test_what_is_no_pe_file(tmp_path: Path) -> None:
+    driver = tmp_path / "text.sys"
+    driver.write_text("MZ, but that is all")
+    with pytest.raises(BuildError, match="not a PE file"):
+        inspect_driver(driver)
+
+
+def test_what_wine_lacks_is_a_note(signed: Build, tmp_path: Path) -> None:
+    exports = tmp_path / "exports.json"
+    driver = signed()
+    exports.write_text(json.dumps({"ntoskrnl.exe": {"implemented": ["DbgPrint"], "stubs": []}}))
+    assert inspect_driver(driver, exports) == []
+    exports.write_text(json.dumps({"ntoskrnl.exe": {"implemented": [], "stubs": ["DbgPrint"]}}))
+    assert "ntoskrnl.exe!DbgPrint is not implemented by Wine" in inspect_driver(driver, exports)[0]
+    exports.write_text(json.dumps({"ntoskrnl.exe": {"implemented": [], "stubs": []}}))
+    assert "ntoskrnl.exe!DbgPrint is unknown to Wine" in inspect_driver(driver, exports)[0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"ntoskrnl.exe": {}}'])
+def test_a_damaged_list_of_wines_exports(signed: Build, tmp_path: Path, text: str) -> None:
+    exports = tmp_path / "exports.json"
+    exports.write_text(text)
+    with pytest.raises(ImageError, match=r"exports\.json is not the list"):
+        inspect_driver(signed(), exports)
+
+
+def test_import_libraries_that_are_missing(signed: Build, tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="cannot be read"):
+        inspect_driver(signed(), libraries=tmp_path / "absent")
