@@ -35,11 +35,12 @@ $(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
 	@$(BIN)/pip install -qq --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
 	@touch $@
 
-check: setup ## format, lint, types, contract drift; no VM
+check: setup ## format, lint, types, imports, contract drift; no VM
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 guest/provision guest/winrmd guest/agent
+	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory -C driver format-check
 	$(BIN)/python -m harness.contract --check
 
