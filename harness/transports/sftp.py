@@ -14,19 +14,27 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import paramiko
-from paramiko.sftp_attr import SFTPAttributes
 
 from harness.deadline import Deadline
+from harness.display.terminal import printable
 from harness.errors import AuthenticationError, ConfigurationError, DeadlineError, TransportError
+from harness.transports.metered import MeteredSocket
+from harness.transports.spelling import existing_case
 
 CHUNK = 32 << 10
 """Bytes of one read or write request: what every SFTP server accepts."""
 CONNECT_TIMEOUT_S = 30.0
 OUTPUT_LIMIT = 64 << 10
 """Bytes of a command's output that are kept."""
+ANSWERS_LIMIT = 4 << 20
+"""Bytes that may be received for one operation besides a file's content: key exchange, listings, replies."""
+REPLY_BYTES = 256
+"""Bytes that SSH and SFTP put around the reply to one request, at most."""
+MESSAGE_LIMIT = 300
+"""Characters of an error that the guest's server words."""
 
 # One fast, modern algorithm of each kind first: an emulated guest pays for every round of key exchange, and
 # paramiko's first choice (a post-quantum exchange) buys nothing on the loopback interface.
@@ -97,6 +105,7 @@ class SftpTransfer:
         self._path_map = path_map
         self._transport: paramiko.Transport | None = None
         self._sftp: paramiko.SFTPClient | None = None
+        self._meter: MeteredSocket | None = None
 
     def push(self, local: Path, guest_path: str, deadline: Deadline) -> int:
         """Copies one file in, creating folders; returns bytes sent.
@@ -107,9 +116,10 @@ class SftpTransfer:
         if not local.is_file():
             raise ConfigurationError(f"{local} is not a file.", remedy="Name a file to push.")
         with self._session(f"push {local} to {guest_path}", deadline) as sftp, local.open("rb") as source:
-            target = _existing_case(sftp, target, make_folders=True)
+            target = existing_case(sftp, target, make_folders=True)
             partial = f"{target}.{secrets.token_hex(4)}.part"
             sent = 0
+            self._allow(local.stat().st_size // CHUNK * REPLY_BYTES)
             try:
                 with sftp.open(partial, "wb") as sink:
                     sink.set_pipelined(True)
@@ -135,7 +145,7 @@ class SftpTransfer:
         received = 0
         try:
             with self._session(f"pull {guest_path}", deadline) as sftp, partial.open("wb") as sink:
-                target = _existing_case(sftp, target)
+                target = existing_case(sftp, target)
                 attributes = sftp.stat(target)
                 size = attributes.st_size or 0
                 if not stat.S_ISREG(attributes.st_mode or 0):
@@ -144,10 +154,13 @@ class SftpTransfer:
                     raise TransportError(f"{guest_path} of the guest has {size} bytes, more than {limit}.")
                 # Read by read: paramiko's prefetch was no faster on the loopback interface, and its thread
                 # prints a traceback when the guest goes away.
+                self._allow(size + size // CHUNK * REPLY_BYTES)
                 with sftp.open(target, "rb") as source:
                     while received < size and (chunk := source.read(CHUNK)):
                         self._bound(sftp, deadline, f"pull {guest_path}")
                         received += len(chunk)
+                        if received > size:
+                            raise TransportError(f"{guest_path} of the guest has more than {size} bytes.")
                         sink.write(chunk)
                 if received < size:
                     raise TransportError(f"{guest_path} of the guest ended at {received} of {size} bytes.")
@@ -161,7 +174,7 @@ class SftpTransfer:
         target = self._path_map(guest_path)
         with self._session(f"size of {guest_path}", deadline) as sftp:
             try:
-                return sftp.stat(_existing_case(sftp, target)).st_size
+                return sftp.stat(existing_case(sftp, target)).st_size
             except FileNotFoundError:
                 return None
 
@@ -197,6 +210,7 @@ class SftpTransfer:
         try:
             if self._sftp is None or self._transport is None or not self._transport.is_active():
                 self._transport, self._sftp = self._connect(deadline)
+            self._allow(0)
             self._bound(self._sftp, deadline, what)
             with _cut_off(self._transport, deadline):
                 yield self._sftp
@@ -204,16 +218,19 @@ class SftpTransfer:
             self.close()  # answers to what was asked may still come, and would be taken for others
             raise
         except (paramiko.SSHException, paramiko.SFTPError, EOFError, ConnectionError, TimeoutError) as error:
+            meter = self._meter
             self.close()
+            if meter is not None:
+                meter.check(what)
             if isinstance(error, TimeoutError) or deadline.expired:
                 raise DeadlineError(f"SFTP: {what} did not finish within {deadline.seconds:g} s.") from error
             raise TransportError(
-                f"SFTP: {what}: the connection to {self._name} failed: {error or type(error).__name__}.",
+                f"SFTP: {what}: the connection to {self._name} failed: {_worded(error)}.",
                 remedy="Check that the guest runs (`winvm logs`), and start it again.",
             ) from error
         except OSError as error:
             raise TransportError(
-                f"SFTP: {what}: {error}.", remedy="Check the path and the free space."
+                f"SFTP: {what}: {_worded(error)}.", remedy="Check the path and the free space."
             ) from error
 
     def _connect(self, deadline: Deadline) -> tuple[paramiko.Transport, paramiko.SFTPClient]:
@@ -221,7 +238,8 @@ class SftpTransfer:
         limited = deadline.at_most(CONNECT_TIMEOUT_S)
         limited.check(f"SFTP: connecting to {self._name}")
         sock = socket.create_connection((self.endpoint.host, self.endpoint.port), limited.remaining())
-        transport = self._transport = paramiko.Transport(sock)
+        self._meter = MeteredSocket(sock, ANSWERS_LIMIT)
+        transport = self._transport = paramiko.Transport(self._meter)
         transport.set_log_channel(_LOG.name)
         with _cut_off(transport, limited):
             return transport, self._log_in(transport, limited)
@@ -253,6 +271,11 @@ class SftpTransfer:
                 remedy="Another program holds the port, or the image was rebuilt: `winvm down`, `winvm up`.",
             )
 
+    def _allow(self, content: int) -> None:
+        """What may be received from now on: `content` bytes of files, and the answers around them."""
+        if self._meter is not None:
+            self._meter.allow(content + ANSWERS_LIMIT)
+
     def _bound(self, sftp: paramiko.SFTPClient, deadline: Deadline, what: str) -> None:
         deadline.check(f"SFTP: {what}")
         channel = sftp.get_channel()
@@ -262,6 +285,11 @@ class SftpTransfer:
     @property
     def _name(self) -> str:
         return f"{self.endpoint.host}:{self.endpoint.port}"
+
+
+def _worded(error: Exception) -> str:
+    """An error's text, which the guest's server may have chosen."""
+    return printable(str(error) or type(error).__name__)[:MESSAGE_LIMIT]
 
 
 @contextlib.contextmanager
@@ -278,39 +306,3 @@ def _cut_off(transport: paramiko.Transport, deadline: Deadline) -> Iterator[None
         yield
     finally:
         timer.cancel()
-
-
-def _existing_case(sftp: paramiko.SFTPClient, path: str, *, make_folders: bool = False) -> str:
-    """`path` in the spelling that exists: Windows names ignore case, the guest's file system may not.
-
-    Parts that do not exist keep their spelling; their folders are made if asked.
-    """
-    folder = posixpath.dirname(path)
-    with contextlib.suppress(FileNotFoundError):
-        if make_folders:
-            sftp.stat(folder)  # the usual case, in one round trip; the file itself is replaced or made
-        else:
-            sftp.stat(path)
-        return path
-    spelled = "/"
-    parts = PurePosixPath(path).parts[1:]
-    for number, part in enumerate(parts, 1):
-        candidate = posixpath.join(spelled, part)
-        if _stat(sftp, candidate) is None:
-            names = sftp.listdir(spelled)
-            found = next((name for name in names if name.casefold() == part.casefold()), None)
-            if found is not None:
-                candidate = posixpath.join(spelled, found)
-            elif number < len(parts) and make_folders:
-                sftp.mkdir(candidate, 0o755)
-            else:
-                return posixpath.join(spelled, *parts[number - 1 :])
-        spelled = candidate
-    return spelled
-
-
-def _stat(sftp: paramiko.SFTPClient, path: str) -> SFTPAttributes | None:
-    try:
-        return sftp.stat(path)
-    except FileNotFoundError:
-        return None

@@ -31,7 +31,7 @@ def make_key(file: Path) -> Path:
     return file
 
 
-class _Login(paramiko.ServerInterface):
+class Login(paramiko.ServerInterface):
     """Answers channel requests once `answering` is set; a command it accepts never ends."""
 
     def __init__(self, client_key: paramiko.PKey, answering: threading.Event) -> None:
@@ -124,7 +124,7 @@ def serving(
         answering.set()
     listener = socket.create_server(("127.0.0.1", 0))
     key = paramiko.Ed25519Key.from_private_key_file(str(host_key))
-    login = _Login(paramiko.Ed25519Key.from_private_key_file(str(client_key)), answering)
+    login = Login(paramiko.Ed25519Key.from_private_key_file(str(client_key)), answering)
     connections: list[paramiko.Transport] = []
 
     def accept() -> None:
