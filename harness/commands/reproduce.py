@@ -54,17 +54,12 @@ def reproduce(
 
 
 def _config(invocation: Invocation) -> Config:
-    """A bundle has all it takes; winvm.toml says where the guest and the artifacts are, if there is one."""
-    from harness.errors import ConfigurationError
+    """A bundle has all it takes. A winvm.toml may have come with it, so only a named one is read."""
     from harness.project import config
 
     if invocation.config_path:
         return config.load(invocation.config_path)
-    try:
-        found = config.find(Path.cwd())
-    except ConfigurationError:
-        return config.Config(root=Path.cwd())
-    return config.load(found)
+    return config.Config(root=Path.cwd())
 
 
 def show_bundle(bundle: Bundle, *, to_stderr: bool) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,12 +26,14 @@ from pydantic import (
 )
 
 from harness.errors import ConfigurationError
+from harness.project.trust import require_trusted, runs_no_program
 
 FILE_NAME = "winvm.toml"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
+LibvirtUri = Annotated[str, AfterValidator(runs_no_program)]
 
 
 class _Section(BaseModel):
@@ -76,7 +79,7 @@ class GuestSection(_Section):
     """
 
     profile: Name = "wine"
-    uri: str = ""
+    uri: LibvirtUri = ""
 
 
 class ArtifactsSection(_Section):
@@ -91,7 +94,7 @@ class HostSection(_Section):
     `uri` is a daemon's, as `qemu+ssh://user@host/system`; empty for the driver in winvm's own process.
     """
 
-    uri: str = ""
+    uri: LibvirtUri = ""
     memory_mib: Annotated[int, Field(ge=0)] = 0
     cores: Annotated[int, Field(ge=0)] = 0
 
@@ -182,10 +185,11 @@ def find(start: Path) -> Path:
     """The nearest winvm.toml in `start` or a folder above it.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is none, or somebody else may have put it there.
     """
     for folder in (start, *start.parents):
         if (folder / FILE_NAME).is_file():
+            require_trusted(folder / FILE_NAME)
             return folder / FILE_NAME
     raise ConfigurationError(
         f"No {FILE_NAME} in {start} or any folder above it.",
@@ -201,7 +205,7 @@ def load(path: Path) -> Config:
         ConfigurationError: unreadable, not TOML, or a key or value is wrong; names all of them.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows write a BOM
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -6,7 +6,8 @@ in time linear in the line, whatever the pattern; it has no look-around and no b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import re2  # type: ignore[import-untyped]
@@ -15,22 +16,49 @@ from harness.outcome import DebugRecord
 
 PROGRAM_LIMIT = 1 << 20
 """Bytes of memory of one compiled pattern."""
+PATTERNS_LIMIT = 200
+"""Patterns of one scenario; the agent adds those that it names while it runs."""
+LENGTH_LIMIT = 4096
+"""Characters of one pattern."""
+BUDGET_S = 2.0
+"""Time for the matching of all patterns with all lines of one scenario; usually milliseconds."""
+_LINES_A_CHECK = 256
 
 
 class PatternError(ValueError):
     """A pattern that RE2 does not take; its text says why."""
 
 
-def unmatched(patterns: Iterable[str], records: Sequence[DebugRecord]) -> str:
-    """Why a slice of debug output does not hold what was expected of it; empty when it does."""
+def unmatched(
+    patterns: Iterable[str],
+    records: Sequence[DebugRecord],
+    budget_s: float = BUDGET_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
+    """Why a slice of debug output does not hold what was expected of it; empty when it does.
+
+    Args:
+        budget_s: seconds after which the patterns that are left count as not matched; the text says so.
+    """
     lines = [record.text for record in records if record.source == "dbgprint"]
-    missing = []
-    for pattern in patterns:
+    wanted = list(dict.fromkeys(patterns))
+    if len(wanted) > PATTERNS_LIMIT:
+        return f"The scenario expects {len(wanted)} DbgPrint patterns; {PATTERNS_LIMIT} are the limit."
+    missing, end = [], clock() + budget_s
+    for pattern in wanted:
         try:
             compiled = compile_pattern(pattern)
         except PatternError as error:
-            return f"The expected DbgPrint pattern {pattern!r} cannot be used: {error}."
-        if not any(compiled.search(line) for line in lines):
+            return f"The expected DbgPrint pattern {pattern[:LENGTH_LIMIT]!r} cannot be used: {error}."
+        for number, line in enumerate(lines):
+            if number % _LINES_A_CHECK == 0 and clock() >= end:
+                return (
+                    f"Matching {len(wanted)} DbgPrint patterns with {len(lines)} lines took more than "
+                    f"{budget_s:g} s; it ended at {pattern!r}. Expect fewer or simpler patterns."
+                )
+            if compiled.search(line):
+                break
+        else:
             missing.append(pattern)
     if not missing:
         return ""
@@ -39,6 +67,8 @@ def unmatched(patterns: Iterable[str], records: Sequence[DebugRecord]) -> str:
 
 def compile_pattern(pattern: str) -> Any:
     """One compiled pattern. Raises `PatternError`."""
+    if len(pattern) > LENGTH_LIMIT:
+        raise PatternError(f"it has {len(pattern)} characters; {LENGTH_LIMIT} are the limit")
     options = re2.Options()
     options.log_errors = False
     options.max_mem = PROGRAM_LIMIT

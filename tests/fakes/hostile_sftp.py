@@ -20,7 +20,7 @@ NAMES_A_PACKET = 50_000
 _Server: Any = paramiko.SFTPServer  # its stubs leave out what a subclass overrides
 
 
-class _Hostile(_Server):
+class _Hostile(_Server):  # type: ignore[misc]
     """Modes: `names` lists without end, `reads` gives far more than asked, `words` chooses its errors."""
 
     mode = ""

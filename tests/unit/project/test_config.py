@@ -56,6 +56,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         config.load(write(tmp_path, "[driver]\nnmae='x'\n[guest]\nporfile='y'\n"))
 
 
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "winvm.toml").write_bytes(b"\xef\xbb\xbf[driver]\nname='mine'\n")
+    assert config.load(tmp_path / "winvm.toml").driver.name == "mine"
+
+
 def test_the_nearest_file_above_is_found(tmp_path: Path) -> None:
     write(tmp_path, "")
     deep = tmp_path / "a" / "b"

@@ -1,0 +1,58 @@
+"""Whose winvm.toml is believed: it names commands that are run as this user.
+
+The rules are those of git's safe.directory: a file that was not named, but found, must be this user's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from harness.errors import ConfigurationError
+
+VARIABLE = "WINVM_TRUST"
+"""Folders, separated by `:`, whose winvm.toml is believed whoever owns it; `*` for all."""
+PROGRAM_PARAMETERS = frozenset({"command", "netcat", "proxy", "socket", "keyfile", "known_hosts"})
+"""Parameters of libvirt's remote URIs that name a program or a file of this host (libvirt: remote)."""
+
+
+def require_trusted(file: Path) -> None:
+    """Raises `ConfigurationError` if another user wrote the file, or can replace it."""
+    named = os.environ.get(VARIABLE, "").split(":")
+    if "*" in named or any(name and Path(name).resolve() == file.resolve().parent for name in named):
+        return
+    try:
+        owner, folder = file.stat().st_uid, file.resolve().parent.stat()
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
+    if owner not in _own_users():
+        reason = f"it belongs to user id {owner}, not to {os.geteuid()}"
+    elif folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
+        reason = f"everybody can write into {file.parent}"
+    else:
+        return
+    raise ConfigurationError(
+        f"{file} is not used: {reason}, and it names commands that would run as you.",
+        remedy=f"Read it; then name it by --config {file}, or set {VARIABLE}={file.parent}.",
+    )
+
+
+def _own_users() -> set[int]:
+    """This user, root, and who called sudo."""
+    users = {os.geteuid(), 0}
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        users.add(int(os.environ["SUDO_UID"]))
+    return users
+
+
+def runs_no_program(uri: str) -> str:
+    """A libvirt URI as a file may have it. Raises `ValueError` for one that names a program of this host."""
+    found = {name.lower() for name, _ in parse_qsl(urlsplit(uri).query, keep_blank_values=True)}
+    if wrong := sorted(found & PROGRAM_PARAMETERS):
+        raise ValueError(
+            f"a file may not give {wrong[0]}= in a libvirt URI, which names a program or a file of this host;"
+            " set it up in ~/.ssh/config, or give the URI by --libvirt-uri"
+        )
+    return uri
