@@ -2,7 +2,7 @@
 
 images/wine-<digest12>/
     manifest.json   digest, kernel command line, versions, size and SHA-256 of the disk
-    base.qcow2      0444; machines run on overlays of it
+    base.qcow2      0400; machines run on overlays of it
     vmlinuz initrd.img
     exports.json    {"ntoskrnl.exe": {"implemented": [...], "stubs": [...]}, "hal.dll": {...}}
     secrets/        0700, files 0600
@@ -10,14 +10,13 @@ images/wine-<digest12>/
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import BUILD_AGAIN, ImageError
+from harness.host.digest import file_sha256, is_unchanged
 
 USER = "winvm"
 """The account that the guest's WinRM endpoint knows."""
@@ -164,8 +163,7 @@ def verify(image: DiskImage) -> None:
     Raises:
         ImageError: the disk is not the one that was built.
     """
-    with image.disk.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(image.disk)
     if found != image.disk_sha256:
         raise ImageError(
             f"The image disk {image.disk} was changed: SHA-256 {found}, built as {image.disk_sha256}.",
@@ -179,15 +177,8 @@ def verify_if_touched(image: DiskImage) -> None:
     Raises:
         ImageError: the disk is not the one that was built.
     """
-    found = image.disk.stat()
-    stamp = f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n"
-    note = image.folder / VERIFIED
-    with suppress(OSError):
-        if note.read_text(encoding="ascii") == stamp:
-            return
-    verify(image)
-    with suppress(OSError):  # somebody else's image is verified each time
-        note.write_text(stamp, encoding="ascii")
+    if not is_unchanged(image.disk, image.disk_sha256, image.folder / VERIFIED):
+        verify(image)
 
 
 def images_folder(home: Path) -> Path:

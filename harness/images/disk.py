@@ -27,7 +27,7 @@ def check_space(
 
 
 def write_disk(root: Path, disk: Path, size_mib: int, tools: Toolbox) -> None:
-    """Writes `root` as one ext4 file system of `size_mib` (sparse) to the qcow2 `disk`, mode 0444.
+    """Writes `root` as one ext4 file system of `size_mib` (sparse) to the qcow2 `disk`, mode 0400.
 
     No journal: the disk is thrown away after each run, never recovered.
     """
@@ -40,4 +40,4 @@ def write_disk(root: Path, disk: Path, size_mib: int, tools: Toolbox) -> None:
     )
     tools.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(disk)])
     raw.unlink()
-    disk.chmod(0o444)
+    disk.chmod(0o400)  # it holds the image's secrets

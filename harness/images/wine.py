@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.host.locks import hold
+from harness.host.private import private_folder
 from harness.images import disk, kernel, prefix, rootfs
 from harness.images import python_download as windows_python
 from harness.images.base import BaseImage, images_folder, load
@@ -47,9 +48,10 @@ def ensure(home: Path, journal: Journal, build: Build | None = None) -> BaseImag
     inputs = gather()
     image = find(home, inputs)
     if image:
+        private_folder(image.folder)  # older versions left it open
         return image
-    images = images_folder(home)
-    images.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
+    images = private_folder(images_folder(home))
     with hold(
         images / ".lock", lambda: journal.note("waiting for another process that is building the guest image")
     ):
@@ -124,7 +126,7 @@ def _build_into_place(inputs: Inputs, home: Path, journal: Journal, build: Build
             build(inputs, home, work, journal, Deadline.after(BUILD_S))
             if place.exists():  # damaged, or `find` had found it
                 shutil.rmtree(place)
-            (work / "image").rename(place)
+            private_folder(work / "image").rename(place)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return load(place)

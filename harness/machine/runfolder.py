@@ -26,6 +26,7 @@ from typing import ClassVar, Self
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
 from harness.host.interrupts import deferred
+from harness.host.private import private_folder
 from harness.machine.connection import Connection, translated
 from harness.machine.daemon import QEMU_CONF, Claim
 from harness.machine.processes import adopt_qemus, end_process, qemu_processes
@@ -77,7 +78,8 @@ class RunFolder:
         # Under its own name only once it is locked: whoever looks for leftovers never sees it unlocked.
         half = path.with_name(HALF_MADE + path.name)
         try:
-            runs.mkdir(parents=True, exist_ok=True)
+            private_folder(runs.parent)
+            private_folder(runs)
             half.mkdir(mode=0o700)
             lock = open_lock(half)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
 """The saved 'ready' state on disk: RAM and disk of a guest that answers. `ready.py` makes it.
 
 It lives in `images/<image>/ready-<key12>/`: `memory.save` (libvirt save file), `disk.qcow2` (overlay of
-`../base.qcow2` as it was at the save), `manifest.json`; all read-only. The folder is made beside its place
-and renamed into it, so a killed build leaves no half state.
+`../base.qcow2` as it was at the save), `manifest.json` with their digests; all read-only. The folder is made
+beside its place and renamed into it, so a killed build leaves no half state.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from harness.host.digest import file_sha256, is_unchanged
 from harness.machine.overlay import QCOW2_MAGIC
 from harness.machine.savefile import SAVE_MAGIC
 
@@ -27,6 +28,7 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     size: int
+    sha256: str
 
 
 class _Manifest(BaseModel):
@@ -68,7 +70,7 @@ class ReadyState:
 
     @classmethod
     def find(cls, image: Path, key: str) -> Self | None:
-        """The ready state of that key if it looks whole; reads the manifest and a few bytes of each file."""
+        """The ready state of that key if it is whole; the files are read only when something touched them."""
         folder = image / f"ready-{key}"
         try:
             manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
@@ -78,6 +80,10 @@ class ReadyState:
                 and all((folder / name).stat().st_size == file.size for name, file in manifest.files.items())
                 and _starts_with(folder / MEMORY, SAVE_MAGIC)
                 and _starts_with(folder / DISK, QCOW2_MAGIC)
+                and all(
+                    is_unchanged(folder / name, file.sha256, folder / f".{name}.verified")
+                    for name, file in manifest.files.items()
+                )
             )
             return cls(folder, key, manifest.facts, (folder / MEMORY).stat().st_ino) if whole else None
         except (OSError, ValidationError):
@@ -100,7 +106,7 @@ def seal(draft: Path, image: Path, key: str, facts: Mapping[str, str]) -> ReadyS
         file = draft / name
         file.chmod(0o400)  # RAM and disk hold the image's secrets
         _sync(file)
-        files[name] = _File(size=file.stat().st_size)
+        files[name] = _File(size=file.stat().st_size, sha256=file_sha256(file))
     manifest = draft / MANIFEST
     manifest.write_text(_Manifest(key=key, facts=dict(facts), files=files).model_dump_json(indent=1) + "\n")
     _sync(manifest)

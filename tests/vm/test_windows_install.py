@@ -190,7 +190,7 @@ def test_an_installation_from_the_iso_to_the_sealed_image(home: Path, iso: Path)
     built = datetime.date.fromisoformat(manifest["built"][:10])
     assert image.runs_out == built + datetime.timedelta(days=90), "of an evaluation"
     verify(image)
-    assert image.disk.stat().st_mode & 0o777 == 0o444
+    assert image.disk.stat().st_mode & 0o777 == 0o400
     assert image.secrets.folder.stat().st_mode & 0o777 == 0o700
     assert not list(image.folder.rglob("*.iso"))  # the configuration ISO, a secret, is gone
     assert list((image.folder / "install" / "screenshots").glob("*.png"))

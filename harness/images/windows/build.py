@@ -19,6 +19,7 @@ from typing import Any
 from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.host.locks import hold
+from harness.host.private import private_folder
 from harness.host.root import require_root
 from harness.images.base import images_folder
 from harness.images.windows.configuration import write_iso
@@ -65,7 +66,8 @@ def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
     digest = preparation.digest(iso_sha256)
     profile, images = request.profile.name, images_folder(home)
     place = images / f"{profile}-{digest[:12]}"
-    images.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
+    private_folder(images)
     with hold(
         lock_file(images, profile),
         lambda: journal.note(f"waiting for another process that is installing {profile}"),

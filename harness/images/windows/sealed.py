@@ -2,8 +2,8 @@
 
 images/windows-11-<digest12>/    0700: what Windows knows is secret too, its keys are on the disk
     manifest.json   what it was made from and holds, the self-check's report, size and SHA-256 of the disk
-    base.qcow2      0444; machines run on overlays of it
-    nvram.fd        0444; UEFI's variables as Setup left them; not there under BIOS
+    base.qcow2      0400; machines run on overlays of it
+    nvram.fd        0400; UEFI's variables as Setup left them; not there under BIOS
     secrets/        0700, files 0600
     install/        journal.jsonl and the screenshots of the installation
 """
@@ -101,7 +101,7 @@ def seal(draft: Path, place: Path, manifest: Mapping[str, Any]) -> WindowsImage:
     (draft / MANIFEST).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     for name in ("base.qcow2", NVRAM, MANIFEST):
         if (draft / name).exists():
-            (draft / name).chmod(0o444)
+            (draft / name).chmod(0o400)
             _sync(draft / name)
     draft.chmod(0o700)
     _sync(draft)

@@ -95,7 +95,7 @@ def test_a_sealed_image_is_found_by_its_profile(tmp_path: Path) -> None:
     assert find(tmp_path, "windows-11") == made == load(made.folder)
     assert find(tmp_path, "windows-10") is None
     assert made.fits(PROFILE)
-    assert {path.stat().st_mode & 0o777 for path in (made.disk, made.nvram, made.manifest)} == {0o444}
+    assert {path.stat().st_mode & 0o777 for path in (made.disk, made.nvram, made.manifest)} == {0o400}
 
 
 def test_nobody_else_may_read_what_is_on_the_disk(tmp_path: Path) -> None:

@@ -174,6 +174,18 @@ def sealed(folder: Path) -> ReadyState:
     return seal(draft, folder, "abc", {"shell": "1"})
 
 
+def test_a_touched_byte_of_saved_memory_is_noticed(tmp_path: Path) -> None:
+    state = sealed(tmp_path)
+    assert ReadyState.find(tmp_path, "abc") == state
+    state.memory.chmod(0o600)
+    with state.memory.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    assert ReadyState.find(tmp_path, "abc") is None
+
+
 def test_a_sealed_state_is_found_whole_and_read_only(tmp_path: Path) -> None:
     state = sealed(tmp_path)
     assert ReadyState.find(tmp_path, "abc") == state
