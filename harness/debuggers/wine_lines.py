@@ -26,6 +26,10 @@ _RAISED = re.compile(r"\(code=(?P<code>[0-9a-f]{1,8})\) raised")
 _UNHANDLED = re.compile(
     r"wine: (?P<what>.+?) at address (?:0x)?(?P<address>[0-9A-Fa-f]+) \(thread (?P<tid>[0-9a-f]+)\)"
 )
+_UNHANDLED_ON_BAD_STACK = re.compile(
+    r"Unhandled exception code (?P<code>[0-9a-f]{1,8}) flags \w+ addr (?:0x)?(?P<address>[0-9A-Fa-f]+)"
+)
+"""How ntdll itself ends a process: by a fast-fail, or after an exception on a stack that is not one."""
 _PAGE_FAULT = re.compile(r"page fault on (?P<access>\w+) access to (?:0x)?(?P<target>[0-9A-Fa-f]+)")
 _KERNEL_STUB = re.compile(r"Unimplemented function (?:ntoskrnl\.exe|hal\.dll)\.")  # raised without a seh line
 _CODE = re.compile(r"exception 0x(?P<code>[0-9a-f]{1,8})")
@@ -126,6 +130,8 @@ class WineLines:
             self._loaded(text, pid)
         elif channel == "seh" and (raised := _RAISED.search(text)):
             _remember(self._raised, tid, int(raised["code"], 16))
+        elif channel == "seh" and (ended := _UNHANDLED_ON_BAD_STACK.match(text)):
+            crash = self._ended(ended, tid, line, time)
         elif channel == "ntoskrnl" and function == "KeBugCheckEx":
             crash = _bugcheck(text, line, time) if self._is_driver(tid) else None
         elif channel == "virtual" and (overflow := _STACK_OVERFLOW.search(text)):
@@ -155,6 +161,13 @@ class WineLines:
             known = (status for text, status in _STATUS_OF_TEXT.items() if unhandled["what"].startswith(text))
             code = next(known, 0)
         return self._crash(code, (code, _hex(unhandled["address"]), target, access), line, time)
+
+    def _ended(self, ended: re.Match[str], tid: str, line: str, time: float) -> Crash | None:
+        self._raised.pop(tid, None)
+        if not self._is_driver(tid):
+            return None
+        code = int(ended["code"], 16)
+        return self._crash(code, (code, _hex(ended["address"]), 0, 0), line, time)
 
     def _stack_overflow(self, address: str, tid: str, line: str, time: float) -> Crash | None:
         if not self._is_driver(tid):
