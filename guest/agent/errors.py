@@ -104,14 +104,24 @@ def system_text(code: int) -> str:
 
 
 class Win32Error(Exception):
-    """A Win32 call failed. `code` is GetLastError(), `operation` what was called on what."""
+    """A Win32 call failed.
 
-    def __init__(self, code: int, operation: str) -> None:
-        self.code = code
+    Attributes:
+        code: GetLastError(), unsigned: a driver's own NTSTATUS may come through, as 0xE0000001.
+        operation: what was called on what.
+        output: what an operation on a device delivered all the same, as with ERROR_MORE_DATA.
+        count: bytes that the driver reported.
+    """
+
+    def __init__(self, code: int, operation: str, output: bytes = b"", count: int = 0) -> None:
+        self.code = code & 0xFFFFFFFF
         self.operation = operation
-        self.name = WIN32_NAMES.get(code, "")
-        shown = f"{self.name} ({code})" if self.name else f"error {code}"
-        super().__init__(": ".join(part for part in (operation, shown, system_text(code)) if part))
+        self.output = output
+        self.count = count
+        self.name = WIN32_NAMES.get(self.code, "")
+        number = f"{self.code}" if self.code < 0x80000000 else f"{self.code:#010x}"
+        shown = f"{self.name} ({number})" if self.name else f"error {number}"
+        super().__init__(": ".join(part for part in (operation, shown, system_text(self.code)) if part))
 
 
 class NtStatusError(Exception):

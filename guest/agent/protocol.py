@@ -48,10 +48,21 @@ class Wire:
 
     def send(self, event: str, **fields: Any) -> None:
         """Writes one event. ASCII, so that no code page on the way can change it."""
-        line = json.dumps({"event": event, **fields}, ensure_ascii=True).encode("ascii") + b"\n"
+        line = json.dumps({"event": event, **_encodable(fields)}, ensure_ascii=True).encode("ascii") + b"\n"
         with self._lock:
             self._sink.write(line)
             self._sink.flush()
+
+
+def _encodable(value: Any) -> Any:
+    """The same without lone surrogates, which JSON may not carry: they become `\\udcNN` in the text."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value
 
 
 def cut(text: str, limit: int) -> str:

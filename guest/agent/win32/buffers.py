@@ -5,15 +5,24 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-Data = bytes | bytearray | memoryview | ctypes.Structure | ctypes.Array[Any]
-"""Input of an operation; a generated contract structure can be passed as it is."""
+from agent.win32 import constants
+
+Data = bytes | bytearray | memoryview | ctypes.Structure | ctypes.Array[Any] | None
+"""Input of an operation; a generated contract structure can be passed as it is, and None is no input."""
 
 Buffer = ctypes.Array[ctypes.c_char]
 
 
 def input_buffer(data: Data) -> tuple[Buffer | None, int]:
-    """Memory holding `data` and its length; no memory (a NULL pointer) for no data."""
-    content = bytes(data)
+    """Memory holding `data` and its length; no memory (a NULL pointer) for no data.
+
+    Raises:
+        TypeError: a number or text, of which bytes() would make something else than was meant.
+    """
+    if isinstance(data, int | str):
+        meant = "struct.pack or int.to_bytes" if isinstance(data, int) else ".encode()"
+        raise TypeError(f"data for a driver must be bytes or a structure, not {data!r}: use {meant}")
+    content = bytes(data or b"")
     if not content:
         return None, 0
     return (ctypes.c_char * len(content)).from_buffer_copy(content), len(content)
@@ -22,3 +31,10 @@ def input_buffer(data: Data) -> tuple[Buffer | None, int]:
 def output_buffer(size: int) -> Buffer | None:
     """`size` zeroed bytes, or no memory (a NULL pointer) for 0."""
     return (ctypes.c_char * size)() if size else None
+
+
+def partial(error: int, buffer: Buffer | None, count: int) -> bytes:
+    """What a buffer holds though its operation failed: warnings, as STATUS_BUFFER_OVERFLOW, deliver too."""
+    if error != constants.ERROR_MORE_DATA or buffer is None:
+        return b""
+    return ctypes.string_at(buffer, min(count, len(buffer)))

@@ -10,7 +10,9 @@ import ctypes
 import itertools
 from typing import TypeVar
 
+from agent.errors import Win32Error
 from agent.win32 import constants, kernel32
+from agent.win32.binding import Function
 from agent.win32.buffers import Buffer, Data, input_buffer, output_buffer
 from agent.win32.handle import Call, Handle, Scope
 from agent.win32.layouts import DWORD
@@ -129,8 +131,11 @@ class Device(Handle):
             f"out={_memory(out_address, out_length)}",
             call,
         )
-        kernel32.DeviceIoControl.check(
+        self._check(
+            kernel32.DeviceIoControl,
             self._named(code),
+            (out_address, out_length),
+            returned,
             self.value,
             code,
             in_address or None,
@@ -149,8 +154,11 @@ class Device(Handle):
     def _read(self, address: int, length: int, call: Call | None) -> int:
         returned = DWORD(0)
         self._scope.record("ReadFile", f"{self.name} {_memory(address, length)}", call)
-        kernel32.ReadFile.check(
+        self._check(
+            kernel32.ReadFile,
             f"ReadFile({self.name}, {length} bytes)",
+            (address, length),
+            returned,
             self.value,
             address or None,
             length,
@@ -220,6 +228,19 @@ class Device(Handle):
         """CancelIoEx of everything pending on this handle, from whichever thread."""
         self._scope.record("CancelIoEx", self.name, {"on": self.number})
         kernel32.CancelIoEx.check(f"CancelIoEx({self.name})", self.value, None)
+
+    def _check(
+        self, function: Function, operation: str, output: tuple[int, int], returned: DWORD, *arguments: object
+    ) -> None:
+        """Calls it; an error carries the output (address, length) that the driver delivered all the same."""
+        result, error = function.call(*arguments)
+        if not function.failed(result):
+            return
+        address, length = output
+        delivered = b""
+        if error == constants.ERROR_MORE_DATA and address:
+            delivered = ctypes.string_at(address, min(returned.value, length))
+        raise Win32Error(error, operation, delivered, returned.value)
 
     def _named(self, code: int) -> str:
         return f"DeviceIoControl({self.name}, 0x{code:06X})"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from agent.errors import WaitTimeoutError, Win32Error
 from agent.win32 import constants, kernel32
-from agent.win32.buffers import Buffer
+from agent.win32.buffers import Buffer, partial
 from agent.win32.handle import Scope
 from agent.win32.layouts import DWORD, OverlappedLayout
 
@@ -62,7 +62,8 @@ class Pending:
         if self._error is None and not self._ended_within(budget):
             raise WaitTimeoutError(f"the end of {self.operation}", budget)
         if self._error:
-            raise Win32Error(self._error, self.operation)
+            delivered = partial(self._error, self._output, self.count)
+            raise Win32Error(self._error, self.operation, delivered, self.count)
         return ctypes.string_at(self._output, self.count) if self._output else b""
 
     def cancel(self) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import pytest
 from agent import Win32Error
 from agent.errors import NtStatusError
 from agent.win32 import layouts
 from agent.win32.binding import Function, check_status, invalid_handle, zero
-from agent.win32.buffers import input_buffer, output_buffer
+from agent.win32.buffers import input_buffer, output_buffer, partial
 from agent.win32.token import SidAndAttributes
 
 
@@ -76,3 +77,25 @@ def test_a_contract_structure_is_data() -> None:
     assert length == 16
     assert buffer is not None
     assert buffer.raw[:4] == b"\x01\0\x02\0"
+
+
+def test_codes_are_unsigned_whatever_ctypes_gives() -> None:
+    error = Win32Error(-0x1FFFFFFF, "DeviceIoControl(x)")
+    assert error.code == 0xE0000001
+    assert str(error).startswith("DeviceIoControl(x): error 0xe0000001")
+
+
+def test_an_error_keeps_what_was_delivered() -> None:
+    error = Win32Error(234, "x", b"part", 4)
+    assert (error.output, error.count) == (b"part", 4)
+    buffer = output_buffer(8)
+    assert partial(234, buffer, 4) == bytes(4)
+    assert partial(234, buffer, 64) == bytes(8)  # never beyond the memory
+    assert partial(5, buffer, 4) == b""
+
+
+@pytest.mark.parametrize(("data", "meant"), [(5, "struct.pack"), ("text", "encode"), (True, "struct.pack")])
+def test_numbers_and_text_are_no_data(data: Any, meant: str) -> None:
+    with pytest.raises(TypeError, match=meant):
+        input_buffer(data)
+    assert input_buffer(None) == (None, 0)

@@ -10,6 +10,8 @@ from agent.journal import MAX_DETAIL, Journal
 from agent.marker import MAX_PIECE, Marker
 from agent.protocol import MAX_COMMAND, ProtocolError, Wire, cut
 
+from harness.agent.protocol import Finished, parse_event
+
 
 def wire(content: bytes) -> Wire:
     return Wire(io.BytesIO(content), io.BytesIO())
@@ -39,6 +41,14 @@ def test_events_are_one_ascii_line() -> None:
     assert sink.getvalue().count(b"\n") == 1
     assert sink.getvalue().isascii()
     assert json.loads(sink.getvalue()) == {"event": "finished", "message": "ä\n\u2028"}
+
+
+def test_a_lone_surrogate_loses_no_result() -> None:
+    sink = io.BytesIO()
+    Wire(io.BytesIO(), sink).send("finished", id=1, scenario="s", outcome="passed", notes=["\u4f60 \ud800"])
+    event = parse_event(sink.getvalue())
+    assert isinstance(event, Finished)
+    assert event.notes == ["\u4f60 \\ud800"]
 
 
 def test_cut_keeps_both_ends() -> None:
