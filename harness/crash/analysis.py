@@ -15,6 +15,7 @@ from harness.crash.expectation import describe, missing_in_wine
 from harness.display.markdown import code, plain
 from harness.display.terminal import printable
 from harness.dumps import bugcheck
+from harness.dumps.exceptions import address_words, cause, exception_name
 from harness.dumps.reader import summarise
 from harness.dumps.signature import crash_signature
 from harness.dumps.summary import Place, Summary, place_document
@@ -29,11 +30,16 @@ TAIL_LINES = 20
 STACK_PLACES = 16
 _LIBRARY = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}:trace:loaddll:")
 """Wine's word of a library: a dozen of them at each start, which would hide what the driver said."""
-_NULL_PAGE = 0x10000
-_KERNEL = 0xFFFF_8000_0000_0000
-_ACCESS_VIOLATION = 0xC0000005
-_ON_PURPOSE = frozenset({0xE2, 0xDEADDEAD})
-_BAD_ACCESSES = frozenset({0x0A, 0x50, 0xBE, 0xC5, 0xCC, 0xCD, 0xCE, 0xD0, 0xD1, 0xD3, 0xD4, 0xD5, 0xD6})
+
+
+_NAMES_CODE = ("exception record", "bugcheck parameter")
+"""Sources of a fault that name the code whatever mostly causes the bugcheck."""
+_NOT_A_DRIVER = {
+    "hardware": "The hardware or firmware is mostly the cause, and no driver is named",
+    "system": "Windows itself ended, and no driver is named",
+    "watchdog": "A watchdog ended the system, and the stack it ended on names no driver",
+    "live dump": "The system had not crashed",
+}
 
 
 def analyse(
@@ -55,7 +61,7 @@ def analyse(
     summary = None
     if dumps := [folder / name for name in DUMPS if (folder / name).is_file()]:
         try:
-            summary = summarise(dumps[0])
+            summary = summarise(dumps[0], driver)
             if symbols:
                 summary = symbolise(summary, symbols)
         except WinvmError as error:
@@ -72,14 +78,14 @@ def analysis_document(
 ) -> dict[str, Any]:
     """What happened, where, after what, and why, as JSON-ready data. Addresses are integers."""
     said = [printable(line) for line in tail if not _LIBRARY.match(line)]
-    known = bugcheck.explanation(crash.code, crash.parameters) if crash.kind == "bugcheck" else ""
+    known = _explanation(crash, summary) if crash.kind == "bugcheck" else ""
     name = bugcheck.lookup(crash.code).name if crash.kind == "bugcheck" else ""
     return {
         "schema": SCHEMA,
         "signature": crash_signature(crash, summary, driver),
         "scenario": crash.scenario,
         "what": describe(crash),
-        "name": name or bugcheck.exception_name(crash.code),
+        "name": name or exception_name(crash.code),
         "explanation": known,
         "likely_cause": likely_cause(crash, summary),
         "last_operation": crash.last_operation,
@@ -106,20 +112,41 @@ def likely_cause(crash: Crash, summary: Summary | None) -> str:
         # What the stack named did not fault itself: what it called did, over what it was given.
         called = "called code that " if summary and summary.fault_source == "stack" else ""
         return f"{who} {called}{_exception_cause(crash)}."
-    base = bugcheck.base_code(crash.code)
-    known = bugcheck.lookup(crash.code)
-    if base in _ON_PURPOSE:
+    return _bugcheck_cause(crash, summary, who)
+
+
+def _bugcheck_cause(crash: Crash, summary: Summary | None, who: str) -> str:
+    """The sentence for a bugcheck: what its code and kind say, and whom that leaves."""
+    known = bugcheck.lookup(crash.code, crash.parameters)
+    if not known.meaning:
+        return f"{who} called for bugcheck {crash.code:#x}, which Microsoft does not document."
+    if known.cause == "request":
         return f"{who} asked for this crash: bugcheck {crash.code:#x} is only raised on purpose."
-    if base in _BAD_ACCESSES and crash.parameters:
-        return f"{who} touched {_address(crash.parameters[0])}: {known.meaning}."
-    if known.meaning:
-        kinds = [
-            words
-            for parameter, value in zip(known.parameters, crash.parameters, strict=False)
-            if parameter.role == "kind" and (words := bugcheck.kind(crash.code, value))
-        ]
-        return f"{who} is at fault: {'; '.join((known.meaning, *kinds))}."
-    return f"{who} called for bugcheck {crash.code:#x}, a code of its own."
+    what = "; ".join(filter(None, (known.meaning, known.kind)))
+    named = summary is not None and summary.fault_source in _NAMES_CODE
+    if known.cause != "driver" and not named:
+        return f"{_NOT_A_DRIVER[known.cause]}: {what}."
+    raised = bugcheck.raised(crash.code, crash.parameters)
+    if raised:
+        code, information = raised
+        did = cause(code, _information(crash, summary) or information)
+        called = "called code that " if summary and summary.fault_source == "stack" else ""
+        did = did or f"raised {exception_name(code) or f'exception {code:#010x}'}"
+        return f"{who} {called}{did}: {what}."
+    if known.parameters[0].role == "touched":
+        return f"{who} touched {address_words(crash.parameters[0])}: {what}."
+    return f"{who} is at fault: {what}."
+
+
+def _explanation(crash: Crash, summary: Summary | None) -> str:
+    return bugcheck.explanation(crash.code, crash.parameters, _information(crash, summary))
+
+
+def _information(crash: Crash, summary: Summary | None) -> tuple[int, ...]:
+    """Parameters of the exception behind a bugcheck, when the dump holds its record."""
+    raised = bugcheck.raised(crash.code, crash.parameters)
+    record = summary.exception if summary else None
+    return record.parameters if raised and record and record.code & 0xFFFFFFFF == raised[0] else ()
 
 
 def _who(place: Place | None) -> str:
@@ -133,20 +160,11 @@ def _who(place: Place | None) -> str:
 
 
 def _exception_cause(crash: Crash) -> str:
-    words = bugcheck.exception_name(crash.code) or f"exception {crash.code:#010x}"
-    if crash.code & 0xFFFFFFFF != _ACCESS_VIOLATION or len(crash.parameters) < 3:
-        return f"raised an exception that nothing handled: {words}"
-    access = crash.parameters[3] if len(crash.parameters) > 3 else 0
-    verb = {1: "wrote to", 8: "jumped to"}.get(access, "read from")
-    return f"{verb} {_address(crash.parameters[2])}"
-
-
-def _address(address: int) -> str:
-    if address < _NULL_PAGE:
-        return f"address {address:#x}, through a null pointer"
-    if (1 << 47) <= address < _KERNEL or address == (1 << 64) - 1:
-        return f"address {address:#x}, which no pointer can have: it was overwritten or never set"
-    return f"address {address:#x}, which is not mapped: freed, never valid, or not allowed here"
+    """What the code did that raised an exception; parameters: code, instruction, address accessed, access."""
+    words = exception_name(crash.code) or f"exception {crash.code:#010x}"
+    _, _, accessed, access = (*crash.parameters, 0)[:4] if len(crash.parameters) > 2 else (0, 0, None, 0)
+    information = (access, accessed) if accessed is not None else ()
+    return cause(crash.code, information) or f"raised an exception that nothing handled: {words}"
 
 
 def analysis_markdown(document: dict[str, Any]) -> str:

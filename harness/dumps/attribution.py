@@ -14,20 +14,28 @@ _CORE = frozenset(
     {
         *("ntoskrnl.exe", "ntkrnlmp.exe", "hal.dll", "ci.dll", "verifier.dll", "verifierext.sys"),
         *("wdf01000.sys", "ndis.sys", "storport.sys", "fltmgr.sys"),
+        *("win32k.sys", "win32kbase.sys", "win32kfull.sys", "win32ksgd.sys", "win32kbase_rs.sys"),
+        *("kd.dll", "kdcom.dll", "kdnet.dll", "kdusb.dll", "kd1394.dll", "kdhv1394.dll", "kdvm.dll"),
+        *("kdstub.dll", "kdnet_uart16550.dll"),
+        *("kd_02_8086.dll", "kd_02_10ec.dll", "kd_02_14e4.dll", "kd_02_15b3.dll"),
+        *("kd_02_1137.dll", "kd_02_10df.dll", "kd_02_19a2.dll", "kd_02_1969.dll", "kd_02_1af4.dll"),
+        *("kd_07_1415.dll", "kd_0c_8086.dll", "kd_8003_5143.dll"),
         *("ntdll.dll", "kernel32.dll", "kernelbase.dll", "msvcrt.dll", "ucrtbase.dll"),
         *("advapi32.dll", "sechost.dll", "rpcrt4.dll", "winedevice.exe"),
     }
 )
-_CORE_PREFIXES = ("kd", "win32k")
 _LONGEST_CALL = 7
 _EXECUTABLE = 0x20000000
 _MAX_SECTIONS = 96
 
 
-def is_core(module: str) -> bool:
-    """Whether a module serves others, so that a fault within it is mostly its caller's."""
+def is_core(module: str, driver: str = "") -> bool:
+    """Whether a module serves others, so that a fault within it is mostly its caller's.
+
+    Never of the driver under test, whose file name is `driver`.
+    """
     name = module.lower()
-    return name in _CORE or name.startswith(_CORE_PREFIXES)
+    return name in _CORE and name != driver.lower()
 
 
 class AddressMap:
@@ -126,15 +134,18 @@ def executable_sections(memory: VirtualMemory, base: int) -> list[tuple[int, int
     return found
 
 
-def blamed(site: Place | None, stack: Sequence[StackWord]) -> tuple[Place | None, bool]:
+def blamed(site: Place | None, stack: Sequence[StackWord], driver: str = "") -> tuple[Place | None, bool]:
     """Whom to blame: the fault's site, or, when that is core code or nowhere, the first other on the stack.
+
+    Args:
+        driver: file name of the driver under test, which is never core code.
 
     Returns the place and whether the stack named it.
     """
-    if site and site.module and not is_core(site.module):
+    if site and site.module and not is_core(site.module, driver):
         return site, False
     for certain in (True, None):
         for word in stack:
-            if word.called is certain and word.place.offset and not is_core(word.place.module or ""):
+            if word.called is certain and word.place.offset and not is_core(word.place.module or "", driver):
                 return word.place, True
     return site, False

@@ -1,93 +1,117 @@
-"""What a bugcheck code and its parameters mean, in words."""
+"""What a bugcheck and its parameters mean, in words, and which of its parameters are addresses of what."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from harness.dumps.bugcheck_table import BUGCHECKS, EXCEPTIONS, KINDS
+from harness.dumps.bugcheck_table import Bugcheck, Parameter, find
+from harness.dumps.bugcheck_table import base_code as base_code
+from harness.dumps.exceptions import cause, exception_name, status_name
 
-_VARIANT = 0x0FFFFFFF
-_VARIANTS = frozenset({0x7E, 0x7F, 0x8E, 0xEA})
-"""Codes that also come with 0x10000000 set: the same meaning, `_M` behind the name."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter's role (see `bugcheck_table`) and what it holds; both empty when it holds nothing."""
-
-    role: str
-    text: str
+_IRQLS = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 15: "HIGH_LEVEL"}
+_ACCESS = {0: "read", 1: "write", 2: "execute", 8: "execute"}
+_BLAMES_STACK = frozenset({"driver", "request"})
+_CHARACTERS = 8
+"""Characters that a parameter can hold."""
 
 
-@dataclass(frozen=True)
-class Bugcheck:
-    """A row of the table. An unknown code has an empty `meaning` and no parameters."""
-
-    name: str
-    meaning: str
-    parameters: tuple[Parameter, ...]
+def lookup(code: int, values: Sequence[int] = ()) -> Bugcheck:
+    """What is known of a code, of its `_M` variant too; `values` of its parameters select the kind."""
+    return find(code, values)
 
 
-def base_code(code: int) -> int:
-    """The code without the bit of its `_M` variant."""
-    base = code & _VARIANT
-    return base if code >> 28 == 1 and base in _VARIANTS else code
+def kind(code: int, values: Sequence[int]) -> str:
+    """What the kind means that the parameters select; empty when there is none."""
+    return find(code, values).kind
 
 
-def lookup(code: int) -> Bugcheck:
-    """Name and meaning of a code, of its `_M` variant too."""
-    base = base_code(code)
-    if base not in BUGCHECKS:
-        return Bugcheck("UNKNOWN", "", ())
-    name, meaning, parameters = BUGCHECKS[base]
-    parts = (parameter.partition(":") for parameter in parameters)
-    return Bugcheck(
-        name if base == code else f"{name}_M",
-        meaning,
-        tuple(Parameter(role, text) for role, _, text in parts),
-    )
+def addresses(code: int, values: Sequence[int]) -> dict[str, int]:
+    """Parameters by their role, such as `ip`, the address of code to blame; the first of equal roles.
+
+    A parameter of value 0 is left out: it leads nowhere.
+    """
+    found: dict[str, int] = {}
+    for parameter, value in zip(find(code, values).parameters, values, strict=False):
+        if value and parameter.role:
+            found.setdefault(parameter.role, value)
+    return found
 
 
-def exception_name(code: int) -> str:
-    """What an exception code means; empty when it is not in the table. A status may be sign-extended."""
-    return EXCEPTIONS.get(code & 0xFFFFFFFF, "")
+def code_addresses(code: int, values: Sequence[int]) -> list[int]:
+    """Every parameter that is an address of code to blame, in order."""
+    parameters = find(code, values).parameters
+    return [
+        value
+        for parameter, value in zip(parameters, values, strict=False)
+        if parameter.role == "ip" and value
+    ]
 
 
-def kind(code: int, value: int) -> str:
-    """What a bugcheck's sub-code means; empty when it is not in the table."""
-    return KINDS.get(base_code(code), {}).get(value, "")
+def blames_stack(code: int) -> bool:
+    """Whether code on the stack may be blamed: not for hardware, watchdogs, Windows itself, live dumps."""
+    return code != 0 and find(code).cause in _BLAMES_STACK
 
 
-def access(value: int) -> str:
-    """Read, write or execute, as bugchecks at a raised IRQL and access violations say it."""
-    return {0: "read", 1: "write", 2: "execute", 8: "execute"}.get(value, f"{value:#x}")
+def raised(code: int, values: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
+    """The exception behind a bugcheck, as its parameters hold it: code and information; None without one."""
+    parameters = find(code).parameters
+    if not values or not parameters or parameters[0].role != "code":
+        return None
+    return values[0] & 0xFFFFFFFF, tuple(values[2:4]) if base_code(code) == 0x1E else ()
 
 
-def page_fault_access(value: int) -> str:
-    """The same for bugcheck 0x50, whose codes differ by release and architecture."""
-    return {0: "read", 1: "write", 2: "write", 8: "execute", 0x10: "execute"}.get(value, f"{value:#x}")
+def explanation(code: int, values: Sequence[int], information: Sequence[int] = ()) -> str:
+    """The meaning of the code, then every parameter that holds something, in one paragraph.
 
-
-def explanation(code: int, parameters: tuple[int, ...]) -> str:
-    """The meaning of the code, then every parameter that holds something, in one paragraph."""
-    known = lookup(code)
+    Args:
+        information: parameters of the exception record, of a bugcheck about an exception, where known.
+    """
+    known = find(code, values)
     if not known.meaning:
         if not code:
             return "The system had not crashed: a live dump."
-        values = ", ".join(f"{value:#x}" for value in parameters)
-        return f"Bugcheck {code:#x} is unknown here. Parameters: {values}."
-    shown = []
-    for number, (parameter, value) in enumerate(zip(known.parameters, parameters, strict=False), start=1):
-        if not parameter.text:
-            continue
-        words = {
-            "kind": lambda value=value: kind(code, value),
-            "code": lambda value=value: exception_name(value),
-            "rw": lambda value=value: access(value),
-        }.get(parameter.role, lambda: "")()
-        if base_code(code) == 0x50 and number == 2:
-            words = page_fault_access(value)
-        digits = value & 0xFFFFFFFF if parameter.role == "code" else value
-        shown.append(f"{parameter.text} {digits:#x}{f' ({words})' if words else ''}")
+        held = ", ".join(f"{value:#x}" for value in values)
+        return f"Bugcheck {code:#x} is not documented: a driver may have chosen it. Parameters: {held}."
+    shown = [
+        f"{parameter.text} {_digits(parameter, value)}{f' ({words})' if words else ''}"
+        for parameter, value in zip(known.parameters, values, strict=False)
+        if parameter.text
+        for words in (_words(code, parameter, value),)
+    ]
     head = known.meaning[0].upper() + known.meaning[1:]
-    return f"{head}: {'; '.join(shown)}." if shown else f"{head}."
+    text = f"{head}: {'; '.join(shown)}." if shown else f"{head}."
+    exception = raised(code, values)
+    if exception and (why := cause(exception[0], tuple(information) or exception[1])):
+        text += f" The code {why}."
+    return text
+
+
+def _digits(parameter: Parameter, value: int) -> str:
+    return f"{value & 0xFFFFFFFF if parameter.role in ('code', 'status') else value:#x}"
+
+
+def _words(code: int, parameter: Parameter, value: int) -> str:
+    """Words for the value of one parameter; empty when there are none."""
+    if value in parameter.words:
+        return parameter.words[value]
+    match parameter.role:
+        case "kind":
+            return "not documented"
+        case "code":
+            return exception_name(value)
+        case "status":
+            return status_name(value)
+        case "rw" if base_code(code) != 0x50:
+            return _ACCESS.get(value, "")
+        case "irql":
+            return _IRQLS.get(value, "")
+        case "tag":
+            return _characters(value)
+    return ""
+
+
+def _characters(value: int) -> str:
+    """The printable ASCII text that a value holds, as a pool tag; empty when it is none."""
+    data = value.to_bytes(_CHARACTERS, "little").rstrip(b"\0")
+    text = data.decode("ascii", "replace")
+    return f"'{text}'" if data and text.isascii() and text.isprintable() else ""

@@ -1,227 +1,110 @@
-"""Bugcheck codes: name, meaning, and what the four parameters hold (Microsoft: Bug Check Code Reference).
+"""The table of bugchecks: reads data/bugchecks.json at the first question and answers from it.
 
-A parameter reads `role:text`. Roles: `ip` address of code, `va` address of data, `xr` address of an exception
-record, `cx` of a CONTEXT, `tf` of a trap frame, `code` an exception or NTSTATUS code, `rw` kind of access,
-`kind` a sub-code from KINDS, `n` anything else. A parameter that holds nothing is empty.
+The file says where its facts come from, and what its fields and the roles of parameters are. A code, or the
+kind that one of its parameters selects, decides what the other parameters hold; a kind may have kinds itself.
 """
 
-# ruff: noqa: E501 - rows of a table
 from __future__ import annotations
 
-from typing import Final
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-_RW: Final = "rw:access"
-_IRQL: Final = "n:IRQL"
-_IP: Final = "ip:instruction"
-_KIND: Final = ("kind:kind", "n:detail", "n:detail", "n:detail")
-_VERIFIER_FAULT: Final = ("va:address touched", _RW, _IP, "")
-_IRQL_FAULT: Final = ("va:address touched", _IRQL, _RW, _IP)
+_FILE = Path(__file__).parent / "data/bugchecks.json"
+_DRIVER = "driver"
+_KIND = "kind"
+_ALL_BITS = "0xFFFFFFFFFFFFFFFF"
+_VARIANTS = frozenset({0x1000007E, 0x1000007F, 0x1000008E, 0x100000EA})
+"""Codes of a dump whose crash came with 0x10000000 set: the same meaning, `_M` behind the name."""
 
-BUGCHECKS: Final[dict[int, tuple[str, str, tuple[str, ...]]]] = {
-    0x01: ("APC_INDEX_MISMATCH", "a system call or worker routine left with APCs disabled more or less often than "
-           "it found them", ("ip:routine", "n:APC state index", "n:APC-disable counts", "n:1 for a worker")),
-    0x0A: ("IRQL_NOT_LESS_OR_EQUAL", "kernel code touched pageable or invalid memory at a raised IRQL", _IRQL_FAULT),
-    0x18: ("REFERENCE_BY_POINTER", "the reference count of an object is wrong",
-           ("n:object type", "n:object", "", "")),
-    0x19: ("BAD_POOL_HEADER", "the header of a pool block is damaged", _KIND),
-    0x1A: ("MEMORY_MANAGEMENT", "the memory manager found damage", _KIND),
-    0x1E: ("KMODE_EXCEPTION_NOT_HANDLED", "kernel code raised an exception that nothing handled",
-           ("code:exception", _IP, "n:exception information 0", "n:exception information 1")),
-    0x24: ("NTFS_FILE_SYSTEM", "the NTFS driver failed",
-           ("n:source file and line", "xr:exception record", "cx:context", "")),
-    0x35: ("NO_MORE_IRP_STACK_LOCATIONS", "an IRP was passed down with no stack location left",
-           ("n:IRP", "", "", "")),
-    0x3B: ("SYSTEM_SERVICE_EXCEPTION", "a system call raised an exception that nothing handled",
-           ("code:exception", _IP, "cx:context", "")),
-    0x44: ("MULTIPLE_IRP_COMPLETE_REQUESTS", "a driver completed an IRP that was completed already",
-           ("n:IRP", "", "", "")),
-    0x48: ("CANCEL_STATE_IN_COMPLETED_IRP", "an IRP was completed with its cancel routine still set",
-           ("n:IRP", "ip:cancel routine", "", "")),
-    0x4A: ("IRQL_GT_ZERO_AT_SYSTEM_SERVICE", "a system call returned to user mode at a raised IRQL",
-           ("ip:system call", _IRQL, "", "")),
-    0x4E: ("PFN_LIST_CORRUPT", "the page frame list is damaged", _KIND),
-    0x50: ("PAGE_FAULT_IN_NONPAGED_AREA", "kernel code touched memory that is not there",
-           ("va:address touched", "n:access", _IP, "n:reason")),
-    0x76: ("PROCESS_HAS_LOCKED_PAGES", "a driver left pages of a process locked",
-           ("n:kind", "n:process or MDL", "n:locked pages", "n:driver stacks")),
-    0x7A: ("KERNEL_DATA_INPAGE_ERROR", "a page of kernel data could not be read from the disk",
-           ("n:lock type or PTE", "code:status", "n:detail", "va:address")),
-    0x7B: ("INACCESSIBLE_BOOT_DEVICE", "the system volume could not be reached", ("n:device object", "", "", "")),
-    0x7C: ("BUGCODE_NDIS_DRIVER", "the network stack found a driver at fault", _KIND),
-    0x7E: ("SYSTEM_THREAD_EXCEPTION_NOT_HANDLED", "a system thread raised an exception that nothing handled",
-           ("code:exception", _IP, "xr:exception record", "cx:context")),
-    0x7F: ("UNEXPECTED_KERNEL_MODE_TRAP", "the CPU raised a trap that kernel code must not cause",
-           ("kind:trap", "", "", "")),
-    0x80: ("NMI_HARDWARE_FAILURE", "the hardware raised a non-maskable interrupt", ("", "", "", "")),
-    0x8E: ("KERNEL_MODE_EXCEPTION_NOT_HANDLED", "kernel code raised an exception that nothing handled",
-           ("code:exception", _IP, "tf:trap frame", "")),
-    0x93: ("INVALID_KERNEL_HANDLE", "kernel code closed or used a handle that is not valid",
-           ("n:handle", "n:kind", "", "n:1 with detection on")),
-    0x96: ("INVALID_WORK_QUEUE_ITEM", "a work item was damaged or freed while it was queued",
-           ("n:item", "n:queue", "n:base of queues", "ip:worker routine")),
-    0x9F: ("DRIVER_POWER_STATE_FAILURE", "a driver did not deal with a power request", _KIND),
-    0xA0: ("INTERNAL_POWER_ERROR", "the power manager failed", _KIND),
-    0xB8: ("ATTEMPTED_SWITCH_FROM_DPC", "a DPC routine waited",
-           ("n:thread", "n:new thread", "va:stack of the old thread", "")),
-    0xBE: ("ATTEMPTED_WRITE_TO_READONLY_MEMORY", "kernel code wrote to read-only memory",
-           ("va:address written", "n:PTE", "", "")),
-    0xBF: ("MUTEX_ALREADY_OWNED", "a thread acquired a mutex that it owns", ("n:mutex", "n:thread", "", "")),
-    0xC1: ("SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION", "a driver wrote outside its special-pool block",
-           ("va:block", "n:detail", "n:detail", "kind:kind")),
-    0xC2: ("BAD_POOL_CALLER", "a driver asked the pool for something it must not", _KIND),
-    0xC4: ("DRIVER_VERIFIER_DETECTED_VIOLATION", "Driver Verifier caught a driver breaking a rule", _KIND),
-    0xC5: ("DRIVER_CORRUPTED_EXPOOL", "pool structures were damaged by a driver", _IRQL_FAULT),
-    0xC6: ("DRIVER_CAUGHT_MODIFYING_FREED_POOL", "a driver touched pool that was freed",
-           ("va:address touched", _RW, "n:1 in user mode", "")),
-    0xC7: ("TIMER_OR_DPC_INVALID", "a timer or DPC lies in memory where none may be", _KIND),
-    0xC8: ("IRQL_UNEXPECTED_VALUE", "a routine changed the IRQL", ("n:IRQLs", "ip:routine", "n:detail", "n:detail")),
-    0xC9: ("DRIVER_VERIFIER_IOMANAGER_VIOLATION", "Driver Verifier caught a driver misusing an IRP", (
-        "kind:kind", "ip:routine", "n:detail", "n:detail")),
-    0xCA: ("PNP_DETECTED_FATAL_ERROR", "a bus driver misused plug and play", _KIND),
-    0xCB: ("DRIVER_LEFT_LOCKED_PAGES_IN_PROCESS", "a driver left pages of a process locked",
-           ("n:lock tracking", "", "n:MDL", "n:pages")),
-    0xCC: ("PAGE_FAULT_IN_FREED_SPECIAL_POOL", "kernel code used memory after it was freed", _VERIFIER_FAULT),
-    0xCD: ("PAGE_FAULT_BEYOND_END_OF_ALLOCATION", "kernel code ran over the end of an allocation", _VERIFIER_FAULT),
-    0xCE: ("DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS", "code of an unloaded driver was called: it left "
-           "a timer, DPC, work item or callback behind", _VERIFIER_FAULT),
-    0xD0: ("DRIVER_CORRUPTED_MMPOOL", "memory manager structures were damaged by a driver", _IRQL_FAULT),
-    0xD1: ("DRIVER_IRQL_NOT_LESS_OR_EQUAL", "a driver touched pageable or invalid memory at a raised IRQL",
-           _IRQL_FAULT),
-    0xD3: ("DRIVER_PORTION_MUST_BE_NONPAGED", "a driver marked code or data pageable that must not be", _IRQL_FAULT),
-    0xD4: ("SYSTEM_SCAN_AT_RAISED_IRQL_CAUGHT_IMPROPER_DRIVER_UNLOAD", "a driver was unloaded with operations "
-           "pending", _IRQL_FAULT),
-    0xD5: ("DRIVER_PAGE_FAULT_IN_FREED_SPECIAL_POOL", "a driver used memory after it was freed", _VERIFIER_FAULT),
-    0xD6: ("DRIVER_PAGE_FAULT_BEYOND_END_OF_ALLOCATION", "a driver ran over the end of an allocation",
-           _VERIFIER_FAULT),
-    0xD8: ("DRIVER_USED_EXCESSIVE_PTES", "a driver used up the system page table entries",
-           ("n:driver name", "n:its PTEs", "n:free PTEs", "n:all PTEs")),
-    0xDA: ("SYSTEM_PTE_MISUSE", "a driver misused a mapping or MDL", _KIND),
-    0xDE: ("POOL_CORRUPTION_IN_FILE_AREA", "a driver damaged pool that caches file data", ("", "", "", "")),
-    0xE1: ("WORKER_THREAD_RETURNED_AT_BAD_IRQL", "a worker routine returned at a raised IRQL",
-           ("ip:worker routine", _IRQL, "n:parameter", "n:item")),
-    0xE2: ("MANUALLY_INITIATED_CRASH", "someone asked for this crash", ("n:first", "n:second", "n:third", "n:fourth")),
-    0xE3: ("RESOURCE_NOT_OWNED", "a thread released a resource that it does not own",
-           ("n:resource", "n:thread", "n:owner table", "")),
-    0xE4: ("WORKER_INVALID", "a work item was freed or queued while it was queued", _KIND),
-    0xE6: ("DRIVER_VERIFIER_DMA_VIOLATION", "Driver Verifier caught a driver misusing DMA", _KIND),
-    0xEA: ("THREAD_STUCK_IN_DEVICE_DRIVER", "a thread spins in a driver",
-           ("n:thread", "n:watchdog", "n:driver name", "n:hits")),
-    0xEF: ("CRITICAL_PROCESS_DIED", "a process that Windows needs has ended", ("n:process", "n:1 for a thread", "", "")),
-    0xF4: ("CRITICAL_OBJECT_TERMINATION", "a process or thread that Windows needs has ended",
-           ("n:3 process, 6 thread", "n:object", "n:image name", "n:message")),
-    0xF7: ("DRIVER_OVERRAN_STACK_BUFFER", "a function overran a buffer on its stack",
-           ("n:cookie found", "n:cookie expected", "n:complement", "")),
-    0xFC: ("ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY", "memory that holds no code was executed",
-           ("ip:address executed", "n:PTE", "", "")),
-    0xFE: ("BUGCODE_USB_DRIVER", "a USB driver failed", _KIND),
-    0x101: ("CLOCK_WATCHDOG_TIMEOUT", "a processor does not answer clock interrupts",
-            ("n:ticks", "", "n:PRCB", "n:processor")),
-    0x109: ("CRITICAL_STRUCTURE_CORRUPTION", "kernel code or data was modified", ("", "", "", "kind:region")),
-    0x10D: ("WDF_VIOLATION", "a framework driver broke a rule", _KIND),
-    0x116: ("VIDEO_TDR_FAILURE", "the display driver did not recover from a time-out",
-            ("n:recovery context", "ip:responsible driver", "code:status", "n:detail")),
-    0x11B: ("DRIVER_RETURNED_HOLDING_CANCEL_LOCK", "a cancel routine returned holding the cancel spin lock",
-            ("n:IRP", "ip:cancel routine", "", "")),
-    0x124: ("WHEA_UNCORRECTABLE_ERROR", "the hardware reported an error",
-            ("kind:source", "n:error record", "n:status high", "n:status low")),
-    0x133: ("DPC_WATCHDOG_VIOLATION", "a DPC or interrupt routine ran too long",
-            ("kind:kind", "n:ticks", "n:allotment", "n:detail")),
-    0x139: ("KERNEL_SECURITY_CHECK_FAILURE", "a check in the code found a damaged structure",
-            ("kind:check", "tf:trap frame", "xr:exception record", "")),
-    0x13A: ("KERNEL_MODE_HEAP_CORRUPTION", "a kernel heap is damaged",
-            ("kind:kind", "n:heap", "va:block", "")),
-    0x144: ("BUGCODE_USB3_DRIVER", "a USB 3 driver failed", _KIND),
-    0x153: ("KERNEL_LOCK_ENTRY_LEAKED_ON_THREAD_TERMINATION", "a thread ended holding a lock",
-            ("n:thread", "n:lock entry", "n:state", "")),
-    0x154: ("UNEXPECTED_STORE_EXCEPTION", "the compressed memory store failed",
-            ("n:store", "n:exception information", "", "")),
-    0x161: ("LIVE_SYSTEM_DUMP", "this dump was taken of a running system", ("n:tag", "", "", "")),
-    0x162: ("KERNEL_AUTO_BOOST_INVALID_LOCK_RELEASE", "a lock was released by a thread that does not own it",
-            ("n:thread", "n:lock", "n:session", "")),
-    0x16E: ("ERESOURCE_INVALID_RELEASE", "a resource was released for the wrong thread",
-            ("n:resource", "n:thread", "n:target thread", "")),
-    0x192: ("KERNEL_AUTO_BOOST_LOCK_ACQUISITION_WITH_RAISED_IRQL", "a lock was acquired at a raised IRQL",
-            ("n:thread", "n:lock", _IRQL, "")),
-    0x1AA: ("EXCEPTION_ON_INVALID_STACK", "an exception was raised on a stack that is not the thread's",
-            ("va:stack pointer", "n:stack type", "cx:context", "xr:exception record")),
-    0x1C6: ("FAST_ERESOURCE_PRECONDITION_VIOLATION", "a resource was used against its rules", _KIND),
-    0x1D5: ("DRIVER_PNP_WATCHDOG", "a driver took too long for a plug and play request",
-            ("n:service name", "n:detail", "n:thread", "n:milliseconds")),
-    0x1F2: ("KASAN_ILLEGAL_ACCESS", "the kernel's address sanitizer caught an invalid access",
-            ("va:address touched", "n:size", "ip:caller", "n:shadow code")),
-    0xC000021A: ("WINLOGON_FATAL_ERROR", "winlogon or csrss has ended", ("n:text", "code:status", "", "")),
-    0xDEADDEAD: ("MANUALLY_INITIATED_CRASH1", "someone asked for this crash", ("", "", "", "")),
-}  # fmt: skip
 
-KINDS: Final[dict[int, dict[int, str]]] = {
-    0x19: {
-        **{3: "free list damaged", 5: "neighbours disagree", 6: "bad size", 0x20: "bad size"},
-        **{0x21: "data behind the block was overwritten", 0x22: "never allocated, or freed twice"},
-    },
-    0x1A: {
-        **{0x1233: "unlocked physical page mapped", 0x1235: "bad MDL", 0x1236: "bad MDL"},
-        **{0x41790: "page table damaged", 0x41792: "page table entry damaged", 0x61946: "flawed MDL"},
-    },
-    0x7F: {
-        **{0: "divide error", 4: "overflow", 5: "bound check", 6: "invalid opcode"},
-        **{8: "double fault, mostly the kernel stack is full", 0xD: "general protection", 0x11: "alignment check"},
-    },
-    0x9F: {
-        **{1: "device freed with a power request open", 2: "no PoStartNextPowerIrp", 3: "IRP blocked too long"},
-        **{4: "plug and play lock not released in time"},
-    },
-    0xC1: {
-        **{0x20: "not allocated", 0x21: "bad address", 0x22: "bad address", 0x23: "bytes near the block changed"},
-        **{0x24: "written past the end", 0x30: "allocated at a wrong IRQL", 0x31: "freed at a wrong IRQL"},
-    },
-    0xC2: {
-        **{0: "allocation of zero bytes", 6: "freed twice", 7: "freed twice", 8: "allocated at a wrong IRQL"},
-        **{9: "freed at a wrong IRQL", 0xA: "freed with a wrong tag", 0x40: "user address freed"},
-        **{0x46: "freed address is no allocation", 0x50: "freed address is no allocation"},
-    },
-    0xC4: {
-        **{0x10: "freed address unknown", 0x13: "freed twice", 0x14: "freed twice", 0x15: "active timer freed"},
-        **{0x51: "wrote past an allocation", 0x60: "pool leaked at unload", 0x62: "pool leaked at unload"},
-        **{0xE3: "user address given to a kernel call", 0xF6: "user handle used in kernel mode"},
-        **{0x105: "IRP freed with ExFreePool", 0x135: "cancelled IRP not completed"},
-    },
-    0xC7: {0: "timer object", 1: "DPC object", 2: "DPC routine", 3: "bad processor number"},
-    0xC9: {
-        **{1: "not an IRP", 2: "IRP still queued to a thread", 5: "IRQL changed in a dispatch routine"},
-        **{6: "completed with pending status", 7: "completed with its cancel routine set"},
-    },
-    0xE4: {0: "queued item freed", 1: "queued twice", 2: "I/O item freed"},
-    0x109: {0: "data", 1: "code", 2: "interrupt table", 3: "descriptor table", 7: "machine register"},
-    0x10D: {
-        **{1: "power routine timed out", 2: "lock already held", 3: "request completed but not deletable"},
-        **{4: "NULL argument", 5: "wrong handle type", 6: "fatal request error", 0xA: "fatal queue error"},
-        **{0xB: "lock misused", 0xE: "callback returned at another IRQL"},
-    },
-    0x124: {0: "machine check", 3: "NMI", 4: "PCI Express", 5: "generic", 0x10: "driver"},
-    0x133: {0: "one DPC or interrupt routine", 1: "total time at DISPATCH_LEVEL or above"},
-    0x139: {
-        **{0: "stack cookie", 2: "stack cookie", 3: "list entry damaged", 5: "invalid argument"},
-        **{6: "cookie not initialised", 8: "array bounds", 0xA: "bad indirect call", 0xE: "bad reference count"},
-        **{0x1D: "tree damaged"},
-    },
-    0x13A: {
-        **{3: "header", 4: "header", 5: "header", 6: "overrun", 7: "underrun", 8: "free block used"},
-        **{0xB: "use after free", 0xC: "wrong heap", 0xF: "free of a free block"},
-    },
-}  # fmt: skip
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: its role, what it holds, and words for values that it may have.
 
-EXCEPTIONS: Final[dict[int, str]] = {
-    0x80000002: "data misalignment",
-    0x80000003: "breakpoint or assertion without a debugger",
-    0x80000100: "call of a routine that Wine does not implement",
-    0xC0000005: "access violation",
-    0xC0000006: "in-page error",
-    0xC000001D: "illegal instruction",
-    0xC0000094: "integer divide by zero",
-    0xC0000095: "integer overflow",
-    0xC0000096: "privileged instruction",
-    0xC00000FD: "stack overflow",
-    0xC0000374: "heap corruption",
-    0xC0000409: "fast-fail",
-    0xC0000420: "assertion failure",
-}
+    All three are empty when the parameter holds nothing.
+    """
+
+    role: str
+    text: str
+    words: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bugcheck:
+    """What is known of a code, with the kind that its parameters select.
+
+    cause: what mostly is responsible: `driver`, `hardware`, `system`, `watchdog`, `request` or `live dump`.
+    kind: what the selected kind means; empty without kinds, and when the values select none.
+    parameters: four; none for a code that the table does not hold.
+    """
+
+    name: str
+    meaning: str
+    cause: str
+    kind: str
+    parameters: tuple[Parameter, ...]
+
+
+UNKNOWN = Bugcheck("UNKNOWN", "", _DRIVER, "", ())
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """The data file: its source, the roles, and `codes` by their number as `number` writes it."""
+    found: dict[str, Any] = json.loads(_FILE.read_bytes())
+    return found
+
+
+def number(value: int) -> str:
+    """A number as the data file writes it, such as `0x1CA`."""
+    return f"0x{value:X}"
+
+
+def base_code(code: int) -> int:
+    """The code without the bit of its `_M` variant."""
+    return code & 0x0FFFFFFF if code in _VARIANTS else code
+
+
+def find(code: int, values: Sequence[int] = ()) -> Bugcheck:
+    """The row of a code, `UNKNOWN` when there is none; `values` of its parameters select the kind."""
+    codes = document()["codes"]
+    row = codes.get(number(code))
+    if row is None:
+        return UNKNOWN
+    name = row["name"]
+    row = codes[row["same_as"]] if "same_as" in row else row
+    texts = _four(row)
+    words = {int(at) - 1: _numbered(table) for at, table in row.get("values", {}).items()}
+    kinds: list[str] = []
+    level: Mapping[str, Any] = row
+    while "kinds" in level and len(values) >= level["by"]:
+        slot = level["by"] - 1
+        value = values[slot]
+        chosen = level["kinds"].get(number(value & int(level.get("mask", _ALL_BITS), 16)))
+        if chosen is None:
+            if not texts[slot] or texts[slot].startswith(_KIND):
+                texts = [text or "n:detail" for text in texts]
+            break
+        if "parameters" in chosen:
+            texts, words = _four(chosen), words if kinds else {}
+        words |= {slot: {value: chosen["meaning"]}}
+        kinds.append(chosen["meaning"])
+        level = chosen
+    parameters = []
+    for at, text in enumerate(texts):
+        role, _, what = text.partition(":")
+        parameters.append(Parameter(role, what, words.get(at, {}) if what else {}))
+    return Bugcheck(name, row["meaning"], row.get("cause", _DRIVER), ", ".join(kinds), tuple(parameters))
+
+
+def _four(row: Mapping[str, Any]) -> list[str]:
+    texts = row.get("parameters", [])
+    return [*texts, *[""] * (4 - len(texts))]
+
+
+def _numbered(table: Mapping[str, str]) -> dict[int, str]:
+    return {int(value, 16): words for value, words in table.items()}

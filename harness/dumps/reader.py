@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,11 @@ class _Body:
     truncated: bool = False
 
 
-def summarise(path: Path) -> Summary:
+def summarise(path: Path, driver: str = "") -> Summary:
     """Reads a dump of any kind. A damaged one gives what is left of it, with `warnings`.
+
+    Args:
+        driver: file name of the driver under test, which is blamed like any other whatever its name is.
 
     Raises:
         DumpError: it is no dump, of a kind that is not read, or cut before the first fact.
@@ -56,30 +60,23 @@ def summarise(path: Path) -> Summary:
     with DumpFile(path) as file:
         start = file.read(0, 8)
         if start.startswith(minidump.SIGNATURE):
-            return _user(file)
+            return _user(file, driver)
         if start == kerneldump.SIGNATURE:
-            return _kernel(file)
+            return _kernel(file, driver)
         for magic, kind in _REFUSED.items():
             if start.startswith(magic):
                 raise DumpError(f"{path} is {kind}.")
     raise DumpError(f"{path} is no crash dump: it starts with {start!r}.", remedy="Name a .dmp file.")
 
 
-def _kernel(file: DumpFile) -> Summary:
+def _kernel(file: DumpFile, driver: str) -> Summary:
     warnings: list[str] = []
     header = kerneldump.read_header(file)
     body = _body(file, header, warnings)
     memory = body.memory
-    known = bugcheck.lookup(header.bugcheck)
-    addresses = {
-        parameter.role: value for parameter, value in zip(known.parameters, header.parameters, strict=False)
-    }
+    addresses = bugcheck.addresses(header.bugcheck, header.parameters)
     exception = cpu.exception_record(memory.read(addresses.get("xr", 0), cpu.EXCEPTION_SIZE))
-    raised = exception
-    if exception is None and "code" in addresses and "ip" in addresses:
-        raised = ExceptionRecord(addresses["code"] & 0xFFFFFFFF, 0, addresses["ip"], ())
-        if bugcheck.base_code(header.bugcheck) == 0x1E:
-            raised = ExceptionRecord(raised.code, 0, raised.address, header.parameters[2:])
+    raised = exception or _raised(header, addresses)
     # The header has the context of the fault or of the bugcheck call; what a parameter names is the fault.
     registers = cpu.registers(
         memory.read(addresses.get("cx", 0), cpu.CONTEXT_SIZE.get(header.machine, 0)), header.machine
@@ -90,7 +87,10 @@ def _kernel(file: DumpFile) -> Summary:
     registers = registers or cpu.registers(header.context, header.machine)
     candidates = (
         (exception.address if exception else None, "exception record"),
-        (addresses.get("ip"), "bugcheck parameter"),
+        *(
+            (address, "bugcheck parameter")
+            for address in bugcheck.code_addresses(header.bugcheck, header.parameters)
+        ),
         (named, "context of the fault"),
         (cpu.instruction_pointer(registers), "context"),
     )
@@ -100,7 +100,7 @@ def _kernel(file: DumpFile) -> Summary:
         warnings.append(f"The system reported status {header.writer_status:#x} while it wrote the dump.")
     report = BugcheckReport(
         header.bugcheck,
-        known.name,
+        bugcheck.lookup(header.bugcheck).name,
         header.parameters,
         bugcheck.explanation(header.bugcheck, header.parameters),
     )
@@ -113,9 +113,22 @@ def _kernel(file: DumpFile) -> Summary:
         registers=registers,
         candidates=candidates,
         body=body,
+        driver=driver,
         truncated=body.truncated or file.size < kerneldump.SIZE,
         warnings=warnings,
     )
+
+
+def _raised(header: KernelHeader, addresses: Mapping[str, int]) -> ExceptionRecord | None:
+    """The exception behind the bugcheck, where its parameters lead to no record of it."""
+    found = bugcheck.raised(header.bugcheck, header.parameters)
+    if found is None or "ip" not in addresses:
+        return None
+    code, information = found
+    kept = header.exception
+    if kept and not information and (kept.code, kept.address) == (code, addresses["ip"]):
+        return kept
+    return ExceptionRecord(code, 0, addresses["ip"], information)
 
 
 def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
@@ -148,7 +161,7 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
     return _Body(memory, modules, unloaded, kdbg.system_details(block, memory), truncated=truncated)
 
 
-def _user(file: DumpFile) -> Summary:
+def _user(file: DumpFile, driver: str) -> Summary:
     warnings: list[str] = []
     dump = minidump.Minidump(file, warnings)
     exception = dump.exception()
@@ -170,6 +183,7 @@ def _user(file: DumpFile) -> Summary:
             (cpu.instruction_pointer(registers), "context"),
         ),
         body=body,
+        driver=driver,
         truncated=dump.truncated,
         warnings=warnings,
     )
@@ -194,6 +208,7 @@ def _summary(
     registers: dict[str, int],
     candidates: tuple[tuple[int | None, str], ...],
     body: _Body,
+    driver: str,
     truncated: bool,
     warnings: list[str],
 ) -> Summary:
@@ -203,7 +218,8 @@ def _summary(
     if not stack and body.stack:
         stack = addresses.scan(body.stack)
     site, source = _site(addresses, candidates)
-    place, by_stack = blamed(site, stack)
+    blames_stack = report is None or bugcheck.blames_stack(report.code)
+    place, by_stack = blamed(site, stack if blames_stack else (), driver)
     if len(warnings) > MAX_WARNINGS:
         warnings[MAX_WARNINGS:] = [f"{len(warnings) - MAX_WARNINGS} more warnings."]
     return Summary(

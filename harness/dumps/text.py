@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from harness.display.terminal import printable
-from harness.dumps.bugcheck import exception_name
+from harness.dumps.exceptions import cause, exception_name
 from harness.dumps.signature import dump_signature
 from harness.dumps.summary import Place, Summary
 
@@ -45,7 +45,11 @@ def page(summary: Summary) -> Iterator[str]:
         yield f"  {summary.bugcheck.explanation}"
     if summary.exception:
         words = exception_name(summary.exception.code)
-        yield f"exception   {summary.exception.code:#010x}{f' ({words})' if words else ''}"
+        did = cause(summary.exception.code, summary.exception.parameters)
+        if summary.bugcheck and did in summary.bugcheck.explanation:
+            did = ""
+        shown = f"{summary.exception.code:#010x}{f' ({words})' if words else ''}"
+        yield f"exception   {shown}{f': the code {did}' if did else ''}"
     if summary.fault:
         where = click.style(place_text(summary.fault), fg="yellow")
         yield f"fault       {where}  (from the {summary.fault_source})"

@@ -66,6 +66,7 @@ def test_the_wheel_ships_what_runs_in_the_guest(wheel: Path) -> None:
         "harness/_bundled/vm/profiles/wine.toml",
         "harness/_bundled/vm/wine/recipe.toml",
         "harness/_bundled/driver/include/winvm_contract.h",
+        "harness/dumps/data/bugchecks.json",
         "harness/report/page.html",
         "harness/report/page.css",
         "harness/templates/driver/Makefile",
