@@ -34,6 +34,14 @@ class Bugcheck:
     parameters: tuple[int, ...]
 
 
+def described(found: Bugcheck, information: Sequence[int] = ()) -> Fields:
+    """Name and explanation; `information` are the parameters of the exception record, where one was read."""
+    return {
+        "name": bugcheck.lookup(found.code).name,
+        "explanation": bugcheck.explanation(found.code, found.parameters, information),
+    }
+
+
 class BugcheckText:
     """Finds the bugcheck message in printed text, which may come in pieces."""
 
@@ -81,6 +89,16 @@ def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bu
         if fault:
             fields["fault"] = _place(fault, modules)
 
+    def read_record() -> None:
+        found = kept or printed
+        raised = bugcheck.raised(found.code, found.parameters) if found else None
+        at = _named(found).get("xr")
+        if not found or not raised or not at:
+            return
+        record = cpu.exception_record(target.read(at, cpu.EXCEPTION_SIZE))
+        if record and record.code == raised[0]:
+            fields.update(described(found, record.parameters))
+
     def read_registers() -> None:
         nonlocal fault
         named = _named(kept or printed)
@@ -93,7 +111,7 @@ def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bu
         stack = target.read(registers["rsp"], _STACK_BYTES)
         fields["stack"] = list(struct.unpack(f"<{len(stack) // 8}Q", stack[: len(stack) // 8 * 8]))
 
-    for read in (read_version, read_bugcheck, read_registers, read_modules):
+    for read in (read_version, read_bugcheck, read_registers, read_modules, read_record):
         try:
             read()
         except TargetRestartedError:
@@ -107,10 +125,7 @@ def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bu
 
 def _named(found: Bugcheck | None) -> dict[str, int]:
     """Parameters of a bugcheck by their role, such as `ip`."""
-    if found is None:
-        return {}
-    roles = [parameter.role for parameter in bugcheck.lookup(found.code).parameters]
-    return dict(zip(roles, found.parameters, strict=False))
+    return bugcheck.addresses(found.code, found.parameters) if found else {}
 
 
 def _faulting(target: HaltedTarget, named: Mapping[str, int]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from harness.deadline import Deadline
 from harness.debuggers.kd import context as kd_context
 from harness.debuggers.kd.break_in import BreakInWish
-from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, evidence, processors
+from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, described, evidence, processors
 from harness.debuggers.kd.describe import Fields, describe, state_fields
 from harness.debuggers.kd.halted import HaltedTarget, RefusedError, is_breakpoint
 from harness.debuggers.kd.io import DebugIo, FileRequest, is_prompt
@@ -307,4 +307,5 @@ class KdHost:
         found, self._printed, self._silence = self._printed, None, None
         if found is not None and found != self._reported:
             self._reported = found
-            self._emit("bugcheck", {"code": found.code, "parameters": list(found.parameters), **fields})
+            said: Fields = {"code": found.code, "parameters": list(found.parameters), **described(found)}
+            self._emit("bugcheck", {**said, **fields})

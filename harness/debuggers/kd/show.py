@@ -16,7 +16,9 @@ def summary_line(kind: str, fields: Mapping[str, object]) -> str:
         modules = fields.get("modules")
         count = f", {len(modules)} modules loaded" if isinstance(modules, list) else ""
         where = f" at {fields['fault']}" if "fault" in fields else ""
-        return f"bugcheck {fields['code']:#x} ({shown}){where}{count}"
+        name = f": {fields['name']}" if fields.get("name", "UNKNOWN") != "UNKNOWN" else ""
+        meaning = f": {fields['explanation']}" if "explanation" in fields else ""
+        return f"bugcheck {fields['code']:#x} ({shown}){where}{count}{name}{meaning}"
     if kind == "wrong-key":
         return f"wrong key: what {fields['source']} sends was made with another key; it is not listened to"
     if kind == "attached":

@@ -11,6 +11,7 @@ import pytest
 from harness.debuggers.kd.manipulate import Api, Manipulate
 from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.packets import Packet
+from harness.debuggers.kd.show import summary_line
 from tests.fakes.kd_lines import UdpTarget, Weather
 from tests.fakes.kd_listening import FATAL, KEY, STORM, Bench, Listening
 from tests.fakes.kd_machine import (
@@ -47,6 +48,10 @@ def test_a_bugcheck_is_reported_with_what_can_be_read(bench: Bench, weather: dic
     (event,) = host.of("bugcheck")
     found = event.fields
     assert (found["code"], found["parameters"]) == (0xD1, [0x10, 2, 1, 0xFFFFF80200001234])
+    assert found["name"] == "DRIVER_IRQL_NOT_LESS_OR_EQUAL"
+    assert "address touched 0x10; IRQL 0x2 (DISPATCH_LEVEL); access 0x1 (write)" in str(found["explanation"])
+    line = summary_line("bugcheck", found)
+    assert "DRIVER_IRQL_NOT_LESS_OR_EQUAL: A driver touched pageable" in line
     assert found["build"] == 19045
     assert found["modules"] == [{"path": path, "base": base, "size": size} for path, base, size in MODULES]
     assert found["stack"] == list(range(0x1000, 0x1080))
@@ -78,6 +83,19 @@ def test_registers_and_stack_are_those_of_the_fault(code: int, bench: Bench) -> 
     assert (registers["rsp"], registers["rip"]) == (STACK + 0x200, rip)
     assert stack[:2] == [0x1040, 0x1041]
     assert found["fault"] == "winvm.sys+0x5678"
+
+
+@pytest.mark.parametrize(("code", "told"), [(0xC0000005, True), (0xC0000094, False)])
+def test_what_the_code_did_comes_from_the_exception_record(code: int, told: bool, bench: Bench) -> None:
+    record, rip = STACK + 0x800, 0xFFFFF80200005678
+    kernel = FakeKernel(bugcheck_script())
+    kernel.rcx.append(3)
+    kernel.bugchecked(0x7E, 0xFFFFFFFFC0000005, rip, record, 0)
+    kernel.write(record, struct.pack("<IIQQI4x2Q", code, 0, 0, rip, 2, 1, 0x10).ljust(0x98, b"\0"))
+    host, _ = bench.kdnet(kernel)
+    host.wait(lambda: host.text.endswith("dump written\n"))
+    said = str(host.of("bugcheck")[0].fields["explanation"])
+    assert said.endswith("The code wrote to address 0x10, through a null pointer.") is told
 
 
 def test_a_bugcheck_whose_memory_cannot_be_read_is_reported_as_printed(bench: Bench) -> None:
