@@ -48,7 +48,7 @@ test: setup test-host ## unit and host-side tests; no VM
 	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile
 
 vm-test: root setup ## the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
-	$(BIN)/pytest tests/vm/test_scenarios.py --guest $(GUEST)
+	$(BIN)/pytest tests/vm/test_scenarios.py --winvm-guest $(GUEST)
 
 self-test: root setup ## the bench itself in a VM: its commands, crashes, faults, other drivers
 	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py

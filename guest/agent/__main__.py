@@ -21,6 +21,9 @@ def main(arguments: Sequence[str]) -> int:
     if arguments:
         sys.stderr.write("usage: agent.pyz [--list]\n")
         return 2
+    if sys.flags.optimize:
+        sys.stderr.write("The agent does not serve with -O or PYTHONOPTIMIZE: scenarios check by assert.\n")
+        return 2
     if sys.platform != "win32":
         sys.stderr.write("The agent serves on Windows only; --list works everywhere.\n")
         return 2

@@ -72,14 +72,14 @@ def run(
     arguments += ["--rootdir", str(config.root), "-p", "no:cacheprovider", "-q", "-o", "addopts="]
     if invocation.config_path:
         arguments[2] = str(invocation.config_path.resolve())
-    named = {"--guest": guest, "-k": keyword, "-m": marker, "--winvm-artifacts": artifacts}
-    for option, value in {**named, "--libvirt-uri": uri}.items():
+    named = {"--winvm-guest": guest, "-k": keyword, "-m": marker, "--winvm-artifacts": artifacts}
+    for option, value in {**named, "--winvm-libvirt-uri": uri}.items():
         arguments += [option, value] if value is not None else []
-    arguments += [f"--build={build}" for build in builds]
-    arguments += [f"--param={parameter}" for parameter in parameters]
-    arguments += [f"--label={label}" for label in labels]
-    arguments += [f"--repeat={repeat}"]
-    arguments += ["--verifier"] if verifier else []
+    arguments += [f"--winvm-build={build}" for build in builds]
+    arguments += [f"--winvm-param={parameter}" for parameter in parameters]
+    arguments += [f"--winvm-label={label}" for label in labels]
+    arguments += [f"--winvm-repeat={repeat}"]
+    arguments += ["--winvm-verifier"] if verifier else []
     arguments += ["-x"] if first else []
     watcher = _Watcher()
     if as_json:

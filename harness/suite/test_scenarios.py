@@ -5,6 +5,6 @@ from __future__ import annotations
 from harness.testing.plugin import ScenarioRun
 
 
-def test_scenario(scenario: ScenarioRun) -> None:
+def test_scenario(winvm_scenario: ScenarioRun) -> None:
     """Passes if the scenario does."""
-    scenario.check()
+    winvm_scenario.check()

@@ -1,7 +1,9 @@
-"""Fixtures for tests that use the guest by hand: `vm`, `guest`, `agent`, `driver`, `dbgprint`, `crash`.
+"""Fixtures for tests that use the guest by hand: `winvm_vm`, `winvm_guest`, `winvm_agent`, `winvm_driver`,
+`winvm_dbgprint`, `winvm_crash`.
 
-docs/fixtures.md has an example of each. All of a session's tests share one guest. A guest that a crash took
-is restored at the next use, with the driver's first build loaded.
+docs/fixtures.md has an example of each; harness.testing.short_names has them without the prefix.
+All of a session's tests share one guest. A guest that a crash took is restored at the next use, with the
+driver's first build loaded.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ class AgentHandle:
 
         Args:
             name: as `winvm run` shows it, without `@build`.
-            parameters: over those of winvm.toml and `--param`.
+            parameters: over those of winvm.toml and `--winvm-param`.
 
         Raises:
             ConfigurationError: there is no such scenario.
@@ -190,38 +192,38 @@ def usable(bench: Bench) -> Bench:
 
 
 @pytest.fixture
-def vm(bench: Bench) -> Machine:
+def winvm_vm(winvm_bench: Bench) -> Machine:
     """The virtual machine: screenshot, suspend and resume, state, events."""
-    return usable(bench).machine
+    return usable(winvm_bench).machine
 
 
 @pytest.fixture
-def guest(bench: Bench) -> GuestHandle:
+def winvm_guest(winvm_bench: Bench) -> GuestHandle:
     """Programs and files in the guest."""
-    return GuestHandle(bench)
+    return GuestHandle(winvm_bench)
 
 
 @pytest.fixture
-def agent(bench: Bench, request: pytest.FixtureRequest) -> AgentHandle:
+def winvm_agent(winvm_bench: Bench, request: pytest.FixtureRequest) -> AgentHandle:
     """Runs scenarios by name, with parameters."""
     from harness.testing.session import Session
 
-    return AgentHandle(bench, Session.of(request.config))
+    return AgentHandle(winvm_bench, Session.of(request.config))
 
 
 @pytest.fixture
-def driver(bench: Bench) -> DriverHandle:
+def winvm_driver(winvm_bench: Bench) -> DriverHandle:
     """The driver build that is loaded, and loading another."""
-    return DriverHandle(bench)
+    return DriverHandle(winvm_bench)
 
 
 @pytest.fixture
-def dbgprint(bench: Bench) -> DbgPrintHandle:
+def winvm_dbgprint(winvm_bench: Bench) -> DbgPrintHandle:
     """Debug output of this test."""
-    return DbgPrintHandle(usable(bench))
+    return DbgPrintHandle(usable(winvm_bench))
 
 
 @pytest.fixture
-def crash(bench: Bench, request: pytest.FixtureRequest) -> CrashHandle:
+def winvm_crash(winvm_bench: Bench, request: pytest.FixtureRequest) -> CrashHandle:
     """The crash of this test."""
-    return CrashHandle(usable(bench), request.node.name)
+    return CrashHandle(usable(winvm_bench), request.node.name)

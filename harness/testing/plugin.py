@@ -1,11 +1,12 @@
 """pytest plugin: one item per scenario, run in a guest that the session shares.
 
-A test module asks for the `scenario` fixture and is called once for every scenario that winvm.toml names:
+A test module asks for the `winvm_scenario` fixture and is called once for every scenario that winvm.toml
+names:
 
-    def test_scenario(scenario):
-        scenario.check()
+    def test_scenario(winvm_scenario):
+        winvm_scenario.check()
 
-Options: `--guest PROFILE`, `--winvm-config FILE`, `--build NAME`, `--param NAME=VALUE`, `--label NAME`.
+Options are in harness.testing.options.
 Markers: a scenario's kind and its tags, and `winvm_needs`. Further fixtures are in
 harness.testing.fixtures, the session's state in harness.testing.session.
 """
@@ -13,13 +14,16 @@ harness.testing.fixtures, the session's state in harness.testing.session.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.display.terminal import printable
 from harness.display.unexpected import as_winvm_error
+from harness.testing.distribution import Controller, Worker
+from harness.testing.options import add_options, assume, lengthen
+from harness.testing.own_tests import OwnTests
 from harness.testing.session import Session, ending_the_session
 
 pytest_plugins = ("harness.testing.fixtures",)
@@ -31,42 +35,17 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds winvm's options."""
-    group = parser.getgroup("winvm", "Windows driver scenarios in a VM")
-    group.addoption("--guest", metavar="PROFILE", help="guest profile for scenarios (default: winvm.toml's)")
-    group.addoption("--winvm-config", metavar="FILE", help="the winvm.toml to use (default: nearest upwards)")
-    group.addoption(
-        "--build",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="driver build to run against, `all` for every one; may be repeated",
-    )
-    group.addoption(
-        "--param",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="parameter of scenarios, declared in winvm.toml; may be repeated",
-    )
-    group.addoption(
-        "--label",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="history compares this run with runs of the same labels, guest and builds; may be repeated",
-    )
-    group.addoption(
-        "--repeat",
-        metavar="N",
-        type=int,
-        default=1,
-        help="run each chosen scenario N times in a row; it passes if every run does",
-    )
-    group.addoption("--verifier", action="store_true", help="let Driver Verifier watch the driver")
-    group.addoption(
-        "--winvm-artifacts", metavar="FOLDER", help="where to leave results (default: winvm.toml's)"
-    )
-    group.addoption("--libvirt-uri", metavar="URI", help="the libvirt daemon to use (default: winvm.toml's)")
+    add_options(parser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None]:
+    """Takes winvm's short options once it is known which of them are somebody else's."""
+    assume(early_config, parser, args)
+    yield
+    lengthen(parser, args)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     session = Session(config)
     config.pluginmanager.register(session, Session.NAME)
+    config.pluginmanager.register(OwnTests(session))
+    config.pluginmanager.register(Worker(session) if hasattr(config, "workerinput") else Controller())
     if os.environ.get("GITHUB_ACTIONS") == "true":
         from harness.testing.github import GithubStep
 
@@ -83,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class ScenarioRun:
-    """What a test gets as `scenario`."""
+    """What a test gets as `winvm_scenario`."""
 
     def __init__(self, scenario: Scenario, session: Session, node: pytest.Item) -> None:
         self.scenario = scenario
@@ -97,7 +78,7 @@ class ScenarioRun:
         return result
 
     def check(self) -> None:
-        """Runs the scenario, as often as `--repeat` says, and fails the test unless it passed every time."""
+        """Runs the scenario, as often as `--winvm-repeat` says; fails the test unless each run passed."""
         from harness.outcome import Outcome
 
         times = self._session.repeat
@@ -152,14 +133,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One item per scenario, in the order in which they are best run: crashing ones last."""
-    if "scenario" not in metafunc.fixturenames:
+    if "winvm_scenario" not in metafunc.fixturenames:
         return
     session = Session.of(metafunc.config)
     try:
         plan = session.plan()
     except Exception as error:  # noqa: BLE001 - shown as one paragraph, whatever it is
         session.unusable = as_winvm_error(error)
-        metafunc.parametrize("scenario", [])
+        metafunc.parametrize("winvm_scenario", [])
         return
     for mark in sorted({mark for scenario in plan.scenarios for mark in scenario.marks}):
         metafunc.config.addinivalue_line("markers", f"{mark}: winvm scenarios of this kind")
@@ -167,16 +148,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for scenario in plan.scenarios:
         marks = [getattr(pytest.mark, mark) for mark in scenario.marks]
         parameters.append(pytest.param(scenario, id=scenario.name, marks=marks))
-    metafunc.parametrize("scenario", parameters, indirect=True)
+    metafunc.parametrize("winvm_scenario", parameters, indirect=True)
 
 
 @pytest.fixture
-def scenario(request: pytest.FixtureRequest) -> Iterator[ScenarioRun]:
-    """The scenario of this item: `scenario.check()` runs it and fails the test unless it passed."""
+def winvm_scenario(request: pytest.FixtureRequest) -> Iterator[ScenarioRun]:
+    """The scenario of this item: `winvm_scenario.check()` runs it and fails the test unless it passed."""
     yield ScenarioRun(request.param, Session.of(request.config), request.node)
 
 
 @pytest.fixture(scope="session")
-def bench(request: pytest.FixtureRequest) -> Bench:
+def winvm_bench(request: pytest.FixtureRequest) -> Bench:
     """The running bench of this session: machine, transports, artifacts."""
     return Session.of(request.config).bench()

@@ -29,13 +29,17 @@ if TYPE_CHECKING:
     from harness.run.bench import Bench
     from harness.run.plan import Plan
 
-NEED_GUEST = {"scenario", "bench"}
+NEED_GUEST = {"winvm_scenario", "winvm_bench"}
 """Fixtures that use the guest, by themselves or for others."""
 SHOWN_SIGNATURES = 20
 
 
 class Session:
-    """Everything winvm keeps for one pytest session; made empty, filled by the first test that needs it."""
+    """Everything winvm keeps for one pytest session; made empty, filled by the first test that needs it.
+
+    Attributes:
+        recorded: results so far; of these, `not_passed` neither passed nor were skipped.
+    """
 
     NAME = "winvm-session"
 
@@ -48,6 +52,8 @@ class Session:
         self._started = time.time()
         self._planned = 0
         self._broke_off = ""
+        self.recorded = 0
+        self.not_passed = 0
         self.unusable: WinvmError | None = None
         self.run: RunResult | None = None
         self.reports: Reports | None = None
@@ -72,10 +78,10 @@ class Session:
             path = Path(named) if named else configuration.find(self._config.invocation_params.dir)
             option = self._config.getoption
             config = configuration.load(path).with_changes(
-                option("--winvm-artifacts"), option("--libvirt-uri")
+                option("--winvm-artifacts"), option("--winvm-libvirt-uri")
             )
-            guest, builds, parameters = map(option, ("--guest", "--build", "--param"))
-            self._plan = make_plan(config, guest, builds, parameters, verifier=option("--verifier"))
+            guest, builds, parameters = map(option, ("--winvm-guest", "--winvm-build", "--winvm-param"))
+            self._plan = make_plan(config, guest, builds, parameters, verifier=option("--winvm-verifier"))
         return self._plan
 
     def bench(self) -> Bench:
@@ -91,14 +97,14 @@ class Session:
     @property
     def repeat(self) -> int:
         """How often each scenario is run."""
-        return max(1, int(self._config.getoption("--repeat")))
+        return max(1, int(self._config.getoption("--winvm-repeat")))
 
     @property
     def _labels(self) -> list[str]:
         """What the run is compared by, beside its guest and builds."""
         from harness.project.profile import VERIFIER
 
-        labels: list[str] = self._config.getoption("--label")
+        labels: list[str] = self._config.getoption("--winvm-label")
         return [*labels, VERIFIER] if self.plan().verifier else labels
 
     def skip(self, scenario: Scenario, missing: list[str]) -> None:
@@ -112,8 +118,12 @@ class Session:
 
     def record(self, result: ScenarioResult) -> None:
         """Adds a result to the run."""
+        from harness.outcome import Outcome
+
         assert self._artifacts
         self._artifacts.add(result)
+        self.recorded += 1
+        self.not_passed += result.outcome not in (Outcome.PASSED, Outcome.SKIPPED)
 
     @property
     def uses_guest(self) -> bool:
@@ -134,8 +144,8 @@ class Session:
         What was found wrong while items were made is reported here: pytest catches an exit during collection.
         """
         if self.unusable:
-            _exit(self.unusable)
-        guests = [item for item in session.items if _needs_guest(item)]
+            leave(self.unusable)
+        guests = [item for item in session.items if needs_guest(item)]
         if not guests or session.config.option.collectonly:
             return
         from harness.display.progress import Progress
@@ -145,12 +155,8 @@ class Session:
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
         self._progress = Progress(unmuted=self.unmuted)
         self._artifacts.journal.listen(self._progress)
-        self._planned = sum("scenario" in getattr(item, "fixturenames", ()) for item in guests)
-        if hasattr(session.config, "workerinput"):
-            # A worker of pytest-xdist has a guest and a run folder of its own, and runs a share of the items
-            # that nobody knows beforehand; the JUnit file is its controller's.
-            self._planned = 0
-        elif not session.config.option.xmlpath:
+        self._planned = len(guests)
+        if not session.config.option.xmlpath:
             _write_junit(session.config, self._artifacts.junit)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -190,7 +196,7 @@ class Session:
                 self._started,
                 tuple(sorted(profile.missing_capabilities)),
                 self._bench.environment if self._bench else {},
-                cell=cell(profile.name, self._config.getoption("--build"), self._labels),
+                cell=cell(profile.name, self._config.getoption("--winvm-build"), self._labels),
                 planned=self._planned,
                 broke_off=self._broke_off,
             )
@@ -239,7 +245,7 @@ def grouped(signatures: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"  {len(signatures) - SHOWN_SIGNATURES} more are in results.json"
 
 
-def _needs_guest(item: pytest.Item) -> bool:
+def needs_guest(item: pytest.Item) -> bool:
     """Whether an item uses winvm's own fixtures: another plugin or project may have some of these names."""
     info = getattr(item, "_fixtureinfo", None)
     found = (info.name2fixturedefs.get(name, ()) for name in NEED_GUEST) if info else ()
@@ -253,13 +259,16 @@ def ending_the_session() -> Iterator[None]:
     """Turns what is no result of a scenario into the end of the session, with winvm's exit code."""
     try:
         yield
+    except pytest.exit.Exception:
+        raise  # it has a paragraph and an exit code already
     except Exception as error:  # a bug is shown as one paragraph, too
         if interrupted(error):
             raise KeyboardInterrupt from error
-        _exit(as_winvm_error(error))
+        leave(as_winvm_error(error))
 
 
-def _exit(error: WinvmError) -> NoReturn:
+def leave(error: WinvmError) -> NoReturn:
+    """Ends the pytest session with an error's paragraph and its exit code."""
     pytest.exit(f"\n{paragraph(error)}\n", returncode=error.exit_code)
 
 

@@ -56,12 +56,13 @@ def byte_code(sources: Mapping[str, bytes]) -> dict[str, bytes]:
     """Compiled modules to lie beside the sources: compiling takes an emulated guest longer than all else.
 
     A guest whose Python is of another version than this one overlooks them and compiles the sources. What
-    does not compile is left out: the import says why, with file and line.
+    does not compile is left out: the import says why, with file and line. Assertions stay in the byte code
+    whatever `-O` or PYTHONOPTIMIZE says on the host: scenarios check by them.
     """
     compiled = {}
     for name, source in sources.items():
         with contextlib.suppress(SyntaxError, ValueError):
-            code = compile(source, name, "exec", dont_inherit=True)
+            code = compile(source, name, "exec", dont_inherit=True, optimize=0)
             # Version 2 has no back-references, which depend on what else the process holds.
             compiled[f"{name}c"] = UNCHECKED + importlib.util.source_hash(source) + marshal.dumps(code, 2)
     return compiled

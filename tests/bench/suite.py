@@ -38,7 +38,7 @@ def measure() -> Suite:
         subprocess.CalledProcessError: a scenario failed.
     """
     started = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", "tests/vm/test_scenarios.py", "--guest", "wine"]
+    command = [sys.executable, "-m", "pytest", "-q", "tests/vm/test_scenarios.py", "--winvm-guest", "wine"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - started
     if done.returncode:

@@ -71,7 +71,7 @@ class Project:
 
     def pytest(self, *arguments: str) -> tuple[int, str]:
         """The same of `pytest` on this project's scenarios."""
-        (self.folder / "test_it.py").write_text("def test_it(scenario):\n    scenario.check()\n")
+        (self.folder / "test_it.py").write_text("def test_it(winvm_scenario):\n    winvm_scenario.check()\n")
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(self.folder)]
         return self._end(self._start([*command, *arguments]))
 

@@ -69,6 +69,10 @@ def test_the_wheel_ships_what_runs_in_the_guest(wheel: Path) -> None:
         "harness/dumps/data/bugchecks.json",
         "harness/report/page.html",
         "harness/report/page.css",
+        "harness/py.typed",
+        "agent-stubs/__init__.pyi",
+        "agent-stubs/win32/device.pyi",
+        "harness/templates/driver/scenarios/__init__.py",
         "harness/templates/driver/Makefile",
         "harness/templates/driver/gitignore",
         "harness/templates/init/winvm.toml",
@@ -81,7 +85,7 @@ def test_another_repository_collects_its_scenarios(python: Path, tmp_path: Path)
     (tmp_path / "scenarios").mkdir()
     (tmp_path / "scenarios" / "mine.py").write_text(SCENARIO)
     (tmp_path / "winvm.toml").write_text('[driver]\nname = "mine"\n[scenarios]\nfolders = ["scenarios"]\n')
-    (tmp_path / "test_driver.py").write_text("def test_driver(scenario):\n    scenario.check()\n")
+    (tmp_path / "test_driver.py").write_text("def test_driver(winvm_scenario):\n    winvm_scenario.check()\n")
     command = [str(python), "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -110,7 +114,7 @@ def test_a_broken_scenario_is_one_clear_error(python: Path, tmp_path: Path) -> N
     (tmp_path / "scenarios").mkdir()
     (tmp_path / "scenarios" / "mine.py").write_text("import nothing_of_that_name\n")
     (tmp_path / "winvm.toml").write_text("[scenarios]\nfolders = ['scenarios']\n")
-    (tmp_path / "test_driver.py").write_text("def test_driver(scenario):\n    scenario.check()\n")
+    (tmp_path / "test_driver.py").write_text("def test_driver(winvm_scenario):\n    winvm_scenario.check()\n")
     command = [str(python), "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2

@@ -1,6 +1,6 @@
 """What a real kernel's dump must tell of a crash that this test causes; no other guest leaves one.
 
-pytest tests/vm/test_kernel_dump.py --guest windows-11
+pytest tests/vm/test_kernel_dump.py --winvm-guest windows-11
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ SYSTEM_SERVICE_EXCEPTION = 0x3B
 ALL_BITS = (0xFFFFFFFFFFFFFFFF, 0x8000000000000000, 0x0123456789ABCDEF, 0)
 
 
-def test_it_names_the_instruction_the_driver_and_its_function(agent: AgentHandle, crash: CrashHandle) -> None:
-    agent.run("fault.null_write")
-    found = crash.expect(bugcheck=SYSTEM_SERVICE_EXCEPTION, parameters=(ACCESS_VIOLATION, None, None, None))
+def test_it_names_the_instruction_the_driver_and_its_function(
+    winvm_agent: AgentHandle, winvm_crash: CrashHandle
+) -> None:
+    winvm_agent.run("fault.null_write")
+    found = winvm_crash.expect(
+        bugcheck=SYSTEM_SERVICE_EXCEPTION, parameters=(ACCESS_VIOLATION, None, None, None)
+    )
     assert found.folder is not None
     summary = summarise(found.folder / DUMP)
     assert not summary.truncated
@@ -34,9 +38,9 @@ def test_it_names_the_instruction_the_driver_and_its_function(agent: AgentHandle
     assert "NullWrite" in json.dumps(analysis["fault"]), "symbolised with the build's own PDB"
 
 
-def test_it_holds_the_bugcheck_with_all_its_bits(agent: AgentHandle, crash: CrashHandle) -> None:
-    agent.run("fault.bugcheck_with_wide_parameters")
-    found = crash.expect(bugcheck=0xDEADDEAD, parameters=ALL_BITS)
+def test_it_holds_the_bugcheck_with_all_its_bits(winvm_agent: AgentHandle, winvm_crash: CrashHandle) -> None:
+    winvm_agent.run("fault.bugcheck_with_wide_parameters")
+    found = winvm_crash.expect(bugcheck=0xDEADDEAD, parameters=ALL_BITS)
     assert found.folder is not None
     held = summarise(found.folder / DUMP).bugcheck
     assert held is not None

@@ -5,5 +5,5 @@ from __future__ import annotations
 from harness.testing.plugin import ScenarioRun
 
 
-def test_scenario(scenario: ScenarioRun) -> None:
-    scenario.check()
+def test_scenario(winvm_scenario: ScenarioRun) -> None:
+    winvm_scenario.check()

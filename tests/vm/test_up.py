@@ -83,7 +83,14 @@ def test_ctrl_c_leaves_nothing_of_a_guest_that_comes_up(fresh: Project, number: 
 def test_ctrl_c_on_pytest_ends_its_guest_and_keeps_its_results(fresh: Project) -> None:
     scenarios = str(ROOT / "tests" / "vm" / "test_scenarios.py")
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", scenarios]
-    words += ["--winvm-config", str(fresh.config_path), "-k", "knows_the_time or busy", "--repeat", "50"]
+    words += [
+        "--winvm-config",
+        str(fresh.config_path),
+        "-k",
+        "knows_the_time or busy",
+        "--winvm-repeat",
+        "50",
+    ]
     # As a terminal does it: the whole process group gets the signal.
     running = subprocess.Popen(
         [sys.executable, *words],

@@ -77,7 +77,7 @@ def test_scenarios_of_builds_that_were_not_asked_for_are_counted(project: Path) 
 
 
 def test_pytest_says_how_many_scenarios_are_left_out(project: Path) -> None:
-    (project / "test_it.py").write_text("def test_scenario(scenario):\n    scenario.check()\n")
+    (project / "test_it.py").write_text("def test_scenario(winvm_scenario):\n    winvm_scenario.check()\n")
     command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider"]
     for options, said in ((["--build", "release"], True), ([], False)):
         done = subprocess.run([*command, *options], cwd=project, capture_output=True, text=True, check=True)

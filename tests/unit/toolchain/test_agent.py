@@ -207,3 +207,29 @@ def test_resources_are_found_here_and_in_a_wheel(tmp_path: Path) -> None:
     assert _folder("guest", package) == package / "_bundled" / "guest"
     with pytest.raises(HostError, match="vm is missing"):
         _folder("vm", package)
+
+
+def test_assertions_are_kept_where_the_host_runs_optimised(tmp_path: Path) -> None:
+    scenarios = folder(tmp_path / "mine", good=GOOD)
+    program = (
+        "import sys; from pathlib import Path; from harness.toolchain.agent import build_agent; "
+        "build_agent(Path(sys.argv[1]), [Path(sys.argv[2])])"
+    )
+    for level in ("", "1", "2"):
+        subprocess.run(
+            [sys.executable, "-c", program, tmp_path / f"agent{level}.pyz", scenarios],
+            env={**os.environ, "PYTHONOPTIMIZE": level},
+            timeout=60,
+            check=True,
+        )
+    plain = (tmp_path / "agent.pyz").read_bytes()
+    assert [(tmp_path / f"agent{level}.pyz").read_bytes() == plain for level in ("1", "2")] == [True, True]
+
+
+def test_the_agent_does_not_serve_optimised(tmp_path: Path) -> None:
+    pyz = build_agent(tmp_path / "agent.pyz", [folder(tmp_path / "mine", good=GOOD)])
+    done = subprocess.run(
+        [sys.executable, "-I", "-O", pyz], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert "does not serve with -O or PYTHONOPTIMIZE" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent import Context, Crash, equal, raises_win32, scenario
 from agent.win32 import constants
+
 from scenarios.contract import TEXT_LIMIT, Bugcheck, Counters, Device, SkeletonIoctl
 
 MANUALLY_INITIATED_CRASH = 0xE2

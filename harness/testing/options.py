@@ -1,0 +1,101 @@
+"""winvm's pytest options, and their short forms.
+
+`--winvm-guest` and its like are options of pytest's parser. The short forms (`--guest`) are not: they are
+rewritten on the command line, after every plugin and initial conftest.py has added its own options, and only
+those that none of them has. So nobody else's `--repeat` ever meets winvm's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Sequence
+
+import pytest
+
+PREFIX = "--winvm-"
+SHORT = ("guest", "build", "param", "label", "repeat", "verifier", "libvirt-uri")
+"""Options that also have a form without the prefix."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Adds every option of winvm to pytest's parser."""
+    group = parser.getgroup(
+        "winvm",
+        "Windows driver scenarios in a VM; "
+        + ", ".join(f"--{name}" for name in SHORT)
+        + " are short forms where nothing else has them",
+    )
+    group.addoption("--winvm-guest", metavar="PROFILE", help="guest profile (default: winvm.toml's)")
+    group.addoption("--winvm-config", metavar="FILE", help="the winvm.toml to use (default: nearest upwards)")
+    group.addoption(
+        "--winvm-build",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="driver build to run against, `all` for every one; may be repeated",
+    )
+    group.addoption(
+        "--winvm-param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="parameter of scenarios, declared in winvm.toml; may be repeated",
+    )
+    group.addoption(
+        "--winvm-label",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="history compares this run with runs of the same labels, guest and builds; may be repeated",
+    )
+    group.addoption(
+        "--winvm-repeat",
+        metavar="N",
+        type=int,
+        default=1,
+        help="run each chosen scenario N times in a row; it passes if every run does",
+    )
+    group.addoption("--winvm-verifier", action="store_true", help="let Driver Verifier watch the driver")
+    group.addoption(
+        "--winvm-artifacts", metavar="FOLDER", help="where to leave results (default: winvm.toml's)"
+    )
+    group.addoption(
+        "--winvm-libvirt-uri", metavar="URI", help="the libvirt daemon to use (default: winvm.toml's)"
+    )
+
+
+def assume(early_config: pytest.Config, parser: pytest.Parser, arguments: Sequence[str]) -> None:
+    """Takes the values of short forms out of the paths that pytest looks for initial conftest.py files in.
+
+    Which short forms those files define is not known yet: until then, all that no plugin has are winvm's.
+    """
+    assumed = list(arguments)
+    lengthen(parser, assumed)
+    with contextlib.suppress(pytest.UsageError):  # pytest says it itself, later
+        paths = parser.parse_known_args(assumed, copy.copy(early_config.option)).file_or_dir
+        early_config.known_args_namespace.file_or_dir = paths
+
+
+def lengthen(parser: pytest.Parser, arguments: list[str]) -> None:
+    """Replaces the short forms in `arguments`, in place, but for those that others defined."""
+    taken: dict[str, bool] = {}
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            return
+        option, equals, value = argument.partition("=")
+        if option.removeprefix("--") not in SHORT or not option.startswith("--"):
+            continue
+        if option not in taken:
+            taken[option] = _is_defined(parser, option)
+        if not taken[option]:
+            arguments[position] = PREFIX + option.removeprefix("--") + equals + value
+
+
+def _is_defined(parser: pytest.Parser, option: str) -> bool:
+    """Whether the parser knows an option; one that takes no value, or another type, is a usage error."""
+    try:
+        _, unknown = parser.parse_known_and_unknown_args([f"{option}=x"])
+    except (pytest.UsageError, ValueError):
+        return True
+    return bool(not unknown)
