@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import ConfigurationError, ImageError
-from harness.guests.windows import WindowsGuest, session_version
-from harness.guests.wine import WineGuest
+from harness.guests.windows.guest import WindowsGuest, session_version
+from harness.guests.wine.guest import WineGuest
 from harness.images import base, wine
 from harness.images.base import BaseImage
 from harness.images.replayed import replay_image

@@ -13,8 +13,8 @@ from harness.agent.session import CRASH_GRACE_S, AgentSession, start_agent
 from harness.bundle.payload import Payload
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
-from harness.guests import pnputil
 from harness.guests.protocol import Guest
+from harness.guests.windows import pnputil
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
 from harness.project.profile import Profile

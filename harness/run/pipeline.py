@@ -22,8 +22,8 @@ from harness.errors import (
     TransportError,
 )
 from harness.guests.flavour import Flavour, find_flavour, reopen, replayed_flavour
-from harness.guests.windows import WindowsLink
-from harness.guests.wine import WineLink
+from harness.guests.windows.guest import WindowsLink
+from harness.guests.wine.guest import WineLink
 from harness.host.locks import hold
 from harness.host.root import require_root
 from harness.images import base

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.guests.wine import PYTHON
+from harness.guests.wine.guest import PYTHON
 from tests.bench.guest import Subject
 from tests.bench.row import Row, spread
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from harness.guests.wine import WineGuest, WineLink
+from harness.guests.wine.guest import WineGuest, WineLink
 from harness.machine.runfolder import RunFolder
 from harness.outcome import Scenario
 from harness.project import config

@@ -6,7 +6,7 @@ import statistics
 import time
 
 from harness.deadline import Deadline
-from harness.guests.wine import PYTHON
+from harness.guests.wine.guest import PYTHON
 from tests.bench.guest import Subject
 from tests.bench.row import Row, spread
 from tests.bench.suite import Suite

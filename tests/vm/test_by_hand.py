@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.guests.verifier import UPTIME
-from harness.guests.windows import SET_CLOCK, system_time
+from harness.guests.windows.guest import SET_CLOCK, system_time
+from harness.guests.windows.verifier import UPTIME
 from harness.run.live import LiveGuest
 from tests.vm.conftest import CommandLine
 

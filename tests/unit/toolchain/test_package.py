@@ -10,7 +10,7 @@ import pytest
 from harness.bundle.payload import Payload
 from harness.deadline import Deadline
 from harness.errors import BuildError, ConfigurationError, DriverLoadError, TransportError
-from harness.guests import pnputil
+from harness.guests.windows import pnputil
 from harness.host.resources import vm_folder
 from harness.interfaces import CommandResult
 from harness.machine.fake import FakeMachine

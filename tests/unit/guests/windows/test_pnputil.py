@@ -9,7 +9,7 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import DriverLoadError
-from harness.guests import pnputil
+from harness.guests.windows import pnputil
 from tests.fakes.transport import FakeTransport
 
 INF = PureWindowsPath(r"C:\winvm\run\release\mine.inf")

@@ -24,7 +24,7 @@ from harness.errors import TransportError
 from harness.guests.link import GuestLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import await_answer, make_ready
-from harness.guests.verifier import verify_driver
+from harness.guests.windows.verifier import verify_driver
 from harness.host.resources import guest_folder
 from harness.images.base import USER
 from harness.images.windows.sealed import WindowsImage, build_again

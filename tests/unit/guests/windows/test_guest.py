@@ -20,8 +20,7 @@ from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.errors import BootError, ConfigurationError, HostError, ImageError, TransportError
 from harness.guests.flavour import find_flavour, reopen, replayed_flavour
 from harness.guests.protocol import Reachable
-from harness.guests.verifier import SHUTDOWN, VERIFIER, verify_driver
-from harness.guests.windows import (
+from harness.guests.windows.guest import (
     MEMORY_DUMP,
     PYTHON,
     SET_CLOCK,
@@ -29,6 +28,7 @@ from harness.guests.windows import (
     session_version,
     system_time,
 )
+from harness.guests.windows.verifier import SHUTDOWN, VERIFIER, verify_driver
 from harness.images.windows.credentials import make_windows_secrets
 from harness.images.windows.sealed import WindowsImage, seal, settings_digest
 from harness.interfaces import CommandResult, DebugStream, GuestProcess

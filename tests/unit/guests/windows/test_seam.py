@@ -23,7 +23,7 @@ from provision.staging import FOLDER, PROGRAM, PYTHON_FOLDER, RESUME
 from provision.supplied import supplied
 
 from harness.debuggers.kd.key import Key
-from harness.guests.windows import DRIVE_C, MEMORY_DUMP, PYTHON, STANDBY, WindowsGuest, WindowsLink
+from harness.guests.windows.guest import DRIVE_C, MEMORY_DUMP, PYTHON, STANDBY, WindowsGuest, WindowsLink
 from harness.images.windows.answer import START, Answers
 from harness.images.windows.configuration import ANSWER_FILE, contents
 from harness.images.windows.credentials import WindowsSecrets, make_windows_secrets

@@ -1,0 +1,1 @@
+"""The Windows guest: what differs between it and the other flavours."""

@@ -1,0 +1,1 @@
+"""The Wine guest: what differs between it and the other flavours."""
