@@ -115,7 +115,7 @@ class Manifest(_Entry):
 
 def profile_document(profile: Profile) -> dict[str, Any]:
     """What of a profile decides how the guest behaves: all but its timeouts."""
-    document = profile.model_dump(mode="json", exclude={"timeouts"})
+    document = profile.model_dump(mode="json", exclude={"timeouts", "image_of"})
     return {**document, "missing_capabilities": sorted(profile.missing_capabilities)}
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import shlex
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.commands.kd import Shown, serve
+from harness.debuggers.kd.line import KernelLine
 from harness.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,15 +28,6 @@ SOCKET = "debugger.sock"
 LOG = "debug.log"
 DEBUGGER_PORT = 50001
 """Where debuggers listen for a KDNET target, or connect to for a serial one, unless an option says else."""
-
-
-@dataclass(frozen=True)
-class KernelLine:
-    """How a kernel's debugger is reached: a serial line, or a UDP port and the file that holds the key."""
-
-    serial: Path | None = None
-    port: int = 0
-    key_file: Path | None = None
 
 
 @click.command()
@@ -109,31 +100,8 @@ def debug(
 
 
 def kernel_line(guest: LiveGuest) -> KernelLine:
-    """How the kernel of a guest that is up is debugged.
-
-    Raises:
-        ConfigurationError: it has no Windows kernel, or its debugger is off.
-    """
-    from harness.images.windows.credentials import WindowsSecrets
-    from harness.machine.windows_domain import KD_SOCKET
-    from harness.project.profile import KDNET_PORT, Profile, WindowsProfile
-
-    profile = Profile.named(guest.profile)
-    if not isinstance(profile, WindowsProfile):
-        raise ConfigurationError(
-            f"The guest that is up, {guest.profile}, has no Windows kernel, and so no kernel debugger: its "
-            "driver runs in Wine's process winedevice.exe.",
-            remedy="Debug that process with `winvm exec -- winedbg`, or read its dump with `winvm dump`.",
-        )
-    match profile.hardware.kd:
-        case "serial":
-            return KernelLine(serial=guest.machine / KD_SOCKET)
-        case "kdnet":
-            return KernelLine(port=KDNET_PORT, key_file=WindowsSecrets(guest.image / "secrets").kd_key)
-    raise ConfigurationError(
-        f"The kernel's debugger is off in profile {guest.profile}.",
-        remedy='Say kd = "serial" or "kdnet" there, and build the image again.',
-    )
+    """How the kernel of a guest that is up is debugged; see `LiveGuest.kernel_line`."""
+    return guest.kernel_line()
 
 
 def _kdnet(

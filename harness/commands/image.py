@@ -1,4 +1,4 @@
-"""`winvm image build|list`: guest images in the bench's home."""
+"""`winvm image build|list|profiles`: guest images in the bench's home, and the profiles they are made by."""
 
 from __future__ import annotations
 
@@ -16,11 +16,27 @@ from harness.project import config as configuration
 
 if TYPE_CHECKING:
     from harness.cli import Invocation
-    from harness.images.windows.preparation import Request
-    from harness.images.windows.provisioning import Driver
     from harness.journal import Journal
+    from harness.project.config import Config
 
-_file = click.Path(path_type=Path, dir_okay=False)
+
+class _BuildCommand(click.Command):
+    """Its options are those of all flavours; they are looked up when it is called."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from harness.guests.registry import build_options
+
+        options: list[click.Parameter] = [
+            click.Option(
+                [f"--{option.name}", f"path_{option.name}".replace("-", "_")],
+                type=click.Path(path_type=Path, dir_okay=option.folder, file_okay=not option.folder),
+                metavar=option.metavar,
+                help=option.help,
+            )
+            for option in build_options()
+        ]
+        argument, *own = super().get_params(ctx)
+        return [argument, *options, *own]
 
 
 @click.group()
@@ -28,63 +44,52 @@ def image() -> None:
     """Build and list guest images."""
 
 
-@image.command()
+@image.command(cls=_BuildCommand)
 @click.argument("name", default="wine")
-@click.option("--iso", type=_file, metavar="PATH", help="The Windows installation ISO.")
-@click.option("--virtio-iso", type=_file, metavar="PATH", help="The virtio-win ISO, for virtio hardware.")
-@click.option(
-    "--openssh",
-    type=_file,
-    metavar="PATH",
-    help="Win32-OpenSSH's OpenSSH-Win64.zip; by default Windows downloads its own where it brings none.",
-)
-@click.option(
-    "--dry-run",
-    "target",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="FOLDER",
-    help="Write all that would be used to a new folder, and install nothing.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
 @click.pass_obj
-def build(
-    invocation: Invocation,
-    name: str,
-    iso: Path | None,
-    virtio_iso: Path | None,
-    openssh: Path | None,
-    target: Path | None,
-    as_json: bool,
-) -> None:
+def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | None) -> None:
     """Build an image, unless one with the same inputs is there.
 
     NAME is wine (the default), or a Windows profile: windows-10, windows-11, windows-server-2019,
-    windows-server-2022, windows-server-2025. Those are installed from your own ISO.
+    windows-server-2022, windows-server-2025, or your own. Those are installed from your own ISO.
     """
-    if name == "wine":
-        if iso or virtio_iso or openssh or target:
-            raise ConfigurationError(
-                "The image wine is made from packages: it takes no ISO and has no dry run.",
-                remedy="Name a Windows profile, such as windows-11, or leave these options out.",
-            )
-        _build_wine(as_json=as_json)
-        return
-    request = _request(invocation, name, iso, virtio_iso, openssh)
-    if target:
-        _dry_run(request, target, as_json=as_json)
+    from harness.guests.flavour import BuildRequest, DryRun
+    from harness.guests.registry import build_options, flavour_of
+    from harness.project.profile import Profile
+    from harness.project.profiles import listed
+
+    project = _project(invocation)
+    if name not in (known := [one.name for one in listed(project)]):
+        known.sort(key=lambda one: (one != "wine", one))
+        raise ConfigurationError(f"There is no image {name!r}.", remedy=f"Known images: {', '.join(known)}.")
+    profile = Profile.named(name, project)
+    options = {
+        option.name: path
+        for option in build_options()
+        if (path := paths[f"path_{option.name}".replace("-", "_")]) is not None
+    }
+    request = BuildRequest(profile, options, configuration.home(), lambda: _config(invocation))
+    with _told() as journal:
+        built = flavour_of(profile).build(request, journal)
+    if isinstance(built, DryRun):
+        files = [str(path) for path in built.files]
+        described: dict[str, object] = {"folder": str(built.folder), "files": files}
+        text = "\n".join(files)
     else:
-        _build_windows(request, as_json=as_json)
+        described = {"folder": str(built.folder), "digest": built.digest, **built.versions}
+        text = str(built.folder)
+    click.echo(json.dumps(described) if as_json else text)
 
 
 @image.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_(as_json: bool) -> None:
     """List the images that are there, those of each flavour newest first."""
-    from harness.images.base import list_images
-    from harness.images.windows.sealed import list_windows_images
+    from harness.guests.registry import flavours
 
     home = configuration.home()
-    for found in (*list_images(home), *list_windows_images(home)):
+    for found in (image for flavour in flavours() for image in flavour.images(home)):
         size = found.disk.stat().st_size
         if as_json:
             click.echo(json.dumps({"folder": str(found.folder), "bytes": size, **found.versions}))
@@ -93,67 +98,40 @@ def list_(as_json: bool) -> None:
             click.echo(printable(f"{found.folder.name}  {size / 2**20:.0f} MiB  {versions}"))
 
 
-def _build_wine(*, as_json: bool) -> None:
-    from harness.images import wine
+@image.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def profiles(invocation: Invocation, as_json: bool) -> None:
+    """List the guest profiles and the files that they come from.
 
-    with _told() as journal:
-        built = wine.ensure(configuration.home(), journal)
-    described = {"folder": str(built.folder), "digest": built.digest, **built.versions}
-    click.echo(json.dumps(described) if as_json else described["folder"])
+    A profile is looked for in profiles/ beside winvm.toml, then in WINVM_HOME/profiles, then among those
+    that winvm brings.
+    """
+    from harness.project.profiles import listed
 
-
-def _build_windows(request: Request, *, as_json: bool) -> None:
-    from harness.images.windows.build import build as build_windows
-
-    with _told() as journal:
-        built = build_windows(request, configuration.home(), journal)
-    described = {"folder": str(built.folder), "digest": built.digest, **built.versions}
-    click.echo(json.dumps(described) if as_json else described["folder"])
-
-
-def _dry_run(request: Request, target: Path, *, as_json: bool) -> None:
-    from harness.images.windows.dryrun import dry_run
-
-    with _told() as journal:
-        written = dry_run(request, configuration.home(), target, journal)
-    if as_json:
-        click.echo(json.dumps({"folder": str(target), "files": [str(path) for path in written]}))
-    else:
-        for path in written:
-            click.echo(str(path))
+    for found in listed(_project(invocation)):
+        if as_json:
+            line = {"name": found.name, "origin": found.origin, "file": str(found.file)}
+            click.echo(json.dumps(line))
+        else:
+            click.echo(printable(f"{found.name:24} {found.origin:8} {found.file}"))
 
 
-def _request(
-    invocation: Invocation, name: str, iso: Path | None, virtio_iso: Path | None, openssh: Path | None
-) -> Request:
-    from harness.images.windows.media import windows_profiles
-    from harness.images.windows.preparation import Request
-
-    profiles = {profile.name: profile for profile in windows_profiles()}
-    if name not in profiles:
-        raise ConfigurationError(
-            f"There is no image {name!r}.", remedy=f"Known images: wine, {', '.join(profiles)}."
-        )
-    if iso is None:
-        raise ConfigurationError(
-            f"{name} is installed from an ISO, and none is named.",
-            remedy=f"Run: winvm image build {name} --iso PATH",
-        )
-    return Request(profiles[name], iso, virtio_iso, openssh, _driver(invocation))
+def _project(invocation: Invocation) -> Path | None:
+    """The folder of winvm.toml, if this runs in a project."""
+    try:
+        return (invocation.config_path or configuration.find(Path.cwd())).resolve().parent
+    except ConfigurationError:
+        return None
 
 
-def _driver(invocation: Invocation) -> Driver | None:
-    """The driver of the project that this runs in, if it runs in one; its certificate is made if need be."""
-    from harness.images.windows.provisioning import Driver
-    from harness.toolchain.sign import TestCertificate
-
+def _config(invocation: Invocation) -> Config | None:
+    """The project that this runs in, if it runs in one."""
     try:
         path = invocation.config_path or configuration.find(Path.cwd())
     except ConfigurationError:
         return None
-    config = configuration.load(path)
-    certificate = TestCertificate.ensure(config.build_folder / "certificate")
-    return Driver(config.driver.name, certificate.certificate.read_bytes())
+    return configuration.load(path)
 
 
 @contextmanager

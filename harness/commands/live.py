@@ -141,10 +141,10 @@ def pull(guest_path: str, local: Path) -> None:
 def logs(follow: bool, everything: bool, as_json: bool) -> None:
     """Print the debug output of the guest that is up."""
     from harness.debuggers.tail import FileTail
-    from harness.debuggers.wine_lines import WineLines
 
-    tail = FileTail(live.find(config.home()).debug_output())
-    lines, partial = WineLines("WINVM-MARK "), b""
+    guest = live.find(config.home())
+    tail = FileTail(guest.debug_output())
+    lines, partial = guest.debug_lines(), b""
     try:
         while True:
             data = tail.read(1 << 20)

@@ -1,129 +1,216 @@
-"""Which flavour of guest a profile means: its image, its machine, its ways in. Nothing else asks for that."""
+"""A flavour of guest: everything that differs between one kind of guest and another, behind one protocol.
+
+A flavour is a package beside this file with a module `flavour`, and a line in `harness.plugins`; other
+packages bring theirs by an entry point of the group `winvm.flavours`. Its object is imported with every
+profile of it, so it imports what a run needs only when that is asked for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from harness.errors import ConfigurationError, ImageError
-from harness.guests.windows.guest import WindowsGuest, session_version
-from harness.guests.wine.guest import WineGuest
-from harness.images import base, wine
-from harness.images.base import BaseImage
-from harness.images.replayed import replay_image
-from harness.images.windows import sealed
-from harness.images.windows.sealed import WindowsImage
-from harness.journal import Journal
-from harness.machine.accelerator import Accelerator
-from harness.machine.direct_boot import MachineSpec
-from harness.machine.machine import Spec
-from harness.machine.windows_domain import WindowsSpec
-from harness.project.profile import Profile, WindowsProfile
+if TYPE_CHECKING:
+    from harness.deadline import Deadline
+    from harness.debuggers.kd.line import KernelLine
+    from harness.guests.link import GuestLink
+    from harness.guests.protocol import Guest, Reachable
+    from harness.images.base import DiskImage
+    from harness.journal import Journal
+    from harness.machine.accelerator import Accelerator
+    from harness.machine.protocol import Channels, Machine
+    from harness.machine.spec import Spec
+    from harness.project.config import Config
+    from harness.project.profile import Profile
+
+    class BootableGuest(Guest, Protocol):
+        """A guest whose image a machine boots."""
+
+        def link(self, host: Reachable) -> GuestLink:
+            """Connections to a running guest, none of them open yet."""
+
+        def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
+            """Blocks until the guest answers and an interpreter waits in it; says where: see `Link.agent`.
+
+            Raises:
+                BootError: it does not become ready.
+            """
 
 
 @dataclass(frozen=True)
-class Flavour:
-    """An image, and what follows from its flavour.
+class Installed:
+    """An image that is there, and what follows from it.
 
     exports: the kernel's names that the guest has, where that is not all of Windows': see `wine_exports`.
     """
 
-    image: BaseImage | WindowsImage
-    guest: WineGuest | WindowsGuest
+    image: DiskImage
+    guest: BootableGuest
     spec: Spec
-    exports: Path | None
+    exports: Path | None = None
 
 
-def wine_flavour(image: BaseImage, profile: Profile, accelerator: Accelerator) -> Flavour:
-    """What follows from an image of the embedded guest; raises `ImageError` for one that is not whole."""
-    spec = MachineSpec.checked(image.folder, profile, accelerator)
-    return Flavour(image, WineGuest(image), spec, image.exports)
+@dataclass(frozen=True)
+class BuildOption:
+    """An option of `winvm image build`, which names a path.
 
-
-def windows_flavour(
-    image: WindowsImage, profile: WindowsProfile, accelerator: Accelerator, verified: str = ""
-) -> Flavour:
-    """What follows from an image of a Windows; raises `ImageError` for one that is not whole."""
-    spec = WindowsSpec.checked(image.folder, profile, accelerator, session_version(verified))
-    return Flavour(image, WindowsGuest(image, profile, verified), spec, None)
-
-
-def find_flavour(
-    profile: Profile, accelerator: Accelerator, home: Path, journal: Journal, verified: str = ""
-) -> Flavour:
-    """The newest image of a profile. Wine's is built if there is none; a Windows needs the user's ISO.
-
-    Args:
-        verified: file name of the driver that a Windows guest's Driver Verifier is to watch.
-
-    Raises:
-        ImageError: it cannot be built, or must be built first, or was built for other settings.
+    Attributes:
+        name: as it is written, without `--`: `virtio-iso`.
+        folder: it names a folder, and else a file.
     """
-    if not isinstance(profile, WindowsProfile):
-        return wine_flavour(wine.ensure(home, journal), profile, accelerator)
-    image = sealed.find(home, profile.name)
-    if image is None:
-        raise ImageError(
-            f"There is no image of {profile.name} in {base.images_folder(home)}.",
-            remedy=sealed.build_again(profile.name),
-        )
-    if not image.fits(profile):
-        raise ImageError(
-            f"{image.folder.name} was built before vm/profiles/{profile.name}.toml was changed.",
-            remedy=sealed.build_again(profile.name),
-        )
-    _warn_of_end(image, journal)
-    return windows_flavour(image, profile, accelerator, verified)
+
+    name: str
+    metavar: str
+    help: str
+    folder: bool = False
 
 
-def replayed_flavour(
-    profile: Profile,
-    digest: str,
-    accelerator: Accelerator,
-    home: Path,
-    journal: Journal,
-    verified: str = "",
-    *,
-    any_image: bool,
-) -> Flavour:
-    """As `find_flavour`, but for the image of this digest, or failing that for any if that will do.
+@dataclass(frozen=True)
+class BuildRequest:
+    """What `winvm image build` was asked for.
 
-    Raises:
-        ConfigurationError: it cannot be had, and no other is wanted.
-        ImageError: see `find_flavour`.
+    Attributes:
+        options: those that were given -> path, among them options of other flavours.
+        project: the project that this runs in, if it runs in one.
     """
-    if not isinstance(profile, WindowsProfile):
-        return wine_flavour(replay_image(digest, home, journal, any_image=any_image), profile, accelerator)
-    for image in sealed.list_windows_images(home):
-        if image.digest == digest:
-            _warn_of_end(image, journal)
-            return windows_flavour(image, profile, accelerator, verified)
-    if not any_image:
-        raise ConfigurationError(
-            f"The crash happened in guest image {digest[:12]}, which is not here.",
-            remedy="Build it from the same ISO, or replay it in another image: --any-image",
-        )
-    return find_flavour(profile, accelerator, home, journal, verified)
+
+    profile: Profile
+    options: Mapping[str, Path]
+    home: Path
+    project: Callable[[], Config | None] = lambda: None
 
 
-def reopen(profile: str, image: Path) -> WineGuest | WindowsGuest:
-    """The guest that another process started, from the name of its profile and its image's folder.
+@dataclass(frozen=True)
+class DryRun:
+    """What a build that installs nothing has written."""
 
-    Raises:
-        ImageError: the image is gone or damaged.
-        ConfigurationError: the profile is.
+    folder: Path
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image as `winvm prune` sees it.
+
+    Attributes:
+        made_of: images that supersede each other have the same; for most flavours the profile's name.
+        present: it is what the next run takes, and stays whatever its age.
     """
-    known = Profile.named(profile)
-    if isinstance(known, WindowsProfile):
-        return WindowsGuest(sealed.load(image), known)
-    return WineGuest(base.load(image))
+
+    folder: Path
+    made_of: str
+    present: bool
 
 
-def _warn_of_end(image: WindowsImage, journal: Journal) -> None:
-    """Whoever does not know it looks for a crash: the guest just goes off."""
-    if image.runs_out and image.runs_out < datetime.now(UTC).date():
-        journal.warn(
-            f"the evaluation in {image.folder.name} ended on {image.runs_out}: its Windows shuts itself down"
-            f" about every hour. Remove {image.folder}, and build it again"
-        )
+class DebugLine(Protocol):
+    """One line of a guest's debug output; `source` is `dbgprint` for the driver's own."""
+
+    @property
+    def source(self) -> str:
+        """Who printed it."""
+
+    @property
+    def text(self) -> str:
+        """What, without prefixes."""
+
+
+class DebugLines(Protocol):
+    """Reads a guest's debug output a line at a time."""
+
+    def parse(self, line: str, time: float) -> DebugLine:
+        """One line without its newline, which arrived at host UNIX time `time`."""
+
+
+class Flavour(Protocol):
+    """One flavour of guest. `profile` is always one of its own `profile_type`."""
+
+    @property
+    def profile_type(self) -> type[Profile]:
+        """What its profiles may say."""
+
+    @property
+    def spec_type(self) -> type[Spec]:
+        """The frozen dataclass of its machines' hardware: `machine.json` is read as one."""
+
+    @property
+    def build_options(self) -> Sequence[BuildOption]:
+        """Options of `winvm image build`; one that two flavours have must be the same."""
+
+    def find(
+        self, profile: Profile, accelerator: Accelerator, home: Path, journal: Journal, verified: str
+    ) -> Installed:
+        """The image that a run of this profile takes; built, if that needs nothing from the user.
+
+        Args:
+            verified: file name of the driver that Driver Verifier is to watch; empty for none.
+
+        Raises:
+            ImageError: it cannot be built, or must be built first, or was built for other settings.
+        """
+
+    def replay(
+        self,
+        profile: Profile,
+        digest: str,
+        accelerator: Accelerator,
+        home: Path,
+        journal: Journal,
+        verified: str,
+        *,
+        any_image: bool,
+    ) -> Installed:
+        """As `find`, but for the image of this digest, or failing that for any if that will do.
+
+        Raises:
+            ConfigurationError: it cannot be had, and no other is wanted.
+            ImageError: see `find`.
+        """
+
+    def reopen(self, profile: Profile, image: Path) -> BootableGuest:
+        """The guest that another process started, from the folder of its image.
+
+        Raises:
+            ImageError: the image is gone or damaged.
+        """
+
+    def build(self, request: BuildRequest, journal: Journal) -> DiskImage | DryRun:
+        """Builds an image, unless one with the same inputs is there.
+
+        Raises:
+            ConfigurationError: an option is missing, or of another flavour, or cannot be used.
+            ImageError, HostError, DeadlineError: the build fails.
+        """
+
+    def images(self, home: Path) -> Sequence[DiskImage]:
+        """All whole images, newest first."""
+
+    def stored(self, home: Path) -> Iterable[StoredImage]:
+        """Every image, also those that nobody builds any more, for `winvm prune`."""
+
+    def unfinished(self, images: Path) -> Iterator[tuple[Path, bool]]:
+        """Folders of builds that did not end, and whether one works in it just now."""
+
+    def debugged_here(self, profile: Profile) -> bool:
+        """Whether a debugger on this host must reach the guest: no remote libvirt host can run it then."""
+
+    def kernel_line(self, profile: Profile, machine: Path, image: Path) -> KernelLine:
+        """How the kernel of a guest that is up is debugged.
+
+        Args:
+            machine, image: folders of its machine and its image.
+
+        Raises:
+            ConfigurationError: it has no Windows kernel, or its debugger is off.
+        """
+
+    def debug_output(self, profile: Profile, channels: Channels) -> Path:
+        """The file that a guest that is up prints to.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+
+    def debug_lines(self) -> DebugLines:
+        """What reads that file."""

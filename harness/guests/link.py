@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Self
 
+from harness.deadline import Deadline
 from harness.guests.protocol import Reachable
 from harness.images.base import USER, Secrets
 from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
@@ -12,7 +14,7 @@ from harness.transports.winrm import CommandAddress, WinRmProcess, WinRmTranspor
 from harness.transports.wsman import WinRmEndpoint
 
 
-class GuestLink:
+class GuestLink(ABC):
     """`Link` but for the clock, which each flavour sets in its own way."""
 
     def __init__(self, host: Reachable, transport: WinRmTransport, files: SftpTransfer) -> None:
@@ -31,6 +33,10 @@ class GuestLink:
         winrm = WinRmEndpoint(host.address, host.ports["winrm"], USER, secrets.password, secrets.certificate)
         ssh = SftpEndpoint(host.address, host.ports["ssh"], ssh_user, secrets.host_key, secrets.client_key)
         return cls(host, WinRmTransport(winrm), SftpTransfer(ssh, DriveMap({"C:": drive_c})))
+
+    @abstractmethod
+    def set_clock(self, deadline: Deadline) -> None:
+        """See `Link`."""
 
     def agent(self, standby: Mapping[str, str]) -> WinRmProcess:
         """See `Link`."""

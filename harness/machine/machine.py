@@ -18,7 +18,7 @@ from harness.errors import DeadlineError, InfrastructureError, MachineError
 from harness.host.fileend import last_text
 from harness.machine.bindings import libvirt
 from harness.machine.connection import translated, within
-from harness.machine.direct_boot import ADDRESS, UUIDS, HostSide, MachineSpec
+from harness.machine.direct_boot import ADDRESS, UUIDS, HostSide
 from harness.machine.events import LifecycleEvents
 from harness.machine.monitor import ask
 from harness.machine.overlay import OVERLAY_SPACE, create_overlay, require_space
@@ -29,10 +29,7 @@ from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import DISK, MEMORY, ReadyState
 from harness.machine.savefile import Identity, copy_for, identity
 from harness.machine.screen import picture
-from harness.machine.windows_domain import WindowsSpec
-
-Spec = MachineSpec | WindowsSpec
-"""Virtual hardware and what it boots, by flavour of guest."""
+from harness.machine.spec import RecordedSpec, Spec
 
 RECORD = "machine.json"
 CHECKPOINT = "checkpoint"
@@ -58,7 +55,7 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: Spec
+    spec: RecordedSpec
     ready: ReadyState | None
     ports: dict[str, int]
     generation: int

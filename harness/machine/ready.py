@@ -13,11 +13,12 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ImageError, InfrastructureError, MachineError
-from harness.machine.machine import LibvirtMachine, Spec
+from harness.machine.machine import LibvirtMachine
 from harness.machine.overlay import OVERLAY_SPACE, require_space, set_backing
 from harness.machine.protocol import Machine
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
+from harness.machine.spec import Spec
 
 WaitReady = Callable[[Machine, Deadline], Mapping[str, str] | None]
 """Blocks until the guest of a booting machine answers completely (an HTTPS answer, not an open port).

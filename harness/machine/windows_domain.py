@@ -19,7 +19,7 @@ from harness.errors import ImageError
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import ADDRESS, UUIDS, HostSide, render_template, state_key
 from harness.machine.overlay import create_empty, create_overlay
-from harness.project.profile import KDNET_BUSPARAMS, WindowsProfile
+from harness.project.windows_profile import KDNET_BUSPARAMS, WindowsProfile
 
 TEMPLATE = "windows.xml.j2"
 NVRAM = "nvram.fd"

@@ -44,7 +44,7 @@ def matrix(config: Config) -> tuple[Cell, ...]:
             f"nightly.builds names {unknown[0]!r}, which driver.builds does not have.",
             remedy=f"winvm.toml builds {', '.join(config.driver.builds)}.",
         )
-    profiles = [Profile.named(name) for name in nightly.profiles or (config.guest.profile,)]
+    profiles = [Profile.named(name, config.root) for name in nightly.profiles or (config.guest.profile,)]
     return tuple(
         Cell(profile.name, build, verifier, _need(profile), _missing(profile, verifier))
         for profile, build, verifier in product(profiles, builds, nightly.verifier)

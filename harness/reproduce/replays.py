@@ -128,7 +128,7 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
         with artifacts.journal.step("check bundle"):
             bundle = unpack(request.bundle, artifacts.path / "bundle")
         manifest, guest = bundle.manifest, bundle.manifest.guest
-        profile = checked_profile(manifest, any_image=request.any_image)
+        profile = checked_profile(manifest, request.config.root, any_image=request.any_image)
         if manifest.trigger.kind == "elsewhere":
             raise ConfigurationError(
                 f"{manifest.trigger.name}, in which {request.bundle.name} was made, is a pytest test that "
@@ -159,13 +159,13 @@ def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     ]
 
 
-def checked_profile(manifest: Manifest, *, any_image: bool) -> Profile:
+def checked_profile(manifest: Manifest, project: Path | None = None, *, any_image: bool) -> Profile:
     """The installed profile of the bundle's name, with Driver Verifier if the crash had it.
 
     Raises:
         ConfigurationError: there is none, or it is another than the bundle's and no other is wanted.
     """
-    profile = Profile.named(manifest.guest)
+    profile = Profile.named(manifest.guest, project)
     if not manifest.driver.verified:
         profile = profile.without(VERIFIER)
     here, there = profile_document(profile), manifest.profile

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from harness.debuggers.kd.line import KernelLine
 from harness.errors import ConfigurationError
+from harness.guests.flavour import DebugLines
+from harness.guests.registry import flavour_of
 from harness.machine.protocol import Channels
 from harness.machine.runfolder import runs_of
-from harness.project.profile import Profile, WindowsProfile
+from harness.project.profile import Profile
 
 RECORD = "up.json"
 
@@ -22,6 +25,7 @@ class LiveGuest(BaseModel):
     Attributes:
         folder: run folder that holds the machine.
         profile: name of its profile.
+        root: the project's folder, where profiles are looked for first.
         image: folder of its image.
         address, ports: where its forwards listen on the host.
         machine: the machine's own folder, with its channel files.
@@ -40,6 +44,7 @@ class LiveGuest(BaseModel):
     project: str
     build: str
     driver: str
+    root: Path | None = None
 
     @property
     def channels(self) -> Channels:
@@ -52,12 +57,25 @@ class LiveGuest(BaseModel):
         Raises:
             ConfigurationError: its kernel prints to a debugger instead, and nobody listens meanwhile.
         """
-        if isinstance(Profile.named(self.profile), WindowsProfile):
-            raise ConfigurationError(
-                f"What {self.profile} prints goes to its kernel debugger, and nowhere while there is none.",
-                remedy="Listen with `winvm debug`.",
-            )
-        return self.channels.dbgprint
+        profile = self.loaded_profile()
+        return flavour_of(profile).debug_output(profile, self.channels)
+
+    def debug_lines(self) -> DebugLines:
+        """What reads that file."""
+        return flavour_of(self.loaded_profile()).debug_lines()
+
+    def kernel_line(self) -> KernelLine:
+        """How its kernel is debugged.
+
+        Raises:
+            ConfigurationError: it has no Windows kernel, or its debugger is off.
+        """
+        profile = self.loaded_profile()
+        return flavour_of(profile).kernel_line(profile, self.machine, self.image)
+
+    def loaded_profile(self) -> Profile:
+        """What its profile says now; raises `ConfigurationError` if it cannot be used any more."""
+        return Profile.named(self.profile, self.root)
 
     def save(self) -> None:
         """Writes the record into the run folder."""

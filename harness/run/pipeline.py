@@ -21,9 +21,9 @@ from harness.errors import (
     MachineError,
     TransportError,
 )
-from harness.guests.flavour import Flavour, find_flavour, reopen, replayed_flavour
-from harness.guests.windows.guest import WindowsLink
-from harness.guests.wine.guest import WineLink
+from harness.guests.flavour import Installed
+from harness.guests.link import GuestLink
+from harness.guests.registry import find_flavour, flavour_of, reopen, replayed_flavour
 from harness.host.locks import hold
 from harness.host.root import require_root
 from harness.images import base
@@ -36,7 +36,6 @@ from harness.machine.ready import launch
 from harness.machine.remote.ssh import Target, runner
 from harness.machine.runfolder import RunFolder
 from harness.project import config as configuration
-from harness.project.profile import WindowsProfile
 from harness.run import live
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
@@ -105,7 +104,7 @@ def _require_same(running: LiveGuest, prepared: Prepared, wanted: Mapping[str, s
             f"with driver build {running.build} ({running.driver[:6]}) loaded; "
             f"the present {wanted['build']} is {wanted['driver'][:6]}"
         )
-    elif running.image != (present := prepared.flavour.image.folder):
+    elif running.image != (present := prepared.installed.image.folder):
         differing = f"from image {running.image.name}; the present one is {present.name}"
     if differing:
         raise ConfigurationError(f"A guest of this project is up already, {differing}.", remedy=UP_ANEW)
@@ -134,7 +133,8 @@ def _leave_new(plan: Plan, prepared: Prepared, artifacts: Artifacts, wanted: Map
             guest = LiveGuest(
                 folder=folder.path,
                 profile=plan.profile.name,
-                image=prepared.flavour.image.folder,
+                root=plan.config.root,
+                image=prepared.installed.image.folder,
                 address=machine.address,
                 ports=dict(machine.ports),
                 machine=machine.folder,
@@ -151,20 +151,20 @@ def _leave_new(plan: Plan, prepared: Prepared, artifacts: Artifacts, wanted: Map
     return guest
 
 
-def reach(guest: LiveGuest) -> WineLink | WindowsLink:
+def reach(guest: LiveGuest) -> GuestLink:
     """Connections to the guest that is up; nothing is opened yet.
 
     Raises:
         ImageError: its image is gone or damaged.
     """
-    return reopen(guest.profile, guest.image).link(guest)
+    return reopen(guest.profile, guest.image, guest.root).link(guest)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Everything there is before a guest runs."""
 
-    flavour: Flavour
+    installed: Installed
     payload: Payload
     environment: dict[str, str]
 
@@ -173,12 +173,12 @@ def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -
     """Accelerator, image and driver builds, all of winvm.toml's or those named; leftovers are removed."""
     accelerator = _accelerator(plan, journal)
     home = configuration.home()
-    flavour = _whole(lambda: find_flavour(plan.profile, accelerator, home, journal, plan.verified), journal)
-    drivers = build_drivers(plan.config, flavour.exports, journal, builds)
+    installed = _whole(lambda: find_flavour(plan.profile, accelerator, home, journal, plan.verified), journal)
+    drivers = build_drivers(plan.config, installed.exports, journal, builds)
     driver = plan.config.driver
     packages = {build: take_package(inf) for build in drivers if (inf := plan.config.package(build))}
     payload = Payload(plan.agent, driver.name, drivers, driver.contract, plan.parameters, packages=packages)
-    return _prepared(payload, flavour, accelerator, journal)
+    return _prepared(payload, installed, accelerator, journal)
 
 
 def prepare_replay(
@@ -195,13 +195,13 @@ def prepare_replay(
     """
     accelerator = _accelerator(plan, journal)
     home, profile = configuration.home(), plan.profile
-    flavour = _whole(
+    installed = _whole(
         lambda: replayed_flavour(
             profile, digest, accelerator, home, journal, plan.verified, any_image=any_image
         ),
         journal,
     )
-    return _prepared(payload, flavour, accelerator, journal)
+    return _prepared(payload, installed, accelerator, journal)
 
 
 def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
@@ -223,23 +223,23 @@ def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
 def _require_no_debugger(plan: Plan) -> None:
     """A kernel debugger's port is on QEMU's host, and no tunnel leads to it."""
     profile = plan.profile
-    if isinstance(profile, WindowsProfile) and profile.hardware.kd != "none":
+    if flavour_of(profile).debugged_here(profile):
         raise ConfigurationError(
             f"Guest {profile.name} has a kernel debugger, which works on this host only.",
             remedy='Run it without --uri, or with a profile whose hardware.kd is "none".',
         )
 
 
-def _whole(find: Callable[[], Flavour], journal: Journal) -> Flavour:
+def _whole(find: Callable[[], Installed], journal: Journal) -> Installed:
     with journal.step("guest image"):
-        flavour = find()
-        base.verify_if_touched(flavour.image)
-        mark_used(flavour.image.folder)
-    return flavour
+        installed = find()
+        base.verify_if_touched(installed.image)
+        mark_used(installed.image.folder)
+    return installed
 
 
-def _prepared(payload: Payload, flavour: Flavour, accelerator: Accelerator, journal: Journal) -> Prepared:
-    image = flavour.image
+def _prepared(payload: Payload, installed: Installed, accelerator: Accelerator, journal: Journal) -> Prepared:
+    image = installed.image
     with journal.step("remove leftovers") as found:
         leftovers = remove_leftovers(configuration.home() / "runs")
         found["removed"] = [str(leftover.path) for leftover in leftovers]
@@ -251,26 +251,28 @@ def _prepared(payload: Payload, flavour: Flavour, accelerator: Accelerator, jour
         **{f"driver {build}": content_hash(path) for build, path in payload.drivers.items()},
         **{f"parameter {name}": str(value) for name, value in payload.parameters.items()},
     }
-    return Prepared(flavour, payload, environment)
+    return Prepared(installed, payload, environment)
 
 
 def start_guest(
     plan: Plan, prepared: Prepared, folder: RunFolder, artifacts: Artifacts, stack: ExitStack
 ) -> Bench:
     """A machine in `folder`, restored from the ready state; what must be ended later is put on `stack`."""
-    timeouts, flavour = plan.profile.timeouts, prepared.flavour
+    timeouts, installed = plan.profile.timeouts, prepared.installed
     with artifacts.journal.step("start guest"):
         boot = Deadline.after(timeouts.boot)
         restore = Deadline.after(timeouts.boot + timeouts.restore)
         try:
-            machine, ready = launch(flavour.spec, folder, flavour.guest.wait_ready, boot, restore)
+            machine, ready = launch(installed.spec, folder, installed.guest.wait_ready, boot, restore)
         except InfrastructureError:
             # A disk that rots unseen explains more than a guest that does not boot.
-            base.verify(flavour.image)
+            base.verify(installed.image)
             raise
         stack.callback(_end, machine, folder)
     environment = dict(prepared.environment)
-    bench = Bench(flavour.guest, machine, plan.profile, prepared.payload, artifacts, ready.facts, environment)
+    bench = Bench(
+        installed.guest, machine, plan.profile, prepared.payload, artifacts, ready.facts, environment
+    )
     stack.callback(bench.disconnect)
     return bench
 

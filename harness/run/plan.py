@@ -72,7 +72,7 @@ def make_plan(
     chosen = _chosen_builds(config, builds)
     values = parameters_of(config.parameters, parameters)
     name = guest or config.guest.profile
-    profile = Profile.named(name)
+    profile = Profile.named(name, config.root)
     if config.driver.inf and INF_PACKAGE not in profile.capabilities:
         raise ConfigurationError(
             f"driver.inf names {config.driver.inf}, but guest {name} lacks the capability {INF_PACKAGE}.",

@@ -21,9 +21,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.images import wine
+from harness.guests.flavour import StoredImage
+from harness.guests.registry import flavours
 from harness.images.base import images_folder
-from harness.images.windows.sealed import list_windows_images, unfinished
 from harness.journal import Journal, is_open
 from harness.machine.savedstate import DISK, MANIFEST
 from harness.run.artifacts import RUN_NAME
@@ -164,10 +164,11 @@ def qemu_has_open(image: Path) -> bool:
 
 def _images(home: Path) -> Iterator[Item]:
     references = _referenced(home)
-    for folder, made_of, is_current in _image_folders(home):
+    for image in _stored(home):
+        folder, is_current = image.folder, image.present
         states = sorted(folder.glob(f"ready-*/{MANIFEST}"), key=lambda file: file.stat().st_mtime)
         size = _size(folder) - sum(_size(state.parent) for state in states)
-        item = Item("image", folder.parent / made_of, folder, size, folder.stat().st_mtime)
+        item = Item("image", folder.parent / image.made_of, folder, size, folder.stat().st_mtime)
         yield _judged(item, "the present image" if is_current else _in_use(item, references))
         for state in states:
             newest = is_current and state is states[-1]
@@ -175,20 +176,18 @@ def _images(home: Path) -> Iterator[Item]:
             yield _judged(item, "of the present image" if newest else _in_use(item, references))
 
 
-def _image_folders(home: Path) -> Iterator[tuple[Path, str, bool]]:
-    """Every image: its folder, the profile that it is of, and whether it is the present one of that."""
-    current = wine.find(home)
-    for manifest in images_folder(home).glob("wine-*/manifest.json"):
-        folder = manifest.parent
-        yield folder, "wine", current is not None and current.folder.name == folder.name
-    profiles = set()
-    for image in list_windows_images(home):  # newest first
-        yield image.folder, image.profile, image.profile not in profiles
-        profiles.add(image.profile)
+def _stored(home: Path) -> Iterator[StoredImage]:
+    for flavour in flavours():
+        yield from flavour.stored(home)
+
+
+def _unfinished_builds(images: Path) -> Iterator[tuple[Path, bool]]:
+    for flavour in flavours():
+        yield from flavour.unfinished(images)
 
 
 def _unfinished(home: Path) -> Iterator[Item]:
-    for folder, building in unfinished(images_folder(home)):
+    for folder, building in _unfinished_builds(images_folder(home)):
         item = Item(UNFINISHED, folder.parent, folder, _size(folder), folder.stat().st_mtime)
         yield _judged(item, "it is being built" if building else "")
 
@@ -227,7 +226,7 @@ def _in_use(item: Item, references: frozenset[Path]) -> str:
         return "a machine runs from it"
     if item.kind == "ready state" and qemu_has_open(path / DISK):
         return "a machine runs from it"
-    if item.kind == UNFINISHED and dict(unfinished(item.path.parent)).get(item.path):
+    if item.kind == UNFINISHED and dict(_unfinished_builds(item.path.parent)).get(item.path):
         return "it is being built"
     if "artifacts" in item.kind and is_open(path / "run.jsonl"):
         return "its run is not over"

@@ -165,12 +165,12 @@ def _attach(
     warm = WarmGuest.load(folder.path)
     if warm is None:
         raise MachineError("Its record is damaged.")
-    spec = prepared.flavour.spec
+    spec = prepared.installed.spec
     ready = ReadyState.find(spec.image, spec.ready_key(folder.connection.versions()))
     reason = unfit(warm, machine.state(), machine.spec, spec, ready, content_hash(plan.agent))
     if reason:
         raise MachineError(reason)
-    guest, standby = prepared.flavour.guest, warm.handover.standby
+    guest, standby = prepared.installed.guest, warm.handover.standby
     environment = dict(prepared.environment)
     bench = Bench(
         guest, machine, plan.profile, prepared.payload, artifacts, standby, environment, warm.handover

@@ -8,10 +8,10 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.agent.handover import Handover
-from harness.machine.machine import Spec
 from harness.machine.protocol import MachineState
 from harness.machine.runfolder import runs_of
 from harness.machine.savedstate import ReadyState
+from harness.machine.spec import Spec
 
 RECORD = "warm.json"
 

@@ -18,7 +18,7 @@ from harness.images.windows.media import windows_profiles
 from harness.images.windows.python import python_zip
 from harness.images.windows.tools import HostTools
 from harness.project import config
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 from tests.bench.row import Row
 from tests.fakes.windows_media import ENTERPRISE_11, windows_iso
 

@@ -15,7 +15,7 @@ from harness.images.windows.configuration import contents
 from harness.images.windows.guestjournal import Entry, parse
 from harness.images.windows.media import Choice
 from harness.images.windows.wim import WimImage
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 from harness.run.live import LiveGuest
 from harness.toolchain.provision import build_provision
 from tests.vm.conftest import CommandLine

@@ -26,7 +26,7 @@ from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
 from harness.machine.windows_domain import KD_SOCKET, NVRAM, WindowsSpec
 from harness.project import config
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 
 BOOT_S = 90.0
 SHELL = "UEFI Interactive Shell"

@@ -18,7 +18,7 @@ from harness.images.windows.preparation import Request
 from harness.images.windows.provisioning import Driver
 from harness.journal import Event, Journal
 from harness.project import config
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 
 DRIVER = Driver("mydriver", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
 

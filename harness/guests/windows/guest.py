@@ -15,24 +15,20 @@ from pathlib import Path
 from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.crash.expectation import describe
 from harness.deadline import Deadline
-from harness.debuggers.kd.com.socket import KdcomSocket
-from harness.debuggers.kd.key import Key
-from harness.debuggers.kd.net.wire import KdnetWire
-from harness.debuggers.logged import LoggedStream
-from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
+from harness.debuggers.windows import WindowsDebugStream
 from harness.errors import TransportError
 from harness.guests.link import GuestLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import await_answer, make_ready
+from harness.guests.windows.debugger import WindowsStream, debugger_of
 from harness.guests.windows.verifier import verify_driver
 from harness.host.resources import guest_folder
 from harness.images.base import USER
 from harness.images.windows.sealed import WindowsImage, build_again
 from harness.interfaces import DebugStream
 from harness.machine.protocol import Machine, Panic
-from harness.machine.windows_domain import KD_SOCKET
 from harness.outcome import Crash
-from harness.project.profile import JOURNAL_COM, KDNET_PORT, WindowsProfile
+from harness.project.windows_profile import JOURNAL_COM, WindowsProfile
 from harness.transports.winrm import WinRmTransport
 
 PYTHON = r"C:\Python\python.exe"
@@ -118,25 +114,15 @@ class WindowsGuest:
         log: Path,
         nonce: str,
         skip: int = 0,  # noqa: ARG002 - nothing lies in a file
-    ) -> WindowsDebugStream | MuteDebugStream:
+    ) -> WindowsStream:
         """See `Guest`. A crash is the debugger's or the panic device's, whichever tells of it first.
 
         Raises:
             HostError: KDNET's port is taken.
         """
-        stream = self._stream(machine, log, nonce)
+        stream = debugger_of(self.profile).stream(machine.folder, self.image.secrets, log, nonce)
         machine.on_panic(lambda panic: hear(stream, panic))
         return stream
-
-    def _stream(self, machine: Machine, log: Path, nonce: str) -> WindowsDebugStream | MuteDebugStream:
-        match self.profile.hardware.kd:
-            case "serial":
-                return WindowsDebugStream(KdcomSocket(machine.folder / KD_SOCKET), log, nonce)
-            case "kdnet":
-                key = Key.read(self.image.secrets.kd_key)
-                return WindowsDebugStream(KdnetWire(key, KDNET_PORT), log, nonce)
-            case "none":
-                return MuteDebugStream(log, nonce)
 
     def dump(self, crash: Crash, debug: DebugStream) -> DumpSource:
         """See `Guest`."""
@@ -171,7 +157,7 @@ class WindowsGuest:
         )
 
 
-def hear(stream: LoggedStream, panic: Panic) -> None:
+def hear(stream: WindowsStream, panic: Panic) -> None:
     """Puts a panic into a stream; its crash is the stream's unless the debugger has told of one already."""
     if panic.code is None:
         stream.add(panic.time, "qemu", "the panic device reports a panic, and no bugcheck code")

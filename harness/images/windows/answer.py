@@ -14,7 +14,7 @@ import jinja2
 from harness.host.resources import vm_folder
 from harness.images.base import USER
 from harness.images.windows.media import Choice
-from harness.project.profile import JOURNAL_COM, WindowsProfile
+from harness.project.windows_profile import JOURNAL_COM, WindowsProfile
 
 TEMPLATE = "windows/autounattend.xml.j2"
 COMPUTER = "WINVM-GUEST"

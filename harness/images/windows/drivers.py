@@ -14,7 +14,7 @@ from harness.deadline import Deadline
 from harness.errors import ConfigurationError
 from harness.images.windows.bounded import RefusedError, answer, ask
 from harness.images.windows.iso import names_in, opened, readable_size
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 
 STORAGE, NETWORK = "viostor", "NetKVM"
 SUFFIXES = (".inf", ".cat", ".sys", ".dll", ".exe")

@@ -9,7 +9,8 @@ from harness.errors import ConfigurationError
 from harness.host.resources import vm_folder
 from harness.images.windows.iso import Media
 from harness.images.windows.wim import WimImage
-from harness.project.profile import Install, Profile, WindowsProfile
+from harness.project.profile import Profile
+from harness.project.windows_profile import Install, WindowsProfile
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?")
 EVALUATION = "Eval"

@@ -23,7 +23,7 @@ from harness.images.windows.python import python_zip
 from harness.images.windows.sealed import settings_digest
 from harness.images.windows.tools import HostTools
 from harness.journal import Journal
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 
 PREPARE_S = 600.0
 """Reading the ISOs takes a second; the rest is for the download of Python."""

@@ -15,7 +15,7 @@ from harness.errors import ConfigurationError
 from harness.images.base import USER
 from harness.images.windows.credentials import WindowsSecrets
 from harness.images.windows.openssh import FOLDER as OPENSSH
-from harness.project.profile import (
+from harness.project.windows_profile import (
     JOURNAL_COM,
     KD_COM,
     KDNET_BUSPARAMS,

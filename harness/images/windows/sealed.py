@@ -24,7 +24,7 @@ from harness.host.locks import is_held
 from harness.images.base import DiskImage, images_folder, require_whole
 from harness.images.windows.credentials import WindowsSecrets
 from harness.machine.windows_domain import NVRAM
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".install-"

@@ -19,7 +19,7 @@ from harness.images.windows.dryrun import dry_run
 from harness.images.windows.preparation import Request
 from harness.images.windows.sealed import WindowsImage, find, list_windows_images, load, seal, settings_digest
 from harness.journal import Journal
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 from tests.fakes.windows_media import ENTERPRISE_11, windows_iso
 
 PROFILE = WindowsProfile.named("windows-11")

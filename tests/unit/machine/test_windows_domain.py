@@ -21,7 +21,7 @@ from harness.machine.direct_boot import HostSide
 from harness.machine.panic import parse
 from harness.machine.protocol import Panic
 from harness.machine.windows_domain import NVRAM, WindowsSpec
-from harness.project.profile import KDNET_BUSPARAMS, WindowsProfile
+from harness.project.windows_profile import KDNET_BUSPARAMS, WindowsProfile
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 VERSIONS = {"qemu": "10.0.2", "libvirt": "11.3.0"}

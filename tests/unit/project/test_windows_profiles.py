@@ -8,7 +8,8 @@ import pytest
 
 from harness.errors import ConfigurationError
 from harness.host.resources import vm_folder
-from harness.project.profile import CAPABILITIES, Profile, WindowsProfile
+from harness.project.profile import CAPABILITIES, Profile
+from harness.project.windows_profile import WindowsProfile
 
 WINDOWS = sorted(file.stem for file in (vm_folder() / "profiles").glob("windows-*.toml"))
 

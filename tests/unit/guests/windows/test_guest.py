@@ -18,8 +18,8 @@ from harness.deadline import Deadline
 from harness.debuggers.kd.key import Key
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.errors import BootError, ConfigurationError, HostError, ImageError, TransportError
-from harness.guests.flavour import find_flavour, reopen, replayed_flavour
 from harness.guests.protocol import Reachable
+from harness.guests.registry import find_flavour, reopen, replayed_flavour
 from harness.guests.windows.guest import (
     MEMORY_DUMP,
     PYTHON,
@@ -38,7 +38,7 @@ from harness.machine.fake import FakeMachine
 from harness.machine.protocol import Machine
 from harness.machine.windows_domain import NVRAM, WindowsSpec
 from harness.outcome import Crash, CrashExpectation, Outcome, Scenario
-from harness.project.profile import KDNET_PORT, WindowsProfile
+from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from harness.run.live import LiveGuest

@@ -37,7 +37,7 @@ from harness.machine.fake import FakeMachine
 from harness.machine.windows_domain import KD_SOCKET, WindowsSpec
 from harness.offline.windows import DEDICATED_FILE
 from harness.offline.windows import MEMORY_DUMP as OFFLINE_DUMP
-from harness.project.profile import KDNET_PORT, WindowsProfile
+from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 from harness.toolchain.sign import TestCertificate
 from tests.fakes.windows_tools import CRASH_CONTROL, HOST_KEYS, WINLOGON, FakeWindows
 

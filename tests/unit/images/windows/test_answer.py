@@ -12,7 +12,7 @@ import pytest
 from harness.images.windows.answer import DRIVERS, START, Answers
 from harness.images.windows.media import Choice, windows_profiles
 from harness.images.windows.wim import WimImage
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 
 NAMESPACE = "{urn:schemas-microsoft-com:unattend}"
 ACTION = "{http://schemas.microsoft.com/WMIConfig/2002/State}action"

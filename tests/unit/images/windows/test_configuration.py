@@ -20,7 +20,7 @@ from harness.images.windows.drivers import read_drivers
 from harness.images.windows.media import windows_profiles
 from harness.images.windows.openssh import NEEDED, read_openssh
 from harness.images.windows.provisioning import Driver, files, program, ssh_source
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 
 PROFILES = {profile.name: profile for profile in windows_profiles()}
 DRIVER = Driver("mydriver", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")

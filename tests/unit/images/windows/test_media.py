@@ -16,7 +16,7 @@ from harness.errors import ConfigurationError, WinvmError
 from harness.images.windows.iso import read_media
 from harness.images.windows.media import choose
 from harness.images.windows.wim import WimError, read_images
-from harness.project.profile import WindowsProfile
+from harness.project.windows_profile import WindowsProfile
 from tests.fakes.windows_media import ENTERPRISE_11, iso, server, wim, windows_iso
 
 PROFILES = {

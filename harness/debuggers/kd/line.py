@@ -1,0 +1,15 @@
+"""Where a kernel's debugger is reached on the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class KernelLine:
+    """How a kernel's debugger is reached: a serial line, or a UDP port and the file that holds the key."""
+
+    serial: Path | None = None
+    port: int = 0
+    key_file: Path | None = None

@@ -1,0 +1,85 @@
+"""From a profile to its flavour of guest. Nothing else in winvm asks which flavour a guest is of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from harness.errors import ConfigurationError
+from harness.guests.flavour import BuildOption, Flavour, Installed
+from harness.plugins import FLAVOURS
+from harness.project.profile import Profile
+
+if TYPE_CHECKING:
+    from harness.guests.flavour import BootableGuest
+    from harness.journal import Journal
+    from harness.machine.accelerator import Accelerator
+
+
+def flavour_of(profile: Profile) -> Flavour:
+    """The flavour that a profile's `guest` names.
+
+    Raises:
+        ConfigurationError: there is no such flavour.
+    """
+    return cast("Flavour", FLAVOURS.find(profile.guest))
+
+
+def flavours() -> list[Flavour]:
+    """All flavours, winvm's own first.
+
+    Raises:
+        ConfigurationError: one that an installed package brings cannot be loaded.
+    """
+    return [cast("Flavour", FLAVOURS.find(name)) for name in FLAVOURS.names()]
+
+
+def build_options() -> list[BuildOption]:
+    """The options of `winvm image build`, each once.
+
+    Raises:
+        ConfigurationError: two flavours mean different things by one name.
+    """
+    found: dict[str, BuildOption] = {}
+    for flavour in flavours():
+        for option in flavour.build_options:
+            if found.setdefault(option.name, option) != option:
+                raise ConfigurationError(
+                    f"Two guest flavours have an option --{option.name} that is not the same.",
+                    remedy="Remove the package that brings one of them.",
+                )
+    return list(found.values())
+
+
+def find_flavour(
+    profile: Profile, accelerator: Accelerator, home: Path, journal: Journal, verified: str = ""
+) -> Installed:
+    """The image that a run of a profile takes; see `Flavour.find`."""
+    return flavour_of(profile).find(profile, accelerator, home, journal, verified)
+
+
+def replayed_flavour(
+    profile: Profile,
+    digest: str,
+    accelerator: Accelerator,
+    home: Path,
+    journal: Journal,
+    verified: str = "",
+    *,
+    any_image: bool,
+) -> Installed:
+    """As `find_flavour`, but for the image of this digest; see `Flavour.replay`."""
+    return flavour_of(profile).replay(
+        profile, digest, accelerator, home, journal, verified, any_image=any_image
+    )
+
+
+def reopen(profile: str, image: Path, project: Path | None = None) -> BootableGuest:
+    """The guest that another process started, from the name of its profile and its image's folder.
+
+    Raises:
+        ImageError: the image is gone or damaged.
+        ConfigurationError: the profile is.
+    """
+    known = Profile.named(profile, project)
+    return flavour_of(known).reopen(known, image)

@@ -1,0 +1,82 @@
+"""The ways to a Windows kernel's debugger, by the `hardware.kd` of a profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, cast
+
+from harness.debuggers.kd.com.socket import KdcomSocket
+from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.line import KernelLine
+from harness.debuggers.kd.net.wire import KdnetWire
+from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
+from harness.images.windows.credentials import WindowsSecrets
+from harness.interfaces import DebugStream
+from harness.machine.windows_domain import KD_SOCKET
+from harness.outcome import Crash
+from harness.plugins import DEBUGGERS
+from harness.project.windows_profile import KDNET_PORT, WindowsProfile
+
+
+class WindowsStream(DebugStream, Protocol):
+    """A debug stream that others can add to: the panic device tells of bugchecks, too."""
+
+    def add(self, time: float, source: str, text: str, crash: Crash | None = None) -> None:
+        """See `LoggedStream`."""
+
+
+class Debugger(Protocol):
+    """One way; registered in `harness.plugins.DEBUGGERS`."""
+
+    def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> WindowsStream:
+        """The live stream of a running machine, whose folder is `machine`; see `Guest.debug_stream`.
+
+        Raises:
+            HostError: its port is taken.
+        """
+
+    def line(self, machine: Path, secrets: WindowsSecrets) -> KernelLine | None:
+        """Where another debugger reaches the kernel; None if it has none."""
+
+
+def debugger_of(profile: WindowsProfile) -> Debugger:
+    """The way that a profile names; raises `ConfigurationError` if it is not installed any more."""
+    return cast("Debugger", DEBUGGERS.find(profile.hardware.kd))
+
+
+class Serial:
+    """COM1, which QEMU shows as a socket in the machine's folder."""
+
+    def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> WindowsDebugStream:  # noqa: ARG002
+        """See `Debugger`."""
+        return WindowsDebugStream(KdcomSocket(machine / KD_SOCKET), log, nonce)
+
+    def line(self, machine: Path, secrets: WindowsSecrets) -> KernelLine:  # noqa: ARG002
+        """See `Debugger`."""
+        return KernelLine(serial=machine / KD_SOCKET)
+
+
+class Kdnet:
+    """UDP from a network card of its own to a fixed port of the host: one guest at a time."""
+
+    def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> WindowsDebugStream:  # noqa: ARG002
+        """See `Debugger`."""
+        return WindowsDebugStream(KdnetWire(Key.read(secrets.kd_key), KDNET_PORT), log, nonce)
+
+    def line(self, machine: Path, secrets: WindowsSecrets) -> KernelLine:  # noqa: ARG002
+        """See `Debugger`."""
+        return KernelLine(port=KDNET_PORT, key_file=secrets.kd_key)
+
+
+class Off:
+    """No debugger: what the panic device tells is all that is heard."""
+
+    def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> MuteDebugStream:  # noqa: ARG002
+        """See `Debugger`."""
+        return MuteDebugStream(log, nonce)
+
+    def line(self, machine: Path, secrets: WindowsSecrets) -> None:
+        """See `Debugger`."""
+
+
+SERIAL, KDNET, NONE = Serial(), Kdnet(), Off()

@@ -1,0 +1,226 @@
+"""The Windows flavour: its images are installed from the user's ISO, and a kernel debugger hears it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from harness.errors import ConfigurationError, ImageError
+from harness.guests.flavour import BuildOption, BuildRequest, DryRun, Installed, StoredImage
+from harness.project.profile import Profile
+from harness.project.windows_profile import WindowsProfile
+
+if TYPE_CHECKING:
+    from harness.debuggers.kd.line import KernelLine
+    from harness.debuggers.wine_lines import WineLines
+    from harness.guests.windows.guest import WindowsGuest
+    from harness.images.windows.preparation import Request
+    from harness.images.windows.provisioning import Driver
+    from harness.images.windows.sealed import WindowsImage
+    from harness.journal import Journal
+    from harness.machine.accelerator import Accelerator
+    from harness.machine.protocol import Channels
+    from harness.machine.windows_domain import WindowsSpec
+    from harness.project.config import Config
+
+ISO, VIRTIO_ISO, OPENSSH, DRY_RUN = "iso", "virtio-iso", "openssh", "dry-run"
+
+
+class WindowsFlavour:
+    """Implements `Flavour`."""
+
+    profile_type = WindowsProfile
+    build_options = (
+        BuildOption(ISO, "PATH", "The Windows installation ISO."),
+        BuildOption(VIRTIO_ISO, "PATH", "The virtio-win ISO, for virtio hardware."),
+        BuildOption(
+            OPENSSH,
+            "PATH",
+            "Win32-OpenSSH's OpenSSH-Win64.zip; by default Windows downloads its own where it brings none.",
+        ),
+        BuildOption(
+            DRY_RUN,
+            "FOLDER",
+            "Write all that would be used to a new folder, and install nothing.",
+            folder=True,
+        ),
+    )
+
+    @property
+    def spec_type(self) -> type[WindowsSpec]:
+        """See `Flavour`."""
+        from harness.machine.windows_domain import WindowsSpec
+
+        return WindowsSpec
+
+    def find(
+        self, profile: Profile, accelerator: Accelerator, home: Path, journal: Journal, verified: str
+    ) -> Installed:
+        """See `Flavour`. A profile that shares the image of another takes that."""
+        from harness.images import base
+        from harness.images.windows import sealed
+
+        profile = cast("WindowsProfile", profile)
+        wanted = profile.image_profile
+        image = sealed.find(home, wanted.name)
+        if image is None:
+            raise ImageError(
+                f"There is no image of {wanted.name} in {base.images_folder(home)}.",
+                remedy=sealed.build_again(wanted.name),
+            )
+        if not image.fits(wanted):
+            raise ImageError(
+                f"{image.folder.name} was built before vm/profiles/{wanted.name}.toml was changed.",
+                remedy=sealed.build_again(wanted.name),
+            )
+        return self._installed(image, profile, accelerator, journal, verified)
+
+    def replay(
+        self,
+        profile: Profile,
+        digest: str,
+        accelerator: Accelerator,
+        home: Path,
+        journal: Journal,
+        verified: str,
+        *,
+        any_image: bool,
+    ) -> Installed:
+        """See `Flavour`."""
+        from harness.images.windows import sealed
+
+        for image in sealed.list_windows_images(home):
+            if image.digest == digest:
+                return self._installed(image, cast("WindowsProfile", profile), accelerator, journal, verified)
+        if not any_image:
+            raise ConfigurationError(
+                f"The crash happened in guest image {digest[:12]}, which is not here.",
+                remedy="Build it from the same ISO, or replay it in another image: --any-image",
+            )
+        return self.find(profile, accelerator, home, journal, verified)
+
+    def reopen(self, profile: Profile, image: Path) -> WindowsGuest:
+        """See `Flavour`."""
+        from harness.guests.windows.guest import WindowsGuest
+        from harness.images.windows import sealed
+
+        return WindowsGuest(sealed.load(image), cast("WindowsProfile", profile))
+
+    def build(self, request: BuildRequest, journal: Journal) -> WindowsImage | DryRun:
+        """See `Flavour`. For a profile that shares the image of another, that is built."""
+        wanted = _request(request)
+        if target := request.options.get(DRY_RUN):
+            from harness.images.windows.dryrun import dry_run
+
+            return DryRun(target, tuple(dry_run(wanted, request.home, target, journal)))
+        from harness.images.windows.build import build
+
+        return build(wanted, request.home, journal)
+
+    def images(self, home: Path) -> list[WindowsImage]:
+        """See `Flavour`."""
+        from harness.images.windows.sealed import list_windows_images
+
+        return list_windows_images(home)
+
+    def stored(self, home: Path) -> Iterator[StoredImage]:
+        """See `Flavour`. Each profile's newest is the present one."""
+        profiles = set()
+        for image in self.images(home):
+            yield StoredImage(image.folder, image.profile, image.profile not in profiles)
+            profiles.add(image.profile)
+
+    def unfinished(self, images: Path) -> Iterator[tuple[Path, bool]]:
+        """See `Flavour`."""
+        from harness.images.windows.sealed import unfinished
+
+        return unfinished(images)
+
+    def debugged_here(self, profile: Profile) -> bool:
+        """See `Flavour`."""
+        return cast("WindowsProfile", profile).hardware.kd != "none"
+
+    def kernel_line(self, profile: Profile, machine: Path, image: Path) -> KernelLine:
+        """See `Flavour`."""
+        from harness.guests.windows.debugger import debugger_of
+        from harness.images.windows.credentials import WindowsSecrets
+
+        debugger = debugger_of(cast("WindowsProfile", profile))
+        line = debugger.line(machine, WindowsSecrets(image / "secrets"))
+        if line is None:
+            raise ConfigurationError(
+                f"The kernel's debugger is off in profile {profile.name}.",
+                remedy='Say kd = "serial" or "kdnet" there, and build the image again.',
+            )
+        return line
+
+    def debug_output(self, profile: Profile, channels: Channels) -> Path:  # noqa: ARG002
+        """See `Flavour`."""
+        raise ConfigurationError(
+            f"What {profile.name} prints goes to its kernel debugger, and nowhere while there is none.",
+            remedy="Listen with `winvm debug`.",
+        )
+
+    def debug_lines(self) -> WineLines:
+        """See `Flavour`. Never asked for: there is no file to read."""
+        raise ConfigurationError("A Windows guest prints to no file.", remedy="Listen with `winvm debug`.")
+
+    def _installed(
+        self,
+        image: WindowsImage,
+        profile: WindowsProfile,
+        accelerator: Accelerator,
+        journal: Journal,
+        verified: str,
+    ) -> Installed:
+        from harness.guests.windows.guest import WindowsGuest, session_version
+
+        _warn_of_end(image, journal)
+        spec = self.spec_type.checked(image.folder, profile, accelerator, session_version(verified))
+        return Installed(image, WindowsGuest(image, profile, verified), spec)
+
+
+def _request(asked: BuildRequest) -> Request:
+    from harness.images.windows.preparation import Request
+
+    profile, known = asked.profile, [option.name for option in WindowsFlavour.build_options]
+    if other := sorted(asked.options.keys() - set(known)):
+        raise ConfigurationError(
+            f"The image {profile.name} has no use for --{other[0]}.",
+            remedy=f"It takes --{', --'.join(known)}.",
+        )
+    if ISO not in asked.options:
+        raise ConfigurationError(
+            f"{profile.name} is installed from an ISO, and none is named.",
+            remedy=f"Run: winvm image build {profile.name} --iso PATH",
+        )
+    options = asked.options
+    wanted = cast("WindowsProfile", profile).image_profile
+    driver = _driver(asked.project())
+    return Request(wanted, options[ISO], options.get(VIRTIO_ISO), options.get(OPENSSH), driver)
+
+
+def _driver(config: Config | None) -> Driver | None:
+    """A project's driver; its certificate is made if need be."""
+    if config is None:
+        return None
+    from harness.images.windows.provisioning import Driver
+    from harness.toolchain.sign import TestCertificate
+
+    certificate = TestCertificate.ensure(config.build_folder / "certificate")
+    return Driver(config.driver.name, certificate.certificate.read_bytes())
+
+
+def _warn_of_end(image: WindowsImage, journal: Journal) -> None:
+    """Whoever does not know it looks for a crash: the guest just goes off."""
+    from datetime import UTC, datetime
+
+    if image.runs_out and image.runs_out < datetime.now(UTC).date():
+        journal.warn(
+            f"the evaluation in {image.folder.name} ended on {image.runs_out}: its Windows shuts itself down"
+            f" about every hour. Remove {image.folder}, and build it again"
+        )
+
+
+FLAVOUR = WindowsFlavour()

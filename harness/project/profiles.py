@@ -1,0 +1,198 @@
+"""Where profiles are found, and how one extends another.
+
+A profile `NAME` is `NAME.toml`, in the first of these folders that has it: `profiles/` beside the project's
+winvm.toml, `WINVM_HOME/profiles`, `vm/profiles` of winvm itself. One that says `extends = "windows-11"`
+changes that profile: tables are merged key by key, all else is replaced. One that extends its own name
+changes the profile of that name in the folders after its own.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.errors import ConfigurationError
+from harness.host.resources import vm_folder
+from harness.plugins import FLAVOURS
+from harness.project.config import home
+from harness.project.profile import Profile
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+LONGEST_CHAIN = 16
+LARGEST_FILE = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class ProfileFile:
+    """One profile that was found. origin: `project`, `home` or `winvm`."""
+
+    name: str
+    origin: str
+    file: Path
+
+
+def folders(project: Path | None = None) -> list[tuple[str, Path]]:
+    """Origin and folder, in the order in which they are searched. project: the folder of winvm.toml."""
+    own = [("project", project / "profiles")] if project else []
+    return [*own, ("home", home() / "profiles"), ("winvm", vm_folder() / "profiles")]
+
+
+def listed(project: Path | None = None) -> list[ProfileFile]:
+    """The profiles that names mean, by origin and name; those that others hide are left out."""
+    found: dict[str, ProfileFile] = {}
+    for origin, folder in folders(project):
+        for file in sorted(folder.glob("*.toml")):
+            if NAME.fullmatch(file.stem):
+                found.setdefault(file.stem, ProfileFile(file.stem, origin, file))
+    return list(found.values())
+
+
+def find_profile(name: str, project: Path | None = None) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        ConfigurationError: there is none, or it cannot be used; names its file.
+    """
+    return load_profile(_located(name, project, None), project)
+
+
+def load_profile(file: Path, project: Path | None = None) -> Profile:
+    """The profile in a file; its name is the file's if it says none.
+
+    Raises:
+        ConfigurationError: the file is missing, is not TOML, extends what is not there or itself, or holds a
+            wrong or unknown entry.
+    """
+    return _load(file, project, ())
+
+
+def _load(file: Path, project: Path | None, extending: tuple[Path, ...]) -> Profile:
+    file = file.absolute()
+    if file in extending:
+        chain = " -> ".join(path.name for path in (*extending, file))
+        raise ConfigurationError(
+            f"Profile {file} extends itself: {chain}.", remedy="Remove one extends of these files."
+        )
+    if len(extending) > LONGEST_CHAIN:
+        raise ConfigurationError(
+            f"Profile {extending[0]} extends more than {LONGEST_CHAIN} others, one after another.",
+            remedy="Extend a shipped profile directly.",
+        )
+    document = _read(file)
+    base: Profile | None = None
+    if "extends" in document:
+        base = _base(file, document.pop("extends"), project, extending)
+        whole = base.model_dump(mode="json", exclude={"name", "image_of"}, exclude_unset=True)
+        if document.get("guest", base.guest) != base.guest:
+            raise ConfigurationError(
+                f"Profile {file}: guest is {document['guest']!r}, but {base.name}, which it extends, is for"
+                f" {base.guest!r}.",
+                remedy=f"Remove guest from {file}, or extend another profile.",
+            )
+        document = _merged(whole, document)
+    document.setdefault("name", file.stem)
+    if "image_of" in document:
+        raise ConfigurationError(
+            f"Profile {file}: image_of: Extra inputs are not permitted.", remedy="Remove image_of."
+        )
+    profile = _checked(file, document)
+    if base and (shared := profile.shared_image(base)):
+        profile = profile.model_copy(update={"image_of": shared})
+    return profile
+
+
+def _base(file: Path, extends: object, project: Path | None, extending: tuple[Path, ...]) -> Profile:
+    if not isinstance(extends, str):
+        raise ConfigurationError(
+            f"Profile {file}: extends is {extends!r}, which is no name of a profile.",
+            remedy='Write it as extends = "windows-11".',
+        )
+    try:
+        found = _located(extends, project, file if extends == file.stem else None)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"Profile {file} extends {extends!r}, and there is no such profile.", remedy=error.remedy
+        ) from error
+    return _load(found, project, (*extending, file))
+
+
+def _located(name: str, project: Path | None, after: Path | None) -> Path:
+    """The file of a profile; with `after`, only in the folders after that file's own."""
+    places = [folder for _, folder in folders(project)]
+    if after:
+        own = [folder.absolute() for folder in places]
+        places = places[own.index(after.parent) + 1 :] if after.parent in own else places
+    if NAME.fullmatch(name):
+        for folder in places:
+            if (folder / f"{name}.toml").is_file():
+                return folder / f"{name}.toml"
+    known = ", ".join(sorted(one.name for one in listed(project)))
+    raise ConfigurationError(f"There is no guest profile {name!r}.", remedy=f"Known profiles: {known}.")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ConfigurationError(
+                f"Profile {file} is larger than {LARGEST_FILE} bytes.", remedy="Name a profile's file."
+            )
+        return tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"Profile {file} cannot be read: {error.strerror}.", remedy="Name one of vm/profiles/*.toml."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"Profile {file} is not TOML: {error}.", remedy="docs/windows-guest.md has an example."
+        ) from error
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Both, `over` first: of editions, the first is the one to prefer."""
+    merged = {}
+    for key, value in over.items():
+        below = base.get(key)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        merged[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged | {key: value for key, value in base.items() if key not in over}
+
+
+def _checked(file: Path, document: dict[str, Any]) -> Profile:
+    try:
+        return _profile_type(file, document).model_validate(document)
+    except ValidationError as error:
+        wrong = "; ".join(_explained(error))
+        raise ConfigurationError(
+            f"Profile {file}: {wrong}.",
+            remedy="docs/windows-guest.md and vm/profiles show what a profile may say.",
+        ) from error
+
+
+def _profile_type(file: Path, document: dict[str, Any]) -> type[Profile]:
+    guest = document.get("guest")
+    if not isinstance(guest, str):
+        return Profile  # which says that it is missing
+    try:
+        flavour = FLAVOURS.find(guest)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"Profile {file}: guest: {error.message}", remedy=error.remedy) from error
+    found = getattr(flavour, "profile_type", None)
+    if not (isinstance(found, type) and issubclass(found, Profile)):
+        raise ConfigurationError(
+            f"Profile {file}: guest: the flavour {guest!r} has no type of profile.",
+            remedy="Its profile_type must be a subclass of harness.project.profile.Profile.",
+        )
+    return found
+
+
+def _explained(error: ValidationError) -> Iterator[str]:
+    for item in error.errors():
+        yield f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"

@@ -1,0 +1,167 @@
+"""What a profile of a Windows guest says beyond `Profile`: media, firmware, debugger, settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from harness.plugins import DEBUGGERS
+from harness.project.profile import Hardware, Profile, Seconds, Table
+
+KDNET_HOST, KDNET_PORT, KDNET_BUSPARAMS = "10.0.2.2", 50000, "0.4.0"
+"""What a KDNET target is told with `bcdedit /dbgsettings net` and `/set {dbgsettings} busparams`: the host as
+the user network shows it, the UDP port, and the PCI address (bus.device.function, decimal) of its NIC."""
+HYPERV_VENDOR, OTHER_VENDOR = "Microsoft Hv", "KVMKVMKVM"
+"""Names that Hyper-V's enlightenments may go by: QEMU's own, and that of KVM itself."""
+KD_COM, JOURNAL_COM = 1, 2
+"""Numbers of the COM ports that the kernel's debugger (where it is serial) and the agent's journal use."""
+
+FREE = ("memory_mib", "vcpus", "forwards", "on_bugcheck")
+"""Hardware that an installed Windows does not depend on."""
+COMPLETE_DUMP_MIB = 257
+"""What a complete dump takes beside the memory (Microsoft Learn: Overview of memory dump file options)."""
+
+Build = Annotated[int, Field(ge=10240, le=99999)]
+ProductKey = Annotated[str, StringConstraints(pattern=r"^(|[A-Z0-9]{5}(-[A-Z0-9]{5}){4})$")]
+
+
+class WindowsHardware(Hardware):
+    """The machine of a Windows guest: q35, standard VGA, Secure Boot off, which test signing needs.
+
+    SATA and e1000e are served by drivers that every Windows brings; dumps through virtio depend on a driver.
+    """
+
+    machine: Literal["q35"] = "q35"
+    firmware: Literal["uefi", "bios"]
+    tpm: bool = False
+    """An emulated TPM 2.0; needs swtpm on the host."""
+    disk_gib: Annotated[int, Field(ge=20, le=2048)]
+    disk_bus: Literal["sata", "virtio"] = "sata"
+    control_nic: Literal["e1000e", "virtio"] = "e1000e"
+    kd: str
+    """How the kernel's debugger is reached: by an e1000e of its own, by COM1, or not at all."""
+    hyperv: bool = True
+    """Hyper-V enlightenments, and the panic device, which is one of them."""
+    hyperv_vendor: Annotated[str, StringConstraints(pattern=r"^[ -~]{0,12}$")] = ""
+    """What the enlightenments are called; empty: see `vendor`."""
+    on_bugcheck: Literal["dump", "stop"] = "dump"
+    """What the machine does once the panic device has told of a bugcheck: `dump` lets Windows go on, write
+    its own dump and restart; `stop` stops the CPUs, so that only the host can dump the memory."""
+
+    @property
+    def vendor(self) -> str:
+        """What the enlightenments are called: by QEMU's own name, unless a KDNET NIC is to be used.
+
+        Under that name Windows sends the debugger's packets to Hyper-V's synthetic transport and none to the
+        NIC; under another, it is not confirmed that it tells the panic device of a bugcheck.
+        """
+        return self.hyperv_vendor or (OTHER_VENDOR if self.kd == "kdnet" else HYPERV_VENDOR)
+
+    @field_validator("kd")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DEBUGGERS.names():
+            raise ValueError(f"{name!r} is none of {', '.join(DEBUGGERS.names())}")
+        return name
+
+    @model_validator(mode="after")
+    def _kdnet_is_heard(self) -> Self:
+        if self.kd == "kdnet" and self.hyperv and self.vendor == HYPERV_VENDOR:
+            raise ValueError(f"with the hyperv_vendor {HYPERV_VENDOR}, Windows sends nothing to a KDNET NIC")
+        return self
+
+
+class Install(Table):
+    """Which Windows a profile's image is made from, and how long that may take."""
+
+    oldest_build: Build
+    newest_build: Build
+    """Build numbers as install.wim gives them. They are those of the branch: 19041 for Windows 10 22H2."""
+    kind: Literal["Client", "Server", "Server Core"]
+    """INSTALLATIONTYPE in install.wim."""
+    editions: Annotated[dict[str, ProductKey], Field(min_length=1)]
+    """EDITIONID in install.wim -> product key that Setup is given, the edition to prefer first.
+
+    The keys are the public ones that Microsoft lists for KMS clients: they choose an edition and activate
+    nothing. An evaluation edition is installed without one: Setup refuses any.
+    """
+    virtio: str
+    """Folder of this Windows in the virtio-win ISO, e.g. `w11` in `NetKVM/w11/amd64`."""
+    bypass: tuple[Literal["BypassTPMCheck", "BypassSecureBootCheck", "BypassRAMCheck"], ...] = ()
+    """Values of `HKLM\\SYSTEM\\Setup\\LabConfig` set before Setup looks at the hardware."""
+    deadline: Annotated[float, Field(gt=0, le=86400)] = 10800
+    """Seconds from power on to the sealed image."""
+    stall: Seconds = 1800
+    """Seconds without any progress after which the installation is given up."""
+
+    @field_validator("editions")
+    @classmethod
+    def _evaluation_without_key(cls, editions: dict[str, str]) -> dict[str, str]:
+        for edition, key in editions.items():
+            if edition.endswith("Eval") == bool(key):
+                raise ValueError(f"{edition}: evaluation editions have no product key, all others need one")
+        return editions
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.oldest_build > self.newest_build:
+            raise ValueError("oldest_build is newer than newest_build")
+        return self
+
+
+class Provision(Table):
+    """Settings of the installed guest; they are part of the image and read back before it is sealed."""
+
+    dump: Literal["small", "kernel", "automatic", "active", "complete"] = "kernel"
+    """CrashDumpEnabled, and FilterPages for `active`. Larger kinds leave a minidump as well."""
+    dump_file_mib: Annotated[int, Field(ge=0, le=131072)] = 0
+    """Size of a dedicated dump file; 0 dumps through the page file, whose size Windows makes fit the dump."""
+    auto_reboot: bool = True
+    """Restart after a bugcheck: MEMORY.DMP is written while Windows starts the next time."""
+    memory_integrity: bool = False
+    """Hypervisor-protected code integrity (HVCI)."""
+    driver_verifier: bool = False
+    """Driver Verifier's standard settings for the driver under test."""
+
+
+class WindowsProfile(Profile):
+    """A profile of a guest that is made from the user's Windows ISO."""
+
+    guests: ClassVar[str] = "Windows"
+
+    guest: Literal["windows"]
+    hardware: WindowsHardware
+    install: Install
+    provision: Provision = Provision()
+    image_of: WindowsProfile | None = None
+    """The profile that it extends and shares the image of; no file says so itself."""
+
+    @property
+    def image_profile(self) -> WindowsProfile:
+        """Whose image it runs from."""
+        return self.image_of or self
+
+    def shared_image(self, base: Self) -> Self | None:
+        """See `Profile`. Windows adapts itself to memory and processors; all else binds its image."""
+        return base.image_profile if self._bound() == base._bound() else None  # type: ignore[return-value]
+
+    def _bound(self) -> dict[str, object]:
+        document = self.model_dump(mode="json", include={"hardware", "install", "provision"})
+        for free in FREE:
+            del document["hardware"][free]
+        for limit in ("deadline", "stall"):
+            del document["install"][limit]
+        return document
+
+    @model_validator(mode="after")
+    def _complete_dump_fits(self) -> Self:
+        least = self.hardware.memory_mib + COMPLETE_DUMP_MIB
+        if self.provision.dump == "complete" and 0 < self.provision.dump_file_mib < least:
+            raise ValueError(f"a complete dump of this machine needs a provision.dump_file_mib of {least}")
+        return self
+
+    @property
+    def verified(self) -> bool:
+        """See `Profile`."""
+        return self.provision.driver_verifier
