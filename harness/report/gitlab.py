@@ -6,10 +6,13 @@ Source: "Code Quality report format" of GitLab's documentation.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from harness.outcome import Outcome
 from harness.report.findings import Finding
+from harness.report.writer import Reported
+from harness.results import write_json
 
 FILE_NAME = "gl-code-quality-report.json"
 _SEVERITY = {Outcome.CRASHED: "blocker", Outcome.HUNG: "critical", Outcome.LOST: "minor"}
@@ -28,3 +31,18 @@ def code_quality(found: Iterable[Finding]) -> list[dict[str, Any]]:
         for finding in found
         if finding.file
     ]
+
+
+class GitlabWriter:
+    """Implements `ReportWriter`."""
+
+    file_name = FILE_NAME
+
+    def write(self, reported: Reported) -> Path:
+        """See `ReportWriter`."""
+        path = reported.run.folder / FILE_NAME
+        write_json(path, code_quality(reported.findings))
+        return path
+
+
+WRITER = GitlabWriter()

@@ -23,6 +23,7 @@ from harness.report.evidence import screenshot
 from harness.report.news import News
 from harness.report.recorded import RecordedRun
 from harness.report.timeline import LANES, timeline
+from harness.report.writer import Reported
 
 FILE_NAME = "report.html"
 SHOWN_ROWS = 1500
@@ -99,6 +100,19 @@ def write(run: RecordedRun, digest: Digest, since: Since | None) -> Path:
     partial = path.with_name(f"{FILE_NAME}.partial")
     partial.write_text(render(run, digest, since), encoding="utf-8")
     return partial.replace(path)
+
+
+class PageWriter:
+    """Implements `ReportWriter`."""
+
+    file_name = FILE_NAME
+
+    def write(self, reported: Reported) -> Path:
+        """See `ReportWriter`."""
+        return write(reported.run, reported.digest, reported.since)
+
+
+WRITER = PageWriter()
 
 
 def duration(seconds: float) -> str:

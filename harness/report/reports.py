@@ -1,4 +1,4 @@
-"""What is made of a run once it has ended: its place in the history, report.html, GitLab's report.
+"""What is made of a run once it has ended: its place in the history, and a file by each report writer.
 
 A part that fails costs only itself: a run is never lost over a report of it.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from harness.display.terminal import printable
 from harness.display.unexpected import as_winvm_error
-from harness.report import gitlab, page
+from harness.plugins import REPORTS
 from harness.report.digest import Digest, digest
 from harness.report.findings import Finding, findings
 from harness.report.history import History
 from harness.report.page import Since
 from harness.report.recorded import RecordedRun
-from harness.results import write_json
+from harness.report.writer import Reported, ReportWriter
 
 _T = TypeVar("_T")
 
@@ -50,9 +50,14 @@ def make_reports(folder: Path, project: Path, artifacts: Path | None, warn: Call
     if artifacts:
         since = attempt("The history", lambda: _remember(made, artifacts, warn), warn)
     found = attempt("Annotations", lambda: findings(made, project), warn) or []
-    attempt(gitlab.FILE_NAME, lambda: write_json(folder / gitlab.FILE_NAME, gitlab.code_quality(found)), warn)
-    written = attempt(page.FILE_NAME, lambda: page.write(run, made, since), warn)
-    return Reports(made, since, found, written)
+    reported = Reported(run, made, since, found)
+    written = {name: _written(name, reported, warn) for name in REPORTS.names()}
+    return Reports(made, since, found, written["html"])
+
+
+def _written(name: str, reported: Reported, warn: Callable[[str], None]) -> Path | None:
+    writer = attempt(f"The report {name}", lambda: cast("ReportWriter", REPORTS.find(name)), warn)
+    return attempt(writer.file_name, lambda: writer.write(reported), warn) if writer else None
 
 
 def _remember(run: Digest, artifacts: Path, warn: Callable[[str], None]) -> Since:
