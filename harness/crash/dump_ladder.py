@@ -51,7 +51,7 @@ def climb(
     crash: Crash,
     folder: Path,
     before: Sequence[Rung],
-    reserve: Rung,
+    reserve: Rung | Sequence[Rung],
     after: Sequence[Rung],
     deadline: Deadline,
 ) -> Climb:
@@ -59,9 +59,11 @@ def climb(
 
     Args:
         before: rungs that need the machine as it is, in order.
-        reserve: fetched when these fail, since those of `after` end the machine; the last to be taken.
+        reserve: each is fetched when these fail, since those of `after` end the machine; the last to be
+            taken.
         after: rungs that power the machine off, in order.
     """
+    reserves = [reserve] if isinstance(reserve, Rung) else reserve
     notes: list[str] = []
     products: list[_Product] = []
 
@@ -80,7 +82,8 @@ def climb(
         return not cut
 
     if not any(whole(rung, worth) for worth, rung in enumerate(before)):
-        whole(reserve, len(before) + len(after))
+        for worth, rung in enumerate(reserves, len(before) + len(after)):
+            whole(rung, worth)
         any(whole(rung, worth) for worth, rung in enumerate(after, len(before)))
     if not products:
         return Climb("", None, tuple(notes))

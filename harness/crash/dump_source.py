@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from harness.crash import dump_ladder as ladder
-from harness.crash import dump_rungs as rungs
+from harness.crash.rungs import RUNGS, Crashed, RegisteredRung, Turn
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError, TransportError, WinvmError
 from harness.interfaces import FileTransfer
@@ -94,6 +94,7 @@ class KernelDump:
         guest_path: where Windows leaves its dump; empty when it does not restart by itself to write it there.
         connect: new connections to the guest, once it has restarted.
         waits: whether Windows waits for its debugger instead of restarting.
+        rungs: the ways to a dump that are tried.
     """
 
     crash: Crash
@@ -101,7 +102,12 @@ class KernelDump:
     connect: Callable[[Machine], FileTransfer]
     waits: Callable[[], bool]
 
-    seconds = rungs.GUEST_SECONDS + rungs.MEMORY_SECONDS + rungs.DISK_SECONDS
+    rungs: Sequence[RegisteredRung] = RUNGS
+
+    @property
+    def seconds(self) -> float:
+        """See `DumpSource`."""
+        return sum(rung.seconds for rung in self.rungs)
 
     def collect(self, folder: Path, machine: Machine, files: FileTransfer, deadline: Deadline) -> Collected:  # noqa: ARG002
         """See `DumpSource`."""
@@ -113,14 +119,10 @@ class KernelDump:
                 raise MachineError("The machine is off.")
             return self.connect(machine)
 
-        climb = ladder.climb(
-            self.crash,
-            folder,
-            [rungs.guest_rung(connect, self.guest_path)] if self.guest_path else [],
-            rungs.memory_rung(machine),
-            [rungs.disk_rung(machine, self.crash)],
-            deadline,
-        )
+        crashed = Crashed(self.crash, machine, self.guest_path, connect)
+        made = [(rung.turn, rung.make(crashed)) for rung in self.rungs]
+        before, reserve, after = ([rung for turn, rung in made if turn is wanted and rung] for wanted in Turn)
+        climb = ladder.climb(self.crash, folder, before, reserve, after, deadline)
         if climb.file is None:
             return Collected("", (f"{ladder.NAME} is missing.", *climb.notes))
         return Collected(climb.file.name, (f"{ladder.NAME} is from the {climb.rung}.", *climb.notes))

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.crash.dump_ladder import climb
+from harness.crash.dump_ladder import Rung, climb
 from harness.crash.dump_rungs import disk_rung, guest_rung, memory_rung
+from harness.crash.dump_source import KernelDump
+from harness.crash.rungs import RUNGS, Crashed, RegisteredRung, Turn
 from harness.deadline import Deadline
 from harness.dumps.reader import summarise
 from harness.errors import DeadlineError, DumpError, HostError, TransportError
@@ -132,3 +134,26 @@ def test_a_dump_that_windows_has_not_copied_out_is_found(
         "dump from the host memory",
     ]
     assert summarise(folder / "memory.dmp").bugcheck
+
+
+def test_a_rung_is_registered_by_one_line(machine: FakeMachine, tmp_path: Path) -> None:
+    asked: list[Crashed] = []
+
+    def given(crashed: Crashed) -> Rung:
+        asked.append(crashed)
+        return Rung("debugger", 5.0, lambda file, _deadline: file.write_bytes(WHOLE))
+
+    def refused() -> FakeFileTransfer:
+        raise TransportError("Connection refused.")
+
+    registered = (
+        RegisteredRung(Turn.BEFORE, 5.0, given),
+        RegisteredRung(Turn.AFTER, 7.0, lambda _crashed: None),
+    )
+    source = KernelDump(CRASH, PATH, lambda _machine: refused(), lambda: False, registered)
+    found = source.collect(tmp_path, machine, FakeFileTransfer(), Deadline.after(10))
+    assert (found.file, found.notes) == ("memory.dmp", ("memory.dmp is from the debugger.",))
+    assert (tmp_path / "memory.dmp").read_bytes() == WHOLE
+    assert [(one.crash, one.guest_path) for one in asked] == [(CRASH, PATH)]
+    assert source.seconds == 12.0
+    assert [rung.turn for rung in RUNGS] == [Turn.BEFORE, Turn.RESERVE, Turn.AFTER]

@@ -1,0 +1,61 @@
+"""The rungs of the ladder to a Windows dump: a new one is a function in its own file and a line here."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.crash import dump_rungs
+from harness.crash.dump_ladder import Rung
+from harness.interfaces import FileTransfer
+from harness.machine.protocol import Machine
+from harness.outcome import Crash
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """What a rung may use.
+
+    Attributes:
+        guest_path: where the guest leaves its dump; empty when it does not write one there.
+        connect: new connections to the guest, once it has restarted.
+    """
+
+    crash: Crash
+    machine: Machine
+    guest_path: str
+    connect: Callable[[], FileTransfer]
+
+
+class Turn(enum.Enum):
+    """When a rung is tried: see `dump_ladder.climb`."""
+
+    BEFORE = "needs the machine as it is"
+    RESERVE = "is kept, lest those that end the machine bring nothing"
+    AFTER = "powers the machine off"
+
+
+@dataclass(frozen=True)
+class RegisteredRung:
+    """One rung. `make` gives None where it can bring nothing; `seconds` is how long it may take."""
+
+    turn: Turn
+    seconds: float
+    make: Callable[[Crashed], Rung | None]
+
+
+RUNGS: tuple[RegisteredRung, ...] = (
+    RegisteredRung(
+        Turn.BEFORE,
+        dump_rungs.GUEST_SECONDS,
+        lambda found: dump_rungs.guest_rung(found.connect, found.guest_path) if found.guest_path else None,
+    ),
+    RegisteredRung(
+        Turn.RESERVE, dump_rungs.MEMORY_SECONDS, lambda found: dump_rungs.memory_rung(found.machine)
+    ),
+    RegisteredRung(
+        Turn.AFTER, dump_rungs.DISK_SECONDS, lambda found: dump_rungs.disk_rung(found.machine, found.crash)
+    ),
+)
+"""In order of worth."""
