@@ -13,30 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from harness.deadline import Deadline
     from harness.debuggers.kd.line import KernelLine
-    from harness.guests.link import GuestLink
-    from harness.guests.protocol import Guest, Reachable
+    from harness.guests.link import BootableGuest
     from harness.images.base import DiskImage
     from harness.journal import Journal
     from harness.machine.accelerator import Accelerator
-    from harness.machine.protocol import Channels, Machine
+    from harness.machine.protocol import Channels
     from harness.machine.spec import Spec
     from harness.project.config import Config
     from harness.project.profile import Profile
-
-    class BootableGuest(Guest, Protocol):
-        """A guest whose image a machine boots."""
-
-        def link(self, host: Reachable) -> GuestLink:
-            """Connections to a running guest, none of them open yet."""
-
-        def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
-            """Blocks until the guest answers and an interpreter waits in it; says where: see `Link.agent`.
-
-            Raises:
-                BootError: it does not become ready.
-            """
 
 
 @dataclass(frozen=True)

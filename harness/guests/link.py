@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Self
+from typing import Protocol, Self
 
 from harness.deadline import Deadline
-from harness.guests.protocol import Reachable
+from harness.guests.protocol import Guest, Reachable
 from harness.images.base import USER, Secrets
+from harness.machine.protocol import Machine
 from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
 from harness.transports.winrm import CommandAddress, WinRmProcess, WinRmTransport
 from harness.transports.wsman import WinRmEndpoint
@@ -46,3 +47,17 @@ class GuestLink(ABC):
         """See `Link`."""
         self.transport.close()
         self.files.close()
+
+
+class BootableGuest(Guest, Protocol):
+    """A guest whose image a machine boots."""
+
+    def link(self, host: Reachable) -> GuestLink:
+        """Connections to a running guest, none of them open yet."""
+
+    def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
+        """Blocks until the guest answers and an interpreter waits in it; says where: see `Link.agent`.
+
+        Raises:
+            BootError: it does not become ready.
+        """

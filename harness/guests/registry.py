@@ -11,7 +11,7 @@ from harness.plugins import FLAVOURS
 from harness.project.profile import Profile
 
 if TYPE_CHECKING:
-    from harness.guests.flavour import BootableGuest
+    from harness.guests.link import BootableGuest
     from harness.journal import Journal
     from harness.machine.accelerator import Accelerator
 

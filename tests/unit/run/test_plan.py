@@ -135,3 +135,17 @@ def test_a_run_without_driver_verifier_does_not_show_it(project: Path) -> None:
     assert plain.profile.missing_capabilities == {"driver-verifier"}
     watched = make_plan(config.load(project / "winvm.toml"), "windows-11", verifier=True)
     assert watched.profile.missing_capabilities == frozenset()
+
+
+def test_a_second_scenario_folder_is_one_line_of_winvm_toml(project: Path) -> None:
+    (project / "more").mkdir()
+    (project / "more" / "others.py").write_text(SCENARIOS)
+    (project / "winvm.toml").write_text(TOML.replace('["scenarios"]', '["scenarios", "more"]'))
+    assert {name.partition(".")[0] for name, _ in names(project)} == {"mine", "others"}
+
+
+def test_a_profile_of_the_project_is_planned_with(project: Path) -> None:
+    (project / "profiles").mkdir()
+    (project / "profiles" / "small.toml").write_text('extends = "wine"\n[hardware]\nmemory_mib = 512\n')
+    made = make_plan(config.load(project / "winvm.toml"), "small")
+    assert (made.profile.name, made.profile.hardware.memory_mib) == ("small", 512)

@@ -1,0 +1,200 @@
+"""A flavour of guest is plugged in by one registration: a third one, the toy, does all that the others do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.bundle.payload import Payload
+from harness.cli import Invocation
+from harness.commands.image import image
+from harness.deadline import Deadline
+from harness.errors import ConfigurationError
+from harness.guests.flavour import BuildOption
+from harness.guests.registry import (
+    build_options,
+    find_flavour,
+    flavour_of,
+    flavours,
+    reopen,
+    replayed_flavour,
+)
+from harness.journal import Journal
+from harness.machine.accelerator import Accelerator
+from harness.machine.fake import FakeMachine
+from harness.machine.machine import _Record
+from harness.outcome import Outcome, Scenario
+from harness.plugins import FLAVOURS, Registry
+from harness.project import config
+from harness.project.profile import Profile
+from harness.run.artifacts import Artifacts
+from harness.run.bench import Bench
+from harness.run.live import LiveGuest
+from harness.run.plan import make_plan
+from harness.run.prune import inventory, old, remove
+from tests.fakes.toy_flavour import PROFILE, ToyFlavour, ToyGuest, ToyProfile, ToySpec, registered
+
+SCENARIO = '''
+from agent import Context, scenario
+
+
+@scenario
+def one(t: Context) -> None:
+    """Anything."""
+'''
+WINVM_TOML = '[scenarios]\nfolders = ["scenarios"]\n[guest]\nprofile = "toy"\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project with a profile of the toy, which is plugged in, and an empty WINVM_HOME."""
+    folder = tmp_path / "project"
+    for name, text in (
+        ("winvm.toml", WINVM_TOML),
+        ("profiles/toy.toml", PROFILE),
+        ("scenarios/s.py", SCENARIO),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "bricks").write_bytes(b"bricks")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("WINVM_HOME", str(tmp_path / "home"))
+    with registered():
+        yield folder
+
+
+def invoked(*arguments: str) -> str:
+    result = CliRunner().invoke(image, arguments, obj=Invocation(None), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_its_image_is_built_listed_found_and_pruned(project: Path) -> None:
+    home = config.home()
+    assert "--bricks PATH" in invoked("build", "--help")
+    built = json.loads(invoked("build", "toy", "--bricks", str(project / "bricks"), "--json"))
+    assert built == {"folder": str(home / "images" / "toy-1"), "digest": "toy1", "bricks": "12"}
+    assert json.loads(invoked("list", "--json")) == {"folder": built["folder"], "bytes": 6, "bricks": "12"}
+    profile = Profile.named("toy", project)
+    found = find_flavour(profile, Accelerator.TCG, home, Journal())
+    assert (found.image.folder, found.exports) == (Path(built["folder"]), None)
+    again = replayed_flavour(profile, "toy1", Accelerator.TCG, home, Journal(), any_image=False)
+    assert (again.image, again.spec) == (found.image, found.spec)
+    with pytest.raises(ConfigurationError, match="Toy 2 is not here"):
+        replayed_flavour(profile, "2", Accelerator.TCG, home, Journal(), any_image=False)
+    older = home / "images" / "toy-0"
+    older.mkdir()
+    (older / "base.qcow2").write_bytes(b"old")
+    (home / "images" / ".toy-half").mkdir()
+    items = inventory(home, None)
+    assert {(item.path.name, item.kind, item.kept) for item in items} == {
+        ("toy-1", "image", "the present image"),
+        ("toy-0", "image", ""),
+        (".toy-half", "unfinished image", ""),
+    }
+    remove(old(items, 0, None, time.time() + 1), home)
+    assert [path.name for path in (home / "images").glob("*toy*")] == ["toy-1"]
+
+
+def test_a_plan_and_a_bench_run_with_it(project: Path, tmp_path: Path) -> None:
+    plan = make_plan(config.load(project / "winvm.toml"), None)
+    assert isinstance(plan.profile, ToyProfile)
+    assert [scenario.name for scenario in plan.scenarios] == ["s.one"]
+    guest = reopen("toy", tmp_path, project)
+    assert isinstance(guest, ToyGuest)
+    machine = FakeMachine(tmp_path / "guest")
+    machine.start(Deadline.after(5))
+    driver = tmp_path / "mine.sys"
+    driver.write_bytes(b"driver")
+    facts = guest.wait_ready(machine, Deadline.after(5))
+    payload = Payload(plan.agent, "mine", {"release": driver}, "")
+    bench = Bench(guest, machine, plan.profile, payload, Artifacts(tmp_path / "artifacts"), facts, {})
+    bench.connect("release")
+    guest.links[-1].scripted.when(
+        "s.one",
+        lambda command: guest.links[-1].scripted.say(
+            "finished", id=command["id"], scenario=command["scenario"], outcome="passed"
+        ),
+    )
+    assert bench.run(Scenario("s.one", "s", deadline_s=5.0)).outcome is Outcome.PASSED
+    bench.close()
+
+
+def test_a_guest_of_it_that_is_up_is_reached_by_other_commands(project: Path, tmp_path: Path) -> None:
+    guest = LiveGuest(
+        folder=tmp_path, profile="toy", image=tmp_path, address="127.0.0.1", ports={}, machine=tmp_path,
+        project="p", build="release", driver="d", root=project,
+    )  # fmt: skip
+    assert LiveGuest.model_validate_json(guest.model_dump_json()) == guest
+    assert guest.debug_output() == guest.channels.console
+    assert guest.debug_lines().parse("hello", 1.0).text == "hello"
+    assert guest.kernel_line().port == 3
+    profile = guest.loaded_profile()
+    assert not flavour_of(profile).debugged_here(profile)
+
+
+def test_a_machine_of_it_is_taken_over_with_the_type_of_its_hardware(project: Path) -> None:
+    profile = Profile.named("toy", project)
+    assert isinstance(profile, ToyProfile)
+    spec = ToySpec(project, profile, Accelerator.TCG, "quiet")
+    record = _Record(spec=spec, ready=None, ports={"ssh": 1}, generation=2)
+    assert _Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_wrong_profile_of_it_is_told_by_its_own_rules(project: Path) -> None:
+    file = project / "profiles" / "toy.toml"
+    file.write_text(PROFILE.replace("volume = 3", "volume = 12"))
+    with pytest.raises(ConfigurationError, match=r"toy\.toml: volume"):
+        Profile.named("toy", project)
+
+
+def test_without_its_package_its_profiles_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "toy.toml").write_text(PROFILE)
+    with pytest.raises(ConfigurationError, match="no guest flavour 'toy'") as caught:
+        Profile.load(tmp_path / "toy.toml")
+    assert "winvm.flavours" in caught.value.remedy
+
+
+def test_options_of_two_flavours_that_differ_are_refused() -> None:
+    class Other(ToyFlavour):
+        build_options = (BuildOption("iso", "PATH", "Another ISO."),)
+
+    with FLAVOURS.added("other", Other()), pytest.raises(ConfigurationError, match="--iso"):
+        build_options()
+    assert len(flavours()) == 2
+
+
+def test_an_installed_package_brings_plug_ins_and_a_broken_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "toys-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[test.toys]\ngood = toys_package:TOY\nbad = no_such_module:TOY\n")
+    (tmp_path / "toys_package.py").write_text("TOY = 'a toy'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry("test.toys", "toy", {"own": "json:dumps"})
+    assert registry.names() == ("own", "bad", "good")
+    assert (registry.find("good"), registry.find("own")) == ("a toy", json.dumps)
+    with pytest.raises(
+        ConfigurationError, match=r"'bad' of toys cannot be loaded from no_such_module"
+    ) as caught:
+        registry.find("bad")
+    assert caught.value.remedy == "Reinstall or remove toys."
+
+
+def test_no_flavour_is_imported_for_the_help() -> None:
+    program = (
+        "import sys; from click.testing import CliRunner; from harness.cli import winvm;"
+        "CliRunner().invoke(winvm, ['--help']); CliRunner().invoke(winvm, ['dump', '--help']);"
+        "print([m for m in sys.modules if m.startswith('harness.guests') or m == 'harness.plugins'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,59 @@
+"""A way to the kernel's debugger is plugged in by one registration: a second one is opened and named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.debuggers.kd.line import KernelLine
+from harness.debuggers.windows import MuteDebugStream
+from harness.errors import ConfigurationError
+from harness.guests.windows.debugger import debugger_of
+from harness.guests.windows.flavour import FLAVOUR
+from harness.guests.windows.guest import WindowsGuest
+from harness.images.windows.credentials import WindowsSecrets
+from harness.images.windows.sealed import WindowsImage
+from harness.machine.fake import FakeMachine
+from harness.plugins import DEBUGGERS
+from harness.project.windows_profile import KDNET_PORT, WindowsProfile
+
+
+class Usb:
+    """Implements `Debugger`."""
+
+    def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> MuteDebugStream:
+        stream = MuteDebugStream(log, nonce)
+        stream.add(1.0, "usb", f"listening in {machine.name}")
+        return stream
+
+    def line(self, machine: Path, secrets: WindowsSecrets) -> KernelLine:
+        return KernelLine(serial=machine / "usb")
+
+
+def profile_with(tmp_path: Path, kd: str) -> WindowsProfile:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'extends = "windows-11"\n[hardware]\nkd = "{kd}"\n')
+    return WindowsProfile.load(file)
+
+
+def test_a_stream_of_another_kind_is_opened_by_the_guest(tmp_path: Path) -> None:
+    with DEBUGGERS.added("usb", Usb()):
+        profile = profile_with(tmp_path, "usb")
+        guest = WindowsGuest(WindowsImage(tmp_path, "d", 0, "", {}), profile)
+        stream = guest.debug_stream(FakeMachine(tmp_path / "guest"), tmp_path / "dbgprint.log", "n0nce")
+        assert [record.text for record in stream.records()] == ["listening in guest"]
+        stream.close()
+        assert FLAVOUR.kernel_line(profile, tmp_path, tmp_path) == KernelLine(serial=tmp_path / "usb")
+        assert FLAVOUR.debugged_here(profile)
+    with pytest.raises(ConfigurationError, match="'usb'"):
+        debugger_of(profile)
+    with pytest.raises(ConfigurationError, match=r"hardware\.kd"):
+        profile_with(tmp_path, "usb")
+
+
+def test_the_shipped_ones_say_where_they_listen(tmp_path: Path) -> None:
+    secrets = WindowsSecrets(tmp_path / "secrets")
+    kdnet = FLAVOUR.kernel_line(profile_with(tmp_path, "kdnet"), tmp_path, tmp_path)
+    assert kdnet == KernelLine(port=KDNET_PORT, key_file=secrets.kd_key)
+    assert not FLAVOUR.debugged_here(profile_with(tmp_path, "none"))
