@@ -53,12 +53,12 @@ def measure(project: Project) -> ColdBoot:
 def _boot(config_path: Path) -> ColdBoot:
     plan = make_plan(config.load(config_path), None)
     artifacts = Artifacts(plan.config.artifacts_folder)
-    flavour, deadline = prepare(plan, artifacts.journal).flavour, Deadline.after(DEADLINE_S)
-    guest = flavour.guest
+    installed, deadline = prepare(plan, artifacts.journal).installed, Deadline.after(DEADLINE_S)
+    guest = installed.guest
     agent = rf"{guest.run_folder}\agent.pyz"
     with RunFolder.create(config.home() / "runs") as folder:
         powered = time.monotonic()
-        with LibvirtMachine(folder, flavour.spec, None) as machine:
+        with LibvirtMachine(folder, installed.spec, None) as machine:
             machine.start(deadline)
             standby = guest.wait_ready(machine, deadline)
             ready = time.monotonic() - powered

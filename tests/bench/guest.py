@@ -29,7 +29,7 @@ class Subject:
     @property
     def guest(self) -> WineGuest:
         """How the guest is reached."""
-        guest = self.prepared.flavour.guest
+        guest = self.prepared.installed.guest
         assert isinstance(guest, WineGuest)
         return guest
 

@@ -50,7 +50,7 @@ def rows(samples: Sequence[float], boots: Sequence[ColdBoot]) -> list[Row]:
 
 def overlay(subject: Subject, repetitions: int) -> list[Row]:
     """Size of an overlay before its machine boots, and how long it takes to make."""
-    backing = next(subject.prepared.flavour.image.folder.glob("ready-*/disk.qcow2"))
+    backing = next(subject.prepared.installed.image.folder.glob("ready-*/disk.qcow2"))
     samples, size = [], 0
     for number in range(repetitions):
         made = subject.folder.path / f"measured-{number}.qcow2"
