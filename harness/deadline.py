@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from harness.errors import DeadlineError
@@ -41,6 +41,24 @@ class Deadline:
     def at_most(self, seconds: float) -> Deadline:
         """The earlier of this deadline and one `seconds` from now: for a step inside a longer operation."""
         return min(self, Deadline.after(seconds, self.clock), key=lambda d: d.at)
+
+    def tries(self, every: float, pause: Callable[[float], None] = time.sleep) -> Iterator[int]:
+        """Numbers of tries: one at once, then one `every` seconds, the last when the deadline has passed.
+
+        The loop that asks for something ends when it has it; what stands behind the loop, or in its `else`,
+        says what it means that the deadline has passed.
+
+        Example:
+            >>> list(Deadline.after(0.0).tries(every=1.0))
+            [1]
+        """
+        number = 1
+        while True:
+            yield number
+            if self.expired:
+                return
+            pause(min(every, self.remaining()))
+            number += 1
 
     def check(self, what: str, remedy: str = "") -> None:
         """Raises `DeadlineError` naming `what` once the deadline has passed."""

@@ -1,16 +1,21 @@
-"""Locks between processes: one flock(2) on one file, which dies with the process that holds it."""
+"""Locks between processes: one flock(2) on one file or folder, which dies with the process that holds it."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.deadline import Deadline
+
+POLL_S = 0.05
+
 
 @contextmanager
 def hold(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Holds the lock file `path`, which is made with its folder.
+    """Holds the lock file `path`, which is made with its folder. A folder is locked itself.
 
     Args:
         waiting: called once if another process has the lock, before this one waits for it.
@@ -19,21 +24,76 @@ def hold(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None
         OSError: the file cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    descriptor = opened(path)
+    try:
+        if not take(descriptor):
             if waiting:
                 waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def try_hold(path: Path) -> Iterator[bool]:
+    """Holds the lock of `path` if it is free, and yields whether it was; waits for nobody.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = opened(path)
+    try:
+        yield take(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def opened(path: Path, *, create: bool = True) -> int:
+    """A descriptor of a lock file, or of a folder; the caller closes it. Child processes do not inherit it.
+
+    Raises:
+        OSError: it cannot be opened or made; FileNotFoundError without `create`.
+    """
+    if path.is_dir():
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+
+
+def take(descriptor: int) -> bool:
+    """Whether the lock was free and is now held, until the descriptor is closed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def take_by(descriptor: int, deadline: Deadline) -> bool:
+    """Waits until the lock is free, at the most until the deadline; whether it is now held."""
+    return any(take(descriptor) for _ in deadline.tries(every=POLL_S))
+
+
+def share(descriptor: int) -> None:
+    """Holds the lock beside others that share it; `is_shared` tells of it."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock file `path`; waits for nobody."""
+    """Whether a process holds the lock file `path` alone; waits for nobody."""
+    return _refused(path, fcntl.LOCK_SH)
+
+
+def is_shared(path: Path) -> bool:
+    """Whether a process holds the lock file `path`, alone or beside others; waits for nobody."""
+    return _refused(path, fcntl.LOCK_EX)
+
+
+def _refused(path: Path, kind: int) -> bool:
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:

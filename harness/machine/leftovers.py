@@ -9,28 +9,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import WinvmError
+from harness.errors import HostError, WinvmError
+from harness.host import locks
 from harness.machine import unattended
 from harness.machine.connection import Connection
 from harness.machine.daemon import Claim
 from harness.machine.processes import end_process, qemu_processes
 from harness.machine.remote.ssh import Target
-from harness.machine.runfolder import HALF_MADE, KEPT, end_domains, open_lock, remove_tree, try_lock
+from harness.machine.runfolder import HALF_MADE, KEPT, end_domains, open_lock, remove_tree
 
-_POLL_S = 0.05
 _HALF_MADE_SECONDS = 60.0
 """A folder is half-made for a millisecond; one that is older belongs to a process that was killed then."""
+_REMOVAL_SECONDS = 2.0
+"""Nobody is writing to a leftover any more; what cannot be removed by then is tried again by later runs."""
 _DAEMON_SECONDS = 15.0
 """For a daemon to answer about what was left on it; a host that is off is asked again by later runs."""
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """One run folder whose owner is gone, and what was ended for it: processes here, domains of a daemon."""
+    """One run folder whose owner is gone, and what was ended for it: processes here, domains of a daemon.
+
+    `trouble` says why the folder is still there; empty when it is gone.
+    """
 
     path: Path
     killed: tuple[int, ...]
     domains: tuple[str, ...] = ()
+    trouble: str = ""
 
 
 def remove_leftovers(runs: Path) -> list[Leftover]:
@@ -54,6 +60,7 @@ def end_kept(path: Path, deadline: Deadline) -> None:
 
     Raises:
         DeadlineError: that process goes on using it.
+        HostError: the folder cannot be removed.
         MachineError: a QEMU does not end.
     """
     try:
@@ -61,9 +68,8 @@ def end_kept(path: Path, deadline: Deadline) -> None:
     except FileNotFoundError:
         return
     try:
-        while not try_lock(lock):
+        if not locks.take_by(lock, deadline):
             deadline.check(f"Run {path.name} is in use; waiting for its process")
-            time.sleep(_POLL_S)
         for pid in qemu_processes(path):
             end_process(pid, path)
         for machine in path.glob(f"*/{unattended.LOCK}"):
@@ -89,7 +95,7 @@ def _remove(path: Path) -> Leftover | None:
         return None
     try:
         # No link left: its owner removed the folder between our open and the lock.
-        if not try_lock(lock) or not os.fstat(lock).st_nlink:
+        if not locks.take(lock) or not os.fstat(lock).st_nlink:
             return None
         living = qemu_processes(path)
         if living and (path / KEPT).exists():
@@ -103,7 +109,10 @@ def _remove(path: Path) -> Leftover | None:
                 # A daemon of this host, running or not, has no QEMU but those that were ended above.
                 if Target.of(claim.uri):
                     return None
-        remove_tree(path)
+        try:
+            remove_tree(path, _REMOVAL_SECONDS)
+        except HostError as error:
+            return Leftover(path, killed, domains, str(error))
         return Leftover(path, killed, domains)
     finally:
         os.close(lock)

@@ -14,7 +14,7 @@ same process gets the same path again:
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import secrets
 import shutil
@@ -25,6 +25,7 @@ from typing import ClassVar, Self
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
+from harness.host import locks
 from harness.host.interrupts import deferred
 from harness.host.private import private_folder
 from harness.machine.connection import Connection, translated
@@ -35,7 +36,9 @@ from harness.machine.remote.ssh import Target
 
 LOCK, KEPT, ROOT = "lock", "kept", "libvirt"
 HALF_MADE = ".new-"
-_POLL_SECONDS = 0.05
+REMOVAL_SECONDS = 20.0
+"""libvirt's threads may still write below its root when its connection is closed: 0.1 s on a busy machine."""
+_REMOVAL_POLL_SECONDS = 0.05
 
 
 class RunFolder:
@@ -82,7 +85,7 @@ class RunFolder:
             private_folder(runs)
             half.mkdir(mode=0o700)
             lock = open_lock(half)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.take(lock)
             if uri:
                 Claim(uri=uri).save(half)
             half.rename(path)
@@ -113,13 +116,11 @@ class RunFolder:
             raise MachineError(
                 f"There is no run {path.name}.", remedy="Start a machine with winvm up."
             ) from error
-        while not try_lock(lock):
-            if deadline.expired:
-                os.close(lock)
-                raise DeadlineError(
-                    f"Run {path.name} is in use by another process.", remedy="Wait for it, or end it."
-                )
-            time.sleep(_POLL_SECONDS)
+        if not locks.take_by(lock, deadline):
+            os.close(lock)
+            raise DeadlineError(
+                f"Run {path.name} is in use by another process.", remedy="Wait for it, or end it."
+            )
         return cls._opened(path, lock)
 
     @classmethod
@@ -188,7 +189,12 @@ class RunFolder:
         (self.path / KEPT).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Ends every QEMU of this folder, kept or not, and removes it; safe to repeat."""
+        """Ends every QEMU of this folder, kept or not, and removes it; safe to repeat.
+
+        Raises:
+            HostError: it cannot be removed.
+            MachineError: a QEMU does not end.
+        """
         for pid in qemu_processes(self.path):
             end_process(pid, self.path)
         self.own()
@@ -198,8 +204,8 @@ class RunFolder:
         """Removes the folder unless it is kept, and gives the lock back; safe to repeat.
 
         Raises:
-            HostError, MachineError: a daemon does not end what the run has there; the folder stays for
-                `remove_leftovers`.
+            HostError, MachineError: a daemon does not end what the run has there, or the folder cannot be
+                removed; it stays for `remove_leftovers`.
         """
         if self._open:
             with deferred():
@@ -258,28 +264,44 @@ def end_domains(claim: Claim, connection: Connection) -> list[str]:
 
 def open_lock(folder: Path, *, create: bool = True) -> int:
     """A descriptor of the folder's lock file; not inherited by child processes."""
-    return os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+    return locks.opened(folder / LOCK, create=create)
 
 
-def try_lock(lock: int) -> bool:
-    """Whether the lock was free and is now held."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def remove_tree(folder: Path, seconds: float = REMOVAL_SECONDS) -> None:
+    """Removes a run folder, its lock file last: a removal that is cut short is found again as a leftover.
 
+    What appears in it meanwhile is removed as well, for `seconds`.
 
-def remove_tree(folder: Path) -> None:
-    """Removes a run folder, its lock last: a removal that is cut short is found again as a leftover."""
-    for child in folder.iterdir() if folder.is_dir() else ():
-        if child.name == LOCK:
-            continue
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child, ignore_errors=True)
+    Raises:
+        HostError: something in it cannot be removed, or appears again and again; the lock file stays.
+    """
+    refused: OSError | None = None
+    for _ in Deadline.after(seconds).tries(every=_REMOVAL_POLL_SECONDS):
+        try:
+            _remove_content(folder)
+        except OSError as error:  # also FileNotFoundError: removed by libvirt between listing and removal
+            refused = error
         else:
+            return
+    raise HostError(
+        f"Run folder {folder} cannot be removed: {refused}.",
+        remedy="End what still writes there; the next run removes the folder then.",
+    ) from refused
+
+
+def _remove_content(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    for child in folder.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        elif child.name != LOCK:
             child.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    # A folder that is not empty yet must keep its lock file: only what is alone in it goes.
+    if any(child.name != LOCK for child in folder.iterdir()):
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
+    (folder / LOCK).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def keep_cache(made: Path, cached: Path) -> None:

@@ -242,7 +242,10 @@ def _prepared(payload: Payload, installed: Installed, accelerator: Accelerator, 
     image = installed.image
     with journal.step("remove leftovers") as found:
         leftovers = remove_leftovers(configuration.home() / "runs")
-        found["removed"] = [str(leftover.path) for leftover in leftovers]
+        found["removed"] = [str(leftover.path) for leftover in leftovers if not leftover.trouble]
+        for leftover in leftovers:
+            if leftover.trouble:
+                journal.warn(leftover.trouble)
     environment = {
         "winvm": version("winvm"),
         "image": image.digest,

@@ -15,6 +15,7 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DeadlineError, HostError, ImageError, MachineError
+from harness.host import locks
 from harness.machine.connection import Connection, within
 from harness.machine.fake import FakeMachine
 from harness.machine.leftovers import remove_leftovers
@@ -22,7 +23,7 @@ from harness.machine.overlay import create_overlay, require_space
 from harness.machine.ports import choose_ports, is_free
 from harness.machine.processes import end_process, qemu_processes
 from harness.machine.protocol import Machine, MachineState
-from harness.machine.runfolder import HALF_MADE, KEPT, open_lock, try_lock
+from harness.machine.runfolder import HALF_MADE, KEPT, open_lock
 from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
 from harness.machine.savefile import SAVE_MAGIC
 from harness.project.profile import CAPABILITIES, Profile
@@ -124,7 +125,7 @@ def test_a_held_folder_is_no_leftover(tmp_path: Path) -> None:
     run = tmp_path / "live"
     run.mkdir()
     lock = open_lock(run)
-    assert try_lock(lock)
+    assert locks.take(lock)
     assert remove_leftovers(tmp_path) == []
     os.close(lock)
     assert [leftover.path for leftover in remove_leftovers(tmp_path)] == [run]
