@@ -6,7 +6,6 @@ same events. A full disk loses events, and the next one that fits says how many:
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -14,25 +13,59 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from harness.host import locks
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
 
 
+class StepKind(StrEnum):
+    """What a step is about, whatever its name says; the value stands in run.jsonl as `kind`."""
+
+    SETUP = "setup"
+    """Work on the host before and around a guest: builds, probes, checks."""
+    IMAGE = "image"
+    """A guest image is found, built or checked."""
+    BOOT = "boot"
+    """A guest is started."""
+    RESTORE = "restore"
+    """A guest is saved, restored, suspended or resumed."""
+    END = "end"
+    """A guest is ended."""
+    DEPLOY = "deploy"
+    """Files and the agent are brought into the guest."""
+    DRIVER = "driver"
+    """The driver is loaded or unloaded."""
+    SCENARIO = "scenario"
+    """One scenario runs."""
+    CRASH = "crash"
+    """The evidence of a crash is kept."""
+    BUNDLE = "bundle"
+    """What a crash left is packed to be replayed elsewhere."""
+    HANG = "hang"
+    """A guest that no longer answers is examined."""
+    REPLAY = "replay"
+    """A crash is replayed or its operations are cut."""
+    REPORT = "report"
+    """Results are written or old ones are removed."""
+
+
 class Journal:
     """Appends events to `path` (None: keeps no file) and hands them to listeners. Thread-safe.
 
-    Events: `{"event": "start", "step", "time", ...data}`, then
-    `{"event": "end", "step", "time", "seconds", "ok", "error"?}`; and `{"event": "note", "text", "time"}`.
+    Events: `{"event": "start", "kind", "step", "time", ...data}`, then
+    `{"event": "end", "kind", "step", "time", "seconds", "ok", "error"?}`; and `{"event": "note", "text", "time"}`.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
         self._file = io.FileIO(path, "a") if path else None
         if self._file:
-            fcntl.flock(self._file, fcntl.LOCK_SH)  # says that the run is not over
+            locks.share(self._file.fileno())  # says that the run is not over
         self._lost = 0
         self._listeners: list[Listener] = []
 
@@ -41,17 +74,26 @@ class Journal:
         self._listeners.append(listener)
 
     @contextmanager
-    def step(self, name: str, **data: object) -> Iterator[Event]:
-        """Brackets one step. The yielded mapping may be filled with values for the end event."""
+    def step(self, kind: StepKind, name: str, **data: object) -> Iterator[Event]:
+        """Brackets one step.
+
+        Args:
+            kind: what programs tell steps apart by.
+            name: what people read; no program depends on its words.
+            data: goes into the start event.
+
+        Yields:
+            A mapping that may be filled with values for the end event.
+        """
         began = time.monotonic()
-        self._write({"event": "start", "step": name, "time": time.time(), **data})
+        self._write({"event": "start", "kind": kind, "step": name, "time": time.time(), **data})
         found: Event = {}
         try:
             yield found
         except BaseException as error:
-            self._end(name, began, found, ok=False, error=f"{type(error).__name__}: {error}")
+            self._end(kind, name, began, found, ok=False, error=f"{type(error).__name__}: {error}")
             raise
-        self._end(name, began, found, ok=True)
+        self._end(kind, name, began, found, ok=True)
 
     def record(self, event: str, **data: object) -> None:
         """Records something that is not a step: a scenario's result, a crash."""
@@ -72,9 +114,12 @@ class Journal:
                 self._file.close()
                 self._file = None
 
-    def _end(self, name: str, began: float, found: Event, *, ok: bool, error: str = "") -> None:
+    def _end(
+        self, kind: StepKind, name: str, began: float, found: Event, *, ok: bool, error: str = ""
+    ) -> None:
         event = {
             "event": "end",
+            "kind": kind,
             "step": name,
             "time": time.time(),
             "seconds": round(time.monotonic() - began, 3),
@@ -108,10 +153,6 @@ class Journal:
 def is_open(path: Path) -> bool:
     """Whether the run that writes the journal at `path` still has it open."""
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return locks.is_shared(path)
     except OSError:
         return False
-    return False

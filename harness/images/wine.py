@@ -24,7 +24,7 @@ from harness.images.base import BaseImage, images_folder, load
 from harness.images.contained import ContainedTools, check_host
 from harness.images.credentials import make_secrets
 from harness.images.inputs import Inputs, gather
-from harness.journal import Journal
+from harness.journal import Journal, StepKind
 from harness.toolchain.wine_exports import wine_exports
 
 BUILD_S = 1800.0
@@ -85,18 +85,18 @@ def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadli
     recipe, root, packages, image = inputs.recipe, work / "root", work / "packages", work / "image"
     tools = ContainedTools(build_log(home), deadline)
     image.mkdir()
-    with journal.step("image: Windows Python, downloaded by hash"):
+    with journal.step(StepKind.IMAGE, "image: Windows Python, downloaded by hash"):
         sdist = windows_python.download(recipe, home / "downloads", tools)
-    with journal.step("image: Debian and Wine packages"):
+    with journal.step(StepKind.IMAGE, "image: Debian and Wine packages"):
         rootfs.make_rootfs(recipe, rootfs.debian_mirror(), root, packages, tools)
         rootfs.add_overlay(recipe, root)
-    with journal.step("image: Wine without debug sections"):
+    with journal.step(StepKind.IMAGE, "image: Wine without debug sections"):
         rootfs.strip_wine(root, tools)
-    with journal.step("image: Wine prefix"):
+    with journal.step(StepKind.IMAGE, "image: Wine prefix"):
         prefix.make_prefix(recipe, root, tools)
-    with journal.step("image: Windows Python, signatures verified"):
+    with journal.step(StepKind.IMAGE, "image: Windows Python, signatures verified"):
         windows_python.install(recipe, sdist, root, tools)
-    with journal.step("image: secrets, kernel, initial RAM disk"):
+    with journal.step(StepKind.IMAGE, "image: secrets, kernel, initial RAM disk"):
         winrmd = windows_python.compile_zipapp(inputs.winrmd, prefix.WINRMD, root, tools)
         prefix.add_winvm(root, winrmd, inputs.standby, make_secrets(image / "secrets"))
         tree = kernel.unpack_kernel(packages, tools)
@@ -105,7 +105,7 @@ def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadli
         rootfs.write_banner(root, inputs.digest, versions)
         exports = {name: wine_exports(root / rootfs.WINE_PE / name) for name in ("ntoskrnl.exe", "hal.dll")}
         (image / "exports.json").write_text(json.dumps(exports), encoding="utf-8")
-    with journal.step("image: disk"):
+    with journal.step(StepKind.IMAGE, "image: disk"):
         disk.write_disk(root, image / "base.qcow2", recipe.disk_mib, tools)
     _write_manifest(image, inputs, versions)
 
@@ -122,7 +122,7 @@ def _build_into_place(inputs: Inputs, home: Path, journal: Journal, build: Build
     # Guest files are made in here by root-owned tools that must be able to look up the path.
     work.chmod(0o755)
     try:
-        with journal.step("image: build", digest=inputs.digest):
+        with journal.step(StepKind.IMAGE, "image: build", digest=inputs.digest):
             build(inputs, home, work, journal, Deadline.after(BUILD_S))
             if place.exists():  # damaged, or `find` had found it
                 shutil.rmtree(place)

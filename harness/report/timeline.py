@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harness.journal import Event
+from harness.journal import Event, StepKind
 from harness.outcome import Outcome
 from harness.report.evidence import text
 
@@ -21,19 +21,30 @@ COLUMNS_SEEN = 250
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 """Distances between marks on the time axis, in seconds."""
 MOST_TICKS = 6
-_LANE_OF = {
-    "start guest": "Guest",
-    "restore guest": "Guest",
-    "save guest with agent": "Guest",
-    "suspend guest": "Guest",
-    "resume guest": "Guest",
-    "end guest": "Guest",
-    "deploy": "Agent",
-    "start agent": "Agent",
-    "meet agent": "Agent",
-    "unload driver": "Agent",
-    "keep crash evidence": "Crashes",
+_LANE_OF: dict[str, str] = {
+    StepKind.BOOT: "Guest",
+    StepKind.RESTORE: "Guest",
+    StepKind.END: "Guest",
+    StepKind.DEPLOY: "Agent",
+    StepKind.DRIVER: "Agent",
+    StepKind.SCENARIO: "Scenarios",
+    StepKind.CRASH: "Crashes",
 }
+"""What is not here is the host's own work."""
+_KIND_OF_NAME = {
+    "start guest": StepKind.BOOT,
+    "restore guest": StepKind.RESTORE,
+    "save guest with agent": StepKind.RESTORE,
+    "suspend guest": StepKind.RESTORE,
+    "resume guest": StepKind.RESTORE,
+    "end guest": StepKind.END,
+    "deploy": StepKind.DEPLOY,
+    "start agent": StepKind.DEPLOY,
+    "meet agent": StepKind.DEPLOY,
+    "unload driver": StepKind.DRIVER,
+    "keep crash evidence": StepKind.CRASH,
+}
+"""Steps of runs that were recorded before steps had kinds; never added to."""
 OPEN = "open"
 """State of a step that never ended."""
 
@@ -51,6 +62,7 @@ class Bar:
 
 @dataclass
 class _Step:
+    lane: str
     name: str
     start: float
     nested: float = 0.0
@@ -71,13 +83,20 @@ class Timeline:
         return [bar for bar in self.bars if bar.lane == name]
 
 
-def lane_of(step: str) -> str:
-    """The lane that shows a step."""
-    if step.startswith("scenario "):
-        return "Scenarios"
-    if step.startswith("load driver"):
-        return "Agent"
-    return _LANE_OF.get(step, "Host")
+def lane_of(event: Event) -> str:
+    """The lane that shows a step, by its start or end event: from its kind, whatever its name says."""
+    kind = event.get("kind")
+    if kind is None:
+        kind = _kind_of_name(str(event.get("step", "")))
+    return _LANE_OF.get(kind, "Host") if isinstance(kind, str) else "Host"
+
+
+def _kind_of_name(name: str) -> StepKind:
+    if name.startswith("scenario "):
+        return StepKind.SCENARIO
+    if name.startswith("load driver"):
+        return StepKind.DRIVER
+    return _KIND_OF_NAME.get(name, StepKind.SETUP)
 
 
 def timeline(events: Iterable[Event], started: float, seconds: float) -> Timeline:
@@ -95,24 +114,24 @@ def timeline(events: Iterable[Event], started: float, seconds: float) -> Timelin
         last = max(last, now := event["time"] - started)
         kind, name = event.get("event"), str(event.get("step", ""))
         if kind == "start":
-            running.append(_Step(name, now))
+            running.append(_Step(lane_of(event), name, now))
         elif kind == "end":
             at = next((i for i in reversed(range(len(running))) if running[i].name == name), None)
             if at is None:
                 continue
             step = running.pop(at)
             lasted = now - step.start
-            spent[lane_of(name)] += max(0.0, lasted - step.nested)
+            spent[step.lane] += max(0.0, lasted - step.nested)
             if at:
                 running[at - 1].nested += lasted
             state = str(event.get("outcome", "ok" if event.get("ok") else "failed"))
-            spans.append((lane_of(name), name, state, step.start, now))
+            spans.append((step.lane, name, state, step.start, now))
         elif kind == "result" and isinstance(crash := event.get("crash"), dict):
             when = crash.get("time")
             when = when - started if isinstance(when, int | float) else now
             spans.append(("Crashes", f"crash in {event.get('name', '')}", "crash", when, when))
     total = max(seconds, last, 0.001)
-    spans += [(lane_of(step.name), step.name, OPEN, step.start, total) for step in running]
+    spans += [(step.lane, step.name, OPEN, step.start, total) for step in running]
     return Timeline(
         total,
         tuple(_bars(spans, total)),

@@ -17,7 +17,7 @@ from harness.bundle.manifest import Manifest, profile_document
 from harness.bundle.payload import Payload
 from harness.bundle.read import Bundle, unpack
 from harness.errors import ConfigurationError, DriverLoadError
-from harness.journal import Listener
+from harness.journal import Listener, StepKind
 from harness.machine.runfolder import RunFolder
 from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
 from harness.project import config as configuration
@@ -125,7 +125,7 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
     environment: dict[str, str] = {}
     guest = ""
     try:
-        with artifacts.journal.step("check bundle"):
+        with artifacts.journal.step(StepKind.SETUP, "check bundle"):
             bundle = unpack(request.bundle, artifacts.path / "bundle")
         manifest, guest = bundle.manifest, bundle.manifest.guest
         profile = checked_profile(manifest, request.config.root, any_image=request.any_image)
@@ -219,14 +219,14 @@ def replay(request: Request, bundle: Bundle, bench: Bench, artifacts: Artifacts,
     trigger = bundle.manifest.trigger
     scenario = Scenario(trigger.name, KIND, build=bundle.manifest.driver.build, deadline_s=trigger.deadline_s)
     for number in range(1, request.times + 1):
-        with artifacts.journal.step(f"replay {number} of {request.times}") as told:
+        with artifacts.journal.step(StepKind.REPLAY, f"replay {number} of {request.times}") as told:
             bench.restore()
             result = _once(bench, scenario, trigger.kind)
             artifacts.add(result)
             found.attempts.append(_attempt(result))
             told["signature"] = found.attempts[-1].signature
     if request.minimise:
-        with artifacts.journal.step("minimise"):
+        with artifacts.journal.step(StepKind.REPLAY, "minimise"):
             _minimise(request, bundle, scenario, bench, artifacts, found)
 
 

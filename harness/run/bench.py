@@ -17,6 +17,7 @@ from harness.crash.hang import climb
 from harness.deadline import Deadline
 from harness.errors import DriverLoadError, InfrastructureError
 from harness.host.interrupts import deferred
+from harness.journal import StepKind
 from harness.machine.channels import bound
 from harness.machine.protocol import MachineState
 from harness.outcome import Crash, DebugRecord, Outcome, Scenario, ScenarioResult
@@ -94,7 +95,7 @@ class Bench(DeployedGuest):
         if self._session is None or not self.loaded:
             return
         self.loaded = ""
-        with self._journal.step("unload driver"):
+        with self._journal.step(StepKind.DRIVER, "unload driver"):
             answer = self._change_package("") or self._session.unload(
                 self._payload.service, Deadline.after(LOAD_DEADLINE_S)
             )
@@ -120,7 +121,7 @@ class Bench(DeployedGuest):
         """
         started, clock = time.time(), time.monotonic()
         scenario_id, self._next_id = self._next_id, self._next_id + 1
-        with self._journal.step(f"scenario {scenario.name}") as found:
+        with self._journal.step(StepKind.SCENARIO, f"scenario {scenario.name}") as found:
             values = {**self._payload.parameters, **(parameters or {})}
             result = self._run(scenario, scenario_id, values, replayed)
             found["outcome"] = result.outcome
@@ -136,7 +137,7 @@ class Bench(DeployedGuest):
 
     def close(self) -> None:
         """Ends agent, machine and everything under it; safe to repeat."""
-        with self._journal.step("end guest"), deferred():
+        with self._journal.step(StepKind.END, "end guest"), deferred():
             self.on_close()
 
     def _run(
@@ -240,7 +241,9 @@ class Bench(DeployedGuest):
     def _captured(self, crash: Crash, scenario: str) -> Crash:
         """Keeps the evidence of a crash and gives up the guest, which the next scenario restores."""
         crash = dataclasses.replace(crash, scenario=crash.scenario or scenario)
-        with self._journal.step("keep crash evidence", scenario=crash.scenario, crash=describe(crash)):
+        with self._journal.step(
+            StepKind.CRASH, "keep crash evidence", scenario=crash.scenario, crash=describe(crash)
+        ):
             folder, fallen = self._artifacts.crash_folder(crash.scenario), crash
             if crash.kind == "hang":
                 crash, fallen = self._hung(crash, folder)
@@ -255,7 +258,7 @@ class Bench(DeployedGuest):
                 driver=f"{self._payload.service}.sys",
             )
         if self.bundles:
-            with self._journal.step("write crash bundle") as found:
+            with self._journal.step(StepKind.BUNDLE, "write crash bundle") as found:
                 trigger = trigger_of(crash.scenario, self._ran, self._payload.seed)
                 manifest, target = self.guest.image_manifest, self._artifacts.bundle_file(crash.signature)
                 crash = bundled(
@@ -275,7 +278,7 @@ class Bench(DeployedGuest):
 
     def _hung(self, crash: Crash, folder: Path) -> tuple[Crash, Crash]:
         """Tries what can be had of a hung guest; the hang with its notes, and what took it down at last."""
-        with self._journal.step("look into the hang") as found:
+        with self._journal.step(StepKind.HANG, "look into the hang") as found:
             report = climb(crash, folder, machine=self.machine, debug=self.debug, limits=self._profile.hang)
             found["rungs"] = {rung.name: rung.gave for rung in report.rungs}
         crash = dataclasses.replace(crash, notes=(*crash.notes, *report.notes))

@@ -15,6 +15,7 @@ from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
 from harness.guests.protocol import Guest
 from harness.guests.windows import pnputil
+from harness.journal import StepKind
 from harness.machine.protocol import Machine
 from harness.outcome import Crash
 from harness.project.profile import Profile
@@ -110,7 +111,7 @@ class DeployedGuest:
             InfrastructureError: it could not be restored.
         """
         self._drop()
-        with self._journal.step("restore guest"):
+        with self._journal.step(StepKind.RESTORE, "restore guest"):
             self.machine.revert(Deadline.after(self._profile.timeouts.restore))
             self.link = self.guest.link(self.machine)
             if self._checkpoint_holds is None:
@@ -133,7 +134,7 @@ class DeployedGuest:
         """
         self.recover()
         assert self._session
-        with self._journal.step("suspend guest"):
+        with self._journal.step(StepKind.RESTORE, "suspend guest"):
             self._change_package("")
             answer = self._session.release(self._payload.service, Deadline.after(LOAD_DEADLINE_S))
             self.link.close()
@@ -167,13 +168,13 @@ class DeployedGuest:
         deadline = Deadline.after(CONNECT_DEADLINE_S)
         self._deployed = {}
         self._push(deadline)
-        with self._journal.step("start agent"):
+        with self._journal.step(StepKind.DEPLOY, "start agent"):
             start_agent(self.link.agent(self._standby), self._agent_path, deadline)
 
     def _meet_agent(self) -> None:
         """From an agent that waits for hello to one that answers."""
         deadline = Deadline.after(CONNECT_DEADLINE_S)
-        with self._journal.step("meet agent"), ThreadPoolExecutor(1) as beside:
+        with self._journal.step(StepKind.DEPLOY, "meet agent"), ThreadPoolExecutor(1) as beside:
             clock = beside.submit(self.link.set_clock, deadline)
             process = self.link.agent(self._standby)
             self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
@@ -190,10 +191,10 @@ class DeployedGuest:
     def _take_over(self) -> None:
         """From a suspended guest to its agent, which answers."""
         deadline = Deadline.after(WAKE_DEADLINE_S)
-        with self._journal.step("resume guest"):
+        with self._journal.step(StepKind.RESTORE, "resume guest"):
             self.machine.resume(deadline)
         self._push(deadline)
-        with self._journal.step("meet agent"):
+        with self._journal.step(StepKind.DEPLOY, "meet agent"):
             self.link.set_clock(deadline)
             process = self.link.agent(self._standby)
             self._session = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
@@ -203,7 +204,7 @@ class DeployedGuest:
 
     def _checkpoint(self) -> None:
         """Saves the guest with the agent imported; later restores begin there."""
-        with self._journal.step("save guest with agent"):
+        with self._journal.step(StepKind.RESTORE, "save guest with agent"):
             self.link.close()
             self.machine.checkpoint(Deadline.after(self._profile.timeouts.restore))
             self._checkpoint_holds = dict(self._deployed)
@@ -219,7 +220,7 @@ class DeployedGuest:
             )
         assert self._session
         self.loaded, self.newest = "", build
-        with self._journal.step(f"load driver ({build})"):
+        with self._journal.step(StepKind.DRIVER, f"load driver ({build})"):
             answer = self._change_package(build) or self._session.load(
                 self._payload.service,
                 None if build in self._payload.packages else self._driver_path(build),
@@ -261,7 +262,7 @@ class DeployedGuest:
             wanted |= package.placed(self._package_folder(build))
         hashes = {path: content_hash(file) for path, file in wanted.items()}
         changed = [path for path in wanted if self._deployed.get(path) != hashes[path]]
-        with self._journal.step("deploy", files=changed):
+        with self._journal.step(StepKind.DEPLOY, "deploy", files=changed):
             for path in changed:
                 self.link.files.push(wanted[path], path, deadline)
                 self._deployed[path] = hashes[path]

@@ -27,7 +27,7 @@ from harness.guests.registry import find_flavour, flavour_of, reopen, replayed_f
 from harness.host.locks import hold
 from harness.host.root import require_root
 from harness.images import base
-from harness.journal import Journal
+from harness.journal import Journal, StepKind
 from harness.machine import unattended
 from harness.machine.accelerator import Accelerator, choose_accelerator
 from harness.machine.leftovers import end_kept, remove_leftovers
@@ -90,7 +90,7 @@ def bring_up(plan: Plan, artifacts: Artifacts, build: str, waiting: Callable[[],
         prepared = prepare(plan, artifacts.journal)
         wanted = {"project": project, "build": build, "driver": content_hash(prepared.payload.drivers[build])}
         if running := live.find_of(home, project):
-            with artifacts.journal.step("look at the guest that is up"):
+            with artifacts.journal.step(StepKind.SETUP, "look at the guest that is up"):
                 _require_same(running, prepared, wanted)
             return running
         return _leave_new(plan, prepared, artifacts, wanted)
@@ -208,7 +208,7 @@ def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
     """First of all: a host that cannot run a guest need not build one."""
     if not plan.config.guest.uri:
         require_root("Running a guest without a libvirt daemon")
-    with journal.step("choose accelerator") as found:
+    with journal.step(StepKind.SETUP, "choose accelerator") as found:
         home, deadline = configuration.home(), Deadline.after(PROBE_DEADLINE_S)
         if target := Target.of(plan.config.guest.uri):
             _require_no_debugger(plan)
@@ -231,7 +231,7 @@ def _require_no_debugger(plan: Plan) -> None:
 
 
 def _whole(find: Callable[[], Installed], journal: Journal) -> Installed:
-    with journal.step("guest image"):
+    with journal.step(StepKind.IMAGE, "guest image"):
         installed = find()
         base.verify_if_touched(installed.image)
         mark_used(installed.image.folder)
@@ -240,7 +240,7 @@ def _whole(find: Callable[[], Installed], journal: Journal) -> Installed:
 
 def _prepared(payload: Payload, installed: Installed, accelerator: Accelerator, journal: Journal) -> Prepared:
     image = installed.image
-    with journal.step("remove leftovers") as found:
+    with journal.step(StepKind.SETUP, "remove leftovers") as found:
         leftovers = remove_leftovers(configuration.home() / "runs")
         found["removed"] = [str(leftover.path) for leftover in leftovers if not leftover.trouble]
         for leftover in leftovers:
@@ -262,7 +262,7 @@ def start_guest(
 ) -> Bench:
     """A machine in `folder`, restored from the ready state; what must be ended later is put on `stack`."""
     timeouts, installed = plan.profile.timeouts, prepared.installed
-    with artifacts.journal.step("start guest"):
+    with artifacts.journal.step(StepKind.BOOT, "start guest"):
         boot = Deadline.after(timeouts.boot)
         restore = Deadline.after(timeouts.boot + timeouts.restore)
         try:

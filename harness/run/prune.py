@@ -24,7 +24,7 @@ from pathlib import Path
 from harness.guests.flavour import StoredImage
 from harness.guests.registry import flavours
 from harness.images.base import images_folder
-from harness.journal import Journal, is_open
+from harness.journal import Journal, StepKind, is_open
 from harness.machine.savedstate import DISK, MANIFEST
 from harness.run.artifacts import RUN_NAME
 
@@ -139,7 +139,7 @@ def remove(items: Iterable[Item], home: Path) -> list[Item]:
 
 def tidy(home: Path, artifacts: Path, journal: Journal) -> None:
     """What a run that ended well does at its end: removes what is superseded."""
-    with journal.step("prune") as found:
+    with journal.step(StepKind.REPORT, "prune") as found:
         gone = remove(superseded(inventory(home, artifacts), time.time()), home)
         found["removed"] = [str(item.path) for item in gone]
 

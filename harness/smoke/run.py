@@ -11,7 +11,7 @@ from harness.agent.handover import content_hash
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DriverLoadError, InfrastructureError, MachineError, WinvmError
 from harness.host.locks import hold
-from harness.journal import Listener
+from harness.journal import Listener, StepKind
 from harness.machine.machine import LibvirtMachine
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import ReadyState
@@ -144,7 +144,10 @@ def _guest(
     runs = configuration.home() / "runs"
     if path := find(runs, project):
         try:
-            with ExitStack() as attached, artifacts.journal.step("attach to the warm guest"):
+            with (
+                ExitStack() as attached,
+                artifacts.journal.step(StepKind.RESTORE, "attach to the warm guest"),
+            ):
                 folder = attached.enter_context(RunFolder.attach(path, Deadline.after(ATTACH_DEADLINE_S)))
                 bench = _attach(folder, plan, prepared, artifacts, attached)
                 stack.push(attached.pop_all())

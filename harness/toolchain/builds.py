@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.host.locks import hold
-from harness.journal import Journal
+from harness.journal import Journal, StepKind
 from harness.project.config import Config
 from harness.toolchain.driver import build_driver
 from harness.toolchain.inspect import inspect_driver, is_signed
@@ -34,7 +34,7 @@ def build_drivers(
     with hold(config.build_lock):
         certificate = TestCertificate.ensure(config.build_folder / "certificate")
         for build in filter(wanted.__contains__, config.driver.builds):
-            with journal.step(f"build driver ({build})") as found:
+            with journal.step(StepKind.SETUP, f"build driver ({build})") as found:
                 output = config.build_folder / "driver" / build
                 prebuilt = config.prebuilt_driver(build)
                 if prebuilt:

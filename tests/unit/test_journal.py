@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 
 from harness.display.progress import Progress
-from harness.journal import Event, Journal
+from harness.journal import Event, Journal, StepKind
 
 
 def test_a_step_is_written_as_it_starts_and_ends(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.jsonl")
-    with journal.step("build", driver="winvm") as found:
+    with journal.step(StepKind.SETUP, "build", driver="winvm") as found:
         started = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
         assert [event["event"] for event in started] == ["start"]
         found["bytes"] = 5
     journal.close()
     start, end = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
     assert start["driver"] == "winvm"
+    assert start["kind"] == end["kind"] == "setup"
     assert end["ok"] is True
     assert end["bytes"] == 5
     assert end["seconds"] >= 0
@@ -28,7 +29,7 @@ def test_a_step_is_written_as_it_starts_and_ends(tmp_path: Path) -> None:
 
 def test_a_failed_step_keeps_its_error(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.jsonl")
-    with pytest.raises(ValueError, match="no"), journal.step("boot"):
+    with pytest.raises(ValueError, match="no"), journal.step(StepKind.BOOT, "boot"):
         raise ValueError("no")
     end = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[-1])
     assert end["ok"] is False

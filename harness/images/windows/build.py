@@ -35,7 +35,7 @@ from harness.images.windows.sealed import (
     seal,
     settings_digest,
 )
-from harness.journal import Journal
+from harness.journal import Journal, StepKind
 from harness.machine.accelerator import Accelerator, choose_accelerator
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.machine import LibvirtMachine
@@ -61,7 +61,7 @@ def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
     """
     require_root("Installing Windows in a machine")
     preparation = prepare(request, home, journal)
-    with journal.step("image: SHA-256 of the installation ISO"):
+    with journal.step(StepKind.IMAGE, "image: SHA-256 of the installation ISO"):
         iso_sha256 = sha256(request.iso)
     digest = preparation.digest(iso_sha256)
     profile, images = request.profile.name, images_folder(home)
@@ -78,7 +78,7 @@ def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
             shutil.rmtree(leftover)
         work = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{profile}-", dir=images))
         try:
-            with journal.step(f"image: install {profile}", digest=digest):
+            with journal.step(StepKind.IMAGE, f"image: install {profile}", digest=digest):
                 return _install(preparation, iso_sha256, digest, home, work, place, journal)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -105,7 +105,7 @@ def _install(
         journal.warn("without KVM the processor is emulated: Windows may take longer than the profile allows")
     draft = work / "image"
     draft.mkdir()
-    with journal.step("image: configuration ISO"):
+    with journal.step(StepKind.IMAGE, "image: configuration ISO"):
         settings = work / "configuration.iso"
         write_iso(settings, preparation.configuration(make_windows_secrets(draft / "secrets")))
     evidence = evidence_folder(home, request.profile.name)
@@ -123,7 +123,7 @@ def _install(
         if request.profile.hardware.firmware == "uefi":
             shutil.move(machine.folder / NVRAM, draft / NVRAM)
     shutil.move(evidence, draft / "install")
-    with journal.step("image: seal"):
+    with journal.step(StepKind.IMAGE, "image: seal"):
         if place.exists():  # `load` found it damaged
             shutil.rmtree(place)
         return seal(draft, place, _manifest(preparation, iso_sha256, digest, accelerator, report))

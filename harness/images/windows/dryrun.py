@@ -20,7 +20,7 @@ from harness.images.windows.build import PROBE_S
 from harness.images.windows.configuration import ANSWER_FILE, listing, write_iso
 from harness.images.windows.credentials import make_windows_secrets, write_secret
 from harness.images.windows.preparation import Preparation, Request, prepare
-from harness.journal import Journal
+from harness.journal import Journal, StepKind
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.connection import translated
 from harness.machine.direct_boot import ADDRESS, HostSide
@@ -53,7 +53,7 @@ def dry_run(request: Request, home: Path, target: Path, journal: Journal) -> lis
         "domain.xml": xml,
         "media.json": json.dumps(_found(preparation), indent=2) + "\n",
     }
-    with journal.step("image: QEMU's command line"):
+    with journal.step(StepKind.IMAGE, "image: QEMU's command line"):
         texts["qemu.txt"] = _command_line(xml, home)
     for name, text in texts.items():
         write_secret(target / name, text.encode("utf-8"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.deadline import Clock, Deadline
 from harness.errors import DeadlineError, ImageError, InfrastructureError, MachineError
 from harness.images.windows.guestjournal import Entry, GuestJournal
-from harness.journal import Journal
+from harness.journal import Journal, StepKind
 from harness.machine.channels import bound
 from harness.machine.protocol import Machine, MachineState
 
@@ -186,7 +186,7 @@ class Installation:
         if step != self._step:
             self._step = step
             self._steps.close()
-            self._steps.enter_context(self._journal.step(step))
+            self._steps.enter_context(self._journal.step(StepKind.IMAGE, step))
 
     def _require_end(self, state: MachineState) -> None:
         if any(entry.ends for entry in self._entries) and state is MachineState.STOPPED:

@@ -22,7 +22,7 @@ from harness.images.windows.provisioning import Driver, ssh_source
 from harness.images.windows.python import python_zip
 from harness.images.windows.sealed import settings_digest
 from harness.images.windows.tools import HostTools
-from harness.journal import Journal
+from harness.journal import Journal, StepKind
 from harness.project.windows_profile import WindowsProfile
 
 PREPARE_S = 600.0
@@ -104,14 +104,14 @@ def prepare(request: Request, home: Path, journal: Journal) -> Preparation:
         ImageError, HostError, DeadlineError: Windows Python cannot be had.
     """
     deadline = Deadline.after(PREPARE_S)
-    with journal.step("image: read the installation ISO") as found:
+    with journal.step(StepKind.IMAGE, "image: read the installation ISO") as found:
         media = read_media(request.iso, deadline)
         choice = choose(media, request.profile)
         found |= {"edition": choice.image.edition, "build": choice.image.build, "index": choice.image.index}
     _tell(request, choice, journal)
     openssh = read_openssh(request.openssh) if request.openssh else {}
     drivers = read_drivers(request.profile, request.virtio_iso, deadline)
-    with journal.step("image: Windows Python, downloaded by hash, signatures verified"):
+    with journal.step(StepKind.IMAGE, "image: Windows Python, downloaded by hash, signatures verified"):
         python = python_zip(home / "downloads", HostTools(deadline))
     return Preparation(request, media, choice, python, openssh, drivers)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +26,7 @@ from harness.machine.overlay import create_overlay, require_space
 from harness.machine.ports import choose_ports, is_free
 from harness.machine.processes import end_process, qemu_processes
 from harness.machine.protocol import Machine, MachineState
-from harness.machine.runfolder import HALF_MADE, KEPT, open_lock
+from harness.machine.runfolder import HALF_MADE, KEPT, LOCK, open_lock, remove_tree
 from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
 from harness.machine.savefile import SAVE_MAGIC
 from harness.project.profile import CAPABILITIES, Profile
@@ -144,6 +147,61 @@ def test_a_kept_folder_without_a_machine_is_a_leftover(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / KEPT).touch()
     assert len(remove_leftovers(tmp_path)) == 1
+
+
+@contextlib.contextmanager
+def writing(folder: Path, seconds: float) -> Iterator[None]:
+    """Something that makes files below `folder` again and again, as libvirt's threads do at the end."""
+    stop, end = threading.Event(), time.monotonic() + seconds
+
+    def write() -> None:
+        while not stop.wait(0.0005) and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                for each in (folder.parent, folder):
+                    each.mkdir(exist_ok=True)  # not the root: what is gone as a whole stays gone
+                (folder / "guest.pid").touch()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_folder_goes_although_something_still_writes_in_it_for_a_while(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "libvirt").mkdir(parents=True)
+    os.close(open_lock(run))
+    with writing(run / "libvirt" / "run" / "qemu", 0.5):
+        while not (run / "libvirt" / "run" / "qemu").exists():
+            time.sleep(0.001)
+        remove_tree(run)
+    assert not run.exists()
+
+
+def test_a_folder_that_cannot_be_removed_keeps_its_lock_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    (run / "libvirt").mkdir(parents=True)
+    os.close(open_lock(run))
+
+    def busy(path: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", busy)
+    with pytest.raises(HostError, match=r"cannot be removed: .*Device or resource busy"):
+        remove_tree(run, 0.1)
+    assert (run / LOCK).exists()
+    monkeypatch.setattr("harness.machine.leftovers._REMOVAL_SECONDS", 0.1)
+    (left,) = remove_leftovers(tmp_path)
+    assert "Device or resource busy" in left.trouble
+    monkeypatch.undo()
+    (left,) = remove_leftovers(tmp_path)
+    assert (left.path, left.trouble) == (run, "")
+    assert not run.exists()
 
 
 def test_two_processes_cannot_hold_one_folder(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from harness.cli import winvm
 from harness.errors import ConfigurationError
-from harness.journal import Journal
+from harness.journal import Journal, StepKind
 from harness.outcome import Outcome
 from harness.report import evidence
 from harness.report.digest import digest
@@ -22,7 +22,7 @@ from harness.report.history import History
 from harness.report.page import duration
 from harness.report.recorded import KILLED, UNDER_WAY, RecordedRun
 from harness.report.reports import Reports, make_reports
-from harness.report.timeline import COLUMNS, LANES, timeline
+from harness.report.timeline import COLUMNS, LANES, lane_of, timeline
 from tests.fakes.recorded_runs import (
     EVENTS,
     STARTED,
@@ -229,6 +229,34 @@ def test_time_of_nested_steps_counts_once() -> None:
     assert found.spent["Scenarios"] == pytest.approx(0.1 + 0.2 + 2.0)
     assert sum(found.spent.values()) <= 20.0
     assert [bar.state for bar in found.lane("Crashes")] == ["ok", "crash", "crash"]
+
+
+def kinds() -> Iterator[tuple[StepKind, float]]:
+    """Every kind of step, with a second in which a step of it begins."""
+    return ((kind, 2.0 * number) for number, kind in enumerate(StepKind))
+
+
+def test_lanes_come_from_the_kind_of_a_step_not_from_its_name() -> None:
+    def picture(name: str) -> list[tuple[str, float, float]]:
+        events = [
+            {"event": event, "kind": kind, "step": name.format(kind=kind), "time": STARTED + time, "ok": True}
+            for kind, start in kinds()
+            for event, time in (("start", start), ("end", start + 1.0))
+        ]
+        # As read from a file, where a kind is a word.
+        read = json.loads(json.dumps(events))
+        found = timeline(read, STARTED, 40.0)
+        assert found.spent["Guest"] == pytest.approx(3.0)
+        assert found.spent["Agent"] == pytest.approx(2.0)
+        assert found.spent["Scenarios"] == found.spent["Crashes"] == pytest.approx(1.0)
+        return [(bar.lane, bar.x, bar.width) for bar in found.bars]
+
+    assert picture("{kind}") == picture("scenario renamed {kind}") == picture("keep crash evidence")
+
+
+def test_a_kind_that_this_winvm_does_not_know_is_the_hosts_work() -> None:
+    assert lane_of({"event": "start", "kind": "of tomorrow", "step": "start guest"}) == "Host"
+    assert lane_of({"event": "start", "kind": ["boot"], "step": "start guest"}) == "Host"
 
 
 @pytest.mark.parametrize(

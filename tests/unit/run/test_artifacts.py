@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HostError
+from harness.journal import StepKind
 from harness.outcome import Crash, DebugRecord, Outcome, ScenarioResult
 from harness.run.artifacts import Artifacts
 
@@ -91,7 +92,7 @@ def test_a_full_disk_keeps_every_result_before_it(small_disk: Path) -> None:
     with (small_disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
         while filler.write(bytes(4096)):
             pass
-    with folder.journal.step("goes on"):
+    with folder.journal.step(StepKind.SCENARIO, "goes on"):
         pass
     document = json.loads(folder.finish("wine", 1.0, (), {"image": "y" * 1000}).results.read_text())
     assert kept > 3
