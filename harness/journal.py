@@ -58,7 +58,8 @@ class Journal:
     """Appends events to `path` (None: keeps no file) and hands them to listeners. Thread-safe.
 
     Events: `{"event": "start", "kind", "step", "time", ...data}`, then
-    `{"event": "end", "kind", "step", "time", "seconds", "ok", "error"?}`; and `{"event": "note", "text", "time"}`.
+    `{"event": "end", "kind", "step", "time", "seconds", "ok", "error"?}`; and
+    `{"event": "note", "text", "time"}`.
     """
 
     def __init__(self, path: Path | None = None) -> None:
