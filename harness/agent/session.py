@@ -245,9 +245,8 @@ class AgentSession:
 
     def late_crash(self, deadline: Deadline) -> Crash | None:
         """Gives the debug stream time to bring the crash that took the agent or the service down."""
-        while (crash := self._debug.crash()) is None and not deadline.expired:
-            time.sleep(min(POLL_S, deadline.remaining()))
-        return crash
+        crashes = (self._debug.crash() for _ in deadline.tries(every=POLL_S))
+        return next(filter(None, crashes), None)
 
     def _hang(self, deadline: Deadline, what: str) -> Crash:
         text = f"The guest did not {what} within {deadline.seconds:g} s."

@@ -10,11 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness.deadline import Deadline
 from harness.errors import ContractError
+from harness.host import programs
+
+PREPROCESS_S = 60.0
 
 COMPILER = "clang-19"
 
@@ -143,16 +146,16 @@ def read_contract(header: Path, prefix: str = "WINVM", compiler: str = COMPILER)
     probe = _PROBE.format(p=prefix, header=header.resolve())
     command = [compiler, "-E", "-P", "-x", "c", "-"]
     try:
-        done = subprocess.run(command, input=probe, capture_output=True, text=True, check=False)
-    except OSError as error:
+        done = programs.run(command, Deadline.after(PREPROCESS_S), stdin=probe.encode())
+    except programs.MissingProgramError as error:
         raise ContractError(
-            f"The preprocessor {compiler} cannot be run: {error}.", remedy="Install clang-19."
+            f"The preprocessor {compiler} cannot be run: {error.message}", remedy="Install clang-19."
         ) from error
-    if done.returncode != 0:
+    if done.code:
         raise ContractError(
-            f"{header} cannot be preprocessed.", remedy="Correct the header.", detail=done.stderr.strip()
+            f"{header} cannot be preprocessed.", remedy="Correct the header.", detail=done.said
         )
-    return _contract(_rows(done.stdout, header), prefix, header)
+    return _contract(_rows(done.text, header), prefix, header)
 
 
 def _rows(expanded: str, header: Path) -> list[list[str]]:

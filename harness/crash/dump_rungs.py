@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from harness.crash.dump_ladder import Rung, check
 from harness.deadline import Deadline
 from harness.dumps.kerneldump import SIGNATURE
 from harness.errors import DeadlineError, DumpError, HostError, MachineError, TransportError, WinvmError
+from harness.host import programs
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine, MemoryDump
 from harness.offline.disk import OfflineDisk
@@ -42,7 +41,7 @@ def guest_rung(files: Callable[[], FileTransfer], path: str, settled_s: float = 
     def fetch(file: Path, deadline: Deadline) -> None:
         size: int | None = None
         reason = "it does not answer"
-        while not deadline.expired:
+        for _ in deadline.tries(every=settled_s):
             try:
                 with contextlib.closing(files()) as connection:
                     now = connection.size(path, deadline)
@@ -52,7 +51,6 @@ def guest_rung(files: Callable[[], FileTransfer], path: str, settled_s: float = 
                 size, reason = now, f"{path} has {now or 0} bytes"
             except TransportError as error:
                 size, reason = None, error.message.rstrip(".")
-            time.sleep(min(settled_s, deadline.remaining()))
         raise DeadlineError(f"The guest gave no dump within {deadline.seconds:g} s: {reason}.")
 
     return Rung("guest", GUEST_SECONDS, fetch)
@@ -113,16 +111,11 @@ def _refused(machine: Machine, file: Path, deadline: Deadline) -> str:
 
 def _convert(core: Path, file: Path, deadline: Deadline) -> None:
     """elf2dmp finds the kernel in the memory and fetches its symbols, for which it needs a network."""
-    try:
-        done = subprocess.run(
-            [CONVERTER, str(core), str(file)], capture_output=True, timeout=deadline.remaining(), check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeadlineError(f"{CONVERTER} did not end within {deadline.seconds:g} s.") from error
+    done = programs.run([CONVERTER, str(core), str(file)], deadline)
     with file.open("rb") as dump:
         start = dump.read(len(SIGNATURE))
-    if done.returncode or start != SIGNATURE:
+    if done.code or start != SIGNATURE:
         raise HostError(
-            f"{CONVERTER} failed with exit code {done.returncode}.",
-            detail=done.stderr[-2000:].decode("utf-8", "backslashreplace"),
+            f"{CONVERTER} failed with exit code {done.code}.",
+            detail=done.said,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,18 +67,17 @@ class GuestMinidump:
     def _pull(self, files: FileTransfer, target: Path, deadline: Deadline) -> None:
         """Waits until the dump has stopped growing, then copies it."""
         size: int | None = None
-        while True:
+        for _ in deadline.tries(every=SIZE_SETTLED_S):
             now = files.size(self.guest_path, deadline)
             if now and now == size:
                 break
             size = now
-            if deadline.expired:
-                raise DeadlineError(
-                    f"The guest wrote no minidump within {deadline.seconds:g} s."
-                    if not size
-                    else f"The minidump was still growing after {deadline.seconds:g} s."
-                )
-            time.sleep(min(SIZE_SETTLED_S, deadline.remaining()))
+        else:
+            raise DeadlineError(
+                f"The guest wrote no minidump within {deadline.seconds:g} s."
+                if not size
+                else f"The minidump was still growing after {deadline.seconds:g} s."
+            )
         files.pull(self.guest_path, target, deadline, MINIDUMP_LIMIT)
         with target.open("rb") as dump:
             if dump.read(4) != MDMP_SIGNATURE:

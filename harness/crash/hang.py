@@ -128,9 +128,8 @@ class _Ladder:
         """Sends the interrupt, and waits until the guest goes down by it."""
         deadline = self._deadline(self._limits.nmi)
         self._machine.inject_nmi(deadline)
-        while not self._is_down():
+        if not any(self._is_down() for _ in deadline.tries(every=_POLL_S)):
             deadline.check("The guest's answer to a non-maskable interrupt")
-            time.sleep(min(_POLL_S, deadline.remaining()))
         crash = self._debug.crash()
         return f"{describe(crash)}." if crash else "the machine reports a panic."
 

@@ -11,15 +11,16 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from harness.deadline import Deadline
 from harness.dumps.attribution import AddressMap, blamed
 from harness.dumps.dumpfile import DumpFile
 from harness.dumps.pe_file import image_memory
 from harness.dumps.summary import Frame, Module, Place, StackWord, Summary
-from harness.errors import DumpError, HostError
+from harness.errors import DeadlineError, DumpError, HostError
+from harness.host import programs
 
 DEADLINE_S = 20.0
 MAX_FILES = 20_000
@@ -149,11 +150,11 @@ def _look_up(image: Path, offsets: Iterable[int]) -> list[tuple[Frame, ...]]:
     lines = "".join(f"{offset:#x}\n" for offset in offsets)
     command = [tool, f"--obj={image.resolve()}", "--relative-address", "--inlining", "--output-style=JSON"]
     try:
-        done = subprocess.run(
-            command, input=lines, capture_output=True, text=True, timeout=DEADLINE_S, check=True
-        )
-        return [_frames(json.loads(line)) for line in done.stdout.splitlines() if line.strip()]
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
+        done = programs.run(command, Deadline.after(DEADLINE_S), stdin=lines.encode())
+        if done.code:
+            raise HostError(f"{tool} failed on {image}: exit code {done.code}.", detail=done.said)
+        return [_frames(json.loads(line)) for line in done.text.splitlines() if line.strip()]
+    except (DeadlineError, ValueError, KeyError, TypeError) as error:
         raise HostError(f"{tool} failed on {image}: {error}.") from error
 
 

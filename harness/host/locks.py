@@ -70,9 +70,9 @@ def take(descriptor: int) -> bool:
     return True
 
 
-def take_by(descriptor: int, deadline: Deadline) -> bool:
+def take_by(descriptor: int, deadline: Deadline, every: float = POLL_S) -> bool:
     """Waits until the lock is free, at the most until the deadline; whether it is now held."""
-    return any(take(descriptor) for _ in deadline.tries(every=POLL_S))
+    return any(take(descriptor) for _ in deadline.tries(every=every))
 
 
 def share(descriptor: int) -> None:

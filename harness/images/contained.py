@@ -15,8 +15,10 @@ from typing import Protocol
 
 from harness.deadline import Deadline
 from harness.errors import HostError, ImageError
+from harness.host import programs
 
 LOG_TAIL_BYTES = 4000
+PROBE_SECONDS = 20.0
 
 
 class Toolbox(Protocol):
@@ -62,9 +64,7 @@ class ContainedTools:
             log.write(f"\n$ {' '.join(argv)}\n".encode())
             log.flush()
             start = log.tell()
-            code = self._wait(
-                self._contain(argv, root), stdin, {**os.environ, **(environment or {})}, log.fileno()
-            )
+            code = self._wait(self._contain(argv, root), stdin, environment or {}, log.fileno())
         if code is None:
             raise ImageError(
                 f"{argv[0]} was still running when the image build's {self._deadline.seconds:g} s were over.",
@@ -80,26 +80,25 @@ class ContainedTools:
 
     def _contain(self, argv: Sequence[str], root: Path | None) -> list[str]:
         inside = [f"--root={root}"] if root else []
-        return ["setpriv", "--pdeathsig", "KILL", *_namespaces(), *inside, "--", *argv]
+        return [*_namespaces(), *inside, "--", *argv]
 
-    def _wait(self, argv: list[str], stdin: bytes, environment: dict[str, str], log: int) -> int | None:
+    def _wait(self, argv: list[str], stdin: bytes, environment: Mapping[str, str], log: int) -> int | None:
         # Everything that the tool starts inherits `held`: reading ends when the last of it is gone.
         alive, held = os.pipe()
         try:
-            process = subprocess.Popen(
+            process = programs.start(
                 argv,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                environment=environment,
                 pass_fds=(held,),
-                start_new_session=True,
+                death_signal="KILL",
+                own_session=True,
             )
-        except FileNotFoundError as error:
+        except HostError:
             os.close(alive)
-            raise HostError(
-                f"{error.filename} is not installed.", remedy="Run: sudo vm/host/install.sh"
-            ) from error
+            raise
         finally:
             os.close(held)
         try:
@@ -122,13 +121,11 @@ def check_host() -> None:
             remedy="Run: sudo make image",
         )
     probe = [*_namespaces(), "true"]
-    try:
-        subprocess.run(probe, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
+    if programs.run(probe, Deadline.after(PROBE_SECONDS)).code:
         raise HostError(
             f"This process may not make mount and process namespaces: {' '.join(probe)} failed.",
             remedy="Run on a machine or VM; in a container, add --privileged.",
-        ) from error
+        )
 
 
 def _namespaces() -> list[str]:

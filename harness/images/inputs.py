@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.deadline import Deadline
 from harness.errors import ImageError
-from harness.host import resources
+from harness.host import programs, resources
 from harness.images.recipe import Recipe, folder_files, input_digest, read_recipe
 
+PACK_SECONDS = 60.0
 _NOT_BUILDING = frozenset({"base.py", "lock.py"})
 """Modules of this package whose changes leave images as they are."""
 
@@ -46,13 +47,12 @@ def gather(vm: Path | None = None, guest: Path | None = None) -> Inputs:
 def _pack_winrmd(package: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "winrmd.pyz"
-        packed = subprocess.run(
-            [sys.executable, str(package / "archive.py"), str(target)], capture_output=True, text=True
-        )
-        if packed.returncode != 0:
+        packing = [sys.executable, str(package / "archive.py"), str(target)]
+        packed = programs.run(packing, Deadline.after(PACK_SECONDS))
+        if packed.code:
             raise ImageError(
                 f"The WinRM endpoint in {package} cannot be packed.",
                 remedy="Reinstall winvm, or correct the sources.",
-                detail=packed.stderr[-2000:],
+                detail=packed.said,
             )
         return target.read_bytes()

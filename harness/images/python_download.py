@@ -7,17 +7,19 @@ import hashlib
 import io
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
-from harness.errors import HostError, ImageError
+from harness.deadline import Deadline
+from harness.errors import ImageError
+from harness.host import programs
 from harness.images.contained import Toolbox
 from harness.images.prefix import DRIVE_C, run_wine
 from harness.images.recipe import PythonRecipe, Recipe
 
+VERIFY_SECONDS = 60.0
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _PIN = re.compile(
     r"^(?P<name>[\w.-]+)==(?P<version>\S+) --hash=sha256:(?P<digest>[0-9a-f]{64})$", re.MULTILINE
@@ -123,22 +125,16 @@ def verify_signature(path: Path, organisation: str, certificates: Path = CERTIFI
         HostError: osslsigncode is not installed.
     """
     trust = ["-ignore-crl", "-CAfile", str(certificates), "-TSA-CAfile", str(certificates)]
-    try:
-        result = subprocess.run(
-            ["osslsigncode", "verify", *trust, "-in", str(path)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
-    except FileNotFoundError as error:
-        raise HostError("osslsigncode is not installed.", remedy="Run: sudo vm/host/install.sh") from error
-    signer = _SIGNER.search(result.stdout)
+    result = programs.run(
+        ["osslsigncode", "verify", *trust, "-in", str(path)], Deadline.after(VERIFY_SECONDS)
+    )
+    signer = _SIGNER.search(result.text)
     found = signer["organisation"] if signer else "nobody"
-    if result.returncode != 0 or found != organisation:
+    if result.code or found != organisation:
         raise ImageError(
             f"{path.name} carries no valid signature of {organisation} (signed by {found}).",
             remedy="Exclude the file in vm/wine/recipe.toml if the guest does not need it.",
-            detail=(result.stdout + result.stderr)[-2000:],
+            detail=programs.tail(result.stdout + result.stderr),
         )
 
 

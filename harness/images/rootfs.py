@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
+from harness.deadline import Deadline
 from harness.errors import HostError
+from harness.host import programs
 from harness.images.contained import Toolbox
 from harness.images.recipe import Recipe
 
 WINE_PE = Path("usr/lib/x86_64-linux-gnu/wine/x86_64-windows")
 """Wine's builtin Windows modules, relative to the root."""
 
+APT_SECONDS = 60.0
 _STRIP = "find . -type f -print0 | xargs -0 -n 40 -P 2 llvm-strip-19 --strip-debug"
 
 
@@ -23,20 +25,19 @@ def debian_mirror() -> str:
         HostError: apt is missing, or names none.
     """
     try:
-        targets = subprocess.run(
+        listed = programs.run(
             ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split("\n")
+            Deadline.after(APT_SECONDS),
+        )
         release = dict(
             line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
         )
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, HostError) as error:
         raise HostError(
             f"apt does not say which mirror this host uses: {error}.",
             remedy="Build the guest image on Debian 12 or newer.",
         ) from error
+    targets = listed.text.split("\n") if listed.code == 0 else []
     codename = release.get("VERSION_CODENAME", "").strip('"')
     for target in targets:
         name, _, mirror = target.partition(" ")

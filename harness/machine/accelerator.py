@@ -11,7 +11,6 @@ import base64
 import enum
 import os
 import re
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, HostError
+from harness.host import programs
 
 QEMU = "qemu-system-x86_64"
 OLDEST_TCG = (10, 0)
@@ -77,19 +77,12 @@ class _Cached(BaseModel):
 def run_program(argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
     """The real `Run`; a program that is not installed gives exit code 127, as in a shell."""
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        done = programs.run(argv, Deadline.after(seconds), merged=True)
+    except programs.ProgramDeadlineError:
         return None, ""
-    except OSError as error:
-        return 127, str(error)
-    return done.returncode, done.stdout.decode("utf-8", "replace")
+    except programs.MissingProgramError as error:
+        return 127, error.message
+    return done.code, done.text
 
 
 def choose_accelerator(

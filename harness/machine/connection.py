@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -233,14 +232,14 @@ class Connection:
         return api
 
     def _reopen(self) -> Any:
-        deadline = Deadline.after(REOPEN_SECONDS)
-        while True:
+        failure: HostError | None = None
+        for _ in Deadline.after(REOPEN_SECONDS).tries(every=0.2):
             try:
                 return self._open()
-            except HostError:
-                if deadline.expired:
-                    raise
-            time.sleep(0.2)
+            except HostError as error:
+                failure = error
+        assert failure is not None
+        raise failure
 
 
 def _words(error: Any) -> str:

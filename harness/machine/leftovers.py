@@ -16,7 +16,8 @@ from harness.machine.connection import Connection
 from harness.machine.daemon import Claim
 from harness.machine.processes import end_process, qemu_processes
 from harness.machine.remote.ssh import Target
-from harness.machine.runfolder import HALF_MADE, KEPT, end_domains, open_lock, remove_tree
+from harness.machine.removal import remove_tree
+from harness.machine.runfolder import HALF_MADE, KEPT, end_domains, open_lock
 
 _HALF_MADE_SECONDS = 60.0
 """A folder is half-made for a millisecond; one that is older belongs to a process that was killed then."""

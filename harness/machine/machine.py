@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -367,9 +366,10 @@ class LibvirtMachine:
             within(
                 deadline, f"Destroying {self._name}", lambda: self._domain().destroy(), self._place.end_qemu
             )
-        while self.state() is not MachineState.STOPPED:
-            deadline.check(f"Destroying machine {self._name}", "End its QEMU process by hand.")
-            time.sleep(0.01)
+        for _ in deadline.tries(every=0.01):
+            if self.state() is MachineState.STOPPED:
+                return
+        deadline.check(f"Destroying machine {self._name}", "End its QEMU process by hand.")
 
 
 def _place(run: RunFolder, machine: Path, domain: str) -> Place:

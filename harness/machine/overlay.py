@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import BUILD_AGAIN, DeadlineError, HostError, ImageError, MachineError
+from harness.errors import BUILD_AGAIN, HostError, ImageError, MachineError
+from harness.host import programs
 
 QCOW2_MAGIC = b"QFI\xfb"
 
@@ -61,16 +61,8 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 
 
 def _qemu_img(arguments: list[str], deadline: Deadline) -> None:
-    try:
-        done = subprocess.run(
-            ["qemu-img", *arguments], capture_output=True, timeout=deadline.remaining(), check=False
-        )
-    except FileNotFoundError as error:
-        raise HostError("qemu-img is not installed.", remedy="Install qemu-utils.") from error
-    except subprocess.TimeoutExpired as error:
-        raise DeadlineError(f"qemu-img {arguments[0]} did not finish in time.") from error
-    if done.returncode:
+    done = programs.run(["qemu-img", *arguments], deadline)
+    if done.code:
         raise MachineError(
-            f"qemu-img {arguments[0]} {arguments[-1]} failed with exit code {done.returncode}.",
-            detail=done.stderr.decode(errors="replace"),
+            f"qemu-img {arguments[0]} {arguments[-1]} failed with exit code {done.code}.", detail=done.said
         )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ImageError, InfrastructureError, MachineError
+from harness.host import locks
 from harness.machine.machine import LibvirtMachine
 from harness.machine.overlay import OVERLAY_SPACE, require_space, set_backing
 from harness.machine.protocol import Machine
@@ -126,17 +125,12 @@ def _remove_drafts(image: Path, key: str) -> None:
 @contextmanager
 def _image_lock(image: Path, key: str, deadline: Deadline) -> Iterator[None]:
     try:
-        lock = os.open(image / f".lock-{key}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = locks.opened(image / f".lock-{key}")
     except OSError as error:
         raise ImageError(f"Image folder {image} cannot be written to: {error.strerror}.") from error
     try:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                deadline.check("Another process, which is making the ready state,")
-                time.sleep(0.1)
+        if not locks.take_by(lock, deadline):
+            deadline.check("Another process, which is making the ready state,")
         yield
     finally:
         os.close(lock)

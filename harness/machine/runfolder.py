@@ -14,31 +14,33 @@ same process gets the same path again:
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import secrets
 import shutil
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
+
+import libvirt  # type: ignore[import-untyped]
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
 from harness.host import locks
 from harness.host.interrupts import deferred
 from harness.host.private import private_folder
-from harness.machine.connection import Connection, translated
+from harness.machine.connection import Connection, translated, within
 from harness.machine.daemon import QEMU_CONF, Claim
 from harness.machine.processes import adopt_qemus, end_process, qemu_processes
 from harness.machine.remote.host import RemoteHost
 from harness.machine.remote.ssh import Target
+from harness.machine.removal import LOCK, remove_tree
 
-LOCK, KEPT, ROOT = "lock", "kept", "libvirt"
+KEPT, ROOT = "kept", "libvirt"
 HALF_MADE = ".new-"
-REMOVAL_SECONDS = 20.0
-"""libvirt's threads may still write below its root when its connection is closed: 0.1 s on a busy machine."""
-_REMOVAL_POLL_SECONDS = 0.05
+END_SECONDS = 20.0
+"""For libvirt to end the machines of a run."""
 
 
 class RunFolder:
@@ -195,8 +197,7 @@ class RunFolder:
             HostError: it cannot be removed.
             MachineError: a QEMU does not end.
         """
-        for pid in qemu_processes(self.path):
-            end_process(pid, self.path)
+        self._kill()
         self.own()
         remove_tree(self.path)
 
@@ -214,8 +215,8 @@ class RunFolder:
     def _end(self) -> None:
         try:
             try:
-                if self.claim and self._connection and not self.kept:
-                    end_domains(self.claim, self._connection)
+                if self._connection and not self.kept:
+                    self._end_domains(self._connection)
             finally:
                 self._disconnect()
             if not self.kept:
@@ -223,6 +224,20 @@ class RunFolder:
         finally:
             self._open = RunFolder._process_open = False
             os.close(self._lock)
+
+    def _end_domains(self, connection: Connection) -> None:
+        if self.claim:
+            end_domains(self.claim, connection)
+            return
+        # Through libvirt: else it hears of QEMU's end later, and makes run/qemu again to record it. What it
+        # refuses or does not do in time is left to `remove`.
+        deadline = Deadline.after(END_SECONDS)
+        with contextlib.suppress(libvirt.libvirtError, DeadlineError):
+            within(deadline, f"Ending run {self.id}", lambda: _destroy_all(connection.api), self._kill)
+
+    def _kill(self) -> None:
+        for pid in qemu_processes(self.path):
+            end_process(pid, self.path)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -239,6 +254,12 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _destroy_all(api: Any) -> None:
+    for domain in api.listAllDomains():
+        with contextlib.suppress(libvirt.libvirtError):  # it has ended by itself just now
+            domain.destroy()
 
 
 def runs_of(runs: Path) -> list[Path]:
@@ -265,43 +286,6 @@ def end_domains(claim: Claim, connection: Connection) -> list[str]:
 def open_lock(folder: Path, *, create: bool = True) -> int:
     """A descriptor of the folder's lock file; not inherited by child processes."""
     return locks.opened(folder / LOCK, create=create)
-
-
-def remove_tree(folder: Path, seconds: float = REMOVAL_SECONDS) -> None:
-    """Removes a run folder, its lock file last: a removal that is cut short is found again as a leftover.
-
-    What appears in it meanwhile is removed as well, for `seconds`.
-
-    Raises:
-        HostError: something in it cannot be removed, or appears again and again; the lock file stays.
-    """
-    refused: OSError | None = None
-    for _ in Deadline.after(seconds).tries(every=_REMOVAL_POLL_SECONDS):
-        try:
-            _remove_content(folder)
-        except OSError as error:  # also FileNotFoundError: removed by libvirt between listing and removal
-            refused = error
-        else:
-            return
-    raise HostError(
-        f"Run folder {folder} cannot be removed: {refused}.",
-        remedy="End what still writes there; the next run removes the folder then.",
-    ) from refused
-
-
-def _remove_content(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    for child in folder.iterdir():
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        elif child.name != LOCK:
-            child.unlink(missing_ok=True)
-    # A folder that is not empty yet must keep its lock file: only what is alone in it goes.
-    if any(child.name != LOCK for child in folder.iterdir()):
-        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
-    (folder / LOCK).unlink(missing_ok=True)
-    folder.rmdir()
 
 
 def keep_cache(made: Path, cached: Path) -> None:

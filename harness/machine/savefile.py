@@ -14,13 +14,13 @@ from __future__ import annotations
 import os
 import re
 import struct
-import subprocess
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineError, MachineError
+from harness.errors import MachineError
+from harness.host import programs
 
 SAVE_MAGIC = b"LibvirtQemudSave"
 """First bytes of a whole save file; one that was cut short begins with `LibvirtQemudPart`."""
@@ -70,13 +70,11 @@ def copy_for(source: Path, target: Path, wanted: Identity, deadline: Deadline) -
         )
     target.unlink(missing_ok=True)
     command = ["cp", "--reflink=auto", "--sparse=auto", "--", str(source), str(target)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=deadline.remaining(), check=False)
-    except subprocess.TimeoutExpired as error:
-        raise DeadlineError(f"Copying {source} did not finish in time.") from error
-    if done.returncode:
-        words = done.stderr.decode("utf-8", "replace").strip()
-        raise MachineError(f"{source} cannot be copied to {target}: {words}.", remedy="Free some disk space.")
+    done = programs.run(command, deadline)
+    if done.code:
+        raise MachineError(
+            f"{source} cannot be copied to {target}: {done.said}.", remedy="Free some disk space."
+        )
     target.chmod(0o600)
     with target.open("r+b") as file:
         for at, text in ((name_at, own_name), (uuid_at, own_uuid)):

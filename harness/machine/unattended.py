@@ -7,15 +7,13 @@ a second and ends when the guest's QEMU does.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.host import locks, programs
 from harness.machine.channels import bound, bound_debug_channel
 from harness.machine.processes import qemu_processes
 from harness.machine.protocol import Channels
@@ -28,13 +26,10 @@ _POLL_S = 0.005
 def leave(machine: Path) -> None:
     """Starts the process for the machine in this folder; it outlives the caller."""
     with (machine / LOCK).open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.Popen(
+        locks.take(lock.fileno())
+        programs.start(
             [sys.executable, "-m", "harness.machine.unattended", str(machine)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            own_session=True,
             pass_fds=(lock.fileno(),),  # it inherits the lock, which is free when it has ended
         )
 
@@ -42,13 +37,7 @@ def leave(machine: Path) -> None:
 def wait_for_end(machine: Path, deadline: Deadline) -> None:
     """Waits until the process has followed its QEMU, but not beyond the deadline."""
     with contextlib.suppress(OSError), (machine / LOCK).open("rb") as lock:
-        while not deadline.expired:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(_POLL_S)
-            else:
-                return
+        locks.take_by(lock.fileno(), deadline, every=_POLL_S)
 
 
 def watch(machine: Path) -> None:

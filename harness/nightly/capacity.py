@@ -6,11 +6,9 @@ gives its share back by dying.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DeadlineError
+from harness.host import locks
 
 POLL_S = 0.5
 
@@ -83,13 +82,13 @@ class Capacity:
         Raises:
             DeadlineError: no host had room by then.
         """
-        while (share := self._try(need)) is None:
-            if deadline.expired:
-                raise DeadlineError(
-                    f"No host had room for a guest within {deadline.seconds:g} s.",
-                    remedy="Leave cells out of [nightly], or name another host under [[nightly.hosts]].",
-                )
-            time.sleep(min(POLL_S, deadline.remaining()))
+        shares = (self._try(need) for _ in deadline.tries(every=POLL_S))
+        share = next(filter(None, shares), None)
+        if share is None:
+            raise DeadlineError(
+                f"No host had room for a guest within {deadline.seconds:g} s.",
+                remedy="Leave cells out of [nightly], or name another host under [[nightly.hosts]].",
+            )
         host, file, descriptor = share
         try:
             yield host
@@ -99,21 +98,20 @@ class Capacity:
 
     def wait_until_free(self, deadline: Deadline) -> bool:
         """Waits for the end of whatever holds a share; False when the deadline passed first."""
-        while any(True for number in range(len(self._hosts)) for _ in self._shares(number)):
-            if deadline.expired:
-                return False
-            time.sleep(min(POLL_S, deadline.remaining()))
-        return True
+        return any(not self._taken() for _ in deadline.tries(every=POLL_S))
+
+    def _taken(self) -> bool:
+        """Whether a share of any host is held."""
+        return any(True for number in range(len(self._hosts)) for _ in self._shares(number))
 
     def _try(self, need: Need) -> tuple[Host, Path, int] | None:
-        with (self._folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locks.hold(self._folder / "lock"):
             for number, host in enumerate(self._hosts):
                 if not host.holds(need, list(self._shares(number))):
                     continue
                 file = self._folder / f"{number}-{secrets.token_hex(4)}.share"
                 descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                locks.take(descriptor)  # nobody else knows of the file yet
                 os.write(descriptor, json.dumps(asdict(need)).encode())
                 return host, file, descriptor
         return None
@@ -122,9 +120,7 @@ class Capacity:
         """What is taken of a host; a share that nobody holds locked is removed."""
         for file in self._folder.glob(f"{number}-*.share"):
             with suppress(FileNotFoundError), file.open("rb") as share:
-                try:
-                    fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    yield Need(**json.loads(share.read()))
-                else:
+                if locks.take(share.fileno()):
                     file.unlink()
+                else:
+                    yield Need(**json.loads(share.read()))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from harness.deadline import Deadline
+from harness.host import programs
 from harness.host.fileend import last_text
 from harness.report.history import History
 from harness.report.news import News
@@ -100,7 +101,7 @@ def run_cell(night: Night, cell: Cell) -> CellResult:
 
 def _run(night: Night, cell: Cell, uri: str, log: Path) -> int:
     # The run ends as by Ctrl-C when this process dies: its guest and files go with it (prctl(2)).
-    argv = ["setpriv", "--pdeathsig", "INT", sys.executable, "-m", "harness", "--config", str(night.config)]
+    argv = [sys.executable, "-m", "harness", "--config", str(night.config)]
     argv += ["run", "--guest", cell.profile, "--build", cell.build, "--artifacts", str(night.artifacts)]
     argv += ["--verifier"] if cell.verifier else []
     argv += ["--uri", uri] if uri else []
@@ -114,7 +115,8 @@ def bounded(argv: Sequence[str], log: Path, seconds: float) -> int:
     It is then ended as by Ctrl-C, so that it can clean up; likewise when this process is interrupted.
     """
     with log.open("wb") as output:
-        run = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        # Interrupted when this process dies as well.
+        run = programs.start(argv, stdout=output, stderr=output, death_signal="INT")
         try:
             return run.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -10,13 +10,13 @@ import contextlib
 import json
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
+from harness.host import programs
 from harness.offline import tool
 from harness.offline.ntfs import NtfsVolume
 from harness.offline.partitions import HEAD, Partition, partitions
@@ -98,7 +98,7 @@ class OfflineDisk:
         access, writing = ("on", "off") if self._write is None else ("off", "on")
         image = str(self._image).replace(",", ",,")
         argv = [
-            "setpriv", "--pdeathsig", "TERM", "qemu-storage-daemon",
+            "qemu-storage-daemon",
             "--blockdev", f"file,node-name=file,filename={image},read-only={access}",
             "--blockdev", f"qcow2,node-name=disk,file=file,read-only={access}",
         ]  # fmt: skip
@@ -114,35 +114,30 @@ class OfflineDisk:
                 "--export",
                 f"fuse,id=e{one.number},{node},mountpoint={file},writable={writing},allow-other=off",
             ]
-        try:
-            self._daemon = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
-        except FileNotFoundError as error:
-            raise tool.missing("setpriv") from error
+        self._daemon = programs.start(argv, stderr=subprocess.PIPE, death_signal="TERM")
         for file, one in zip(files, found, strict=True):
             self._await(file, one.size, self._daemon)
         return files
 
     def _await(self, file: Path, size: int, daemon: subprocess.Popen[bytes]) -> None:
-        while _size(file) != size:
+        for _ in self._deadline.tries(every=POLL_S):
+            if _size(file) == size:
+                return
             if daemon.poll() is not None:
                 said = daemon.stderr.read() if daemon.stderr else b""
                 raise MachineError(
                     f"The disk {self._image} cannot be opened while its machine is off.",
                     remedy="qemu-storage-daemon's own words are below. End whatever still uses the disk.",
-                    detail=said[-tool.SAID :].decode("utf-8", "backslashreplace"),
+                    detail=programs.tail(said),
                 )
-            if self._deadline.expired:
-                raise DeadlineError(f"The export of {self._image} was not there in time.")
-            time.sleep(POLL_S)
+        raise DeadlineError(f"The export of {self._image} was not there in time.")
 
     def _unmount(self) -> None:
         """What a daemon that did not end in order has left mounted."""
         for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
             if (mounted := line.split(" ")[1]).startswith(f"{self._folder.name}/"):
-                with contextlib.suppress(OSError, subprocess.SubprocessError):
-                    subprocess.run(["umount", "--lazy", mounted], timeout=END_S, check=False)
+                with contextlib.suppress(HostError, DeadlineError):
+                    programs.run(["umount", "--lazy", mounted], Deadline.after(END_S))
 
 
 def _size(file: Path) -> int | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError
+from harness.host import programs
 from harness.offline import tool
 
 LISTING_LIMIT = 8 << 20
@@ -78,7 +79,7 @@ class NtfsVolume:
                     file.seek(len(chunk), 1)
             size = file.tell()
             file.truncate(size)
-            said = process.stderr.read(tool.SAID)
+            said = process.stderr.read(programs.DETAIL_LIMIT)
             if code := process.wait():
                 raise tool.failed(argv, code, said)
         return size
@@ -119,12 +120,7 @@ class NtfsVolume:
 @contextlib.contextmanager
 def _reading(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A tool whose output is read as it comes; it does not outlive the block."""
-    try:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-    except FileNotFoundError as error:
-        raise tool.missing(argv[0]) from error
+    process = programs.start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
         try:
             yield process

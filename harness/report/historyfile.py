@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import HostError
+from harness.host import locks
 
 FILE_NAME = "history.sqlite"
 SCHEMA = 1
@@ -129,9 +129,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 def _put_aside(path: Path, fill: Callable[[sqlite3.Connection], None]) -> Path | None:
     """Moves a damaged file away; under a lock, since another process may be at it as well."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with locks.hold(path.parent):
         try:
             _open(path, fill).close()
         except sqlite3.Error as error:
@@ -144,8 +142,6 @@ def _put_aside(path: Path, fill: Callable[[sqlite3.Connection], None]) -> Path |
             with suppress(FileNotFoundError):
                 path.with_name(FILE_NAME + suffix).rename(path.with_name(name + suffix))
         return path.with_name(name)
-    finally:
-        os.close(folder)
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

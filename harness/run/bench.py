@@ -209,8 +209,9 @@ class Bench(DeployedGuest):
     def _printed(self, scenario_id: int, patterns: Iterable[str]) -> tuple[tuple[DebugRecord, ...], str]:
         """A scenario's debug output, and what of the expected it lacks even some time after the end."""
         records, deadline = self.debug.slice(scenario_id), Deadline.after(LATE_GRACE_S)
-        while (missing := unmatched(patterns, records)) and not deadline.expired:
-            time.sleep(POLL_S)
+        for _ in deadline.tries(every=POLL_S):
+            if not (missing := unmatched(patterns, records)):
+                break
             records = self.debug.slice(scenario_id, late=True)
         return records, missing
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from harness.guests.flavour import StoredImage
 from harness.guests.registry import flavours
+from harness.host import locks
 from harness.images.base import images_folder
 from harness.journal import Journal, StepKind, is_open
 from harness.machine.savedstate import DISK, MANIFEST
@@ -115,14 +116,9 @@ def remove(items: Iterable[Item], home: Path) -> list[Item]:
     """Removes what is still not in use; returns what is gone. Leaves images alone while one is built."""
     removed = []
     images_folder(home).mkdir(parents=True, exist_ok=True)
-    with (images_folder(home) / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            building = False
-        except BlockingIOError:
-            building = True
+    with locks.try_hold(images_folder(home) / ".lock") as free:
         for item in items:
-            if building and "artifacts" not in item.kind:
+            if not free and "artifacts" not in item.kind:
                 continue
             if not item.path.exists() or _in_use(item, _referenced(home)):
                 continue

@@ -10,7 +10,6 @@ import contextlib
 import importlib.util
 import json
 import marshal
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.deadline import Deadline
-from harness.errors import ScenarioError
+from harness.errors import DeadlineError, ScenarioError
+from harness.host import programs
 from harness.host.resources import guest_folder
 from harness.outcome import CrashExpectation, Scenario
 
@@ -124,14 +124,8 @@ def collect(
     """
     limit = deadline or Deadline.after(60.0)
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", str(pyz), "--list"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=limit.remaining(),
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
+        done = programs.run([sys.executable, "-I", str(pyz), "--list"], limit)
+    except DeadlineError as error:
         raise ScenarioError(
             f"Collecting the scenarios of {pyz} did not finish within {limit.seconds:g} s.",
             remedy="Look for a scenario module that waits or works when it is imported.",
@@ -148,7 +142,7 @@ def collect(
         ) from error
 
 
-def _parsed(pyz: Path, done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+def _parsed(pyz: Path, done: programs.Finished) -> dict[str, Any]:
     """The object the listing process printed last; a module may have printed before."""
     stderr = done.stderr[-4000:].decode("utf-8", "replace")
     lines = done.stdout[-MAX_LISTING:].splitlines()
@@ -158,7 +152,7 @@ def _parsed(pyz: Path, done: subprocess.CompletedProcess[bytes]) -> dict[str, An
         listing = None
     if not isinstance(listing, dict):
         raise ScenarioError(
-            f"{pyz} --list ended with exit code {done.returncode} and without a list.",
+            f"{pyz} --list ended with exit code {done.code} and without a list.",
             remedy=REMEDY,
             detail=stderr,
         )

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import BuildError
+from harness.host import programs
 
 TIMEOUT_S = 900.0  # far beyond any driver's build; a build that waits for input would never end
 END_S = 5.0
@@ -41,9 +42,10 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
     argv = [re.sub(r"\{(build|out|python)\}", lambda found: words[found[0]], part) for part in command]
     try:
         code, said = _run(argv, folder)
-    except OSError as error:
+    except programs.MissingProgramError as error:
+        why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error.message
         raise BuildError(
-            f"The driver's build command {argv[0]!r} cannot be run in {folder}: {error.strerror}.",
+            f"The driver's build command {argv[0]!r} cannot be run in {folder}: {why}.",
             remedy="Install it, or correct driver.build and driver.folder in winvm.toml.",
         ) from error
     except subprocess.TimeoutExpired as error:
@@ -68,17 +70,10 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
     return driver
 
 
-def _run(argv: Sequence[str], folder: Path) -> tuple[int, str]:
+def _run(argv: Sequence[str], folder: Path) -> tuple[int, bytes]:
     """Exit code and output. A group of its own: whatever it started ends with it, when it is cut short."""
-    process = subprocess.Popen(
-        argv,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        process_group=0,
+    process = programs.start(
+        argv, folder=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, own_group=True
     )
     with process:
         try:
@@ -89,7 +84,7 @@ def _run(argv: Sequence[str], folder: Path) -> tuple[int, str]:
     return process.returncode, said
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """make removes what it was about to make, and waits for its compilers, if it is asked to end."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
@@ -98,7 +93,6 @@ def _end(process: subprocess.Popen[str]) -> None:
             process.communicate(timeout=END_S)
 
 
-def _text(output: str | bytes | None) -> str:
+def _text(output: bytes | None) -> str:
     """The end of a command's output, where the errors are."""
-    text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
-    return text[-MAX_OUTPUT:].strip()
+    return (output or b"").decode(errors="replace").replace("\r\n", "\n")[-MAX_OUTPUT:].strip()

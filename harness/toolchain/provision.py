@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import ConfigurationError
+from harness.errors import ConfigurationError, DeadlineError
+from harness.host import programs
 from harness.host.resources import guest_folder
 from harness.toolchain.agent import byte_code, write_zip
 
@@ -35,16 +35,10 @@ def check_settings(pyz: Path, settings: Path, deadline: Deadline | None = None) 
     """
     limit = deadline or Deadline.after(CHECK_S)
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", str(pyz), "--check", str(settings)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=limit.remaining(),
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
+        done = programs.run([sys.executable, "-I", str(pyz), "--check", str(settings)], limit)
+    except DeadlineError as error:
         raise ConfigurationError(f"Reading {settings} did not finish within {limit.seconds:g} s.") from error
-    if done.returncode:
+    if done.code:
         problems = "; ".join(done.stderr.decode("utf-8", "replace").split("\n")).strip("; ")
         raise ConfigurationError(
             f"The provisioning would refuse its settings: {problems}.",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import datetime
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from harness.errors import BuildError, HostError
+from harness.deadline import Deadline
+from harness.errors import BuildError, DeadlineError, HostError
+from harness.host import programs
 
 TIMEOUT_S = 60.0
 SUBJECT = "winvm test signing"
@@ -145,18 +146,8 @@ def _verification(driver: Path, certificate: TestCertificate) -> str:
 def _osslsigncode(*arguments: list[str]) -> str:
     argv = ["osslsigncode", *(argument for part in arguments for argument in part)]
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        return programs.run(argv, Deadline.after(TIMEOUT_S), merged=True).text.strip()
+    except (programs.MissingProgramError, DeadlineError) as error:
         raise HostError(
-            f"osslsigncode cannot be run: {error}.", remedy="Install the package osslsigncode."
+            f"osslsigncode cannot be run: {error.message}", remedy="Install the package osslsigncode."
         ) from error
-    return done.stdout.strip()

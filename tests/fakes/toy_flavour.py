@@ -146,7 +146,7 @@ class ToyFlavour:
         return cast("BootableGuest", ToyGuest())  # its links are fakes, not WinRM's
 
     def build(self, request: BuildRequest, journal: Journal) -> DiskImage | DryRun:
-        with journal.step("image: bricks"):
+        with journal.step(StepKind.IMAGE, "image: bricks"):
             folder = images_folder(request.home) / "toy-1"
             folder.mkdir(parents=True)
             (folder / "base.qcow2").write_bytes(request.options["bricks"].read_bytes())

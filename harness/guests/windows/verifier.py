@@ -7,7 +7,6 @@ not the number of its flags: that one leaves rules out on Windows 10 1803 and la
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 
 from harness.deadline import Deadline
@@ -50,9 +49,8 @@ def verify_driver(driver: str, python: str, connect: Callable[[], Transport], de
         _restart(transport, deadline.at_most(ANSWER_S))
     finally:
         transport.close()
-    while not _restarted(connect, python, before, deadline):
+    if not any(_restarted(connect, python, before, deadline) for _ in deadline.tries(every=POLL_S)):
         deadline.check("The guest's restart under Driver Verifier")
-        time.sleep(min(POLL_S, deadline.remaining()))
 
 
 def _restart(transport: Transport, deadline: Deadline) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError
+from harness.host import programs
 
 MEMORY_LIMIT = 1 << 30
 CPU_SECONDS = 60
@@ -40,16 +40,16 @@ def ask(module: str, file: Path, arguments: list[str], deadline: Deadline) -> di
     # -P: the folder that winvm was called in may hold modules of the same names.
     command = [sys.executable, "-P", "-m", module, str(file.resolve()), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=deadline.remaining(), check=False)
-    except subprocess.TimeoutExpired:
+        done = programs.run(command, deadline, limit=OUTPUT_LIMIT)
+    except programs.ProgramDeadlineError:
         deadline.check(f"Reading {file}")
         raise
     try:
-        found = dict(json.loads(done.stdout[:OUTPUT_LIMIT]))
+        found = dict(json.loads(done.stdout))
     except ValueError:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise ConfigurationError(
-            f"{file} cannot be read: its reader ended with exit code {done.returncode}.",
+            f"{file} cannot be read: its reader ended with exit code {done.code}.",
             remedy=AGAIN,
             detail=last[-200:],
         ) from None

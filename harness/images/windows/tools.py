@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import HostError, ImageError
+from harness.errors import DeadlineError, ImageError
+from harness.host import programs
 
 
 class HostTools:
@@ -35,24 +34,14 @@ class HostTools:
             raise ValueError("HostTools runs nothing in another root")
         what = f"{Path(argv[0]).name} {argv[1] if len(argv) > 1 else ''}".strip()
         try:
-            done = subprocess.run(
-                argv,
-                input=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
-                timeout=self._deadline.remaining(),
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise HostError(f"{argv[0]} is not installed.", remedy="Run: sudo vm/host/install.sh") from error
-        except subprocess.TimeoutExpired as error:
+            done = programs.run(argv, self._deadline, stdin=stdin, environment=environment, merged=True)
+        except DeadlineError as error:
             raise ImageError(
                 f"{what} was still running after {self._deadline.seconds:g} s.", remedy="Run it again."
             ) from error
-        if done.returncode:
+        if done.code:
             raise ImageError(
-                f"{what} failed with exit code {done.returncode} while the guest image was being built.",
+                f"{what} failed with exit code {done.code} while the guest image was being built.",
                 remedy="Correct what it says and run the build again.",
-                detail=done.stdout.decode(errors="replace")[-4000:],
+                detail=done.said,
             )

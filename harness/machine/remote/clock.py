@@ -76,7 +76,7 @@ class FarClock:
                 # Whoever waits for the answer has a deadline, and says that none came.
                 with contextlib.suppress(WinvmError):
                     arguments = (str(self._far), line.decode("ascii", "replace"))
-                    if not self._session.run(_SET, *arguments, deadline=Deadline.after(ANSWER_S)).returncode:
+                    if not self._session.run(_SET, *arguments, deadline=Deadline.after(ANSWER_S)).code:
                         os.write(outward, line + b"\n")
         finally:
             for descriptor in (inward, outward, stop):

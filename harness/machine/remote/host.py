@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-import time
 from pathlib import Path
 
 from harness.deadline import Deadline
@@ -101,12 +100,7 @@ class RemoteHost:
 
 def _holds(file: Path, content: bytes) -> bool:
     """Whether the file has that content, or soon gets it."""
-    deadline = Deadline.after(SEEN_SECONDS)
-    while _read(file) != content:
-        if deadline.expired:
-            return False
-        time.sleep(_POLL_S)
-    return True
+    return any(_read(file) == content for _ in Deadline.after(SEEN_SECONDS).tries(every=_POLL_S))
 
 
 def _end(writer: subprocess.Popen[bytes]) -> str:

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DeadlineError, HostError
+from harness.host import programs
 from harness.host.fileend import last_text
 from harness.machine.accelerator import Run
 
@@ -106,22 +107,14 @@ def runner(target: Target) -> Run:
 
     def run(argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
         try:
-            done = subprocess.run(
-                target.argv(remote=shlex.join(argv)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+            done = programs.run(target.argv(remote=shlex.join(argv)), Deadline.after(seconds), merged=True)
+        except DeadlineError:
             return None, ""
-        except OSError as error:
+        except programs.MissingProgramError as error:
             raise _no_client(target, error) from error
-        output = done.stdout.decode("utf-8", "replace")
-        if done.returncode == FAILED:
-            raise _unreachable(target, output)
-        return done.returncode, output
+        if done.code == FAILED:
+            raise _unreachable(target, done.text)
+        return done.code, done.text
 
     return run
 
@@ -163,10 +156,10 @@ class Session:
         argv = self.target.argv("-M", "-S", str(self._socket), remote="echo ready; exec cat >/dev/null")
         with self._log.open("ab") as log:
             try:
-                self._master = subprocess.Popen(
-                    argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                self._master = programs.start(
+                    argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, own_session=True
                 )
-            except OSError as error:
+            except programs.MissingProgramError as error:
                 raise _no_client(self.target, error) from error
         if first_line(self._master, deadline) != b"ready\n":
             expired = deadline.expired
@@ -176,10 +169,8 @@ class Session:
             raise _unreachable(self.target, last_text(self._log, 2000))
         return True
 
-    def run(
-        self, script: str, *arguments: str, deadline: Deadline, stdin: bytes = b""
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Runs a POSIX shell script there, with its positional parameters; its output, capped by nothing.
+    def run(self, script: str, *arguments: str, deadline: Deadline, stdin: bytes = b"") -> programs.Finished:
+        """Runs a POSIX shell script there, with its positional parameters.
 
         Raises:
             HostError: the connection is lost.
@@ -188,31 +179,20 @@ class Session:
         remote = shlex.join(["sh", "-c", script, "sh", *arguments])
         limited = deadline.at_most(COMMAND_SECONDS)
         try:
-            done = subprocess.run(
-                self._through(remote),
-                input=stdin,
-                capture_output=True,
-                timeout=limited.remaining(),
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
+            done = programs.run(self._through(remote), limited, stdin=stdin)
+        except DeadlineError as error:
             raise DeadlineError(
                 f"A command on {self.name} did not end within {limited.seconds:g} s."
             ) from error
-        if done.returncode == FAILED:
-            raise _unreachable(self.target, done.stderr.decode("utf-8", "replace"))
+        if done.code == FAILED:
+            raise _unreachable(self.target, done.said)
         return done
 
     def start(self, script: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Starts a shell script there, with pipes to its input and outputs."""
         remote = shlex.join(["sh", "-c", script, "sh", *arguments])
-        return subprocess.Popen(
-            self._through(remote),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        pipe = subprocess.PIPE
+        return programs.start(self._through(remote), stdin=pipe, stdout=pipe, stderr=pipe, own_session=True)
 
     def forward(self, local: int, far: int, address: str, deadline: Deadline) -> bool:
         """Makes `local` here lead to `far` there, both on `address`; False if it is taken here."""
@@ -243,16 +223,10 @@ class Session:
         forward = f"{address}:{local}:{address}:{far}"
         argv = self.target.argv("-S", str(self._socket), "-O", what, "-L", forward)
         try:
-            done = subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=deadline.at_most(COMMAND_SECONDS).remaining(),
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
+            done = programs.run(argv, deadline.at_most(COMMAND_SECONDS))
+        except DeadlineError as error:
             raise DeadlineError(f"SSH to {self.name} did not {what} port {local} in time.") from error
-        return done.returncode == 0
+        return done.code == 0
 
 
 def first_line(process: subprocess.Popen[bytes], deadline: Deadline) -> bytes:
@@ -263,9 +237,9 @@ def first_line(process: subprocess.Popen[bytes], deadline: Deadline) -> bytes:
     return process.stdout.readline()
 
 
-def _no_client(target: Target, error: OSError) -> HostError:
+def _no_client(target: Target, error: HostError) -> HostError:
     return HostError(
-        f"SSH's client {target.command} cannot be run: {error.strerror}.", remedy="Install openssh-client."
+        f"SSH's client {target.command} cannot be run: {error.message}", remedy="Install openssh-client."
     )
 
 

@@ -26,7 +26,8 @@ from harness.machine.overlay import create_overlay, require_space
 from harness.machine.ports import choose_ports, is_free
 from harness.machine.processes import end_process, qemu_processes
 from harness.machine.protocol import Machine, MachineState
-from harness.machine.runfolder import HALF_MADE, KEPT, LOCK, open_lock, remove_tree
+from harness.machine.removal import LOCK, remove_tree
+from harness.machine.runfolder import HALF_MADE, KEPT, open_lock
 from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
 from harness.machine.savefile import SAVE_MAGIC
 from harness.project.profile import CAPABILITIES, Profile
