@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 GUEST  ?= wine
 SOURCES := harness guest tests
 
-.PHONY: help setup check test vm-test self-test soak reproduce smoke nightly fuzz bench format contract driver image clean distclean
+.PHONY: help setup check test coverage vm-test self-test soak reproduce smoke nightly fuzz bench format contract driver image clean distclean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,6 +46,10 @@ check: setup ## format, lint, types, imports, contract drift; no VM
 
 test: setup test-host ## unit and host-side tests; no VM
 	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile
+
+coverage: setup test-host ## what the unit and host-side tests reach, by line and branch (build/coverage)
+	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile \
+	    --cov --cov-report=term --cov-report=html:build/coverage
 
 vm-test: root setup ## the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
 	$(BIN)/pytest tests/vm/test_scenarios.py --winvm-guest $(GUEST)

@@ -68,11 +68,18 @@ class _Lazy(click.Group):
     type=click.Path(path_type=Path, dir_okay=False),
     help="The winvm.toml to use; default is the nearest one upwards.",
 )
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show on stderr what is asked of programs, libvirt and the guest."
+)
 @click.version_option(package_name="winvm", message="%(version)s")
 @click.pass_context
-def winvm(context: click.Context, config_path: Path | None) -> None:
+def winvm(context: click.Context, config_path: Path | None, verbose: bool) -> None:
     """Runs Windows kernel drivers inside a QEMU/libvirt VM.
 
     Exit codes: 0 passed, 1 a scenario failed, 2 configuration, 3 infrastructure, 4 unexpected guest crash.
     """
+    if verbose:
+        from harness.display import debuglog
+
+        context.call_on_close(debuglog.to_stderr())
     context.obj = Invocation(config_path)

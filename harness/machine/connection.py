@@ -8,6 +8,7 @@ and the next process that opens the root controls them; without a running event 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from harness.machine.bindings import libvirt
 from harness.machine.remote.ssh import TRY_IT, Target, unasked
 
 T = TypeVar("T")
+_LOG = logging.getLogger("winvm.libvirt")
 
 QEMU_CONF = """\
 # Written by winvm for this libvirt root.
@@ -84,9 +86,11 @@ class _EventLoop:
 @contextmanager
 def translated(what: str, remedy: str = "", detail: Callable[[], str] = str) -> Iterator[None]:
     """Turns libvirt's error into `MachineError` saying that `what` failed; `detail` is asked only then."""
+    _LOG.debug("%s", what)
     try:
         yield
     except libvirt.libvirtError as error:
+        _LOG.debug("%s failed: %s", what, _words(error))
         raise MachineError(f"{what} failed: {_words(error)}.", remedy=remedy, detail=detail()) from error
 
 

@@ -23,13 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-import libvirt  # type: ignore[import-untyped]
-
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
 from harness.host import locks
 from harness.host.interrupts import deferred
 from harness.host.private import private_folder
+from harness.machine.bindings import libvirt
 from harness.machine.connection import Connection, translated, within
 from harness.machine.daemon import QEMU_CONF, Claim
 from harness.machine.processes import adopt_qemus, end_process, qemu_processes

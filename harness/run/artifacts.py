@@ -2,6 +2,7 @@
 
 run.jsonl      every step and result as it happens      results.json   every result, `.partial` until the end
 dbgprint.log   the guest's debug output                 junit.xml      by pytest
+debug.log      what was asked of programs, libvirt and the guest, at most 8 MiB with debug.log.1
 crashes/NN-scenario/   one folder per crash             crashes/crash-*.tar.zst   what replays it
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from harness.display import debuglog
 from harness.errors import HostError
 from harness.journal import Journal
 from harness.outcome import Outcome, RunResult, ScenarioResult
@@ -45,6 +47,7 @@ class Artifacts:
         try:
             self.path.mkdir(parents=True)
             self.journal = Journal(self.path / "run.jsonl")
+            self._end_debug_log = debuglog.to_file_of(self, self.path / "debug.log")
             self._results = ResultsFile(self.results, self.run_id)
             self._link(parent / "latest")
         except OSError as error:
@@ -160,6 +163,7 @@ class Artifacts:
             ) from error
         finally:
             self.journal.close()
+            self._end_debug_log()
         return run
 
     def _link(self, latest: Path) -> None:

@@ -42,8 +42,6 @@ KEY_EXCHANGES = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 CIPHERS = ("aes128-gcm@openssh.com", "aes128-ctr")
 
 _LOG = logging.getLogger("winvm.sftp")
-_LOG.addHandler(logging.NullHandler())
-_LOG.propagate = False  # paramiko logs every failure before it raises it
 
 PathMap = Callable[[str], str]
 """Turns a Windows path (`C:\\dir\\name`) into the path that the guest's SFTP server knows."""
@@ -211,6 +209,7 @@ class SftpTransfer:
             if self._sftp is None or self._transport is None or not self._transport.is_active():
                 self._transport, self._sftp = self._connect(deadline)
             self._allow(0)
+            _LOG.debug("%s", what)
             self._bound(self._sftp, deadline, what)
             with _cut_off(self._transport, deadline):
                 yield self._sftp

@@ -6,8 +6,10 @@ pywinrm speaks the protocol; this file decides how long and how much it may read
 from __future__ import annotations
 
 import io
+import logging
 import ssl
 import threading
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from winrm.exceptions import (
 from winrm.protocol import Protocol
 
 from harness.deadline import Deadline
+from harness.display.debuglog import hide
 from harness.errors import AuthenticationError, DeadlineError, InfrastructureError, TransportError
 
 ANSWER_LIMIT = 4 << 20
@@ -60,6 +63,9 @@ class WinRmEndpoint:
     def url(self) -> str:
         """The address that WS-Management requests are posted to."""
         return f"https://{self.host}:{self.port}/wsman"
+
+
+_LOG = logging.getLogger("winvm.winrm")
 
 
 class ShellNotFoundError(TransportError):
@@ -180,6 +186,7 @@ class ConnectionPool:
     """Connections to one endpoint: each call has one to itself, so a long poll never delays a Send."""
 
     def __init__(self, endpoint: WinRmEndpoint) -> None:
+        hide(endpoint.password)
         self.endpoint = endpoint
         self.lost = False
         """Whether the connection of the newest call failed: the guest is probably gone."""
@@ -199,6 +206,18 @@ class ConnectionPool:
         Raises `TransportError`, `AuthenticationError` or `DeadlineError`, never a foreign exception.
         """
         deadline.check(f"WinRM: {what}")
+        began = time.monotonic()
+        try:
+            result = self._call(what, deadline, exchange, operation_timeout_s)
+        except InfrastructureError as error:
+            _LOG.debug("%s: %s", what, error.message)
+            raise
+        _LOG.debug("%s: answered after %.3f s", what, time.monotonic() - began)
+        return result
+
+    def _call(
+        self, what: str, deadline: Deadline, exchange: Callable[[Protocol], T], operation_timeout_s: float
+    ) -> T:
         connection = self._take()
         try:
             connection.bound(deadline, operation_timeout_s)

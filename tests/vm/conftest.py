@@ -19,6 +19,15 @@ from harness.project import config
 from harness.run.live import LiveGuest
 
 ROOT = Path(__file__).parents[2]
+TEST_SECONDS = 3600.0
+"""For one test here: the first of a run may build a guest image on an emulated CPU."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives what boots guests more time than a unit test has."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ continued, prompts are answered with `ignore`, files are refused. While another 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -28,6 +29,7 @@ from harness.debuggers.kd.state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, St
 from harness.debuggers.kd.wire import Attached, HandedOver, Notice, TakenBack, Wire, WrongKey
 from harness.errors import KdError
 
+_LOG = logging.getLogger("winvm.kd")
 IDLE_S = 0.5
 PATIENCE_S = 10.0
 """Seconds for one exchange with a halted target, and for everything that is read of it in a bugcheck.
@@ -161,6 +163,8 @@ class KdHost:
         return True
 
     def _emit(self, kind: str, fields: Fields) -> None:
+        if kind != "dbgprint":  # dbgprint.log has them
+            _LOG.debug("%s %s", kind, fields)
         self._on_event(Event(self._clock(), kind, fields))
 
     def _noticed(self, notice: Notice) -> None:
