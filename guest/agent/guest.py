@@ -1,6 +1,6 @@
 """What the runner needs of the machine it runs on, as one narrow protocol.
 
-`agent.windows.WindowsGuest` is the real one, `agent.fake.FakeGuest` the shipped fake.
+`agent.windows.WindowsGuest` is the real one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from agent.win32.handle import Scope
 
 
 class Guest(Protocol):
-    """The machine: its clock, its debug channel, its serial port, its service control manager.
+    """The machine: its debug channel, its serial port, its service control manager.
 
     Everything raises `Win32Error` when Windows refuses.
     """
-
-    def set_clock(self, unix_time: float) -> None:
-        """Sets the system clock to a UNIX time in seconds."""
 
     def open_serial(self, path: str) -> WriteLine:
         """Opens a serial port such as `\\\\.\\COM2`; returns what writes a line to it."""

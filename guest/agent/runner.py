@@ -47,7 +47,6 @@ class Runner:
         self._scenarios = {found.name: found for found in scenarios}
         self._service = ""
         self._driver_path = ""
-        clock = self._set_clock(hello) if hello.get("set_clock") else ""
         self._journal = Journal(self._open_journal(hello.get("journal")))
         self._marker = _marker(hello, guest.dbgprint)
         wire.send(
@@ -56,7 +55,6 @@ class Runner:
             python=platform.python_version(),
             pid=os.getpid(),
             scenarios=list(self._scenarios),
-            clock=clock,
         )
 
     def handle(self, command: Command) -> None:
@@ -185,14 +183,6 @@ class Runner:
 
     def _scope(self) -> Operations:
         return Operations(self._journal.record, Deadline.after(SERVICE_DEADLINE_S))
-
-    def _set_clock(self, hello: Command) -> str:
-        """Sets the clock, which a restored guest has stale; a refusal is reported, not fatal."""
-        try:
-            self._guest.set_clock(float(_field(hello, "host_time")))
-        except (Win32Error, WaitTimeoutError, OSError) as error:
-            return f"not set: {error}"
-        return "set"
 
     def _open_journal(self, path: str | None) -> Callable[[bytes], None]:
         if path is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import time
 
-from agent.clock import set_clock
 from agent.errors import WaitTimeoutError, Win32Error
 from agent.journal import WriteLine
 from agent.marker import MAX_PIECE
@@ -18,10 +17,6 @@ from agent.win32.layouts import DWORD
 
 class WindowsGuest:
     """Implements `agent.guest.Guest` with kernel32, ntdll and the service control manager."""
-
-    def set_clock(self, unix_time: float) -> None:
-        """See `agent.clock`."""
-        set_clock(unix_time)
 
     def open_serial(self, path: str) -> WriteLine:
         """The port is opened once and stays open; a line is written by one WriteFile."""

@@ -35,14 +35,13 @@ class Standby(_Event):
 
 
 class Ready(_Event):
-    """The answer to `hello`; `clock` says whether the guest's clock was set."""
+    """The answer to `hello`."""
 
     event: Literal["ready"]
     protocol: int
     python: _Name
     pid: _Count
     scenarios: Annotated[list[_Name], Field(max_length=100_000)]
-    clock: _Name = ""
 
 
 class Loaded(_Event):

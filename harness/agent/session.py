@@ -93,7 +93,6 @@ class AgentSession:
         *,
         capabilities: Sequence[str],
         journal: str | None,
-        set_clock: bool,
     ) -> Ready:
         """Introduces the host. Raises `AgentError`, also for a crash, and `DeadlineError`."""
         answer = self._ask(
@@ -101,10 +100,8 @@ class AgentSession:
             deadline,
             "answer hello",
             "hello",
-            host_time=time.time(),
             marker=self._nonce,
             capabilities=list(capabilities),
-            set_clock=set_clock,
             journal=journal,
         )
         if isinstance(answer, Crash):

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from harness.cli import Invocation
 from harness.commands import load_config
@@ -22,7 +20,13 @@ from harness.nightly.hosts import host
 from harness.nightly.verdict import CellResult, Verdict, lines
 from harness.project import config as configuration
 
-COLOURS = {Verdict.QUIET: "green", Verdict.NEWS: "red", Verdict.BROKEN: "red", Verdict.SKIPPED: "yellow"}
+COLUMNS = ("cell", "verdict", "time", "run", "what")
+COLOURS: dict[str, str] = {
+    Verdict.QUIET: "green",
+    Verdict.NEWS: "red",
+    Verdict.BROKEN: "red",
+    Verdict.SKIPPED: "yellow",
+}
 INTERRUPTED = 130
 
 
@@ -79,17 +83,16 @@ def nightly(
 
 
 def _show(results: Sequence[CellResult]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("cell", "verdict", "time", "run", "what"):
-        table.add_column(column, overflow="fold")
+    rows = [COLUMNS]
     for result in results:
-        what = "\n".join([*lines(result), *result.message.strip().splitlines()[-5:]])
-        colour = COLOURS[result.verdict]
-        verdict = f"[{colour}]{result.verdict}[/]"
-        table.add_row(result.cell, verdict, f"{result.seconds:.0f} s", result.run, _plain(what))
-    Console().print(table)
-
-
-def _plain(text: str) -> str:
-    """Text of a guest or a log: no control characters, no markup."""
-    return "\n".join(printable(line).replace("[", r"\[") for line in text.splitlines())
+        # Of a guest or a log, so escaped.
+        what = [*lines(result), *result.message.strip().splitlines()[-5:]]
+        shown = [printable(line) for line in what] or [""]
+        rows.append((result.cell, str(result.verdict), f"{result.seconds:.0f} s", result.run, shown[0]))
+        rows += [("", "", "", "", line) for line in shown[1:]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    for row in rows:
+        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        if colour := COLOURS.get(row[1].strip()):
+            cells[1] = click.style(cells[1], fg=colour)
+        click.echo("  ".join(cells).rstrip())

@@ -1,4 +1,8 @@
-"""A PE file's code by offset from the image base, as the loader lays it out (PE format specification)."""
+"""A PE file's code by offset from the image base, as the loader lays it out (PE format specification).
+
+Read by hand, not by pefile: a stack walk touches a few pages of a file that may be hostile or gigabytes
+large. `DumpFile` reads those with bounds, pefile reads the whole file and its directories.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The narrow boundary that the rest of the bench sees of a virtual machine; `fake.py` is its shipped fake.
+"""The narrow boundary that the rest of the bench sees of a virtual machine.
 
 Channel files. QEMU writes four serial ports and the debug channel to host files. Every start and every
 revert begins a new *generation*: QEMU gets new files named `<channel>-<generation>.log`, and the stable names

@@ -182,7 +182,6 @@ class DeployedGuest:
                 deadline,
                 capabilities=sorted(self._profile.capabilities),
                 journal=self.guest.journal_port,
-                set_clock=False,
             )
             clock.result()
         self.environment.setdefault("guest python", ready.python)

@@ -69,7 +69,7 @@ def _boot(config_path: Path) -> ColdBoot:
             started = time.monotonic() - powered
             debug = guest.debug_stream(machine, artifacts.dbgprint_log, "cold")
             session = AgentSession(process, debug, "cold", deadline)
-            session.hello(deadline, capabilities=[], journal=guest.journal_port, set_clock=False)
+            session.hello(deadline, capabilities=[], journal=guest.journal_port)
             seconds = time.monotonic() - powered
             session.close()
             link.close()

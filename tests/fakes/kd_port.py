@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.machine.fake import FakeMachine
 from harness.machine.windows_domain import KD_SOCKET
 from tests.fakes.kd_lines import SerialTarget
 from tests.fakes.kd_machine import FakeKernel
+from tests.fakes.machine import FakeMachine
 
 
 class KernelMachine(FakeMachine):

@@ -28,7 +28,7 @@ from harness.guests.flavour import (
 )
 from harness.guests.link import BootableGuest
 from harness.images.base import DiskImage, images_folder
-from harness.journal import Journal
+from harness.journal import Journal, StepKind
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import HostSide
 from harness.machine.protocol import Channels, Machine

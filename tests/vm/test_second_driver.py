@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fakes.second_driver import write_second_driver
 from tests.vm.conftest import CommandLine
-
-SOURCE = Path(__file__).resolve().parents[1] / "second_driver"
-NOT_COPIED = shutil.ignore_patterns("build", "artifacts", "__pycache__")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(SOURCE, tmp_path_factory.mktemp("project") / "second", ignore=NOT_COPIED))
+    return write_second_driver(tmp_path_factory.mktemp("project") / "second")
 
 
 @pytest.fixture(scope="module")

@@ -39,11 +39,11 @@ def soon(seconds: float = 5.0) -> Deadline:
 
 
 def hello(session: AgentSession, deadline: Deadline | None = None) -> None:
-    session.hello(deadline or soon(), capabilities=["irql"], journal=r"\\.\COM2", set_clock=True)
+    session.hello(deadline or soon(), capabilities=["irql"], journal=r"\\.\COM2")
 
 
 def test_a_run_from_hello_to_quit(session: AgentSession, agent: FakeAgent) -> None:
-    ready = session.hello(soon(), capabilities=["irql"], journal=r"\\.\COM2", set_clock=True)
+    ready = session.hello(soon(), capabilities=["irql"], journal=r"\\.\COM2")
     assert ready.scenarios == ["ioctl.set", "ioctl.get"]
     assert isinstance(session.load("winvm", SYS, "contract", soon()), Loaded)
     agent.when("ioctl.set", lambda command: agent.finish(command, "failed", message="4 != 5", operations=3))

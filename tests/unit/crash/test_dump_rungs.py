@@ -15,12 +15,12 @@ from harness.crash.rungs import RUNGS, Crashed, RegisteredRung, Turn
 from harness.deadline import Deadline
 from harness.dumps.reader import summarise
 from harness.errors import DeadlineError, DumpError, HostError, TransportError
-from harness.machine.fake import FakeMachine
 from harness.machine.protocol import MemoryDump
 from harness.offline.windows import SYSTEM_HIVE
 from harness.outcome import Crash
 from tests.fakes import dump_writer
 from tests.fakes.files import FakeFileTransfer
+from tests.fakes.machine import FakeMachine
 from tests.fakes.windows_disk import needs_fuse, system_hive, windows_disk
 
 CRASH = Crash("bugcheck", 0xD1, dump_writer.PARAMETERS, scenario="s", time=0.0)

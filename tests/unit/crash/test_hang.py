@@ -13,11 +13,11 @@ from harness.crash.hang import Gave, HangReport, climb
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError
 from harness.interfaces import DebugStream, Halt, KernelDebugger
-from harness.machine.fake import FakeMachine
 from harness.machine.protocol import MachineState
 from harness.outcome import Crash
 from harness.project.profile import Hang, Profile
 from tests.fakes.debug import FakeDebugStream
+from tests.fakes.machine import FakeMachine
 
 QUICK = Hang(break_in=0.1, nmi=0.1, screenshot=5)
 STALL = Crash("hang", 0, (), scenario="s.stuck", time=0.0, text="The guest did not run s.stuck within 3 s.")

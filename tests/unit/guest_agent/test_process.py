@@ -16,6 +16,8 @@ from agent.threads import run_threads
 
 from harness.toolchain.agent import build_agent
 
+ROOT = Path(__file__).resolve().parents[3]
+
 SCENARIOS = """
 import os
 import time
@@ -83,8 +85,8 @@ def silent(t: Context) -> None:
 
 SERVE = """
 import sys
-sys.path.insert(0, sys.argv[1])
-from agent.fake import FakeGuest
+sys.path[:0] = sys.argv[1:]
+from tests.fakes.agent_guest import FakeGuest
 from agent.protocol import Wire
 from agent.runner import serve
 guest = FakeGuest()
@@ -109,7 +111,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[
         for number, name in enumerate(names)
     ]
     done = subprocess.run(
-        [sys.executable, "-I", "-c", SERVE, str(pyz)],
+        [sys.executable, "-I", "-c", SERVE, str(pyz), str(ROOT)],
         input="".join(json.dumps(command) + "\n" for command in commands),
         capture_output=True,
         text=True,

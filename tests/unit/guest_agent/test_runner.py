@@ -12,16 +12,16 @@ from unittest.mock import ANY
 import pytest
 from agent import Context, Win32Error, scenario
 from agent.errors import RegistryError
-from agent.fake import FakeGuest
 from agent.protocol import Wire
 from agent.registry import Registered, declared_scenarios, forget_scenarios
 from agent.runner import serve
 from scenarios import contract
 
+from tests.fakes.agent_guest import FakeGuest
+
 Event = dict[str, Any]
 HELLO = {
     "cmd": "hello",
-    "host_time": 1.5,
     "marker": "abc",
     "capabilities": ["irql"],
     "journal": "\\\\.\\COM2",
@@ -233,13 +233,6 @@ def test_unload() -> None:
     assert events[-1]["event"] == "unloaded"
     assert events[-1]["ok"] is True
     assert guest.running == {}
-
-
-def test_the_clock_is_set_when_asked() -> None:
-    guest = FakeGuest()
-    _, events = converse(guest, hello={**HELLO, "set_clock": True})
-    assert guest.clock == 1.5
-    assert events[1]["clock"] == "set"
 
 
 def test_no_journal_is_allowed_only_when_the_host_says_so() -> None:

@@ -20,7 +20,6 @@ from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DeadlineError, HostError, ImageError, MachineError
 from harness.host import locks
 from harness.machine.connection import Connection, within
-from harness.machine.fake import FakeMachine
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.overlay import create_overlay, require_space
 from harness.machine.ports import choose_ports, is_free
@@ -31,6 +30,7 @@ from harness.machine.runfolder import HALF_MADE, KEPT, open_lock
 from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
 from harness.machine.savefile import SAVE_MAGIC
 from harness.project.profile import CAPABILITIES, Profile
+from tests.fakes.machine import FakeMachine
 
 SOON = 10.0
 

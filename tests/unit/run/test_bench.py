@@ -15,7 +15,6 @@ from harness.crash.capture import ANALYSIS
 from harness.deadline import Deadline
 from harness.errors import DriverLoadError, MachineError
 from harness.host.resources import vm_folder
-from harness.machine.fake import FakeMachine
 from harness.machine.protocol import MachineState
 from harness.outcome import CrashExpectation, Outcome, Scenario
 from harness.project.profile import Hang, Profile
@@ -23,6 +22,7 @@ from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import DUMP, FakeGuest, FakeLink
+from tests.fakes.machine import FakeMachine
 
 Script = Callable[[FakeAgent, FakeLink], None]
 JOURNAL = (

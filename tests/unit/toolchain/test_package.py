@@ -13,7 +13,6 @@ from harness.errors import BuildError, ConfigurationError, DriverLoadError, Tran
 from harness.guests.windows import pnputil
 from harness.host.resources import vm_folder
 from harness.interfaces import CommandResult
-from harness.machine.fake import FakeMachine
 from harness.outcome import Outcome, Scenario
 from harness.project import config
 from harness.project.profile import Profile
@@ -23,6 +22,7 @@ from harness.toolchain import package
 from harness.toolchain.package import Package, take_package
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import FakeGuest, FakeLink
+from tests.fakes.machine import FakeMachine
 
 Answer = Callable[[Sequence[str]], CommandResult]
 

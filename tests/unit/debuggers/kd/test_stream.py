@@ -21,11 +21,11 @@ from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.stream import KdDebugStream
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import DebugStream, KernelDebugger
-from harness.machine.fake import FakeMachine
 from harness.outcome import Crash
 from harness.project.profile import Hang
 from tests.fakes.kd_lines import SerialTarget, UdpTarget
 from tests.fakes.kd_machine import FakeKernel, exception, load_symbols, printed
+from tests.fakes.machine import FakeMachine
 
 KEY = Key.parse("1.2.3.4")
 NONCE = "n0nce"

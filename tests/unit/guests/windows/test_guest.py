@@ -34,7 +34,6 @@ from harness.images.windows.sealed import WindowsImage, seal, settings_digest
 from harness.interfaces import CommandResult, DebugStream, GuestProcess
 from harness.journal import Journal
 from harness.machine.accelerator import Accelerator
-from harness.machine.fake import FakeMachine
 from harness.machine.protocol import Machine
 from harness.machine.windows_domain import NVRAM, WindowsSpec
 from harness.outcome import Crash, CrashExpectation, Outcome, Scenario
@@ -49,6 +48,7 @@ from tests.fakes.files import FakeFileTransfer
 from tests.fakes.guest import FakeLink
 from tests.fakes.kd_machine import exception, printed
 from tests.fakes.kd_port import KernelMachine
+from tests.fakes.machine import FakeMachine
 
 NONCE = "n0nce"
 SOON = 10.0

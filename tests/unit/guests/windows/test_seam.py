@@ -33,12 +33,12 @@ from harness.images.windows.sealed import WindowsImage
 from harness.images.windows.wim import WimImage
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import HostSide
-from harness.machine.fake import FakeMachine
 from harness.machine.windows_domain import KD_SOCKET, WindowsSpec
 from harness.offline.windows import DEDICATED_FILE
 from harness.offline.windows import MEMORY_DUMP as OFFLINE_DUMP
 from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 from harness.toolchain.sign import TestCertificate
+from tests.fakes.machine import FakeMachine
 from tests.fakes.windows_tools import CRASH_CONTROL, HOST_KEYS, WINLOGON, FakeWindows
 
 UNATTEND = "{urn:schemas-microsoft-com:unattend}"

@@ -16,7 +16,7 @@ from harness.errors import DeadlineError, ImageError, WinvmError
 from harness.images.windows.guestjournal import ENTRIES_LIMIT, GuestJournal, parse
 from harness.images.windows.installation import KEY_ENTER, Installation, Limits, Report
 from harness.journal import Event, Journal
-from harness.machine.fake import PNG, FakeMachine
+from tests.fakes.machine import PNG, FakeMachine
 
 Act = Callable[[FakeMachine], None]
 LIMITS = Limits(stall=900, keys=45)

@@ -19,7 +19,6 @@ class FakeGuest:
         printed: texts sent through DbgPrint.
         lines: lines written to the serial port.
         running: services that run, with the path of their driver.
-        clock: the last time set, if any.
     """
 
     def __init__(self, *, answer: bytes = b"", load_error: int = 0, serial_error: int = 0) -> None:
@@ -29,11 +28,6 @@ class FakeGuest:
         self.printed: list[str] = []
         self.lines: list[bytes] = []
         self.running: dict[str, str] = {}
-        self.clock: float | None = None
-
-    def set_clock(self, unix_time: float) -> None:
-        """Remembers the time."""
-        self.clock = unix_time
 
     def open_serial(self, path: str) -> WriteLine:
         """A port whose lines are kept in `lines`."""
@@ -61,7 +55,7 @@ class FakeGuest:
         scope.record("DeleteService", service)
         self.running.pop(service, None)
 
-    def is_running(self, service: str, scope: Scope) -> bool:  # noqa: ARG002  the protocol's signature
+    def is_running(self, service: str, scope: Scope) -> bool:
         """Whether `load` was called last."""
         return service in self.running
 
