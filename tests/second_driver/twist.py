@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from agent import Child, Context, equal, one_of, raises_win32, scenario
 from agent.win32 import constants
-
 from scenarios.contract import TEXT_LIMIT, Bugcheck, Counters, Device, SecondIoctl
 
 
