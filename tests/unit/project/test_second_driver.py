@@ -21,8 +21,5 @@ def test_its_scenarios_are_typed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", *options, "-p", "scenarios"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert {path.name for path in (project / "scenarios").glob("*.py")} == {
-        "basics.py",
-        "contract.py",
-        "twist.py",
-    }
+    checked = {path.name for path in (project / "scenarios").glob("*.py")}
+    assert checked >= {"basics.py", "contract.py", "twist.py"}
