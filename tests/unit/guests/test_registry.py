@@ -28,7 +28,6 @@ from harness.guests.registry import (
 )
 from harness.journal import Journal
 from harness.machine.accelerator import Accelerator
-from harness.machine.fake import FakeMachine
 from harness.machine.machine import _Record
 from harness.outcome import Outcome, Scenario
 from harness.plugins import FLAVOURS, Registry
@@ -39,6 +38,7 @@ from harness.run.bench import Bench
 from harness.run.live import LiveGuest
 from harness.run.plan import make_plan
 from harness.run.prune import inventory, old, remove
+from tests.fakes.machine import FakeMachine
 from tests.fakes.toy_flavour import PROFILE, ToyFlavour, ToyGuest, ToyProfile, ToySpec, registered
 
 SCENARIO = '''

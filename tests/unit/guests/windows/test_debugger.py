@@ -14,9 +14,9 @@ from harness.guests.windows.flavour import FLAVOUR
 from harness.guests.windows.guest import WindowsGuest
 from harness.images.windows.credentials import WindowsSecrets
 from harness.images.windows.sealed import WindowsImage
-from harness.machine.fake import FakeMachine
 from harness.plugins import DEBUGGERS
 from harness.project.windows_profile import KDNET_PORT, WindowsProfile
+from tests.fakes.machine import FakeMachine
 
 
 class Usb:
