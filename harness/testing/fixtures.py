@@ -9,7 +9,6 @@ driver's first build loaded.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,15 +131,13 @@ class DbgPrintHandle:
         from harness.project.patterns import compile_pattern
 
         compiled, deadline = compile_pattern(pattern), Deadline.after(timeout_s)
-        while True:
-            late = deadline.expired
+        records: Sequence[DebugRecord] = ()
+        for _ in deadline.tries(every=POLL_S):
             records = self.records
             for record in records:
                 if compiled.search(record.text):
                     return record
-            if late:
-                pytest.fail(f"No DbgPrint line of {len(records)} matched {pattern!r} within {timeout_s:g} s.")
-            time.sleep(POLL_S)
+        pytest.fail(f"No DbgPrint line of {len(records)} matched {pattern!r} within {timeout_s:g} s.")
 
 
 class CrashHandle:
@@ -173,10 +170,9 @@ class CrashHandle:
         from harness.outcome import CrashExpectation
 
         deadline = Deadline.after(timeout_s)
-        while (crash := self.last) is None:
-            if deadline.expired:
-                pytest.fail(f"The guest did not crash within {timeout_s:g} s.")
-            time.sleep(POLL_S)
+        crash = next(filter(None, (self.last for _ in deadline.tries(every=POLL_S))), None)
+        if crash is None:
+            pytest.fail(f"The guest did not crash within {timeout_s:g} s.")
         expected = CrashExpectation(bugcheck, parameters, exception, address, hang)
         if wrong := mismatch(expected, crash):
             pytest.fail(f"{wrong} Its evidence is in {crash.folder}.")

@@ -136,7 +136,7 @@ class WinRmTransport:
         """
         patience_s = 3.0  # a lost packet costs one short attempt, a slow guest gets longer ones
         failure: InfrastructureError | None = None
-        while not deadline.expired:
+        for _ in deadline.tries(every=0.1):
             check()
             try:
                 self._shell(deadline.at_most(patience_s))
@@ -145,7 +145,6 @@ class WinRmTransport:
             except (TransportError, DeadlineError) as error:
                 failure = error
                 patience_s = min(patience_s * 1.5, 20.0)
-                time.sleep(min(0.1, deadline.remaining()))
             else:
                 return
         check()
