@@ -35,5 +35,11 @@ class Guest(Protocol):
     def is_running(self, service: str, scope: Scope) -> bool:
         """Whether the service exists and runs."""
 
+    def exit_code(self, service: str, scope: Scope) -> int:
+        """The Win32 code with which a service ended by itself, as 1067 when its process died.
+
+        0 for a service that runs, that was stopped, that never ran, or that does not exist.
+        """
+
     def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:
         """Sends the contract's HELLO control code; returns up to `size` bytes of answer."""

@@ -28,6 +28,9 @@ from agent.verdict import PASSED, Verdict, verdict
 Command = dict[str, Any]
 
 SERVICE_DEADLINE_S = 60.0
+DYING_S = 0.2
+"""How long after a failed scenario its driver may take to be seen as dead."""
+POLL_S = 0.05
 MARGIN_S = 2.0  # a scenario's own waits end this much (at most a tenth) before the host calls it hung
 
 
@@ -47,6 +50,7 @@ class Runner:
         self._scenarios = {found.name: found for found in scenarios}
         self._service = ""
         self._driver_path = ""
+        self._driver_exit = 0
         self._journal = Journal(self._open_journal(hello.get("journal")))
         self._marker = _marker(hello, guest.dbgprint)
         wire.send(
@@ -125,6 +129,7 @@ class Runner:
         if "random" in sys.modules:  # a scenario has imported it
             sys.modules["random"].seed(seed)
         self._marker.begin(number, name)
+        self._driver_exit = 0
         if operations is not None:
             found = None  # nor is its debug output expected
             ended = self._attempt((), lambda t: _replay(operations, linger_s, t), context)
@@ -145,6 +150,7 @@ class Runner:
             operations=self._journal.count - before,
             expect_dbgprint=[*(found.expect_dbgprint if found else ()), *context.expected_dbgprint],
             notes=context.notes,
+            driver_exit=self._driver_exit,
         )
 
     def _attempt(self, needs: Sequence[str], run: Function, context: Context) -> Verdict:
@@ -157,9 +163,27 @@ class Runner:
                 run(context)
             except (Exception, SystemExit) as error:  # noqa: BLE001  a scenario may raise anything
                 ended = verdict(error)
+            self._driver_exit = self._look_at_driver(patient=ended.outcome != "passed")
             for problem in self._tidy(context):
                 context.note(problem)
         return ended
+
+    def _look_at_driver(self, *, patient: bool) -> int:
+        """With which code the driver's service has ended by itself; 0 while it runs, or if it was stopped.
+
+        A crash is witnessed so even when the debug output does not tell it. `patient`: an operation has
+        failed, perhaps because the driver is dying; the service control manager needs a moment to see that.
+        """
+        deadline = Deadline.after(DYING_S if patient else 0.0)
+        try:
+            while self._service:
+                code = self._guest.exit_code(self._service, self._scope())
+                if code or deadline.expired:
+                    return code
+                time.sleep(POLL_S)
+        except (Win32Error, WaitTimeoutError):
+            pass  # a guest in which this fails is found out by the next operation
+        return 0
 
     def _start(self, service: str, path: str, scope: Operations) -> None:
         """Without a path the service is there: somebody installed it by its INF."""
@@ -171,8 +195,8 @@ class Runner:
     def _tidy(self, context: Context) -> list[str]:
         """Closes what the scenario left open and starts the driver again if the scenario took it down."""
         problems = context.close_leftovers()
-        if not (context.used_services and self._service):
-            return problems
+        if not (context.used_services and self._service) or self._driver_exit:
+            return problems  # of a driver that died the host restores the guest
         try:
             if not self._guest.is_running(self._service, self._scope()):
                 self._start(self._service, self._driver_path, self._scope())

@@ -86,6 +86,20 @@ class WindowsGuest:
                     return False
                 raise
 
+    def exit_code(self, service: str, scope: Scope) -> int:
+        """See `Guest`. A stop through the service control manager leaves 0."""
+        with ServiceManager(scope) as manager:
+            try:
+                with manager.open(service) as existing:
+                    status = existing.status()
+            except Win32Error as error:
+                if error.code == constants.ERROR_SERVICE_DOES_NOT_EXIST:
+                    return 0
+                raise
+        if status.state is not State.STOPPED or status.exit_code == constants.ERROR_SERVICE_NEVER_STARTED:
+            return 0
+        return status.exit_code
+
     def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:
         """One control on the driver's own device."""
         with Device.open(device, scope) as opened:

@@ -19,6 +19,7 @@ class FakeGuest:
         printed: texts sent through DbgPrint.
         lines: lines written to the serial port.
         running: services that run, with the path of their driver.
+        died: services that ended by themselves, with their exit codes.
     """
 
     def __init__(self, *, answer: bytes = b"", load_error: int = 0, serial_error: int = 0) -> None:
@@ -28,6 +29,7 @@ class FakeGuest:
         self.printed: list[str] = []
         self.lines: list[bytes] = []
         self.running: dict[str, str] = {}
+        self.died: dict[str, int] = {}
 
     def open_serial(self, path: str) -> WriteLine:
         """A port whose lines are kept in `lines`."""
@@ -58,6 +60,10 @@ class FakeGuest:
     def is_running(self, service: str, scope: Scope) -> bool:
         """Whether `load` was called last."""
         return service in self.running
+
+    def exit_code(self, service: str, scope: Scope) -> int:
+        """The code that a test has put into `died`."""
+        return self.died.get(service, 0)
 
     def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:
         """The prepared answer."""

@@ -303,3 +303,47 @@ def test_broken_scenarios_are_fatal_with_file_and_line() -> None:
     code, events = converse(FakeGuest(), collected=broken)
     assert code == 2
     assert events[-1] == {"event": "fatal", "message": "ioctl.py:12: import failed: ValueError: x"}
+
+
+def ran_with_service(guest: FakeGuest, body: Callable[[Context], None]) -> Event:
+    """Loads a driver, runs one scenario with it; its `finished` event."""
+    declare: Any = scenario
+    declare(body)
+    name = declared_scenarios()[0].name
+    load = {"cmd": "load", "service": "drv", "sys": "C:\\drv.sys"}
+    _, events = converse(guest, load, {"cmd": "run", "id": 1, "scenario": name, "deadline_s": 5.0})
+    return events[-1]
+
+
+def test_a_driver_that_died_is_witnessed() -> None:
+    guest = FakeGuest()
+
+    def dies(t: Context) -> None:
+        """The driver goes down, and the scenario notices nothing."""
+        guest.died["drv"] = 1067
+
+    finished = ran_with_service(guest, dies)
+    assert (finished["outcome"], finished["driver_exit"]) == ("passed", 1067)
+
+
+def test_a_driver_that_dies_a_moment_after_the_failure_is_witnessed() -> None:
+    class Slow(FakeGuest):
+        asked = 0
+
+        def exit_code(self, service: str, scope: Any) -> int:
+            self.asked += 1
+            return 1067 if self.asked > 2 else 0
+
+    def fails(t: Context) -> None:
+        """The operation fails before the service control manager knows why."""
+        raise Win32Error(5, "DeviceIoControl(x)")
+
+    finished = ran_with_service(Slow(), fails)
+    assert (finished["outcome"], finished["driver_exit"]) == ("error", 1067)
+
+
+def test_a_driver_that_runs_is_no_crash() -> None:
+    def fine(t: Context) -> None:
+        """Nothing happens."""
+
+    assert ran_with_service(FakeGuest(), fine)["driver_exit"] == 0
