@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from harness.deadline import Deadline
-from harness.outcome import Crash, DebugRecord
+from harness.outcome import DebugRecord, KernelCrash
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class DebugStream(Protocol):
     def records(self) -> Sequence[DebugRecord]:
         """All records not returned before, oldest first; does not block."""
 
-    def crash(self) -> Crash | None:
+    def crash(self) -> KernelCrash | None:
         """The first crash seen since `rearm`, if any; scenario and artefacts are not filled in."""
 
     def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:

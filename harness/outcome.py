@@ -79,27 +79,71 @@ class DebugRecord:
 
 
 @dataclass(frozen=True)
-class Crash:
-    """One guest crash: what the kernel (or Wine) reported, and what was gathered on the host.
+class KernelCrash:
+    """What the kernel, Wine or the host's own deadline reports of a crash, the moment it is known.
 
-    `kind` is `bugcheck`, `exception`, `hang` or `flood` (the guest was given up because it prints faster than
-    the host reads). `parameters` are the four bugcheck parameters;
-    for an exception they hold (code, instruction address, accessed address, 1 for a write). Equal crashes
-    have one `signature`; `bundle` is the file that replays this one, relative to the run's folder, or empty.
+    `kind` is `bugcheck`, `exception`, `hang` (no progress before a deadline) or `flood` (the guest was given
+    up because it prints faster than the host reads). `parameters` are the four bugcheck parameters; for an
+    exception they hold (code, instruction address, accessed address, 1 for a write). `time` is host UNIX time
+    in seconds, `text` the line that reported it, `notes` the driver images that were loaded.
     """
 
     kind: str
     code: int
     parameters: tuple[int, ...]
-    scenario: str
     time: float
     text: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CrashRecord:
+    """One crash of a run with everything that was kept of it; crash.json holds the same.
+
+    Attributes:
+        report: what the kernel reported.
+        scenario: whom it is blamed on: a scenario, a test, or the loading or unloading of the driver.
+        folder: holds the evidence.
+        signature: equal for equal crashes.
+        last_operation: the last one that the agent journalled; empty if there is none.
+        artifacts: names of the files in `folder`.
+        notes: those of the report, and why a piece of evidence is missing.
+        bundle: the file that replays it, relative to the run's folder; empty if there is none.
+    """
+
+    report: KernelCrash
+    scenario: str
+    folder: Path
+    signature: str
     last_operation: str = ""
-    folder: Path | None = None
     artifacts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    signature: str = ""
     bundle: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Of the report."""
+        return self.report.kind
+
+    @property
+    def code(self) -> int:
+        """Of the report."""
+        return self.report.code
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """Of the report."""
+        return self.report.parameters
+
+    @property
+    def time(self) -> float:
+        """Of the report."""
+        return self.report.time
+
+    @property
+    def text(self) -> str:
+        """Of the report."""
+        return self.report.text
 
 
 @dataclass(frozen=True)
@@ -121,7 +165,7 @@ class ScenarioResult:
     guest_seconds: float = 0.0
     operations: int = 0
     dbgprint: tuple[DebugRecord, ...] = ()
-    crash: Crash | None = None
+    crash: CrashRecord | None = None
     notes: tuple[str, ...] = ()
     build: str = ""
     file: str = ""

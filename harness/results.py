@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from harness.host.fallocate import reserve
-from harness.outcome import Crash, RunResult, ScenarioResult
+from harness.outcome import CrashRecord, KernelCrash, RunResult, ScenarioResult
 
 SCHEMA = 1
 TAIL_SPACE = 64 << 10
 """Bytes kept free for the end of results.json: environment and counts."""
+NO_FOLDER = "none"
+"""Name of a folder that is never there."""
 
 
 class ResultsFile:
@@ -73,13 +76,37 @@ class ResultsFile:
         self._size += len(data)
 
 
-def crash_document(crash: Crash) -> dict[str, Any]:
-    """A crash as JSON-ready data."""
-    document = dataclasses.asdict(crash)
-    document["code"] = f"0x{crash.code:08x}"
-    document["parameters"] = [f"0x{value:x}" for value in crash.parameters]
-    document["folder"] = str(crash.folder) if crash.folder else None
-    return document
+def crash_document(crash: CrashRecord) -> dict[str, Any]:
+    """A crash as JSON-ready data: crash.json, and `crash` of a result; flat, with the report's fields."""
+    return {
+        "kind": crash.kind,
+        "code": f"0x{crash.code:08x}",
+        "parameters": [f"0x{value:x}" for value in crash.parameters],
+        "scenario": crash.scenario,
+        "time": crash.time,
+        "text": crash.text,
+        "last_operation": crash.last_operation,
+        "folder": str(crash.folder),
+        "artifacts": list(crash.artifacts),
+        "notes": list(crash.notes),
+        "signature": crash.signature,
+        "bundle": crash.bundle,
+    }
+
+
+def crash_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `CrashRecord` in what `crash_document` made; not yet validated.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such document.
+    """
+    own = {field.name for field in dataclasses.fields(CrashRecord)}
+    report = {field.name: document[field.name] for field in dataclasses.fields(KernelCrash)}
+    report["code"] = int(report["code"], 16)
+    report["parameters"] = [int(value, 16) for value in report["parameters"]]
+    # A crash without a folder is one of an earlier version, which kept no evidence of it.
+    kept = {"folder": document["folder"] or NO_FOLDER}
+    return {**{name: value for name, value in document.items() if name in own}, **kept, "report": report}
 
 
 def scenario_document(result: ScenarioResult) -> dict[str, Any]:
@@ -105,6 +132,11 @@ def run_document(run: RunResult) -> dict[str, Any]:
     }
 
 
+def json_text(document: object) -> str:
+    """A document as a file holds it."""
+    return json.dumps(document, indent=1, default=str) + "\n"
+
+
 def write_json(path: Path, document: object) -> None:
     """Writes JSON so that a reader sees the old file or the whole new one.
 
@@ -112,5 +144,5 @@ def write_json(path: Path, document: object) -> None:
         OSError: the disk is full or the folder is gone.
     """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(document, indent=1, default=str) + "\n", encoding="utf-8")
+    partial.write_text(json_text(document), encoding="utf-8")
     partial.replace(path)

@@ -21,7 +21,7 @@ from typing import Any, Self
 from agent.deadline import Deadline
 from agent.errors import ChildError, WaitTimeoutError
 from agent.operations import Operations
-from agent.verdict import Verdict, verdict
+from agent.verdict import ScenarioVerdict, verdict
 from agent.win32.handle import Call
 
 # The root is the zipapp, or the folder that holds agent/ and scenarios/: both can stand in sys.path.
@@ -151,7 +151,7 @@ class Process:
                     break  # it was killed while it asked
             else:
                 self._answers.put((kind, value))
-        ended = Verdict("error", f"ended with exit code {self._process.wait()}")
+        ended = ScenarioVerdict("error", f"ended with exit code {self._process.wait()}")
         self._answers.put(("error", asdict(ended)))
 
     def _write(self, line: dict[str, Any]) -> None:

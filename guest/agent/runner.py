@@ -23,7 +23,7 @@ from agent.operations import Operations
 from agent.protocol import VERSION, ProtocolError, Wire
 from agent.registry import Function, Registered
 from agent.replay import Recorded, replay
-from agent.verdict import PASSED, Verdict, verdict
+from agent.verdict import PASSED, ScenarioVerdict, verdict
 
 Command = dict[str, Any]
 
@@ -136,7 +136,7 @@ class Runner:
         elif found:
             ended = self._attempt(found.needs, found.run, context)
         else:
-            ended = Verdict("error", f"there is no scenario {name!r}")
+            ended = ScenarioVerdict("error", f"there is no scenario {name!r}")
         self._marker.end(number, name)
         self._journal.enter("")
         self._wire.send(
@@ -153,10 +153,10 @@ class Runner:
             driver_exit=self._driver_exit,
         )
 
-    def _attempt(self, needs: Sequence[str], run: Function, context: Context) -> Verdict:
+    def _attempt(self, needs: Sequence[str], run: Function, context: Context) -> ScenarioVerdict:
         missing = [need for need in needs if not context.has(need)]
         if missing:
-            return Verdict("skipped", f"the guest lacks {', '.join(missing)}")
+            return ScenarioVerdict("skipped", f"the guest lacks {', '.join(missing)}")
         ended = PASSED
         with contextlib.redirect_stdout(_Captured(context)):
             try:

@@ -18,7 +18,7 @@ MAX_LOCAL = 200  # characters
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ScenarioVerdict:
     """How a scenario ended; `outcome` is one of passed, failed, error, skipped."""
 
     outcome: str
@@ -26,13 +26,13 @@ class Verdict:
     detail: str = ""
 
 
-PASSED = Verdict("passed")
+PASSED = ScenarioVerdict("passed")
 
 
-def verdict(error: BaseException) -> Verdict:
+def verdict(error: BaseException) -> ScenarioVerdict:
     """AssertionError means failed, `SkipScenario` skipped, anything else error."""
     if isinstance(error, SkipScenario):
-        return Verdict("skipped", cut(str(error), MAX_MESSAGE))
+        return ScenarioVerdict("skipped", cut(str(error), MAX_MESSAGE))
     shown = traceback.TracebackException.from_exception(error)
     _hide_agent(shown)
     frames = shown.stack
@@ -41,7 +41,9 @@ def verdict(error: BaseException) -> Verdict:
     message = str(error) if failed else f"{type(error).__name__}: {error}"
     if not message:
         message = (frames[-1].line if frames else "") or "assertion failed"
-    return Verdict("failed" if failed else "error", cut(message, MAX_MESSAGE), cut(detail, MAX_DETAIL))
+    return ScenarioVerdict(
+        "failed" if failed else "error", cut(message, MAX_MESSAGE), cut(detail, MAX_DETAIL)
+    )
 
 
 def _hide_agent(shown: traceback.TracebackException | None) -> None:

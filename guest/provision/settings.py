@@ -77,7 +77,7 @@ class Kdnet:
 
 
 @dataclass(frozen=True)
-class Crash:
+class CrashSettings:
     """What a bugcheck leaves.
 
     Attributes:
@@ -142,7 +142,7 @@ class Settings:
     certificates: tuple[str, ...]
     dbgprint_mask: int | None
     kernel_debugger: NoDebugger | SerialDebugger | Kdnet | None
-    crash: Crash | None
+    crash: CrashSettings | None
     verifier: Verifier | None
     winrm: Winrm | None
     ssh: Ssh | None
@@ -256,9 +256,9 @@ def _kdnet(fields: Fields) -> Kdnet:
     return debugger
 
 
-def _crash(fields: Fields) -> Crash:
+def _crash(fields: Fields) -> CrashSettings:
     kinds = ("kernel", "automatic", "active", "complete", "small", "none")
-    return Crash(
+    return CrashSettings(
         dump=fields.choice("dump", kinds, "kernel"),
         auto_reboot=fields.boolean("auto_reboot", default=True),
         minidumps=fields.number("minidumps", 50, 1, 10_000),

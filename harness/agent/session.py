@@ -30,7 +30,7 @@ from harness.agent.protocol import (
 from harness.deadline import Deadline
 from harness.errors import AgentError, DeadlineError
 from harness.interfaces import DebugStream, GuestProcess
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 POLL_S = 0.02
 """Seconds between looks at the debug stream while waiting for the agent."""
@@ -71,6 +71,14 @@ def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
     raise _agent_error(f"The agent ended at its start with exit code {process.exit_code:#x}.", errors)
 
 
+@dataclasses.dataclass(frozen=True)
+class ScenarioCrash:
+    """A crash that ended a scenario, or kept it from running: `scenario` is the one to blame."""
+
+    report: KernelCrash
+    scenario: str
+
+
 class AgentSession:
     """One agent process over its streams.
 
@@ -104,7 +112,7 @@ class AgentSession:
             capabilities=list(capabilities),
             journal=journal,
         )
-        if isinstance(answer, Crash):
+        if isinstance(answer, KernelCrash):
             if answer.kind == "hang":
                 raise DeadlineError(answer.text, remedy="See dbgprint.log for what the guest did instead.")
             raise self._error(
@@ -116,13 +124,13 @@ class AgentSession:
 
     def load(
         self, service: str, sys_path: str | None, contract: str | None, deadline: Deadline
-    ) -> Loaded | Crash:
+    ) -> Loaded | KernelCrash:
         """Installs and starts a driver, replacing what was loaded.
 
         Without a path its service is there already, and is started unless it runs.
 
         Raises `ContractError` or `DriverLoadError` when Windows or the contract refuses it. A driver that
-        goes down in DriverEntry, or never returns from it, is a `Crash`.
+        goes down in DriverEntry, or never returns from it, is a `KernelCrash`.
         """
         fields = {"service": service, "sys": sys_path, "contract": contract}
         named = sys_path or f"the installed service {service}"
@@ -134,7 +142,7 @@ class AgentSession:
             answer = crash
         return answer
 
-    def unload(self, service: str, deadline: Deadline) -> Unloaded | Crash:
+    def unload(self, service: str, deadline: Deadline) -> Unloaded | KernelCrash:
         """Stops and removes a driver; `ok` of the answer says whether that worked."""
         return self._ask(Unloaded, deadline, f"unload {service}", "unload", service=service)
 
@@ -145,20 +153,19 @@ class AgentSession:
         deadline: Deadline,
         params: Mapping[str, Any] | None = None,
         **more: Any,
-    ) -> Finished | Crash:
-        """Runs one scenario to its result, the driver's crash, or the deadline (a `Crash` of kind `hang`).
+    ) -> Finished | ScenarioCrash:
+        """Runs one scenario to its result, the driver's crash, or the deadline (a crash of kind `hang`).
 
         `more` is for the agent: `seed`, and `operations` and `linger_s` of a replay (guest/agent/replay.py).
 
-        `scenario` of a crash is the one to blame: a crash that came after the previous scenario's end is
-        returned for that one, with a note, and this one was not run. Raises `AgentError` when the agent is
-        lost or speaks something else, without a crash that explains it.
+        A crash that came after the previous scenario's end is blamed on that one, with a note, and this one
+        was not run. Raises `AgentError` when the agent is lost or speaks something else, without a crash that
+        explains it.
         """
         if (crash := self._debug.crash()) is not None:
             note = f"The driver crashed after this scenario had ended, before {scenario} began."
-            return dataclasses.replace(
-                crash, scenario=self._last_scenario or scenario, notes=(*crash.notes, note)
-            )
+            report = dataclasses.replace(crash, notes=(*crash.notes, note))
+            return ScenarioCrash(report, self._last_scenario or scenario)
         self._last_scenario = scenario
         answer = self._ask(
             Finished,
@@ -184,13 +191,13 @@ class AgentSession:
                 note = "The debug output may be incomplete: its end marker did not arrive."
                 return answer if complete else answer.model_copy(update={"notes": [*answer.notes, note]})
             answer = crash
-        return dataclasses.replace(answer, scenario=scenario)
+        return ScenarioCrash(answer, scenario)
 
-    def release(self, service: str, deadline: Deadline) -> Unloaded | Crash:
+    def release(self, service: str, deadline: Deadline) -> Unloaded | KernelCrash:
         """Unloads a driver and closes the session, but leaves the agent waiting for the next one.
 
         The answer is the last thing read: a Receive left pending would take the first answer to the next
-        session. After a `Crash` the agent is of no use.
+        session. After a `KernelCrash` the agent is of no use.
         """
         self._lines.release()
         answer = self.unload(service, deadline)
@@ -212,12 +219,12 @@ class AgentSession:
         """Closes the session of a guest that is about to be thrown away: the agent is not told."""
         self._lines.abandon()
 
-    def _ask(self, kind: type[E], deadline: Deadline, what: str, cmd: str, **fields: Any) -> E | Crash:
+    def _ask(self, kind: type[E], deadline: Deadline, what: str, cmd: str, **fields: Any) -> E | KernelCrash:
         """Sends a command and waits for its answer, the crash, or the deadline."""
         self._lines.send(command_line(cmd, **fields))
         while True:
             event = self._next(deadline, what)
-            if isinstance(event, kind | Crash):
+            if isinstance(event, kind | KernelCrash):
                 return event
             if isinstance(event, Fatal):
                 raise self._error(
@@ -226,7 +233,7 @@ class AgentSession:
             if not isinstance(event, Standby):
                 raise self._error(f"The agent said {event.event!r} when it should {what}.")
 
-    def _next(self, deadline: Deadline, what: str) -> AgentEvent | Crash:
+    def _next(self, deadline: Deadline, what: str) -> AgentEvent | KernelCrash:
         while (crash := self._debug.crash()) is None:
             if deadline.expired:
                 return self._hang(deadline, what)
@@ -240,14 +247,14 @@ class AgentSession:
                 return crash
         return crash
 
-    def late_crash(self, deadline: Deadline) -> Crash | None:
+    def late_crash(self, deadline: Deadline) -> KernelCrash | None:
         """Gives the debug stream time to bring the crash that took the agent or the service down."""
         crashes = (self._debug.crash() for _ in deadline.tries(every=POLL_S))
         return next(filter(None, crashes), None)
 
-    def _hang(self, deadline: Deadline, what: str) -> Crash:
+    def _hang(self, deadline: Deadline, what: str) -> KernelCrash:
         text = f"The guest did not {what} within {deadline.seconds:g} s."
-        return Crash("hang", 0, (), scenario="", time=time.time(), text=text)
+        return KernelCrash("hang", 0, (), time=time.time(), text=text)
 
     def _error(self, message: str) -> AgentError:
         return _agent_error(message, self._lines.stderr)

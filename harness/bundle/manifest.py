@@ -19,7 +19,7 @@ import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -30,9 +30,14 @@ from harness.toolchain.package import Package
 
 MANIFEST, AGENT, IMAGE, PACKAGE = "manifest.json", "agent.pyz", "image.json", "package"
 JOURNAL = "crash/journal.jsonl"
+CRASH = "crash/crash.json"
 MEMBER_LIMIT = 1 << 30
 """Bytes of one member, and of all of them together."""
 BEFORE_LIMIT = 1000
+READ_SIZE = 1 << 20
+
+Content = Path | bytes
+"""What a member is made of: a file on this host, or the bytes themselves."""
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 MemberName = Annotated[str, StringConstraints(pattern=rf"^({_PART}/){{0,3}}{_PART}$", max_length=200)]
@@ -140,7 +145,7 @@ def member_files(
     return files
 
 
-def write_bundle(target: Path, files: Mapping[str, Path], **described: Any) -> Manifest:
+def write_bundle(target: Path, files: Mapping[str, Content], **described: Any) -> Manifest:
     """Writes a bundle; a reader sees the whole file or none.
 
     Args:
@@ -163,7 +168,7 @@ def write_bundle(target: Path, files: Mapping[str, Path], **described: Any) -> M
             text = manifest.model_dump_json(by_alias=True, indent=1).encode() + b"\n"
             archive.addfile(_header(MANIFEST, len(text)), io.BytesIO(text))
             for name, member in members.items():
-                with files[name].open("rb") as content:
+                with _opened(files[name]) as content:
                     archive.addfile(_header(name, member.size), content)
         partial.replace(target)
     except BaseException:
@@ -173,9 +178,17 @@ def write_bundle(target: Path, files: Mapping[str, Path], **described: Any) -> M
     return manifest
 
 
-def _measured(file: Path) -> Member:
-    with file.open("rb") as content:
-        return Member(size=file.stat().st_size, sha256=hashlib.file_digest(content, "sha256").hexdigest())
+def _opened(content: Content) -> IO[bytes]:
+    return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+
+
+def _measured(content: Content) -> Member:
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    with _opened(content) as opened:
+        digest = hashlib.sha256()
+        while piece := opened.read(READ_SIZE):
+            digest.update(piece)
+    return Member(size=size, sha256=digest.hexdigest())
 
 
 def _header(name: str, size: int) -> tarfile.TarInfo:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from harness.bundle.manifest import Driver, Trigger, TriggerKind, member_files, profile_document, write_bundle
+from harness.bundle.manifest import (
+    CRASH,
+    Content,
+    Driver,
+    Trigger,
+    TriggerKind,
+    member_files,
+    profile_document,
+    write_bundle,
+)
 from harness.bundle.payload import Payload
 from harness.crash.expectation import describe
-from harness.outcome import Crash, Scenario
+from harness.outcome import CrashRecord, Scenario
 from harness.project.config import Parameter
 from harness.project.profile import VERIFIER, Profile
-from harness.results import crash_document, write_json
+from harness.results import crash_document, json_text
 
 LOADED, UNLOADED = "loaded", "unloaded"
 WITHOUT_SCENARIO: Mapping[str, TriggerKind] = {LOADED: "load", UNLOADED: "unload"}
@@ -45,54 +54,56 @@ def trigger_of(blamed: str, ran: Sequence[Ran], seed: int) -> Trigger:
     return Trigger(kind=WITHOUT_SCENARIO.get(blamed, "elsewhere"), name=blamed)
 
 
-def bundled(
-    crash: Crash,
-    target: Path,
-    trigger: Trigger,
-    payload: Payload,
-    build: str,
-    profile: Profile,
-    image: Path,
-    environment: Mapping[str, str],
-) -> Crash:
-    """Writes the bundle of a captured crash to `target`; the crash with its name, or with a note why not.
+@dataclass(frozen=True)
+class CrashedGuest:
+    """What the crash happened in.
 
-    Args:
-        target: in the folder that holds the crash's folder, two below that of the run's artifacts.
+    Attributes:
         build: of the driver that went down.
         image: manifest of the guest image.
+        environment: versions and digests, as in results.json.
+    """
+
+    profile: Profile
+    payload: Payload
+    build: str
+    image: Path
+    environment: Mapping[str, str]
+
+
+def write_crash_bundle(target: Path, crash: CrashRecord, trigger: Trigger, guest: CrashedGuest) -> None:
+    """Writes the bundle of a crash; its folder is complete but for crash.json, which is made of `crash`.
+
+    Args:
+        target: in the folder that holds the crash's folder.
 
     Raises:
-        OSError: crash.json cannot be written anew.
+        OSError: a file cannot be read, or the disk is full.
+        ValueError: a name or value is not one that a manifest can hold.
     """
-    folder = crash.folder
-    assert folder
+    payload, build, profile = guest.payload, guest.build, guest.profile
     package = payload.packages.get(build)
-    try:
-        inf = package.inf.name if package else ""
-        driver = Driver(
-            service=payload.service,
-            build=build,
-            contract=payload.contract,
-            inf=inf,
-            verified=VERIFIER in profile.capabilities,
-        )
-        write_bundle(
-            target,
-            member_files(payload.agent, driver, payload.drivers[build], image, folder, package),
-            winvm=version("winvm"),
-            signature=crash.signature,
-            what=describe(crash),
-            trigger=trigger,
-            driver=driver,
-            guest=profile.name,
-            profile=profile_document(profile),
-            image=json.loads(image.read_bytes())["digest"],
-            environment=dict(environment),
-        )
-    except (OSError, ValueError) as error:
-        crash = dataclasses.replace(crash, notes=(*crash.notes, f"{target.name} is missing: {error}"))
-    else:
-        crash = dataclasses.replace(crash, bundle=f"{target.parent.name}/{target.name}")
-    write_json(folder / "crash.json", crash_document(crash))
-    return crash
+    driver = Driver(
+        service=payload.service,
+        build=build,
+        contract=payload.contract,
+        inf=package.inf.name if package else "",
+        verified=VERIFIER in profile.capabilities,
+    )
+    files: dict[str, Content] = {
+        **member_files(payload.agent, driver, payload.drivers[build], guest.image, crash.folder, package),
+        CRASH: json_text(crash_document(crash)).encode(),
+    }
+    write_bundle(
+        target,
+        files,
+        winvm=version("winvm"),
+        signature=crash.signature,
+        what=describe(crash.report),
+        trigger=trigger,
+        driver=driver,
+        guest=profile.name,
+        profile=profile_document(profile),
+        image=json.loads(guest.image.read_bytes())["digest"],
+        environment=dict(guest.environment),
+    )

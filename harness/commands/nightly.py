@@ -17,15 +17,15 @@ from harness.errors import ConfigurationError
 from harness.nightly import night as nights
 from harness.nightly.cells import matrix
 from harness.nightly.hosts import host
-from harness.nightly.verdict import CellResult, Verdict, lines
+from harness.nightly.verdict import CellResult, CellVerdict, lines
 from harness.project import config as configuration
 
 COLUMNS = ("cell", "verdict", "time", "run", "what")
 COLOURS: dict[str, str] = {
-    Verdict.QUIET: "green",
-    Verdict.NEWS: "red",
-    Verdict.BROKEN: "red",
-    Verdict.SKIPPED: "yellow",
+    CellVerdict.QUIET: "green",
+    CellVerdict.NEWS: "red",
+    CellVerdict.BROKEN: "red",
+    CellVerdict.SKIPPED: "yellow",
 }
 INTERRUPTED = 130
 

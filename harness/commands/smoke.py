@@ -19,7 +19,7 @@ from harness.host.resources import guest_folder
 from harness.outcome import Outcome, ScenarioResult
 from harness.smoke.run import Request, Told
 from harness.smoke.run import smoke as run_once
-from harness.smoke.verdict import Verdict
+from harness.smoke.verdict import SmokeVerdict
 from harness.smoke.watch import Sources
 
 
@@ -96,7 +96,7 @@ def _smoke(request: Request, started: float) -> int:
         progress.close()
 
 
-def _tell(verdict: Verdict) -> None:
+def _tell(verdict: SmokeVerdict) -> None:
     click.echo(verdict.line)
 
 

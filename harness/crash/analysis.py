@@ -1,6 +1,6 @@
 """A crash as an answer: analysis.json for programs, analysis.md for people.
 
-Made of what was captured: the `Crash`, the summary of its dump if there is one, the last debug output.
+Made of what was captured: the `KernelCrash`, the summary of its dump if there is one, the last debug output.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from harness.dumps.signature import crash_signature
 from harness.dumps.summary import Place, Summary, place_document
 from harness.dumps.symbols import symbolise
 from harness.errors import WinvmError
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 SCHEMA = 1
 DUMPS = ("memory.dmp", "minidump.dmp")
@@ -42,8 +43,25 @@ _NOT_A_DRIVER = {
 }
 
 
+@dataclass(frozen=True)
+class Circumstances:
+    """What was going on when a crash came.
+
+    Attributes:
+        scenario: whom the crash is blamed on.
+        driver: file name of the driver under test, which is blamed when no dump says better.
+        last_operation: the last one that the agent journalled; empty if there is none.
+        tail: the last lines of the debug output, oldest first.
+    """
+
+    scenario: str
+    driver: str
+    last_operation: str = ""
+    tail: Sequence[str] = ()
+
+
 def analyse(
-    crash: Crash, folder: Path, *, symbols: Path | None, driver: str, tail: Sequence[str]
+    crash: KernelCrash, circumstances: Circumstances, folder: Path, symbols: Path | None
 ) -> dict[str, Any]:
     """Writes analysis.json and analysis.md into a crash's folder; returns the former's document.
 
@@ -51,8 +69,6 @@ def analyse(
         folder: of the crash; its dump is read when it has one. A dump or symboliser that fails costs
             only its part, and a note says so.
         symbols: folder with the driver and its PDB; several builds may lie below it.
-        driver: file name of the driver under test, which is blamed when no dump says better.
-        tail: the last lines of the debug output, oldest first.
 
     Raises:
         OSError: the files cannot be written.
@@ -61,12 +77,12 @@ def analyse(
     summary = None
     if dumps := [folder / name for name in DUMPS if (folder / name).is_file()]:
         try:
-            summary = summarise(dumps[0], driver)
+            summary = summarise(dumps[0], circumstances.driver)
             if symbols:
                 summary = symbolise(summary, symbols)
         except WinvmError as error:
             notes.append(str(error))
-    document = analysis_document(crash, summary, tail, driver, notes)
+    document = analysis_document(crash, circumstances, summary, notes)
     text = json.dumps(document, indent=1) + "\n"
     (folder / "analysis.json").write_text(text, encoding="utf-8")
     (folder / "analysis.md").write_text(analysis_markdown(document), encoding="utf-8")
@@ -74,21 +90,21 @@ def analyse(
 
 
 def analysis_document(
-    crash: Crash, summary: Summary | None, tail: Sequence[str], driver: str, notes: Sequence[str] = ()
+    crash: KernelCrash, circumstances: Circumstances, summary: Summary | None, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What happened, where, after what, and why, as JSON-ready data. Addresses are integers."""
-    said = [printable(line) for line in tail if not _LIBRARY.match(line)]
+    said = [printable(line) for line in circumstances.tail if not _LIBRARY.match(line)]
     known = _explanation(crash, summary) if crash.kind == "bugcheck" else ""
     name = bugcheck.lookup(crash.code).name if crash.kind == "bugcheck" else ""
     return {
         "schema": SCHEMA,
-        "signature": crash_signature(crash, summary, driver),
-        "scenario": crash.scenario,
+        "signature": crash_signature(crash, summary, circumstances.driver, circumstances.scenario),
+        "scenario": circumstances.scenario,
         "what": describe(crash),
         "name": name or exception_name(crash.code),
         "explanation": known,
         "likely_cause": likely_cause(crash, summary),
-        "last_operation": crash.last_operation,
+        "last_operation": circumstances.last_operation,
         "fault": place_document(summary.fault) if summary and summary.fault else None,
         "stack": [place_document(word.place) for word in summary.likely_returns()[:STACK_PLACES]]
         if summary
@@ -98,7 +114,7 @@ def analysis_document(
     }
 
 
-def likely_cause(crash: Crash, summary: Summary | None) -> str:
+def likely_cause(crash: KernelCrash, summary: Summary | None) -> str:
     """One sentence from code and parameters."""
     place = summary.fault if summary else None
     who = _who(place)
@@ -115,7 +131,7 @@ def likely_cause(crash: Crash, summary: Summary | None) -> str:
     return _bugcheck_cause(crash, summary, who)
 
 
-def _bugcheck_cause(crash: Crash, summary: Summary | None, who: str) -> str:
+def _bugcheck_cause(crash: KernelCrash, summary: Summary | None, who: str) -> str:
     """The sentence for a bugcheck: what its code and kind say, and whom that leaves."""
     known = bugcheck.lookup(crash.code, crash.parameters)
     if not known.meaning:
@@ -138,11 +154,11 @@ def _bugcheck_cause(crash: Crash, summary: Summary | None, who: str) -> str:
     return f"{who} is at fault: {what}."
 
 
-def _explanation(crash: Crash, summary: Summary | None) -> str:
+def _explanation(crash: KernelCrash, summary: Summary | None) -> str:
     return bugcheck.explanation(crash.code, crash.parameters, _information(crash, summary))
 
 
-def _information(crash: Crash, summary: Summary | None) -> tuple[int, ...]:
+def _information(crash: KernelCrash, summary: Summary | None) -> tuple[int, ...]:
     """Parameters of the exception behind a bugcheck, when the dump holds its record."""
     raised = bugcheck.raised(crash.code, crash.parameters)
     record = summary.exception if summary else None
@@ -159,7 +175,7 @@ def _who(place: Place | None) -> str:
     return f"{place.module}, {frame.function}{where},"
 
 
-def _exception_cause(crash: Crash) -> str:
+def _exception_cause(crash: KernelCrash) -> str:
     """What the code did that raised an exception; parameters: code, instruction, address accessed, access."""
     words = exception_name(crash.code) or f"exception {crash.code:#010x}"
     _, _, accessed, access = (*crash.parameters, 0)[:4] if len(crash.parameters) > 2 else (0, 0, None, 0)

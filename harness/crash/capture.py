@@ -1,18 +1,18 @@
 """Gathers what is left of a guest that went down, piece by piece: a piece that fails costs only itself.
 
-The folder of one crash holds crash.json, analysis.json, analysis.md, dbgprint-tail.txt, journal.jsonl and,
-where they could be had, screenshot.png and the dump (`dumpsource`); that of a hang, hang.json. `notes` of the
-crash say why one is missing.
+The folder of one crash holds analysis.json, analysis.md, dbgprint-tail.txt, journal.jsonl and, where they
+could be had, screenshot.png and the dump (`harness.crash.dump_source`); that of a hang, hang.json. crash.json
+is written by `harness.run.crashes`, last of all.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.crash.analysis import analyse
+from harness.crash.analysis import Circumstances, analyse
 from harness.crash.dump_source import DumpSource
 from harness.crash.hang import RECORD as HANG_RECORD
 from harness.deadline import Deadline
@@ -21,8 +21,7 @@ from harness.errors import WinvmError
 from harness.host.fileend import last_bytes
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine
-from harness.outcome import Crash, DebugRecord
-from harness.results import crash_document, write_json
+from harness.outcome import DebugRecord, KernelCrash
 
 DBGPRINT_TAIL = 300  # records
 JOURNAL_TAIL = 1 << 20  # bytes
@@ -52,8 +51,19 @@ def last_operation(journal: Path) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What was gathered: names of the files, and `notes` that say why one is missing."""
+
+    signature: str
+    last_operation: str
+    artifacts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
 def capture(
-    crash: Crash,
+    crash: KernelCrash,
+    scenario: str,
     folder: Path,
     *,
     machine: Machine,
@@ -62,19 +72,20 @@ def capture(
     dump: DumpSource,
     symbols: Path,
     driver: str,
-) -> Crash:
-    """Writes everything that can be had into `folder`; returns the crash with what was found.
+) -> Evidence:
+    """Writes everything that can be had into `folder`.
 
     Args:
+        scenario: whom the crash is blamed on.
         symbols: folder above the driver's builds and their PDBs.
         driver: file name of the driver under test.
 
     Raises:
-        OSError: the artifacts' disk is full or gone, so that not even crash.json could be written.
+        OSError: the artifacts' disk is full or gone, so that not even analysis.json could be written.
     """
     operation = last_operation(machine.channels.journal)  # first: a guest that still runs goes on writing
     found = sorted(file.name for file in folder.iterdir())  # of a hang, what was tried on it
-    notes = list(crash.notes)
+    notes: list[str] = []
 
     def attempt(name: str, make: Callable[[Path], object]) -> None:
         try:
@@ -94,18 +105,9 @@ def capture(
     collected = dump.collect(folder, machine, files, Deadline.after(dump.seconds))
     found += [collected.file] if collected.file else []
     notes += collected.notes
-    complete = dataclasses.replace(
-        crash,
-        folder=folder,
-        artifacts=(*found, *ANALYSIS, "crash.json"),
-        notes=tuple(notes),
-        last_operation=operation,
-    )
     tail = [record.text for record in records[-DBGPRINT_TAIL:]]
-    analysis = analyse(complete, folder, symbols=symbols, driver=driver, tail=tail)
-    complete = dataclasses.replace(complete, signature=analysis["signature"])
-    write_json(folder / "crash.json", crash_document(complete))
-    return complete
+    analysis = analyse(crash, Circumstances(scenario, driver, operation, tail), folder, symbols)
+    return Evidence(analysis["signature"], operation, (*found, *ANALYSIS), tuple(notes))
 
 
 def _write_records(records: Sequence[DebugRecord], target: Path) -> None:

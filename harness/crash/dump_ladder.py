@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.deadline import Deadline
 from harness.dumps.reader import summarise
 from harness.errors import DumpError, WinvmError
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 NAME = "memory.dmp"
 LIVE_DUMP = 0x161
@@ -48,7 +48,7 @@ class Climb:
 
 
 def climb(
-    crash: Crash,
+    crash: KernelCrash,
     folder: Path,
     before: Sequence[Rung],
     reserve: Rung | Sequence[Rung],
@@ -103,7 +103,7 @@ class _Product:
     file: Path
 
 
-def check(file: Path, crash: Crash) -> str:
+def check(file: Path, crash: KernelCrash) -> str:
     """Whether a file is a kernel dump of this crash; returns why it is not whole, empty when it is.
 
     Raises:

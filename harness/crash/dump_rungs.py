@@ -16,7 +16,7 @@ from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine, MemoryDump
 from harness.offline.disk import OfflineDisk
 from harness.offline.windows import dumps, find_windows
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 GUEST_SECONDS = 600.0
 """Windows writes the dump, restarts, and copies it from the page file while it boots."""
@@ -56,7 +56,7 @@ def guest_rung(files: Callable[[], FileTransfer], path: str, settled_s: float = 
     return Rung("guest", GUEST_SECONDS, fetch)
 
 
-def disk_rung(machine: Machine, crash: Crash) -> Rung:
+def disk_rung(machine: Machine, crash: KernelCrash) -> Rung:
     """Powers the machine off and reads the dump from its disk, see `harness.offline.windows.dumps`."""
 
     def fetch(file: Path, deadline: Deadline) -> None:

@@ -13,7 +13,7 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError, TransportError, WinvmError
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine, MachineState
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 MINIDUMP = "minidump.dmp"
 MINIDUMP_LIMIT = 256 << 20  # bytes
@@ -95,7 +95,7 @@ class KernelDump:
         rungs: the ways to a dump that are tried.
     """
 
-    crash: Crash
+    crash: KernelCrash
     guest_path: str
     connect: Callable[[Machine], FileTransfer]
     waits: Callable[[], bool]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 
-from harness.outcome import Crash, CrashExpectation
+from harness.outcome import CrashExpectation, KernelCrash
 
 _UNIMPLEMENTED = re.compile(r"wine: Unimplemented function ([\w.]{1,200}) called")
 
 
-def missing_in_wine(crash: Crash) -> str:
+def missing_in_wine(crash: KernelCrash) -> str:
     """The routine whose call ended the driver because Wine lacks it, `ntoskrnl.exe.Name`; empty otherwise."""
     found = _UNIMPLEMENTED.match(crash.text)
     return found[1] if found else ""
 
 
-def describe(crash: Crash) -> str:
+def describe(crash: KernelCrash) -> str:
     """One line: `bugcheck 0x000000e2 (0x1, 0x2, 0x3, 0x4)`, `exception 0xc0000005 at 0x0 ...` or `hang`."""
     if crash.kind == "bugcheck":
         return f"bugcheck 0x{crash.code:08x} ({', '.join(f'{value:#x}' for value in crash.parameters)})"
@@ -30,7 +30,7 @@ def describe(crash: Crash) -> str:
     return "hang: no progress before the deadline"
 
 
-def mismatch(expected: CrashExpectation, crash: Crash) -> str:
+def mismatch(expected: CrashExpectation, crash: KernelCrash) -> str:
     """Why `crash` is not the expected one; empty when it is.
 
     A bugcheck is compared with `bugcheck` and `parameters`, an exception with `exception` and `address`: one

@@ -1,11 +1,12 @@
-"""What is tried on a guest that hangs before it is killed, in this order, each rung with its own deadline.
+"""What is tried on a guest that hangs before it is killed, in this order, each probe with its own deadline.
 
     break-in     the kernel's debugger halts it and reads every processor's registers
     nmi          a non-maskable interrupt, which Windows answers with bugcheck 0x80 and a dump
     screenshot   what its screen shows by now
     kill         power off, unless the guest went down by itself and may be writing its dump
 
-The crash's folder gets the screenshot and hang.json with what each rung gave. A rung that fails costs itself.
+The crash's folder gets the screenshot and hang.json with what each probe gave. A probe that fails costs
+only itself.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from harness.deadline import Deadline
 from harness.errors import WinvmError
 from harness.interfaces import DebugStream, Halt, KernelDebugger
 from harness.machine.protocol import Machine, MachineState
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from harness.project.profile import Hang
 from harness.results import write_json
 
@@ -34,7 +35,7 @@ _POLL_S = 0.02
 
 
 class Gave(enum.StrEnum):
-    """What became of a rung."""
+    """What became of a probe."""
 
     ANSWER = "answer"  # the guest did what was asked of it
     NOTHING = "nothing"  # it did not, until the deadline, or the host could not ask
@@ -42,7 +43,7 @@ class Gave(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Rung:
+class Probe:
     """One thing that was tried; `detail` says in words what it gave, `seconds` how long it took."""
 
     name: str
@@ -58,62 +59,65 @@ class Rung:
 
 @dataclasses.dataclass(frozen=True)
 class HangReport:
-    """What the rungs gave. `bugcheck` is what took the guest down at last, of itself or by the NMI."""
+    """What the probes gave. `bugcheck` is what took the guest down at last, of itself or by the NMI."""
 
-    rungs: tuple[Rung, ...]
+    probes: tuple[Probe, ...]
     halt: Halt | None
-    bugcheck: Crash | None
+    bugcheck: KernelCrash | None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One line for each rung."""
-        return tuple(rung.note for rung in self.rungs)
+        """One line for each probe."""
+        return tuple(probe.note for probe in self.probes)
 
 
-class Skipped(Exception):  # noqa: N818 - no error: a rung says that it is not for this guest
-    """A rung is of no use; the message says why."""
+class Skipped(Exception):  # noqa: N818 - no error: a probe says that it is not for this guest
+    """A probe is of no use; the message says why."""
 
 
-def climb(stall: Crash, folder: Path, *, machine: Machine, debug: DebugStream, limits: Hang) -> HangReport:
-    """Tries every rung, and writes hang.json.
+def probe_hang(
+    stall: KernelCrash, scenario: str, folder: Path, *, machine: Machine, debug: DebugStream, limits: Hang
+) -> HangReport:
+    """Tries every probe, and writes hang.json.
 
     Args:
         stall: the hang as it was noticed.
+        scenario: that hung.
         folder: the crash's.
         debug: its power to halt the kernel is used if it is a `KernelDebugger`.
 
     Raises:
         OSError: hang.json cannot be written.
     """
-    ladder = _Ladder(machine, debug, limits, folder)
-    ladder.step("break-in", ladder.break_in)
-    ladder.step("nmi", ladder.nmi)
-    ladder.step("screenshot", ladder.screenshot)
-    ladder.step("kill", ladder.kill)
-    report = HangReport(tuple(ladder.rungs), ladder.halt, debug.crash())
-    write_json(folder / RECORD, _document(stall, report))
+    probing = _Probing(machine, debug, limits, folder)
+    probing.step("break-in", probing.break_in)
+    probing.step("nmi", probing.nmi)
+    probing.step("screenshot", probing.screenshot)
+    probing.step("kill", probing.kill)
+    report = HangReport(tuple(probing.probes), probing.halt, debug.crash())
+    write_json(folder / RECORD, _document(stall, scenario, report))
     return report
 
 
-class _Ladder:
+class _Probing:
     def __init__(self, machine: Machine, debug: DebugStream, limits: Hang, folder: Path) -> None:
         self._machine = machine
         self._debug = debug
         self._limits = limits
         self._folder = folder
-        self.rungs: list[Rung] = []
+        self.probes: list[Probe] = []
         self.halt: Halt | None = None
 
-    def step(self, name: str, rung: Callable[[], str]) -> None:
-        """Tries one rung; `rung` returns what it gave, or raises."""
+    def step(self, name: str, probe: Callable[[], str]) -> None:
+        """Tries one probe; `probe` returns what it gave, or raises."""
         started = time.monotonic()
         try:
-            gave, detail = Gave.ANSWER, rung()
+            gave, detail = Gave.ANSWER, probe()
         except Skipped as skipped:
             gave, detail = Gave.SKIPPED, str(skipped)
         except (WinvmError, OSError) as error:
             gave, detail = Gave.NOTHING, str(error)
-        self.rungs.append(Rung(name, gave, detail, round(time.monotonic() - started, 3)))
+        self.probes.append(Probe(name, gave, detail, round(time.monotonic() - started, 3)))
 
     def break_in(self) -> str:
         """Halts the kernel, reads every processor, and lets it go on."""
@@ -156,7 +160,7 @@ class _Ladder:
         return self._debug.crash() is not None or self._machine.state() is MachineState.CRASHED
 
 
-def _document(stall: Crash, report: HangReport) -> dict[str, object]:
+def _document(stall: KernelCrash, scenario: str, report: HangReport) -> dict[str, object]:
     """hang.json; addresses and registers are hex strings."""
     halt = report.halt
     processors = {} if halt is None else {
@@ -169,8 +173,8 @@ def _document(stall: Crash, report: HangReport) -> dict[str, object]:
     return {
         "schema": SCHEMA,
         "stall": stall.text,
-        "scenario": stall.scenario,
-        "rungs": [dataclasses.asdict(rung) for rung in report.rungs],
+        "scenario": scenario,
+        "rungs": [dataclasses.asdict(probe) for probe in report.probes],
         "processors": processors,
         "bugcheck": describe(report.bugcheck) if report.bugcheck else "",
     }

@@ -10,7 +10,7 @@ from harness.crash import dump_rungs
 from harness.crash.dump_ladder import Rung
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Crashed:
         connect: new connections to the guest, once it has restarted.
     """
 
-    crash: Crash
+    crash: KernelCrash
     machine: Machine
     guest_path: str
     connect: Callable[[], FileTransfer]

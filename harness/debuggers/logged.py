@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.debuggers.log import LOG_LIMIT, DebugLog
-from harness.outcome import Crash, DebugRecord
+from harness.outcome import DebugRecord, KernelCrash
 
 LINE_LIMIT = 8192
 """Characters of one record's text; a longer line goes on in the next record."""
@@ -43,7 +43,7 @@ class LoggedStream:
         self._returned = self._log.end
         self._slices: dict[int, _Slice] = {}
         self._open: _Slice | None = None
-        self._crash: Crash | None = None
+        self._crash: KernelCrash | None = None
         self._changed = threading.Condition()
 
     def records(self) -> Sequence[DebugRecord]:
@@ -51,7 +51,7 @@ class LoggedStream:
         records, self._returned = self._log.read_some(self._returned, RECORDS_LIMIT)
         return records
 
-    def crash(self) -> Crash | None:
+    def crash(self) -> KernelCrash | None:
         """The first crash seen since `rearm`, if any; scenario and artefacts are not filled in."""
         return self._crash
 
@@ -86,11 +86,13 @@ class LoggedStream:
         with self._changed:
             return self._changed.wait_for(ended, deadline.remaining())
 
-    def add(self, time: float, source: str, text: str, crash: Crash | None = None) -> None:
+    def add(self, time: float, source: str, text: str, crash: KernelCrash | None = None) -> None:
         """A record of another source than the guest's debug output; its crash counts if it is the first."""
         self._record(time, [(source, text)], crash)
 
-    def _record(self, time: float, lines: Sequence[tuple[str, str]], crash: Crash | None = None) -> None:
+    def _record(
+        self, time: float, lines: Sequence[tuple[str, str]], crash: KernelCrash | None = None
+    ) -> None:
         """Logs (source, text) lines, then publishes the markers among them and the crash they tell of."""
         starts = self._log.append(time, lines)
         with self._changed:

@@ -11,7 +11,7 @@ from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LINE_LIMIT, LoggedStream
 from harness.debuggers.tail import FileTail
 from harness.debuggers.wine_lines import LoadedDriver, WineLines
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 POLL_S = 0.02
 """Seconds between looks at the file: a crash is known this much after Wine printed it."""
@@ -108,7 +108,7 @@ class WineDebugStream(LoggedStream):
         if self._crash is None and (unread := self._tail.unread()) > self._unread_limit:
             text = f"The guest prints faster than it can be read: {unread >> 20} MiB are waiting."
             with self._changed:
-                self._crash = Crash("flood", 0, (), scenario="", time=self._clock(), text=text)
+                self._crash = KernelCrash("flood", 0, (), time=self._clock(), text=text)
                 self._changed.notify_all()
 
     def _flush(self) -> None:

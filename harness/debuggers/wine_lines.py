@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TypeVar
 
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 _PREFIX = re.compile(
     r"(?:(?P<pid>[0-9a-f]{4,8}):)?(?P<tid>[0-9a-f]{4,8}):(?P<level>err|warn|fixme|trace):"
@@ -73,7 +73,7 @@ class Line:
 
     source: str
     text: str
-    crash: Crash | None = None
+    crash: KernelCrash | None = None
 
 
 class WineLines:
@@ -146,7 +146,7 @@ class WineLines:
             return Line("wine", line)
         return Line("wine", line, self._exception(unhandled, line, time))
 
-    def _exception(self, unhandled: re.Match[str], line: str, time: float) -> Crash | None:
+    def _exception(self, unhandled: re.Match[str], line: str, time: float) -> KernelCrash | None:
         tid = unhandled["tid"].zfill(4)
         code = self._raised.pop(tid, 0)
         if not self._is_driver(tid) and not _KERNEL_STUB.match(unhandled["what"]):
@@ -162,22 +162,22 @@ class WineLines:
             code = next(known, 0)
         return self._crash(code, (code, _hex(unhandled["address"]), target, access), line, time)
 
-    def _ended(self, ended: re.Match[str], tid: str, line: str, time: float) -> Crash | None:
+    def _ended(self, ended: re.Match[str], tid: str, line: str, time: float) -> KernelCrash | None:
         self._raised.pop(tid, None)
         if not self._is_driver(tid):
             return None
         code = int(ended["code"], 16)
         return self._crash(code, (code, _hex(ended["address"]), 0, 0), line, time)
 
-    def _stack_overflow(self, address: str, tid: str, line: str, time: float) -> Crash | None:
+    def _stack_overflow(self, address: str, tid: str, line: str, time: float) -> KernelCrash | None:
         if not self._is_driver(tid):
             return None
         code = _STATUS_STACK_OVERFLOW
         return self._crash(code, (code, _hex(address), 0, 0), line, time)
 
-    def _crash(self, code: int, parameters: tuple[int, ...], line: str, time: float) -> Crash:
+    def _crash(self, code: int, parameters: tuple[int, ...], line: str, time: float) -> KernelCrash:
         images = tuple(f"{driver.path} at {driver.base:#x}" for driver in self._drivers.values())[-8:]
-        return Crash("exception", code, parameters, scenario="", time=time, text=line, notes=images)
+        return KernelCrash("exception", code, parameters, time=time, text=line, notes=images)
 
     def _is_driver(self, tid: str) -> bool:
         if self._drivers:
@@ -192,7 +192,7 @@ class WineLines:
             _remember(self._drivers, path, LoadedDriver(path, int(loaded["base"], 16), pid))
 
 
-def _bugcheck(text: str, line: str, time: float) -> Crash | None:
+def _bugcheck(text: str, line: str, time: float) -> KernelCrash | None:
     """`KeBugCheckEx code p1 p2 p3 p4`, all hexadecimal."""
     numbers = text.split()
     if len(numbers) != 5:
@@ -201,7 +201,7 @@ def _bugcheck(text: str, line: str, time: float) -> Crash | None:
         code, *parameters = (int(number, 16) for number in numbers)
     except ValueError:
         return None
-    return Crash("bugcheck", code, tuple(parameters), scenario="", time=time, text=line)
+    return KernelCrash("bugcheck", code, tuple(parameters), time=time, text=line)
 
 
 def _hex(digits: str) -> int:

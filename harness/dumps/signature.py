@@ -10,7 +10,7 @@ import re
 
 from harness.dumps.bugcheck import base_code
 from harness.dumps.summary import Frame, Place, Summary
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 MAX_LENGTH = 120
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.]+")
@@ -21,7 +21,7 @@ def signature(kind: str, code: int, place: Place | None) -> str:
     """The signature, fit for a file name.
 
     Args:
-        kind: as `harness.outcome.Crash.kind`.
+        kind: as `harness.outcome.KernelCrash.kind`.
         code: of the bugcheck or exception; not used for other kinds.
         place: whom to blame.
     """
@@ -41,17 +41,18 @@ def signature(kind: str, code: int, place: Place | None) -> str:
     return "-".join(_UNSAFE.sub("_", part) for part in parts if part)[:MAX_LENGTH]
 
 
-def crash_signature(crash: Crash, summary: Summary | None, driver: str = "") -> str:
+def crash_signature(crash: KernelCrash, summary: Summary | None, driver: str = "", scenario: str = "") -> str:
     """The signature of a captured crash.
 
     Args:
         summary: of its dump, None when there is none.
         driver: file name of the driver under test, which is blamed when no dump says better.
+        scenario: whom the crash is blamed on; it tells hangs apart.
     """
     place = summary.fault if summary and summary.fault and summary.fault.module else None
     if crash.kind not in ("bugcheck", "exception"):
         # A hang or flood has no address: the scenario tells it from others.
-        place = Place(0, driver or None, frames=(Frame(crash.scenario),))
+        place = Place(0, driver or None, frames=(Frame(scenario),))
     return signature(crash.kind, crash.code, place or Place(0, driver or None))
 
 

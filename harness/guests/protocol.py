@@ -10,7 +10,7 @@ from harness.crash.dump_source import DumpSource
 from harness.deadline import Deadline
 from harness.interfaces import DebugStream, FileTransfer, GuestProcess, Transport
 from harness.machine.protocol import Channels, Machine
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 
 class Reachable(Protocol):
@@ -74,7 +74,7 @@ class Guest(Protocol):
         `skip`: bytes of the machine's debug channel that an earlier stream has read.
         """
 
-    def dump(self, crash: Crash, debug: DebugStream) -> DumpSource:
+    def dump(self, crash: KernelCrash, debug: DebugStream) -> DumpSource:
         """How the dump of a crash comes to the host, or why there is none.
 
         `debug`: the guest's own stream, see `debug_stream`.

@@ -22,8 +22,8 @@ from harness.machine.events import LifecycleEvents
 from harness.machine.monitor import ask
 from harness.machine.overlay import OVERLAY_SPACE, create_overlay, require_space
 from harness.machine.panic import PanicEvents, runs
-from harness.machine.place import Here, Place, There
 from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump, OnPanic
+from harness.machine.qemu_host import Here, QemuHost, There
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import DISK, MEMORY, ReadyState
 from harness.machine.savefile import Identity, copy_for, identity
@@ -372,7 +372,7 @@ class LibvirtMachine:
         deadline.check(f"Destroying machine {self._name}", "End its QEMU process by hand.")
 
 
-def _place(run: RunFolder, machine: Path, domain: str) -> Place:
+def _place(run: RunFolder, machine: Path, domain: str) -> QemuHost:
     if run.remote:
         return There(run.remote, run.connection, machine, domain)
     return Here(run.connection, machine, domain)

@@ -10,6 +10,7 @@ from harness.nightly.capacity import Need
 from harness.project.config import Config
 from harness.project.profile import VERIFIER, Profile
 from harness.report.history import cell
+from harness.run.skip import missing
 
 QEMU_MIB = 256
 """What QEMU itself takes beside the guest's memory."""
@@ -56,4 +57,4 @@ def _need(profile: Profile) -> Need:
 
 
 def _missing(profile: Profile, verifier: bool) -> str:
-    return VERIFIER if verifier and VERIFIER not in profile.capabilities else ""
+    return ", ".join(missing(profile, (VERIFIER,) if verifier else ()))

@@ -15,7 +15,7 @@ from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.nightly.capacity import Capacity, Host
 from harness.nightly.cells import Cell
-from harness.nightly.verdict import CellResult, Verdict
+from harness.nightly.verdict import CellResult, CellVerdict
 from harness.project.config import Config
 from harness.results import write_json
 
@@ -138,7 +138,7 @@ def _result(night: Night, cell: Cell) -> CellResult:
         return CellResult.load(night.folder, cell.name)
     except OSError:
         lost = "The cell's process ended without a result."
-        return CellResult(cell=cell.name, verdict=Verdict.BROKEN, exit_code=3, message=lost)
+        return CellResult(cell=cell.name, verdict=CellVerdict.BROKEN, exit_code=3, message=lost)
 
 
 def _text(value: object) -> str:

@@ -33,7 +33,7 @@ LOG_TAIL = 4000
 BROKEN = (2, 3)
 
 
-class Verdict(enum.StrEnum):
+class CellVerdict(enum.StrEnum):
     """What the morning needs to know of a cell."""
 
     QUIET = "quiet"  # nothing failed that had not failed before
@@ -57,7 +57,7 @@ class CellResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: str
-    verdict: Verdict
+    verdict: CellVerdict
     exit_code: int = 0
     run: str = ""
     host: str = ""
@@ -85,7 +85,7 @@ def run_cell(night: Night, cell: Cell) -> CellResult:
     """
     if cell.missing:
         reason = f"guest {cell.profile} lacks {cell.missing}"
-        result = CellResult(cell=cell.name, verdict=Verdict.SKIPPED, message=reason)
+        result = CellResult(cell=cell.name, verdict=CellVerdict.SKIPPED, message=reason)
     else:
         with night.capacity.take(cell.need, Deadline.after(ROOM_SECONDS)) as host:
             started = time.time()
@@ -136,15 +136,15 @@ def _judged(night: Night, cell: Cell, code: int, started: float, log: Path) -> C
     with History(night.artifacts) as history:
         newest = next(iter(history.runs(1, cell.name)), None)
         if newest is None or newest.started < started - 1:
-            ended = CellResult(cell=cell.name, verdict=Verdict.BROKEN, exit_code=2 if code == 2 else 3)
+            ended = CellResult(cell=cell.name, verdict=CellVerdict.BROKEN, exit_code=2 if code == 2 else 3)
             return ended.model_copy(update={"message": last_text(log, LOG_TAIL) or f"exit code {code}"})
         found = history.news(newest.run)
-    result = CellResult(cell=cell.name, verdict=Verdict.QUIET, run=newest.run, news=found)
+    result = CellResult(cell=cell.name, verdict=CellVerdict.QUIET, run=newest.run, news=found)
     if newest.broke_off or code in BROKEN:
         why = newest.broke_off or last_text(log, LOG_TAIL)
-        return result.model_copy(update={"verdict": Verdict.BROKEN, "exit_code": 3, "message": why})
+        return result.model_copy(update={"verdict": CellVerdict.BROKEN, "exit_code": 3, "message": why})
     if found.bad:
-        return result.model_copy(update={"verdict": Verdict.NEWS, "exit_code": 4 if found.crashes else 1})
+        return result.model_copy(update={"verdict": CellVerdict.NEWS, "exit_code": 4 if found.crashes else 1})
     return result
 
 

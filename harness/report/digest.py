@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.crash.expectation import describe
-from harness.outcome import Crash, DebugRecord, Outcome, ScenarioResult
+from harness.outcome import CrashRecord, DebugRecord, Outcome, ScenarioResult
 from harness.report.evidence import Analysis, Call, analysis_of, calls, crash_folder, text
 from harness.report.recorded import RecordedRun, RunRecord
 
@@ -92,7 +92,7 @@ class CrashGroup:
     signature: str
     times: int = 0
     expected: int = 0
-    first: list[Crash] = field(default_factory=list)
+    first: list[CrashRecord] = field(default_factory=list)
     folders: list[Path | None] = field(default_factory=list)
     analysis: Analysis = field(default_factory=Analysis)
     scenarios: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class CrashGroup:
     @property
     def what(self) -> str:
         """Code and parameters, in words."""
-        return text(self.analysis.what or describe(self.first[0]))
+        return text(self.analysis.what or describe(self.first[0].report))
 
     @property
     def likely_cause(self) -> str:

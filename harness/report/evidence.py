@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.display.terminal import printable
 from harness.dumps.summary import Place
-from harness.outcome import Crash
+from harness.outcome import CrashRecord
 
 TEXT_CHARACTERS = 600
 ANALYSIS_LIMIT = 1 << 20  # bytes
@@ -94,10 +94,10 @@ def calls(analysis: Analysis) -> list[Call]:
     return found[:STACK_CALLS]
 
 
-def crash_folder(run: Path, crash: Crash) -> Path | None:
+def crash_folder(run: Path, crash: CrashRecord) -> Path | None:
     """Where the evidence of a crash lies now, wherever the run's folder was taken to."""
-    folder = run / "crashes" / crash.folder.name if crash.folder else None
-    return folder if folder and folder.is_dir() else None
+    folder = run / "crashes" / crash.folder.name
+    return folder if folder.is_dir() else None
 
 
 def screenshot(folder: Path) -> str:

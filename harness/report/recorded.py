@@ -17,7 +17,7 @@ from harness.errors import ConfigurationError
 from harness.host.fileend import last_bytes
 from harness.journal import Event, is_open
 from harness.outcome import ScenarioResult
-from harness.results import SCHEMA, TAIL_SPACE
+from harness.results import SCHEMA, TAIL_SPACE, crash_fields
 
 LINE_LIMIT = 64 << 20
 """Bytes of one result or event that are read; a scenario's debug output is bounded far below."""
@@ -149,6 +149,5 @@ def _end(data: bytes) -> dict[str, Any] | None:
 def _result(line: bytes) -> ScenarioResult:
     document = json.loads(line.rstrip().rstrip(b","))
     if crash := document["crash"]:
-        crash["code"] = int(crash["code"], 16)
-        crash["parameters"] = [int(value, 16) for value in crash["parameters"]]
+        document["crash"] = crash_fields(crash)
     return _RESULT.validate_python(document)

@@ -19,7 +19,7 @@ from harness.bundle.read import Bundle, unpack
 from harness.errors import ConfigurationError, DriverLoadError
 from harness.journal import Listener, StepKind
 from harness.machine.runfolder import RunFolder
-from harness.outcome import Crash, Outcome, Scenario, ScenarioResult
+from harness.outcome import CrashRecord, Outcome, Scenario, ScenarioResult
 from harness.project import config as configuration
 from harness.project.config import Config, DriverSection
 from harness.project.profile import VERIFIER, Profile
@@ -140,8 +140,8 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
         try:
             with ExitStack() as stack:
                 bench = _bench(request, bundle, profile, artifacts, stack)
-                environment |= bench.environment
-                found.differences = differences(manifest.environment, bench.environment)
+                environment |= bench.guest.environment
+                found.differences = differences(manifest.environment, bench.guest.environment)
                 replay(request, bundle, bench, artifacts, found)
         finally:
             write_json(artifacts.path / RESULT, found.document())
@@ -204,8 +204,8 @@ def _bench(
     prepared = prepare_replay(plan, payload, manifest.image, journal, any_image=request.any_image)
     runs = configuration.home() / "runs"
     folder = stack.enter_context(RunFolder.create(runs, request.config.guest.uri))
-    bench = start_guest(plan, prepared, folder, artifacts, stack)
-    bench.bundles = False
+    bench = start_guest(prepared, folder, artifacts, stack)
+    bench.crashes.bundles = False
     return bench
 
 
@@ -220,7 +220,7 @@ def replay(request: Request, bundle: Bundle, bench: Bench, artifacts: Artifacts,
     scenario = Scenario(trigger.name, KIND, build=bundle.manifest.driver.build, deadline_s=trigger.deadline_s)
     for number in range(1, request.times + 1):
         with artifacts.journal.step(StepKind.REPLAY, f"replay {number} of {request.times}") as told:
-            bench.restore()
+            bench.guest.restore()
             result = _once(bench, scenario, trigger.kind)
             artifacts.add(result)
             found.attempts.append(_attempt(result))
@@ -233,13 +233,13 @@ def replay(request: Request, bundle: Bundle, bench: Bench, artifacts: Artifacts,
 def _once(bench: Bench, scenario: Scenario, kind: str) -> ScenarioResult:
     if kind == "scenario":
         return bench.run(scenario)
-    before = bench.last_crash
+    before = bench.crashes.last
     try:
         bench.load(scenario.build)
         if kind == "unload":
             bench.unload()
     except DriverLoadError as error:
-        crash: Crash | None = None if bench.last_crash is before else bench.last_crash
+        crash: CrashRecord | None = None if bench.crashes.last is before else bench.crashes.last
         outcome = Outcome.CRASHED if crash else Outcome.FAILED
         return ScenarioResult(scenario.name, KIND, outcome, error.message, crash=crash)
     return ScenarioResult(scenario.name, KIND, Outcome.PASSED)

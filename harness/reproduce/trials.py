@@ -47,7 +47,7 @@ class Trials:
 
     def afresh(self, operations: Sequence[Operation]) -> bool:
         """One trial in a restored guest."""
-        self._bench.restore()
+        self._bench.guest.restore()
         return self._crash(operations)
 
     def crashes(self, operations: Sequence[Operation]) -> bool:
@@ -57,7 +57,7 @@ class Trials:
         try:
             self._bench.unload()
         except (DriverLoadError, InfrastructureError):  # an earlier trial left it so
-            self._bench.restore()
+            self._bench.guest.restore()
         return self._crash(operations)
 
     def _crash(self, operations: Sequence[Operation]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from harness.agent.handover import content_hash
+from harness.agent.handover import Handover, content_hash
 from harness.bundle.payload import Payload
 from harness.deadline import Deadline
 from harness.errors import (
@@ -32,13 +32,16 @@ from harness.machine import unattended
 from harness.machine.accelerator import Accelerator, choose_accelerator
 from harness.machine.leftovers import end_kept, remove_leftovers
 from harness.machine.machine import LibvirtMachine
+from harness.machine.protocol import Machine
 from harness.machine.ready import launch
 from harness.machine.remote.ssh import Target, runner
 from harness.machine.runfolder import RunFolder
 from harness.project import config as configuration
+from harness.project.profile import Profile
 from harness.run import live
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
+from harness.run.guest_session import GuestSession
 from harness.run.live import LiveGuest
 from harness.run.plan import Plan
 from harness.run.prune import mark_used
@@ -58,12 +61,16 @@ def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
     Raises:
         WinvmError: a stage fails; everything started by then is ended.
     """
-    with ExitStack() as stack:
+    resources = ExitStack()
+    try:
         prepared = prepare(plan, artifacts.journal)
-        folder = stack.enter_context(RunFolder.create(configuration.home() / "runs", plan.config.guest.uri))
-        bench = start_guest(plan, prepared, folder, artifacts, stack)
+        runs = configuration.home() / "runs"
+        folder = resources.enter_context(RunFolder.create(runs, plan.config.guest.uri))
+        bench = start_guest(prepared, folder, artifacts, resources)
         bench.connect(plan.config.driver.builds[0])
-        bench.on_close = stack.pop_all().close
+    except BaseException:
+        resources.close()
+        raise
     return bench
 
 
@@ -127,9 +134,9 @@ def _leave_new(plan: Plan, prepared: Prepared, artifacts: Artifacts, wanted: Map
                 RunFolder.create(configuration.home() / "runs", plan.config.guest.uri)
             )
             made = folder.path
-            bench = start_guest(plan, prepared, folder, artifacts, stack)
+            bench = start_guest(prepared, folder, artifacts, stack)
             bench.connect(wanted["build"])
-            machine = bench.machine
+            machine = bench.guest.machine
             guest = LiveGuest(
                 folder=folder.path,
                 profile=plan.profile.name,
@@ -140,7 +147,7 @@ def _leave_new(plan: Plan, prepared: Prepared, artifacts: Artifacts, wanted: Map
                 machine=machine.folder,
                 **wanted,
             )
-            bench.detach()
+            bench.guest.detach()
             guest.save()
             folder.keep()
             unattended.leave(machine.folder)
@@ -164,9 +171,38 @@ def reach(guest: LiveGuest) -> GuestLink:
 class Prepared:
     """Everything there is before a guest runs."""
 
+    profile: Profile
     installed: Installed
     payload: Payload
-    environment: dict[str, str]
+    environment: Mapping[str, str]
+
+    def bench(
+        self,
+        machine: Machine,
+        artifacts: Artifacts,
+        standby: Mapping[str, str],
+        resources: ExitStack,
+        handover: Handover | None = None,
+    ) -> Bench:
+        """A bench in a running machine, not connected yet.
+
+        Args:
+            standby: where the guest's waiting interpreter is found.
+            resources: ends the machine and what lies under it.
+            handover: of the process that suspended the guest.
+        """
+        environment = dict(self.environment)
+        guest = GuestSession(
+            self.installed.guest,
+            machine,
+            self.profile,
+            self.payload,
+            artifacts,
+            standby,
+            environment,
+            handover,
+        )
+        return Bench(guest, artifacts, resources)
 
 
 def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -> Prepared:
@@ -178,7 +214,7 @@ def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -
     driver = plan.config.driver
     packages = {build: take_package(inf) for build in drivers if (inf := plan.config.package(build))}
     payload = Payload(plan.agent, driver.name, drivers, driver.contract, plan.parameters, packages=packages)
-    return _prepared(payload, installed, accelerator, journal)
+    return _prepared(plan.profile, payload, installed, accelerator, journal)
 
 
 def prepare_replay(
@@ -201,7 +237,7 @@ def prepare_replay(
         ),
         journal,
     )
-    return _prepared(payload, installed, accelerator, journal)
+    return _prepared(plan.profile, payload, installed, accelerator, journal)
 
 
 def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
@@ -238,7 +274,9 @@ def _whole(find: Callable[[], Installed], journal: Journal) -> Installed:
     return installed
 
 
-def _prepared(payload: Payload, installed: Installed, accelerator: Accelerator, journal: Journal) -> Prepared:
+def _prepared(
+    profile: Profile, payload: Payload, installed: Installed, accelerator: Accelerator, journal: Journal
+) -> Prepared:
     image = installed.image
     with journal.step(StepKind.SETUP, "remove leftovers") as found:
         leftovers = remove_leftovers(configuration.home() / "runs")
@@ -254,14 +292,12 @@ def _prepared(payload: Payload, installed: Installed, accelerator: Accelerator, 
         **{f"driver {build}": content_hash(path) for build, path in payload.drivers.items()},
         **{f"parameter {name}": str(value) for name, value in payload.parameters.items()},
     }
-    return Prepared(installed, payload, environment)
+    return Prepared(profile, installed, payload, environment)
 
 
-def start_guest(
-    plan: Plan, prepared: Prepared, folder: RunFolder, artifacts: Artifacts, stack: ExitStack
-) -> Bench:
-    """A machine in `folder`, restored from the ready state; what must be ended later is put on `stack`."""
-    timeouts, installed = plan.profile.timeouts, prepared.installed
+def start_guest(prepared: Prepared, folder: RunFolder, artifacts: Artifacts, resources: ExitStack) -> Bench:
+    """A machine in `folder`, restored from the ready state; `resources` gets what must be ended later."""
+    timeouts, installed = prepared.profile.timeouts, prepared.installed
     with artifacts.journal.step(StepKind.BOOT, "start guest"):
         boot = Deadline.after(timeouts.boot)
         restore = Deadline.after(timeouts.boot + timeouts.restore)
@@ -271,13 +307,8 @@ def start_guest(
             # A disk that rots unseen explains more than a guest that does not boot.
             base.verify(installed.image)
             raise
-        stack.callback(_end, machine, folder)
-    environment = dict(prepared.environment)
-    bench = Bench(
-        installed.guest, machine, plan.profile, prepared.payload, artifacts, ready.facts, environment
-    )
-    stack.callback(bench.disconnect)
-    return bench
+        resources.callback(_end, machine, folder)
+    return prepared.bench(machine, artifacts, ready.facts, resources)
 
 
 def _end(machine: LibvirtMachine, folder: RunFolder) -> None:

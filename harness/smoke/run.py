@@ -15,7 +15,7 @@ from harness.journal import Listener, StepKind
 from harness.machine.machine import LibvirtMachine
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import ReadyState
-from harness.outcome import Outcome, Scenario, ScenarioResult
+from harness.outcome import Scenario, ScenarioResult
 from harness.project import config as configuration
 from harness.project.config import Config
 from harness.run.artifacts import Artifacts
@@ -24,8 +24,9 @@ from harness.run.live import project_key
 from harness.run.pipeline import Prepared, prepare, start_guest
 from harness.run.plan import Plan, make_plan
 from harness.run.prune import tidy
+from harness.run.skip import skipped
 from harness.smoke.selection import select
-from harness.smoke.verdict import Verdict
+from harness.smoke.verdict import SmokeVerdict
 from harness.smoke.warm import WarmGuest, find, unfit
 
 ATTACH_DEADLINE_S = 10.0
@@ -48,7 +49,7 @@ class Told:
     waiting: Callable[[], None]
     step: Listener
     result: Callable[[ScenarioResult], None]
-    verdict: Callable[[Verdict], None]
+    verdict: Callable[[SmokeVerdict], None]
     refused: Callable[[DriverLoadError], None]
 
 
@@ -101,12 +102,12 @@ def _run(
     drivers = {build: content_hash(path) for build, path in prepared.payload.drivers.items()}
     with ExitStack() as stack:
         bench, folder, warm = _guest(plan, prepared, project, artifacts, stack)
-        generation = bench.machine.generation
+        generation = bench.guest.machine.generation
         try:
             bench.connect(next(iter(drivers)))
-            warm = warm and bench.machine.generation == generation
+            warm = warm and bench.guest.machine.generation == generation
             for scenario in chosen:
-                result = _result(bench, plan, scenario)
+                result = skipped(plan.profile, scenario) or bench.run(scenario)
                 artifacts.add(result)
                 told.result(result)
             bench.unload()
@@ -114,12 +115,12 @@ def _run(
             code = error.exit_code
             told.refused(error)
         else:
-            verdict = Verdict(dict(artifacts.counts), time.monotonic() - started, drivers, warm)
+            verdict = SmokeVerdict(dict(artifacts.counts), time.monotonic() - started, drivers, warm)
             code = verdict.exit_code
             told.verdict(verdict)
-        environment |= bench.environment
+        environment |= bench.guest.environment
         try:
-            handover = bench.hand_over()
+            handover = bench.guest.hand_over()
         except WinvmError as error:
             artifacts.journal.note(f"the guest is not kept: {error.message}")
         else:
@@ -130,33 +131,24 @@ def _run(
     return code
 
 
-def _result(bench: Bench, plan: Plan, scenario: Scenario) -> ScenarioResult:
-    if missing := sorted(set(scenario.needs) - plan.profile.capabilities):
-        reason = "guest lacks " + ", ".join(missing)
-        return ScenarioResult(scenario.name, scenario.kind, Outcome.SKIPPED, reason)
-    return bench.run(scenario)
-
-
 def _guest(
     plan: Plan, prepared: Prepared, project: str, artifacts: Artifacts, stack: ExitStack
 ) -> tuple[Bench, RunFolder, bool]:
     """The warm guest, still suspended (True), or a new one; what must be ended later is put on `stack`."""
     runs = configuration.home() / "runs"
     if path := find(runs, project):
+        attached = stack.enter_context(ExitStack())
         try:
-            with (
-                ExitStack() as attached,
-                artifacts.journal.step(StepKind.RESTORE, "attach to the warm guest"),
-            ):
+            with artifacts.journal.step(StepKind.RESTORE, "attach to the warm guest"):
                 folder = attached.enter_context(RunFolder.attach(path, Deadline.after(ATTACH_DEADLINE_S)))
                 bench = _attach(folder, plan, prepared, artifacts, attached)
-                stack.push(attached.pop_all())
         except InfrastructureError as error:
+            attached.close()
             artifacts.journal.note(f"a new guest replaces the warm one: {error.message}")
         else:
             return bench, folder, True
     folder = stack.enter_context(RunFolder.create(runs))
-    return start_guest(plan, prepared, folder, artifacts, stack), folder, False
+    return start_guest(prepared, folder, artifacts, stack), folder, False
 
 
 def _attach(
@@ -173,10 +165,4 @@ def _attach(
     reason = unfit(warm, machine.state(), machine.spec, spec, ready, content_hash(plan.agent))
     if reason:
         raise MachineError(reason)
-    guest, standby = prepared.installed.guest, warm.handover.standby
-    environment = dict(prepared.environment)
-    bench = Bench(
-        guest, machine, plan.profile, prepared.payload, artifacts, standby, environment, warm.handover
-    )
-    stack.callback(bench.disconnect)
-    return bench
+    return prepared.bench(machine, artifacts, warm.handover.standby, stack, warm.handover)

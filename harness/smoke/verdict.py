@@ -19,7 +19,7 @@ ORDER = (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SmokeVerdict:
     """One finished smoke run.
 
     Attributes:

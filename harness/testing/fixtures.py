@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from harness.interfaces import CommandResult
     from harness.machine.protocol import Machine
-    from harness.outcome import Crash, DebugRecord, ScenarioResult
+    from harness.outcome import CrashRecord, DebugRecord, ScenarioResult
     from harness.project.config import Parameter
     from harness.run.bench import Bench
     from harness.testing.session import Session
@@ -40,19 +40,19 @@ class GuestHandle:
         """Runs a Windows program to its end: its exit code and output, whatever they are."""
         from harness.deadline import Deadline
 
-        return usable(self._bench).link.transport.run(argv, Deadline.after(timeout_s))
+        return usable(self._bench).guest.link.transport.run(argv, Deadline.after(timeout_s))
 
     def push(self, local: Path, guest_path: str, timeout_s: float = 300.0) -> int:
         """Copies a file to `guest_path` (`C:\\dir\\name`), creating folders; the bytes sent."""
         from harness.deadline import Deadline
 
-        return usable(self._bench).link.files.push(local, guest_path, Deadline.after(timeout_s))
+        return usable(self._bench).guest.link.files.push(local, guest_path, Deadline.after(timeout_s))
 
     def pull(self, guest_path: str, local: Path, timeout_s: float = 300.0, limit: int = PULL_LIMIT) -> int:
         """Copies a file of at most `limit` bytes out of the guest; the bytes received."""
         from harness.deadline import Deadline
 
-        return usable(self._bench).link.files.pull(guest_path, local, Deadline.after(timeout_s), limit)
+        return usable(self._bench).guest.link.files.pull(guest_path, local, Deadline.after(timeout_s), limit)
 
 
 class AgentHandle:
@@ -80,8 +80,8 @@ class AgentHandle:
             raise ConfigurationError(
                 f"There is no scenario {name!r}.", remedy="List them: pytest --collect-only"
             )
-        scenario = next((one for one in known if one.build == bench.loaded), known[0])
-        scenario = dataclasses.replace(scenario, build=scenario.build or bench.loaded)
+        scenario = next((one for one in known if one.build == bench.guest.loaded), known[0])
+        scenario = dataclasses.replace(scenario, build=scenario.build or bench.guest.loaded)
         result = bench.run(scenario, parameters)
         self._session.record(result)
         return result
@@ -96,7 +96,7 @@ class DriverHandle:
     @property
     def build(self) -> str:
         """Name of the loaded build; empty when none is."""
-        return usable(self._bench).loaded
+        return usable(self._bench).guest.loaded
 
     def load(self, build: str) -> None:
         """Loads a build in place of another; raises `DriverLoadError`."""
@@ -113,13 +113,13 @@ class DbgPrintHandle:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._records: deque[DebugRecord] = deque(maxlen=RECORDS_KEPT)
-        while bench.debug.records():
+        while bench.guest.debug.records():
             pass  # what came before this test is not its own
 
     @property
     def records(self) -> Sequence[DebugRecord]:
         """The newest 100,000 of them."""
-        while new := self._bench.debug.records():
+        while new := self._bench.guest.debug.records():
             self._records.extend(
                 one for one in new if one.source == "dbgprint" and not one.text.startswith(MARKER)
             )
@@ -146,13 +146,14 @@ class CrashHandle:
     def __init__(self, bench: Bench, test: str) -> None:
         self._bench = bench
         self._test = test
-        self._before = bench.last_crash
+        self._before = bench.crashes.last
 
     @property
-    def last(self) -> Crash | None:
+    def last(self) -> CrashRecord | None:
         """The newest crash; None while there was none."""
         self._bench.take_crash(self._test)
-        return None if self._bench.last_crash is self._before else self._bench.last_crash
+        newest = self._bench.crashes.last
+        return None if newest is self._before else newest
 
     def expect(
         self,
@@ -163,7 +164,7 @@ class CrashHandle:
         address: int | None = None,
         hang: bool = False,
         timeout_s: float = 10.0,
-    ) -> Crash:
+    ) -> CrashRecord:
         """The crash, if it is as described, as in `@scenario(expect_crash=...)`; else the test fails."""
         from harness.crash.expectation import mismatch
         from harness.deadline import Deadline
@@ -174,7 +175,7 @@ class CrashHandle:
         if crash is None:
             pytest.fail(f"The guest did not crash within {timeout_s:g} s.")
         expected = CrashExpectation(bugcheck, parameters, exception, address, hang)
-        if wrong := mismatch(expected, crash):
+        if wrong := mismatch(expected, crash.report):
             pytest.fail(f"{wrong} Its evidence is in {crash.folder}.")
         return crash
 
@@ -182,15 +183,15 @@ class CrashHandle:
 def usable(bench: Bench) -> Bench:
     """The bench with a guest that answers: one that has crashed is restored, its evidence kept."""
     bench.take_crash("between scenarios")
-    if bench.recover():
-        bench.load(bench.builds[0])
+    if bench.guest.recover():
+        bench.load(bench.guest.builds[0])
     return bench
 
 
 @pytest.fixture
 def winvm_vm(winvm_bench: Bench) -> Machine:
     """The virtual machine: screenshot, suspend and resume, state, events."""
-    return usable(winvm_bench).machine
+    return usable(winvm_bench).guest.machine
 
 
 @pytest.fixture

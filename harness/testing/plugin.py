@@ -97,16 +97,18 @@ class ScenarioRun:
             if times > 1:
                 evidence.insert(0, f"{failures} of {times} runs did not pass; the first of them:")
             evidence += [printable(line) for line in shown.detail.splitlines()]
-            if shown.crash and shown.crash.folder:
+            if shown.crash:
                 evidence.append(f"evidence: {shown.crash.folder}")
             pytest.fail("\n".join(evidence), pytrace=False)
         if shown.outcome is Outcome.SKIPPED:
             pytest.skip(shown.message)
 
     def _run(self) -> ScenarioResult:
-        missing = sorted(set(self.scenario.needs) - self._session.plan().profile.capabilities)
-        if missing:
-            self._session.skip(self.scenario, missing)
+        from harness.run.skip import skipped
+
+        if left_out := skipped(self._session.plan().profile, self.scenario):
+            self._session.record(left_out)
+            pytest.skip(left_out.message)
         bench = self._session.bench()
         with ending_the_session():
             result = bench.run(self.scenario)
@@ -123,12 +125,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a test that needs what the guest lacks, before anything boots for it."""
     needs = {str(name) for mark in item.iter_markers("winvm_needs") for name in mark.args}
     if needs:
+        from harness.run.skip import reason
+
         profile = Session.of(item.config).plan().profile
-        missing = sorted(needs - profile.capabilities)
         if unknown := sorted(needs - profile.capabilities - profile.missing_capabilities):
             pytest.fail(f"winvm_needs: {unknown[0]!r} is no guest's capability", pytrace=False)
-        if missing:
-            pytest.skip("guest lacks " + ", ".join(missing))
+        if why := reason(profile, needs):
+            pytest.skip(why)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -23,7 +22,7 @@ from harness.project import config as configuration
 
 if TYPE_CHECKING:
     from harness.display.progress import Progress
-    from harness.outcome import RunResult, Scenario, ScenarioResult
+    from harness.outcome import RunResult, ScenarioResult
     from harness.report.reports import Reports
     from harness.run.artifacts import Artifacts
     from harness.run.bench import Bench
@@ -107,15 +106,6 @@ class Session:
         labels: list[str] = self._config.getoption("--winvm-label")
         return [*labels, VERIFIER] if self.plan().verifier else labels
 
-    def skip(self, scenario: Scenario, missing: list[str]) -> None:
-        """Records a skipped scenario by the names of what is missing."""
-        from harness.outcome import Outcome, ScenarioResult
-
-        reason = "guest lacks " + ", ".join(missing)
-        skipped = ScenarioResult(scenario.name, scenario.kind, Outcome.SKIPPED, reason)
-        self.record(replace(skipped, build=scenario.build, file=scenario.file, line=scenario.line))
-        pytest.skip(reason)
-
     def record(self, result: ScenarioResult) -> None:
         """Adds a result to the run."""
         from harness.outcome import Outcome
@@ -195,7 +185,7 @@ class Session:
                 profile.name,
                 self._started,
                 tuple(sorted(profile.missing_capabilities)),
-                self._bench.environment if self._bench else {},
+                self._bench.guest.environment if self._bench else {},
                 cell=cell(profile.name, self._config.getoption("--winvm-build"), self._labels),
                 planned=self._planned,
                 broke_off=self._broke_off,

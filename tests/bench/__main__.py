@@ -85,7 +85,7 @@ def _measure(quick: bool, add: Callable[[str, list[Row]], None], environment: di
         boots = [cold_boot.measure(made)]
         os.environ["WINVM_HOME"] = str(made.home)
         with subject(made) as found:
-            environment.update(found.bench.environment)
+            environment.update(found.bench.guest.environment)
             reverts = restoring.reverts(found, repetitions)
             add("overlay", restoring.overlay(found, repetitions * 3))
             add("start of Python", python_start.measure(found, whole, repetitions))

@@ -36,7 +36,7 @@ class Subject:
     @property
     def link(self) -> WineLink:
         """Connections to it as it runs now."""
-        link = self.bench.link
+        link = self.bench.guest.link
         assert isinstance(link, WineLink)
         return link
 
@@ -53,6 +53,6 @@ def subject(project: Project) -> Iterator[Subject]:
     with ExitStack() as stack:
         prepared = prepare(plan, artifacts.journal)
         folder = stack.enter_context(RunFolder.create(project.home / "runs"))
-        bench = start_guest(plan, prepared, folder, artifacts, stack)
+        bench = start_guest(prepared, folder, artifacts, stack)
         bench.connect("release")
         yield Subject(bench, plan, prepared, folder)

@@ -19,7 +19,7 @@ RESUME_TARGET_S = 1.0
 
 def measure(subject: Subject, seconds: float, repetitions: int) -> list[Row]:
     """CPU of QEMU's process over `seconds`, and resume to a complete answer of the agent."""
-    machine, bench = subject.bench.machine, subject.bench
+    machine, bench = subject.bench.guest.machine, subject.bench
     (pid,) = qemu_processes(subject.folder.path)
     answers = subject.scenario("null_ioctl.answers")
     bench.run(answers)

@@ -26,7 +26,7 @@ def reverts(subject: Subject, repetitions: int) -> list[float]:
 
     The first saves the guest with the agent imported, for all later ones.
     """
-    return [_timed(subject.bench.restore) for _ in range(max(repetitions, STEADY) + 1)]
+    return [_timed(subject.bench.guest.restore) for _ in range(max(repetitions, STEADY) + 1)]
 
 
 def rows(samples: Sequence[float], boots: Sequence[ColdBoot]) -> list[Row]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from harness.deadline import Deadline
-from harness.outcome import Crash, DebugRecord
+from harness.outcome import DebugRecord, KernelCrash
 
 
 class FakeDebugStream:
@@ -20,7 +20,7 @@ class FakeDebugStream:
         self._returned = 0
         self._begun: dict[int, int] = {}
         self._ended: dict[int, int] = {}
-        self._crash: Crash | None = None
+        self._crash: KernelCrash | None = None
         self._changed = threading.Condition()
 
     def say(self, text: str, source: str = "dbgprint") -> None:
@@ -35,10 +35,10 @@ class FakeDebugStream:
             (self._begun if edge == "begin" else self._ended)[scenario_id] = len(self._all)
             self._changed.notify_all()
 
-    def break_down(self, kind: str = "bugcheck", code: int = 0xE2, *parameters: int) -> Crash:
+    def break_down(self, kind: str = "bugcheck", code: int = 0xE2, *parameters: int) -> KernelCrash:
         """The driver goes down."""
         with self._changed:
-            crash = Crash(kind, code, parameters, scenario="", time=time.time(), text=f"{kind} {code:#x}")
+            crash = KernelCrash(kind, code, parameters, time=time.time(), text=f"{kind} {code:#x}")
             self._crash = self._crash or crash
             self._changed.notify_all()
         return crash
@@ -47,7 +47,7 @@ class FakeDebugStream:
         new, self._returned = self._all[self._returned :], len(self._all)
         return new
 
-    def crash(self) -> Crash | None:
+    def crash(self) -> KernelCrash | None:
         return self._crash
 
     def slice(self, scenario_id: int, *, late: bool = False) -> tuple[DebugRecord, ...]:

@@ -10,7 +10,7 @@ from harness.deadline import Deadline
 from harness.guests.protocol import Reachable
 from harness.interfaces import DebugStream
 from harness.machine.protocol import Machine
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from tests.fakes.agent import FakeAgent
 from tests.fakes.debug import FakeDebugStream
 from tests.fakes.files import FakeFileTransfer
@@ -52,7 +52,7 @@ class FakeGuest:
     def __init__(self, script: Callable[[FakeAgent, FakeLink], None] = lambda agent, link: None) -> None:
         self.debug = FakeDebugStream()
         self.links: list[FakeLink] = []
-        self.dumps_of: list[Crash] = []
+        self.dumps_of: list[KernelCrash] = []
         self._script = script
 
     def link(self, host: Reachable) -> FakeLink:
@@ -66,6 +66,6 @@ class FakeGuest:
         self.skipped = skip
         return self.debug
 
-    def dump(self, crash: Crash, debug: DebugStream) -> GuestMinidump:
+    def dump(self, crash: KernelCrash, debug: DebugStream) -> GuestMinidump:
         self.dumps_of.append(crash)
         return GuestMinidump(DUMP, "" if crash.kind == "exception" else "this kind leaves none.")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.outcome import Crash, DebugRecord, Outcome, RunResult, ScenarioResult
+from harness.outcome import CrashRecord, DebugRecord, KernelCrash, Outcome, RunResult, ScenarioResult
 from harness.results import ResultsFile
 
 STARTED = 1_795_238_661.0
@@ -78,7 +78,9 @@ def write_run(
     return folder
 
 
-def crash(folder: Path, scenario: str, signature: str, *, likely_cause: str = "", **fields: Any) -> Crash:
+def crash(
+    folder: Path, scenario: str, signature: str, *, likely_cause: str = "", **fields: Any
+) -> CrashRecord:
     """A null write with its evidence in `folder` (crashes/NN-name of a run), which is made."""
     folder.mkdir(parents=True)
     fault = {"address": 0x7FFFFF30283F, "module": "winvm.sys", "offset": 0x283F}
@@ -102,16 +104,8 @@ def crash(folder: Path, scenario: str, signature: str, *, likely_cause: str = ""
     fields.setdefault("bundle", f"crashes/crash-{signature}.tar.zst")
     fields.setdefault("last_operation", "DeviceIoControl WinvmFault code=0x22A408 in=0@NULL out=0@NULL")
     parameters = (0xC0000005, 0x7FFFFF30283F, 0, 1)
-    return Crash(
-        "exception",
-        0xC0000005,
-        parameters,
-        scenario,
-        STARTED + 8,
-        folder=folder,
-        signature=signature,
-        **fields,
-    )
+    report = KernelCrash("exception", 0xC0000005, parameters, STARTED + 8)
+    return CrashRecord(report, scenario, folder, signature, **fields)
 
 
 def png(width: int, height: int) -> bytes:

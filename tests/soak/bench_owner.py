@@ -41,19 +41,20 @@ KILL_WINRMD = (
 
 def qemus(bench: Bench) -> list[int]:
     """Process ids of the machine."""
-    return qemu_processes(bench.machine.folder.parent)
+    return qemu_processes(bench.guest.machine.folder.parent)
 
 
 def monitor(bench: Bench, command: str) -> None:
     """A command for QEMU's monitor."""
-    assert isinstance(bench.machine, LibvirtMachine)
-    domain = bench.machine._domain()
+    machine = bench.guest.machine
+    assert isinstance(machine, LibvirtMachine)
+    domain = machine._domain()
     libvirt_qemu.qemuMonitorCommand(domain, command, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
 
 
 def inside(bench: Bench, command: str) -> None:
     """A command for the Linux below Wine, over a connection of its own."""
-    files = bench.guest.link(bench.machine).files
+    files = bench.guest.new_link().files
     assert isinstance(files, SftpTransfer)
     try:
         files.execute(command, Deadline.after(20))
@@ -112,7 +113,7 @@ def obey(bench: Bench, artifacts: Artifacts, chosen: Scenario, command: dict[str
         except Exception as error:  # noqa: BLE001 - the test is told
             failures.append(f"{type(error).__name__}: {error}")
 
-    bench.recover()  # the fault is to meet the scenario, not the restore before it
+    bench.guest.recover()  # the fault is to meet the scenario, not the restore before it
     thread = threading.Thread(target=strike)
     if command.get("fault"):
         thread.start()

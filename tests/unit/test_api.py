@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from harness import errors, outcome
 from harness.project.config import Config
-from harness.results import ResultsFile, run_document
+from harness.results import ResultsFile, crash_document, run_document
 from harness.testing import fixtures, options, plugin, short_names
 
 ROOT = Path(__file__).parents[2]
@@ -101,4 +101,5 @@ def test_fields_of_results_json(tmp_path: Path) -> None:
     assert listed("Results of scenarios") == fields(outcome.ScenarioResult)
     assert listed("Outcomes") == [one.value for one in outcome.Outcome]
     assert listed("Debug records") == fields(outcome.DebugRecord)
-    assert listed("Crashes") == fields(outcome.Crash)
+    report = outcome.KernelCrash("bugcheck", 0xE2, (1, 2, 3, 4), 0.0)
+    assert listed("Crashes") == list(crash_document(outcome.CrashRecord(report, "s", tmp_path, "e2-drv.sys")))

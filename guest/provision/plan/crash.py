@@ -9,7 +9,7 @@ from __future__ import annotations
 from provision.machine import Kind
 from provision.plan.boot import element
 from provision.plan.keys import SESSION_MANAGER
-from provision.settings import Crash, Settings
+from provision.settings import CrashSettings, Settings
 from provision.steps import Setting, Step, dword, no_value, registry_value
 
 CRASH_CONTROL = r"SYSTEM\CurrentControlSet\Control\CrashControl"
@@ -35,7 +35,7 @@ def steps(settings: Settings) -> list[Step]:
     return found
 
 
-def _crash_control(crash: Crash) -> tuple[Setting, ...]:
+def _crash_control(crash: CrashSettings) -> tuple[Setting, ...]:
     return (
         dword(CRASH_CONTROL, "CrashDumpEnabled", DUMP_KINDS[crash.dump]),
         dword(CRASH_CONTROL, "FilterPages", 1)
@@ -51,7 +51,7 @@ def _crash_control(crash: Crash) -> tuple[Setting, ...]:
     )
 
 
-def _page_file(crash: Crash) -> tuple[Setting, ...]:
+def _page_file(crash: CrashSettings) -> tuple[Setting, ...]:
     """The dump is written to the page file or to the dedicated file, and only then to MEMORY.DMP."""
     fixed = rf"C:\pagefile.sys {crash.page_file_mib} {crash.page_file_mib}"
     wanted = (fixed if crash.page_file_mib else r"?:\pagefile.sys",)

@@ -29,7 +29,7 @@ _BUGCHECK_DATA = 0x88
 _INT3 = b"\xcc"
 
 
-class RefusedError(KdError):
+class RequestRefusedError(KdError):
     """The target will not do what it was asked."""
 
 
@@ -114,7 +114,7 @@ class HaltedTarget:
     def step_over(self) -> None:
         """Moves an x64 target past the breakpoint instruction it stands on, or it breaks again."""
         if self._change.instructions[:1] == _INT3:
-            with suppress(RefusedError):
+            with suppress(RequestRefusedError):
                 context = self.context()
                 if len(context) == kd_context.SIZE:
                     moved = kd_context.with_registers(context, rip=self._change.pc + 1)
@@ -140,7 +140,7 @@ class HaltedTarget:
     def _request(self, api: Api, data: bytes = b"", processor: int | None = None) -> Manipulate:
         reply = self._ask(api, b"", data, processor)
         if reply.failed:
-            raise RefusedError(f"The target refuses {api.name} with status {reply.status:#x}.")
+            raise RequestRefusedError(f"The target refuses {api.name} with status {reply.status:#x}.")
         return reply
 
     def _ask(self, api: Api, union: bytes, data: bytes = b"", processor: int | None = None) -> Manipulate:

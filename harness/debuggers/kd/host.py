@@ -20,7 +20,7 @@ from harness.debuggers.kd import context as kd_context
 from harness.debuggers.kd.break_in import BreakInWish
 from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, described, evidence, processors
 from harness.debuggers.kd.describe import Fields, describe, state_fields
-from harness.debuggers.kd.halted import HaltedTarget, RefusedError, is_breakpoint
+from harness.debuggers.kd.halted import HaltedTarget, RequestRefusedError, is_breakpoint
 from harness.debuggers.kd.io import DebugIo, FileRequest, is_prompt
 from harness.debuggers.kd.link import Link, SilentTargetError, TargetRestartedError
 from harness.debuggers.kd.manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version, settles
@@ -271,7 +271,7 @@ class KdHost:
     def _go(self, change: StateChange, status: int) -> None:
         """Continues; over a breakpoint instruction, which of symbol reports only the boot debugger needs."""
         if self._version is None:
-            with suppress(RefusedError, SilentTargetError):
+            with suppress(RequestRefusedError, SilentTargetError):
                 self._version = self._target(change).version()
         version, target = self._version, self._target(change)
         amd64 = version is not None and version.machine == kd_context.AMD64

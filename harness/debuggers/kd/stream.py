@@ -18,7 +18,7 @@ from harness.debuggers.logged import LoggedStream
 from harness.display.terminal import printable
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import Halt
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 
 class KdDebugStream(LoggedStream):
@@ -105,7 +105,7 @@ def _halt(fields: Fields) -> Halt:
     )
 
 
-def _crash(event: Event, said: str) -> Crash | None:
+def _crash(event: Event, said: str) -> KernelCrash | None:
     parameters = event.fields.get("parameters")
     code = event.fields.get("code")
     if event.kind != "bugcheck" or not isinstance(parameters, list) or not isinstance(code, int):
@@ -113,4 +113,4 @@ def _crash(event: Event, said: str) -> Crash | None:
     modules = event.fields.get("modules")
     named = modules[-8:] if isinstance(modules, list) else []
     notes = tuple(f"{module['path']} at {module['base']:#x}" for module in named)
-    return Crash("bugcheck", code, tuple(parameters), scenario="", time=event.time, text=said, notes=notes)
+    return KernelCrash("bugcheck", code, tuple(parameters), time=event.time, text=said, notes=notes)

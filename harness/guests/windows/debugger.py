@@ -13,7 +13,7 @@ from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.images.windows.credentials import WindowsSecrets
 from harness.interfaces import DebugStream
 from harness.machine.windows_domain import KD_SOCKET
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from harness.plugins import DEBUGGERS
 from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 
@@ -21,7 +21,7 @@ from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 class WindowsStream(DebugStream, Protocol):
     """A debug stream that others can add to: the panic device tells of bugchecks, too."""
 
-    def add(self, time: float, source: str, text: str, crash: Crash | None = None) -> None:
+    def add(self, time: float, source: str, text: str, crash: KernelCrash | None = None) -> None:
         """See `LoggedStream`."""
 
 

@@ -27,7 +27,7 @@ from harness.images.base import USER
 from harness.images.windows.sealed import WindowsImage, build_again
 from harness.interfaces import DebugStream
 from harness.machine.protocol import Machine, Panic
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from harness.project.windows_profile import JOURNAL_COM, WindowsProfile
 from harness.transports.winrm import WinRmTransport
 
@@ -124,7 +124,7 @@ class WindowsGuest:
         machine.on_panic(lambda panic: hear(stream, panic))
         return stream
 
-    def dump(self, crash: Crash, debug: DebugStream) -> DumpSource:
+    def dump(self, crash: KernelCrash, debug: DebugStream) -> DumpSource:
         """See `Guest`."""
         if crash.kind != "bugcheck":
             return GuestMinidump("", absent="Windows dumps its memory only in a bugcheck.")
@@ -162,6 +162,6 @@ def hear(stream: WindowsStream, panic: Panic) -> None:
     if panic.code is None:
         stream.add(panic.time, "qemu", "the panic device reports a panic, and no bugcheck code")
         return
-    crash = Crash("bugcheck", panic.code, panic.parameters, scenario="", time=panic.time)
+    crash = KernelCrash("bugcheck", panic.code, panic.parameters, time=panic.time)
     text = f"the panic device reports {describe(crash)}"
     stream.add(panic.time, "qemu", text, replace(crash, text=text))

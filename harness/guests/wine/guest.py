@@ -15,7 +15,7 @@ from harness.images.base import BaseImage
 from harness.interfaces import DebugStream
 from harness.machine.clock import set_clock
 from harness.machine.protocol import Machine
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 PYTHON = r"C:\Python\python.exe"
 STANDBY = r"C:\winvm\standby.py"
@@ -61,7 +61,7 @@ class WineGuest:
         """See `Guest`."""
         return WineLink.to(host, self.image.secrets, SSH_USER, DRIVE_C)
 
-    def dump(self, crash: Crash, debug: DebugStream) -> GuestMinidump:  # noqa: ARG002 - says nothing of it
+    def dump(self, crash: KernelCrash, debug: DebugStream) -> GuestMinidump:  # noqa: ARG002 - says nothing of it
         """See `Guest`."""
         return GuestMinidump(MINIDUMP, NO_DUMP.get(crash.kind, ""))
 

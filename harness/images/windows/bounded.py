@@ -25,8 +25,8 @@ OUTPUT_LIMIT = 1 << 20
 AGAIN = "Download the file again and compare its SHA-256 with the one its publisher gives."
 
 
-class RefusedError(Exception):
-    """The file cannot be used: `RefusedError(reason, remedy)`; the reason follows the file's name."""
+class FileRefusedError(Exception):
+    """The file cannot be used: `FileRefusedError(reason, remedy)`; the reason follows the file's name."""
 
 
 def ask(module: str, file: Path, arguments: list[str], deadline: Deadline) -> dict[str, Any]:
@@ -65,6 +65,6 @@ def answer(examine: Callable[[list[str]], dict[str, Any]]) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
     try:
         found = examine(sys.argv[1:])
-    except RefusedError as refused:
+    except FileRefusedError as refused:
         found = {"reason": refused.args[0], "remedy": refused.args[1]}
     print(json.dumps(found))

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError
-from harness.images.windows.bounded import RefusedError, answer, ask
+from harness.images.windows.bounded import FileRefusedError, answer, ask
 from harness.images.windows.iso import names_in, opened, readable_size
 from harness.project.windows_profile import WindowsProfile
 
@@ -63,19 +63,19 @@ def _extract(arguments: list[str]) -> dict[str, Any]:
     keys = {"joliet_path": iso.has_joliet(), "rr_path": iso.has_rock_ridge(), "udf_path": iso.has_udf()}
     key = next((key for key, there in keys.items() if there), None)
     if key is None:
-        raise RefusedError("has none of the long file names that the virtio-win ISO has", _WHICH)
+        raise FileRefusedError("has none of the long file names that the virtio-win ISO has", _WHICH)
     for folder in folders:
         names = [name for name in names_in(iso, **{key: f"/{folder}"}) if name.lower().endswith(SUFFIXES)]
         if not any(name.lower().endswith(".inf") for name in names):
-            raise RefusedError(f"holds no driver in {folder}", _WHICH)
+            raise FileRefusedError(f"holds no driver in {folder}", _WHICH)
         if len(names) > FILES_LIMIT:
-            raise RefusedError(f"holds {len(names)} files in {folder}", _WHICH)
+            raise FileRefusedError(f"holds {len(names)} files in {folder}", _WHICH)
         driver = Path(target) / folder.partition("/")[0]
         driver.mkdir()
         for name in names:
             with iso.open_file_from_iso(**{key: f"/{folder}/{name}"}) as file:
                 if file.length() > BYTES_LIMIT or not Path(name).name == name:
-                    raise RefusedError(f"holds a file that is no driver's in {folder}", _WHICH)
+                    raise FileRefusedError(f"holds a file that is no driver's in {folder}", _WHICH)
                 (driver / name).write_bytes(file.read())
     return {}
 

@@ -17,7 +17,7 @@ from pycdlib.pycdlibexception import PyCdlibException
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, HostError
-from harness.images.windows.bounded import AGAIN, RefusedError, answer, ask
+from harness.images.windows.bounded import AGAIN, FileRefusedError, answer, ask
 from harness.images.windows.wim import WimError, WimImage, read_images
 
 NAMES = ("install.wim", "install.esd")
@@ -78,19 +78,21 @@ def opened(path: str) -> pycdlib.PyCdlib:
     """The ISO, for the process that parses it.
 
     Raises:
-        RefusedError: it is not an ISO, or not a whole one.
+        FileRefusedError: it is not an ISO, or not a whole one.
     """
     iso = pycdlib.PyCdlib()
     try:
         iso.open(path)
     except PyCdlibException as error:
-        raise RefusedError(f"is not an ISO image that can be read: {error}", f"{_WHICH} {AGAIN}") from error
+        raise FileRefusedError(
+            f"is not an ISO image that can be read: {error}", f"{_WHICH} {AGAIN}"
+        ) from error
     sectors = [iso.pvd.space_size]
     if iso.has_udf():
         sectors += [part.part_start_location + part.part_length for part in iso.udf_main_descs.partitions]
     size, wanted = Path(path).stat().st_size, max(sectors) * _SECTOR
     if wanted > size:
-        raise RefusedError(f"is truncated: it has {size} bytes of the {wanted} that it claims", AGAIN)
+        raise FileRefusedError(f"is truncated: it has {size} bytes of the {wanted} that it claims", AGAIN)
     return iso
 
 
@@ -112,7 +114,7 @@ def _examine(arguments: list[str]) -> dict[str, Any]:
         with iso.open_file_from_iso(**{key: f"{folder}/{name}"}) as file:
             images = read_images(file, file.length())
     except WimError as error:
-        raise RefusedError(f"holds an {_plain(name)} that cannot be used: {error}", AGAIN) from error
+        raise FileRefusedError(f"holds an {_plain(name)} that cannot be used: {error}", AGAIN) from error
     return {"file": _plain(name), "images": [asdict(image) for image in images]}
 
 
@@ -122,11 +124,11 @@ def _install_image(names: list[str]) -> str:
             if _plain(name) == wanted:
                 return name
     if any(_plain(name).endswith(".swm") for name in names):
-        raise RefusedError(
+        raise FileRefusedError(
             "holds an install.wim that is split into .swm parts",
             "Join them (wimlib-imagex join) into sources/install.wim of a new ISO, or take the original ISO.",
         )
-    raise RefusedError(f"holds neither sources/{NAMES[0]} nor sources/{NAMES[1]}", _WHICH)
+    raise FileRefusedError(f"holds neither sources/{NAMES[0]} nor sources/{NAMES[1]}", _WHICH)
 
 
 def _plain(name: str) -> str:

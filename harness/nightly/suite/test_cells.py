@@ -7,7 +7,7 @@ import pytest
 from harness.display.terminal import printable
 from harness.nightly.cells import Cell
 from harness.nightly.night import Night
-from harness.nightly.verdict import Verdict, lines, run_cell
+from harness.nightly.verdict import CellVerdict, lines, run_cell
 
 NIGHT = Night.of_environment()
 
@@ -16,8 +16,8 @@ NIGHT = Night.of_environment()
 def test_cell(cell: Cell) -> None:
     """Passes if nothing is new."""
     result = run_cell(NIGHT, cell)
-    if result.verdict is Verdict.SKIPPED:
+    if result.verdict is CellVerdict.SKIPPED:
         pytest.skip(result.message)
-    if result.verdict is not Verdict.QUIET:
+    if result.verdict is not CellVerdict.QUIET:
         told = "\n".join([*lines(result), result.message])
         pytest.fail(f"{result.verdict}: {printable(told)}", pytrace=False)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from harness.agent.protocol import LINE_LIMIT, Finished, Loaded
-from harness.agent.session import AgentSession, start_agent
+from harness.agent.session import AgentSession, ScenarioCrash, start_agent
 from harness.deadline import Deadline
 from harness.errors import AgentError, ContractError, DeadlineError, DriverLoadError
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from tests.fakes import FakeAgent, FakeDebugStream
 
 SYS = r"C:\winvm\run\release\winvm.sys"
@@ -101,7 +101,7 @@ def test_events_may_arrive_in_pieces_and_with_carriage_returns(
 
     agent.when("unload", react)
     answer = session.unload("winvm", soon())
-    assert not isinstance(answer, Crash)
+    assert not isinstance(answer, KernelCrash)
     assert answer.ok
 
 
@@ -114,8 +114,8 @@ def test_a_crash_ends_the_wait_for_a_blocked_caller(
     agent.when("ioctl.set", react)
     started = time.monotonic()
     ended = session.run(1, "ioctl.set", soon(30))
-    assert isinstance(ended, Crash)
-    assert (ended.kind, ended.code, ended.parameters) == ("bugcheck", 0xE2, (1, 2, 3, 4))
+    assert isinstance(ended, ScenarioCrash)
+    assert (ended.report.kind, ended.report.code, ended.report.parameters) == ("bugcheck", 0xE2, (1, 2, 3, 4))
     assert ended.scenario == "ioctl.set"
     assert time.monotonic() - started < 1
 
@@ -132,7 +132,7 @@ def test_a_crash_wins_over_the_result_that_it_caused(
         debug.mark("end", 1)
 
     agent.when("ioctl.set", react)
-    assert isinstance(session.run(1, "ioctl.set", soon()), Crash)
+    assert isinstance(session.run(1, "ioctl.set", soon()), ScenarioCrash)
 
 
 def test_a_crash_wins_over_the_lost_connection_it_causes(
@@ -145,7 +145,7 @@ def test_a_crash_wins_over_the_lost_connection_it_causes(
 
     agent.when("ioctl.set", react)
     ended = session.run(1, "ioctl.set", soon())
-    assert isinstance(ended, Crash)
+    assert isinstance(ended, ScenarioCrash)
     assert ended.scenario == "ioctl.set"
 
 
@@ -155,9 +155,9 @@ def test_a_crash_after_a_scenario_is_blamed_on_it(
     session.run(1, "ioctl.set", soon())
     debug.break_down()
     ended = session.run(2, "ioctl.get", soon())
-    assert isinstance(ended, Crash)
+    assert isinstance(ended, ScenarioCrash)
     assert ended.scenario == "ioctl.set"
-    assert "ioctl.get began" in ended.notes[-1]
+    assert "ioctl.get began" in ended.report.notes[-1]
     assert len(agent.commands) == 1
 
 
@@ -165,8 +165,8 @@ def test_silence_until_the_deadline_is_a_hang(session: AgentSession, agent: Fake
     agent.when("ioctl.set", lambda command: agent.say("standby"))
     started = time.monotonic()
     ended = session.run(1, "ioctl.set", soon(0.3))
-    assert isinstance(ended, Crash)
-    assert (ended.kind, ended.scenario) == ("hang", "ioctl.set")
+    assert isinstance(ended, ScenarioCrash)
+    assert (ended.report.kind, ended.scenario) == ("hang", "ioctl.set")
     assert 0.25 < time.monotonic() - started < 1.5
 
 
@@ -188,7 +188,7 @@ def test_a_send_that_blocks_does_not_outlast_the_deadline(debug: FakeDebugStream
     session = AgentSession(agent.process, debug, "nonce", Deadline.after(60))
     started = time.monotonic()
     ended = session.run(1, "ioctl.set", soon(0.2))
-    assert isinstance(ended, Crash)
+    assert isinstance(ended, ScenarioCrash)
     assert time.monotonic() - started < 0.7
     session.close()
 
@@ -266,7 +266,7 @@ def test_a_flood_of_events_is_held_back(session: AgentSession, agent: FakeAgent)
         lambda command: agent.process.say(b'{"event":"standby"}\n' * 50_000),
     )
     answer = session.unload("winvm", soon(0.5))
-    assert isinstance(answer, Crash)
+    assert isinstance(answer, KernelCrash)
     assert answer.kind == "hang"
 
 
@@ -322,7 +322,7 @@ def test_a_crash_in_driver_entry_wins_over_the_refused_load(
 
     agent.when("load", react)
     ended = session.load("winvm", SYS, None, soon())
-    assert isinstance(ended, Crash)
+    assert isinstance(ended, KernelCrash)
     assert ended.kind == "exception"
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from harness.crash.analysis import analyse, analysis_document, analysis_markdown
+from harness.crash.analysis import Circumstances, analyse, analysis_document, analysis_markdown
 from harness.dumps.reader import summarise
 from harness.dumps.summary import Frame, Place, StackWord, Summary
 from harness.dumps.symbols import symbolise
-from harness.outcome import Crash
+from harness.outcome import CrashRecord, KernelCrash
 from harness.results import crash_document, write_json
 from tests.fakes import dump_writer as writer
 
@@ -21,17 +21,20 @@ CASES = sorted(path.parent for path in (Path(__file__).parents[2] / "golden/cras
 DRIVER = "winvm.sys"
 
 
-def crash_of(case: Path) -> Crash:
+def crash_of(case: Path) -> KernelCrash:
     document = json.loads((case / "crash.json").read_text())
-    return Crash(
+    return KernelCrash(
         kind=document["kind"],
         code=int(document["code"], 16),
         parameters=tuple(int(value, 16) for value in document["parameters"]),
-        scenario=document["scenario"],
         time=0.0,
         text=document.get("text", ""),
-        last_operation=document.get("last_operation", ""),
     )
+
+
+def circumstances_of(case: Path) -> Circumstances:
+    document = json.loads((case / "crash.json").read_text())
+    return Circumstances(document["scenario"], DRIVER, document.get("last_operation", ""), tail_of(case))
 
 
 def place(document: dict[str, Any]) -> Place:
@@ -71,7 +74,7 @@ def tail_of(case: Path) -> list[str]:
 
 
 def answer(case: Path) -> dict[str, Any]:
-    return analysis_document(crash_of(case), summary_of(case), tail_of(case), DRIVER)
+    return analysis_document(crash_of(case), circumstances_of(case), summary_of(case))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -87,17 +90,19 @@ def test_there_are_cases() -> None:
 
 def test_a_crash_folder_as_a_run_leaves_it_is_a_case(tmp_path: Path) -> None:
     writer.write(tmp_path, writer.minidump(0x180000000, 0x5000, 1, 0x1234), "minidump.dmp")
-    crash = Crash("exception", 0xC0000005, (0xC0000005, 0x180001234, 0, 1), "s", 1.0, folder=tmp_path)
-    write_json(tmp_path / "crash.json", crash_document(crash))
+    crash = KernelCrash("exception", 0xC0000005, (0xC0000005, 0x180001234, 0, 1), 1.0)
+    write_json(tmp_path / "crash.json", crash_document(CrashRecord(crash, "s", tmp_path, "")))
     (tmp_path / "dbgprint-tail.txt").write_text("1.500000 winvm: one\n2.500000 two words\n")
-    kept = analyse(crash, tmp_path, symbols=None, driver=DRIVER, tail=["winvm: one", "two words"])
+    kept = analyse(
+        crash, Circumstances("s", DRIVER, tail=["winvm: one", "two words"]), tmp_path, symbols=None
+    )
     assert answer(tmp_path) == kept == json.loads((tmp_path / "analysis.json").read_text())
 
 
 def test_files_are_written_beside_the_dump(tmp_path: Path) -> None:
     writer.write(tmp_path, writer.minidump(0x180000000, 0x5000, 1, 0x1234), "minidump.dmp")
-    crash = Crash("exception", 0xC0000005, (0xC0000005, 0x180001234, 0, 1), "s", 0.0)
-    document = analyse(crash, tmp_path, symbols=tmp_path, driver=DRIVER, tail=["one"])
+    crash = KernelCrash("exception", 0xC0000005, (0xC0000005, 0x180001234, 0, 1), 0.0)
+    document = analyse(crash, Circumstances("s", DRIVER, tail=["one"]), tmp_path, symbols=tmp_path)
     assert document["signature"] == "c0000005-tiny.sys"
     assert json.loads((tmp_path / "analysis.json").read_text()) == document
     assert "tiny.sys+0x1234" in (tmp_path / "analysis.md").read_text()
@@ -105,22 +110,23 @@ def test_files_are_written_beside_the_dump(tmp_path: Path) -> None:
 
 def test_a_broken_dump_costs_only_its_part(tmp_path: Path) -> None:
     (tmp_path / "minidump.dmp").write_bytes(b"garbage")
-    crash = Crash("bugcheck", 0xE2, (1, 2, 3, 4), "s", 0.0)
-    document = analyse(crash, tmp_path, symbols=None, driver=DRIVER, tail=[])
+    crash = KernelCrash("bugcheck", 0xE2, (1, 2, 3, 4), 0.0)
+    document = analyse(crash, Circumstances("s", DRIVER), tmp_path, symbols=None)
     assert document["signature"] == "e2-winvm.sys"
     assert "no crash dump" in document["warnings"][0]
 
 
 def test_text_of_the_guest_stays_text(tmp_path: Path) -> None:
     hostile = "`<script>alert(1)</script>` \x1b[2J ![x](http://y)"
-    crash = Crash("bugcheck", 0xE2, (1, 2, 3, 4), hostile, 0.0, last_operation=hostile)
-    shown = analysis_markdown(analysis_document(crash, None, [hostile], DRIVER))
+    crash = KernelCrash("bugcheck", 0xE2, (1, 2, 3, 4), 0.0)
+    found = Circumstances(hostile, DRIVER, last_operation=hostile, tail=[hostile])
+    shown = analysis_markdown(analysis_document(crash, found, None))
     assert "\x1b" not in shown
     for line in shown.splitlines():
         assert "<script>" not in line or line.startswith("    ") or line.count("`") == 2
 
 
 def test_a_code_without_a_name_is_not_called_unknown() -> None:
-    crash = Crash("bugcheck", 0x57564D01, (0, 0, 0, 0), "s", 0.0)
-    shown = analysis_markdown(analysis_document(crash, None, [], DRIVER))
+    crash = KernelCrash("bugcheck", 0x57564D01, (0, 0, 0, 0), 0.0)
+    shown = analysis_markdown(analysis_document(crash, Circumstances("s", DRIVER), None))
     assert "- what: `bugcheck 0x57564d01 (0x0, 0x0, 0x0, 0x0)`\n" in shown

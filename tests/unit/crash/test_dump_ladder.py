@@ -11,10 +11,10 @@ import pytest
 from harness.crash.dump_ladder import LIVE_DUMP, Rung, climb
 from harness.deadline import Deadline
 from harness.errors import TransportError
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from tests.fakes import dump_writer
 
-CRASH = Crash("bugcheck", 0xD1, dump_writer.PARAMETERS, scenario="s", time=0.0)
+CRASH = KernelCrash("bugcheck", 0xD1, dump_writer.PARAMETERS, time=0.0)
 CALLS: list[str] = []
 
 
@@ -46,7 +46,7 @@ def ladder(tmp_path: Path) -> Ladder:
     """Climbs with what the guest, the host's memory and the disk bring: (winner, rungs tried, notes)."""
 
     def run(
-        guest: bytes | None, memory: bytes | None, disk: bytes | None, crash: Crash = CRASH
+        guest: bytes | None, memory: bytes | None, disk: bytes | None, crash: KernelCrash = CRASH
     ) -> tuple[str, list[str], tuple[str, ...]]:
         CALLS.clear()
         found = climb(
@@ -105,5 +105,5 @@ def test_what_is_no_kernel_dump_is_refused(junk: bytes, ladder: Ladder) -> None:
 
 
 def test_of_a_hang_any_bugcheck_is_told(ladder: Ladder) -> None:
-    hang = Crash("hang", 0, (), scenario="s", time=0.0)
+    hang = KernelCrash("hang", 0, (), time=0.0)
     assert ladder(None, None, dump(0x80), hang)[0] == "disk"

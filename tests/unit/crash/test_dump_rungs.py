@@ -17,14 +17,14 @@ from harness.dumps.reader import summarise
 from harness.errors import DeadlineError, DumpError, HostError, TransportError
 from harness.machine.protocol import MemoryDump
 from harness.offline.windows import SYSTEM_HIVE
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from tests.fakes import dump_writer
 from tests.fakes.files import FakeFileTransfer
 from tests.fakes.machine import FakeMachine
 from tests.fakes.windows_disk import needs_fuse, system_hive, windows_disk
 
-CRASH = Crash("bugcheck", 0xD1, dump_writer.PARAMETERS, scenario="s", time=0.0)
-EARLIER = Crash("bugcheck", 0x50, (1, 2, 3, 4), scenario="s", time=0.0)
+CRASH = KernelCrash("bugcheck", 0xD1, dump_writer.PARAMETERS, time=0.0)
+EARLIER = KernelCrash("bugcheck", 0x50, (1, 2, 3, 4), time=0.0)
 PATH = r"C:\Windows\MEMORY.DMP"
 WHOLE = dump_writer.full(dump_writer.guest())
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from harness.crash.expectation import describe, mismatch
-from harness.outcome import Crash, CrashExpectation
+from harness.outcome import CrashExpectation, KernelCrash
 
-BUGCHECK = Crash("bugcheck", 0xE2, (1, 2, 3, 4), "s", 0.0)
-NULL_WRITE = Crash("exception", 0xC0000005, (0xC0000005, 0x140001234, 0, 1), "s", 0.0)
-HANG = Crash("hang", 0, (), "s", 0.0)
+BUGCHECK = KernelCrash("bugcheck", 0xE2, (1, 2, 3, 4), 0.0)
+NULL_WRITE = KernelCrash("exception", 0xC0000005, (0xC0000005, 0x140001234, 0, 1), 0.0)
+HANG = KernelCrash("hang", 0, (), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ HANG = Crash("hang", 0, (), "s", 0.0)
         (CrashExpectation(hang=True), HANG),
     ],
 )
-def test_the_expected_crash_passes(expected: CrashExpectation, crash: Crash) -> None:
+def test_the_expected_crash_passes(expected: CrashExpectation, crash: KernelCrash) -> None:
     assert mismatch(expected, crash) == ""
 
 
@@ -39,7 +39,7 @@ def test_the_expected_crash_passes(expected: CrashExpectation, crash: Crash) -> 
         (CrashExpectation(bugcheck=0xE2), HANG, "got a hang"),
     ],
 )
-def test_any_other_crash_is_told_apart(expected: CrashExpectation, crash: Crash, says: str) -> None:
+def test_any_other_crash_is_told_apart(expected: CrashExpectation, crash: KernelCrash, says: str) -> None:
     assert says in mismatch(expected, crash)
 
 
@@ -51,5 +51,5 @@ def test_descriptions_are_one_line() -> None:
 
 def test_a_routine_that_wine_lacks_is_named() -> None:
     text = "wine: Unimplemented function ntoskrnl.exe.CcFlushCache called at address 00006FFF (thread 0134)"
-    crash = Crash("exception", 0x80000100, (0x80000100, 0x6FFFFF3FCF77, 0, 0), "s", 0.0, text)
+    crash = KernelCrash("exception", 0x80000100, (0x80000100, 0x6FFFFF3FCF77, 0, 0), 0.0, text)
     assert describe(crash) == "call of ntoskrnl.exe.CcFlushCache, which is not implemented by Wine"

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from harness.crash.hang import Gave, HangReport, climb
+from harness.crash.hang import Gave, HangReport, probe_hang
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError
 from harness.interfaces import DebugStream, Halt, KernelDebugger
 from harness.machine.protocol import MachineState
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from harness.project.profile import Hang, Profile
 from tests.fakes.debug import FakeDebugStream
 from tests.fakes.machine import FakeMachine
 
 QUICK = Hang(break_in=0.1, nmi=0.1, screenshot=5)
-STALL = Crash("hang", 0, (), scenario="s.stuck", time=0.0, text="The guest did not run s.stuck within 3 s.")
+STALL = KernelCrash("hang", 0, (), time=0.0, text="The guest did not run s.stuck within 3 s.")
 
 
 class Debugger(FakeDebugStream):
@@ -41,16 +41,16 @@ def machine(tmp_path: Path) -> FakeMachine:
     return machine
 
 
-def climbed(machine: FakeMachine, debug: DebugStream, folder: Path, limits: Hang = QUICK) -> HangReport:
-    return climb(STALL, folder, machine=machine, debug=debug, limits=limits)
+def probed(machine: FakeMachine, debug: DebugStream, folder: Path, limits: Hang = QUICK) -> HangReport:
+    return probe_hang(STALL, "s.stuck", folder, machine=machine, debug=debug, limits=limits)
 
 
 def gave(report: HangReport) -> Mapping[str, Gave]:
-    return {rung.name: rung.gave for rung in report.rungs}
+    return {probe.name: probe.gave for probe in report.probes}
 
 
 def test_a_guest_that_ignores_everything_is_killed(machine: FakeMachine, tmp_path: Path) -> None:
-    report = climbed(machine, Debugger(), tmp_path)
+    report = probed(machine, Debugger(), tmp_path)
     assert list(gave(report).items()) == [
         ("break-in", Gave.NOTHING),
         ("nmi", Gave.NOTHING),
@@ -73,7 +73,7 @@ def test_registers_of_every_processor_are_kept_and_the_nmi_brings_a_bugcheck(
     debug = Debugger()
     debug.halt = Halt(2, {0: {"rip": 0x1000}, 1: {"rip": 0x2000}}, {0: "drv.sys+0x10", 1: "0x2000"})
     machine.on_nmi = lambda: threading.Timer(0.02, debug.break_down, ["bugcheck", 0x80, 1, 2, 3, 4]).start()
-    report = climbed(machine, debug, tmp_path, Hang(break_in=5, nmi=5, screenshot=5))
+    report = probed(machine, debug, tmp_path, Hang(break_in=5, nmi=5, screenshot=5))
     assert gave(report) == {
         "break-in": Gave.ANSWER, "nmi": Gave.ANSWER, "screenshot": Gave.ANSWER, "kill": Gave.SKIPPED
     }  # fmt: skip
@@ -90,7 +90,7 @@ def test_registers_of_every_processor_are_kept_and_the_nmi_brings_a_bugcheck(
 def test_a_guest_without_kernel_debugger_skips_by_name(machine: FakeMachine, tmp_path: Path) -> None:
     debug = FakeDebugStream()
     assert not isinstance(debug, KernelDebugger)
-    report = climbed(machine, debug, tmp_path, Profile.named("wine").hang)
+    report = probed(machine, debug, tmp_path, Profile.named("wine").hang)
     assert gave(report)["break-in"] is gave(report)["nmi"] is Gave.SKIPPED
     assert "no kernel debugger" in report.notes[0]
     assert "of no use on this guest" in report.notes[1]
@@ -100,7 +100,7 @@ def test_a_guest_without_kernel_debugger_skips_by_name(machine: FakeMachine, tmp
 def test_a_guest_that_goes_down_meanwhile_is_left_to_its_dump(machine: FakeMachine, tmp_path: Path) -> None:
     debug = Debugger()
     debug.break_down("bugcheck", 0x133, 0, 0, 0, 0)
-    report = climbed(machine, debug, tmp_path)
+    report = probed(machine, debug, tmp_path)
     assert gave(report) == {
         "break-in": Gave.SKIPPED, "nmi": Gave.SKIPPED, "screenshot": Gave.ANSWER, "kill": Gave.SKIPPED
     }  # fmt: skip
@@ -110,14 +110,14 @@ def test_a_guest_that_goes_down_meanwhile_is_left_to_its_dump(machine: FakeMachi
 
 def test_a_panic_that_only_the_machine_reports_counts(machine: FakeMachine, tmp_path: Path) -> None:
     machine.on_nmi = machine.panic
-    report = climbed(machine, FakeDebugStream(), tmp_path)
+    report = probed(machine, FakeDebugStream(), tmp_path)
     assert gave(report)["nmi"] is Gave.ANSWER
     assert gave(report)["kill"] is Gave.SKIPPED
 
 
 def test_a_rung_that_fails_costs_only_itself(machine: FakeMachine, tmp_path: Path) -> None:
     machine.fail_next = MachineError("QEMU refuses.")
-    report = climbed(machine, Debugger(), tmp_path)
+    report = probed(machine, Debugger(), tmp_path)
     assert gave(report)["nmi"] is Gave.NOTHING
     assert "QEMU refuses." in report.notes[1]
     assert gave(report)["screenshot"] is Gave.ANSWER

@@ -15,7 +15,7 @@ from harness.debuggers.logged import LINE_LIMIT
 from harness.debuggers.tail import RECLAIM_STEP, FileTail
 from harness.debuggers.wine import WineDebugStream
 from harness.debuggers.wine_lines import WineLines
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 
 LOGS = sorted((Path(__file__).parents[2] / "golden" / "wine-debug").glob("*.log"))
 NONCE = "n0nce"
@@ -129,7 +129,7 @@ def test_the_first_crash_stays_until_rearm(guest: Guest) -> None:
     guest.stream.rearm()
     assert guest.stream.crash() is None
     guest.print(BUGCHECK.replace("e2", "50"))
-    second: Crash | None = guest.stream.crash()
+    second: KernelCrash | None = guest.stream.crash()
     assert second is not None
     assert second.code == 0x50
 

@@ -13,7 +13,7 @@ from harness.dumps.exceptions import cause, exception_name, status_name
 from harness.dumps.ntstatus import NTSTATUS
 from harness.dumps.reader import summarise
 from harness.dumps.text import page
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from tests.fakes import dump_writer as writer
 
 AT = 0xFFFFF80200001234
@@ -104,7 +104,7 @@ def test_the_record_of_the_header_is_used_when_it_is_the_one(
     ],
 )
 def test_the_likely_cause_of_a_bugcheck(code: int, values: tuple[int, ...], words: str) -> None:
-    assert words in likely_cause(Crash("bugcheck", code, values, "s", 0.0), None)
+    assert words in likely_cause(KernelCrash("bugcheck", code, values, 0.0), None)
 
 
 def test_code_that_a_parameter_names_is_named_whatever_the_usual_cause(tmp_path: Path) -> None:
@@ -112,5 +112,5 @@ def test_code_that_a_parameter_names_is_named_whatever_the_usual_cause(tmp_path:
     data = bytearray(writer.full(writer.guest()))
     struct.pack_into("<I4x4Q", data, 0x38, 0x1A0, *values)
     summary = summarise(writer.write(tmp_path, bytes(data)))
-    said = likely_cause(Crash("bugcheck", 0x1A0, values, "s", 0.0), summary)
+    said = likely_cause(KernelCrash("bugcheck", 0x1A0, values, 0.0), summary)
     assert said.startswith("bad.sys+0x1234 is at fault: a device of a terminal makes no progress")

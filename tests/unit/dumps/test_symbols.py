@@ -14,7 +14,7 @@ from harness.dumps.signature import crash_signature, dump_signature, signature
 from harness.dumps.summary import Frame, Place, Summary
 from harness.dumps.symbols import symbolise
 from harness.dumps.text import page
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from tests.fakes import dump_writer as writer
 
 SOURCE = """\
@@ -121,4 +121,4 @@ def test_signatures(kind: str, code: int, place: Place | None, expected: str) ->
 
 
 def test_a_crash_without_a_dump_has_a_signature() -> None:
-    assert crash_signature(Crash("bugcheck", 0xE2, (1, 2, 3, 4), "s", 0.0), None) == "e2-unknown"
+    assert crash_signature(KernelCrash("bugcheck", 0xE2, (1, 2, 3, 4), 0.0), None) == "e2-unknown"

@@ -6,7 +6,7 @@ import pytest
 from agent import NtStatusError, WaitTimeoutError, Win32Error, equal, one_of, raises_ntstatus, raises_win32
 from agent.errors import SkipScenario
 from agent.protocol import MAX_DETAIL, MAX_MESSAGE
-from agent.verdict import Verdict, verdict
+from agent.verdict import ScenarioVerdict, verdict
 
 
 def test_equal_names_both_values() -> None:
@@ -56,7 +56,7 @@ def test_raises_ntstatus_compares_unsigned() -> None:
     assert raised.text == "NtCreateFile(x): STATUS_ACCESS_DENIED (0xC0000022)"
 
 
-def caught(error: BaseException) -> Verdict:
+def caught(error: BaseException) -> ScenarioVerdict:
     with pytest.raises(type(error)) as raised:
         raise error
     return verdict(raised.value)
@@ -66,7 +66,7 @@ def test_outcomes() -> None:
     assert caught(AssertionError("no")).outcome == "failed"
     assert caught(WaitTimeoutError("the read", 1.0)).outcome == "failed"
     assert caught(Win32Error(5, "x")).outcome == "error"
-    assert caught(SkipScenario("why")) == Verdict("skipped", "why")
+    assert caught(SkipScenario("why")) == ScenarioVerdict("skipped", "why")
 
 
 def test_a_plain_assert_shows_its_line_and_the_variables() -> None:

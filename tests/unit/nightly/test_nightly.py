@@ -18,7 +18,7 @@ from harness.nightly import night as nights
 from harness.nightly.capacity import Capacity, Host, Need
 from harness.nightly.cells import matrix
 from harness.nightly.hosts import host
-from harness.nightly.verdict import CellResult, Verdict, bounded, lines
+from harness.nightly.verdict import CellResult, CellVerdict, bounded, lines
 from harness.project import config
 from harness.report.news import News
 
@@ -143,7 +143,7 @@ def test_a_libvirt_host_is_asked() -> None:
 
 
 def result(exit_code: int, **fields: object) -> CellResult:
-    verdict = Verdict.QUIET if exit_code == 0 else Verdict.NEWS
+    verdict = CellVerdict.QUIET if exit_code == 0 else CellVerdict.NEWS
     return CellResult.model_validate({"cell": "c", "verdict": verdict, "exit_code": exit_code, **fields})
 
 
@@ -167,7 +167,7 @@ def test_a_cell_whose_process_died_is_broken(tmp_path: Path) -> None:
     loaded = load(tmp_path, '[driver]\nbuilds = ["a"]\n')
     night = nights.begin(loaded, tmp_path / "winvm.toml", matrix(loaded), [LARGE], [])
     (lost,) = [nights._result(night, cell) for cell in night.cells]
-    assert (lost.verdict, lost.exit_code) == (Verdict.BROKEN, 3)
+    assert (lost.verdict, lost.exit_code) == (CellVerdict.BROKEN, 3)
     document = nights.finish(night, [lost], 1.0)
     assert document["exit_code"] == 3
     assert json.loads((night.folder / "results.json").read_text()) == document

@@ -101,7 +101,7 @@ def replayed(
     **asked: Any,
 ) -> tuple[Reproduction, Setup]:
     setup = Setup(tmp_path, crashing(when))
-    setup.bench.bundles = False
+    setup.bench.crashes.bundles = False
     found = Reproduction(bundle.file, bundle.manifest, setup.artifacts.path)
     request = Request(bundle.file, Config(root=tmp_path), **asked)
     replay(request, bundle, setup.bench, setup.artifacts, found)

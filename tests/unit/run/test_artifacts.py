@@ -12,10 +12,12 @@ import pytest
 
 from harness.errors import HostError
 from harness.journal import StepKind
-from harness.outcome import Crash, DebugRecord, Outcome, ScenarioResult
+from harness.outcome import CrashRecord, DebugRecord, KernelCrash, Outcome, ScenarioResult
 from harness.run.artifacts import Artifacts
 
-CRASH = Crash("bugcheck", 0xE2, (1, 2, 3, 4), "fault.bugcheck", 5.0)
+CRASH = CrashRecord(
+    KernelCrash("bugcheck", 0xE2, (1, 2, 3, 4), 5.0), "fault.bugcheck", Path("crashes/01-fault.bugcheck"), ""
+)
 RESULT = ScenarioResult(
     "fault.bugcheck",
     "fault",

@@ -24,7 +24,6 @@ def test_a_scenarios_crash_leaves_a_bundle_that_names_it(tmp_path: Path) -> None
     result = bench.run(scenario("s.down", build="fault", deadline_s=4.0), {"x": 1})
     assert result.crash
     assert result.crash.bundle == "crashes/crash-e2-drv.sys.tar.zst"
-    assert result.crash.folder
     assert json.loads((result.crash.folder / "crash.json").read_text())["bundle"] == result.crash.bundle
     bundle = unpack(setup.artifacts.path / result.crash.bundle, tmp_path / "out")
     manifest, trigger = bundle.manifest, bundle.manifest.trigger
@@ -37,7 +36,7 @@ def test_a_scenarios_crash_leaves_a_bundle_that_names_it(tmp_path: Path) -> None
     )
     assert trigger.parameters == {"x": 1}
     command = next(command for command in bench_commands(setup) if command.get("scenario") == "s.down")
-    assert trigger.seed == command["seed"] == int(setup.bench.environment["seed"])
+    assert trigger.seed == command["seed"] == int(setup.bench.guest.environment["seed"])
     assert bundle.driver.read_bytes() == b"fault.sys"
 
 
@@ -55,7 +54,6 @@ def test_what_ran_before_a_restore_does_not_count(tmp_path: Path) -> None:
     assert second
     assert second.bundle == "crashes/crash-e2-drv.sys-2.tar.zst"
     assert unpack(setup.artifacts.path / second.bundle, tmp_path / "out").manifest.trigger.before == []
-    assert second.folder
     assert second.folder.name == "02-s.down"
 
 

@@ -18,7 +18,7 @@ from harness.outcome import Outcome, Scenario
 from harness.project.profile import Profile
 from harness.run.live import project_key
 from harness.smoke.selection import select
-from harness.smoke.verdict import Verdict
+from harness.smoke.verdict import SmokeVerdict
 from harness.smoke.warm import WarmGuest, find, unfit
 from harness.smoke.watch import Sources
 
@@ -116,7 +116,7 @@ def test_projects_and_profiles_have_guests_of_their_own(tmp_path: Path) -> None:
     ],
 )
 def test_the_verdict_is_one_line_and_a_code(counts: dict[Outcome, int], line: str, code: int) -> None:
-    verdict = Verdict(counts, 2.06, {"release": "0a1b2c3d"}, warm=True)
+    verdict = SmokeVerdict(counts, 2.06, {"release": "0a1b2c3d"}, warm=True)
     assert (verdict.line, verdict.exit_code) == (line, code)
 
 

@@ -74,9 +74,9 @@ def test_a_scenario_runs_against_the_loaded_build_with_its_parameters(setup: Set
     DriverHandle(setup.bench).load("fault")
     assert agent.run("s.one", rounds=3).outcome is Outcome.PASSED
     assert commands(setup, "run")[-1]["params"] == {"rounds": 3}
-    assert setup.bench.loaded == "fault"
+    assert setup.bench.guest.loaded == "fault"
     agent.run("s.own")
-    assert setup.bench.loaded == "release"
+    assert setup.bench.guest.loaded == "release"
     assert [result.name for result in session.recorded] == ["s.one", "s.own"]
 
 
@@ -113,12 +113,11 @@ def test_a_crash_that_no_scenario_made_is_kept_and_the_guest_restored(setup: Set
     setup.guest.debug.break_down("bugcheck", 0xE2, 1, 2, 3, 4)
     found = crash.expect(bugcheck=0xE2, parameters=(1, 2, None, None))
     assert found.scenario == "test_mine"
-    assert found.folder
     assert (found.folder / "crash.json").is_file()
     links = len(setup.guest.links)
     GuestHandle(setup.bench).push(Path(__file__), r"C:\x.py")
     assert len(setup.guest.links) > links
-    assert setup.bench.loaded == "release"
+    assert setup.bench.guest.loaded == "release"
 
 
 def test_another_crash_than_the_expected_fails_the_test(setup: Setup) -> None:
@@ -144,7 +143,7 @@ def test_a_driver_that_goes_down_while_it_unloads_is_told(tmp_path: Path) -> Non
     connected(setup)
     with pytest.raises(DriverLoadError, match="crashed while it was unloaded: bugcheck 0x000000ce"):
         DriverHandle(setup.bench).unload()
-    assert usable(setup.bench).loaded == "release"
+    assert usable(setup.bench).guest.loaded == "release"
 
 
 def test_another_fixture_of_the_same_name_needs_no_guest(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PureWindowsPath
 
 import pytest
@@ -18,6 +19,7 @@ from harness.project import config
 from harness.project.profile import Profile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
+from harness.run.guest_session import GuestSession
 from harness.toolchain import package
 from harness.toolchain.package import Package, take_package
 from tests.fakes.agent import FakeAgent
@@ -56,7 +58,8 @@ def bench_with(tmp_path: Path, found: Package, answer: Answer) -> tuple[Bench, F
     payload = Payload(tmp_path / "agent.pyz", "mine", drivers, "", packages=packages)
     profile = Profile.load(vm_folder() / "profiles" / "wine.toml")
     artifacts = Artifacts(tmp_path / "artifacts")
-    return Bench(guest, machine, profile, payload, artifacts, {"waits": "here"}, {}), guest
+    session = GuestSession(guest, machine, profile, payload, artifacts, {"waits": "here"}, {})
+    return Bench(session, artifacts, ExitStack()), guest
 
 
 def test_the_whole_folder_is_copied_in_and_the_driver_started_as_it_was_installed(

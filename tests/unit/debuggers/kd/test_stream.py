@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.crash.hang import climb
+from harness.crash.hang import probe_hang
 from harness.deadline import Deadline
 from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.key import Key
@@ -21,7 +21,7 @@ from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.stream import KdDebugStream
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import DebugStream, KernelDebugger
-from harness.outcome import Crash
+from harness.outcome import KernelCrash
 from harness.project.profile import Hang
 from tests.fakes.kd_lines import SerialTarget, UdpTarget
 from tests.fakes.kd_machine import FakeKernel, exception, load_symbols, printed
@@ -143,9 +143,9 @@ def test_a_hung_kernel_is_looked_into_and_the_nmi_answered(
     machine = FakeMachine(tmp_path / "guest")
     machine.start(Deadline.after(5.0))
     machine.on_nmi = lambda: bugcheck(target.kernel, 0x80)
-    stall = Crash("hang", 0, (), "s.stuck", time.time(), "no progress")
-    report = climb(stall, tmp_path, machine=machine, debug=listening, limits=Hang())
-    assert [rung.gave for rung in report.rungs] == ["answer", "answer", "answer", "skipped"]
+    stall = KernelCrash("hang", 0, (), time.time(), "no progress")
+    report = probe_hang(stall, "s.stuck", tmp_path, machine=machine, debug=listening, limits=Hang())
+    assert [probe.gave for probe in report.probes] == ["answer", "answer", "answer", "skipped"]
     assert report.bugcheck
     assert report.bugcheck.code == 0x80
     document = json.loads((tmp_path / "hang.json").read_text())

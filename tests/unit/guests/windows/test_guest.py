@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,11 @@ from harness.journal import Journal
 from harness.machine.accelerator import Accelerator
 from harness.machine.protocol import Machine
 from harness.machine.windows_domain import NVRAM, WindowsSpec
-from harness.outcome import Crash, CrashExpectation, Outcome, Scenario
+from harness.outcome import CrashExpectation, KernelCrash, Outcome, Scenario
 from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
+from harness.run.guest_session import GuestSession
 from harness.run.live import LiveGuest
 from tests.fakes import dump_writer
 from tests.fakes.agent import FakeAgent
@@ -221,7 +223,7 @@ def test_the_clock_is_set_by_one_valid_program() -> None:
 def test_the_dump_of_a_crash(
     guest: WindowsGuest, kind: str, hardware: dict[str, object], restarts: bool | None
 ) -> None:
-    crash = Crash(kind, 0xE2, (1, 2, 3, 4), scenario="s", time=0.0)
+    crash = KernelCrash(kind, 0xE2, (1, 2, 3, 4), time=0.0)
     changed = dataclasses.replace(guest, profile=profile_with(**hardware))
     source = changed.dump(crash, FakeDebugStream())
     if restarts is None:
@@ -235,7 +237,7 @@ def test_the_dump_of_a_crash(
 def test_windows_that_waits_for_its_debugger_is_not_waited_for(
     guest: WindowsGuest, machine: KernelMachine, tmp_path: Path
 ) -> None:
-    source = guest.dump(Crash("bugcheck", 0xE2, (), scenario="s", time=0.0), FakeDebugStream())
+    source = guest.dump(KernelCrash("bugcheck", 0xE2, (), time=0.0), FakeDebugStream())
     assert isinstance(source, KernelDump)
     held = dataclasses.replace(source, waits=lambda: True)
     found = held.collect(tmp_path, machine, FakeFileTransfer(), Deadline.after(SOON))
@@ -378,7 +380,7 @@ class Linked:
         Voice.nonce = nonce
         return self._guest.debug_stream(machine, log, nonce, skip)
 
-    def dump(self, crash: Crash, debug: DebugStream) -> DumpSource:
+    def dump(self, crash: KernelCrash, debug: DebugStream) -> DumpSource:
         source = self._guest.dump(crash, debug)
         assert isinstance(source, KernelDump)
         files = FakeFileTransfer()
@@ -419,16 +421,16 @@ def test_a_run_hears_the_kernel_sees_it_crash_keeps_its_dump_and_goes_on(
     payload = Payload(tmp_path / "agent.pyz", "drv", drivers, "contract")
     linked = Linked(guest, machine, dump_writer.full(dump_writer.guest()))
     artifacts = Artifacts(tmp_path / "artifacts")
-    bench = Bench(linked, machine, guest.profile, payload, artifacts, {"waits": "here"}, {})
+    session = GuestSession(linked, machine, guest.profile, payload, artifacts, {"waits": "here"}, {})
+    bench = Bench(session, artifacts, ExitStack())
     bench.connect("release")
     expected = CrashExpectation(bugcheck=0xD1, parameters=dump_writer.PARAMETERS)
     crashed = bench.run(Scenario("s.down", "s", expect_crash=expected, expect_dbgprint=("last words",)))
     assert (crashed.outcome, crashed.message) == (Outcome.PASSED, "")
     assert crashed.crash is not None
-    assert crashed.crash.folder is not None
     assert (crashed.crash.folder / "memory.dmp").read_bytes().startswith(b"PAGEDU64")
     assert any("memory.dmp is from the guest" in note for note in crashed.crash.notes)
     following = bench.run(Scenario("s.one", "s"))
     assert following.outcome is Outcome.PASSED
     assert not following.notes, "its end marker came through the restored kernel"
-    bench.disconnect()
+    bench.guest.disconnect()

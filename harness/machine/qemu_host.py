@@ -25,7 +25,7 @@ from harness.machine.remote.tunnel import Tunnel, far_ports
 Ports = Mapping[str, int]
 
 
-class Place(Protocol):
+class QemuHost(Protocol):
     """The host of one machine's QEMU."""
 
     def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:
@@ -66,40 +66,40 @@ class Here:
         self._connection, self._folder, self._domain = connection, folder, domain
 
     def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:  # noqa: ARG002
-        """See `Place`."""
+        """See `QemuHost`."""
         chosen = kept or choose_ports(names, ADDRESS)
         return chosen, chosen
 
     def forget_ports(self) -> None:
-        """See `Place`."""
+        """See `QemuHost`."""
 
     def make_clock(self, port: Path) -> Path:
-        """See `Place`."""
+        """See `QemuHost`."""
         make_clock_port(port)
         return port
 
     def visible(self, file: Path) -> Path:
-        """See `Place`."""
+        """See `QemuHost`."""
         return file
 
     def log(self, limit: int) -> str:
-        """See `Place`."""
+        """See `QemuHost`."""
         return qemu_said(self._connection.logs / f"{self._domain}.log", limit)
 
     def starting(self) -> None:
-        """See `Place`."""
+        """See `QemuHost`."""
         if self._connection.shared:  # so that the QEMU of a killed run is found from its folder
             link = self._folder / "qemu.pid"
             link.unlink(missing_ok=True)
             link.symlink_to(self._pidfile)
 
     def end_qemu(self) -> None:
-        """See `Place`."""
+        """See `QemuHost`."""
         with contextlib.suppress(OSError, ValueError):
             end_process(int(self._pidfile.read_text(encoding="ascii")), self._folder.parent)
 
     def close(self) -> None:
-        """See `Place`."""
+        """See `QemuHost`."""
 
     @property
     def _pidfile(self) -> Path:
@@ -118,34 +118,34 @@ class There:
         self._far: Ports = {}
 
     def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:  # noqa: ARG002
-        """See `Place`. The tunnel's local ends stay the same."""
+        """See `QemuHost`. The tunnel's local ends stay the same."""
         self._far = self._far or far_ports(names)
         return self._tunnel.lead_to(self._far, deadline), self._far
 
     def forget_ports(self) -> None:
-        """See `Place`."""
+        """See `QemuHost`."""
         self._far = {}
 
     def make_clock(self, port: Path) -> Path:  # noqa: ARG002 - `FarClock` serves it
-        """See `Place`."""
+        """See `QemuHost`."""
         return self._clock.start()
 
     def visible(self, file: Path) -> Path:
-        """See `Place`."""
+        """See `QemuHost`."""
         return self._folder / file.name
 
     def log(self, limit: int) -> str:
-        """See `Place`."""
+        """See `QemuHost`."""
         return without_command_line(self._remote.tail(self._log, limit))
 
     def starting(self) -> None:
-        """See `Place`. `daemon.json` in the run's folder is enough."""
+        """See `QemuHost`. `daemon.json` in the run's folder is enough."""
 
     def end_qemu(self) -> None:
-        """See `Place`."""
+        """See `QemuHost`."""
         self._remote.end_qemu(self._pidfile, self._folder)
 
     def close(self) -> None:
-        """See `Place`."""
+        """See `QemuHost`."""
         self._clock.close()
         self._tunnel.close()

@@ -1,0 +1,117 @@
+"""From a crash that was reported to its record: evidence, analysis, bundle; crash.json is written last."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.bundle.manifest import BEFORE_LIMIT
+from harness.bundle.write import CrashedGuest, Ran, trigger_of, write_crash_bundle
+from harness.crash.capture import capture
+from harness.crash.expectation import describe
+from harness.crash.hang import probe_hang
+from harness.journal import StepKind
+from harness.outcome import CrashRecord, KernelCrash, Scenario
+from harness.project.config import Parameter
+from harness.results import crash_document, write_json
+from harness.run.artifacts import Artifacts
+from harness.run.guest_session import GuestSession
+
+RECORD = "crash.json"
+
+
+class CrashKeeper:
+    """Keeps every crash of a run under its artifacts.
+
+    Attributes:
+        last: the newest crash of the run.
+        bundles: whether each crash gets its bundle.
+    """
+
+    def __init__(self, guest: GuestSession, artifacts: Artifacts) -> None:
+        self.last: CrashRecord | None = None
+        self.bundles = True
+        self._guest = guest
+        self._artifacts = artifacts
+        self._ran: tuple[Ran, ...] = ()
+        self._ran_since = 0
+
+    def runs(self, scenario: Scenario, parameters: Mapping[str, Parameter]) -> None:
+        """Notes that a scenario is about to run: a replay needs what ran since the guest was restored."""
+        if self._ran_since != self._guest.machine.generation:
+            self._ran, self._ran_since = (), self._guest.machine.generation
+        self._ran = (*self._ran, (scenario, parameters))[-BEFORE_LIMIT:]
+
+    def keep(self, report: KernelCrash, scenario: str) -> CrashRecord:
+        """Keeps the evidence of a crash and gives up the guest.
+
+        Args:
+            scenario: whom the crash is blamed on.
+
+        Raises:
+            HostError: its folder cannot be made.
+            OSError: the artifacts' disk is full or gone, so that not even crash.json could be written.
+        """
+        journal, folder = self._artifacts.journal, self._artifacts.crash_folder(scenario)
+        with journal.step(StepKind.CRASH, "keep crash evidence", scenario=scenario, crash=describe(report)):
+            crash = self._gathered(report, scenario, folder)
+        if self.bundles:
+            with journal.step(StepKind.BUNDLE, "write crash bundle") as found:
+                crash = self._bundled(crash)
+                found["bundle"] = crash.bundle
+        write_json(folder / RECORD, crash_document(crash))
+        self.last = crash
+        self._guest.give_up()
+        return crash
+
+    def _gathered(self, report: KernelCrash, scenario: str, folder: Path) -> CrashRecord:
+        guest, fallen = self._guest, report
+        tried: Sequence[str] = ()
+        if report.kind == "hang":
+            fallen, tried = self._probed(report, scenario, folder)
+        evidence = capture(
+            report,
+            scenario,
+            folder,
+            machine=guest.machine,
+            files=guest.link.files,
+            records=guest.debug.tail(),
+            dump=guest.dump(fallen),
+            symbols=next(iter(guest.payload.drivers.values())).parent.parent,
+            driver=f"{guest.payload.service}.sys",
+        )
+        return CrashRecord(
+            report,
+            scenario,
+            folder,
+            evidence.signature,
+            last_operation=evidence.last_operation,
+            artifacts=(*evidence.artifacts, RECORD),
+            notes=(*report.notes, *tried, *evidence.notes),
+        )
+
+    def _probed(self, hang: KernelCrash, scenario: str, folder: Path) -> tuple[KernelCrash, Sequence[str]]:
+        """Tries what can be had of a hung guest: what took it down at last, and a note for each probe."""
+        guest = self._guest
+        with self._artifacts.journal.step(StepKind.HANG, "look into the hang") as found:
+            limits = guest.profile.hang
+            report = probe_hang(
+                hang, scenario, folder, machine=guest.machine, debug=guest.debug, limits=limits
+            )
+            found["rungs"] = {probe.name: probe.gave for probe in report.probes}
+        return report.bugcheck or hang, report.notes
+
+    def _bundled(self, crash: CrashRecord) -> CrashRecord:
+        """Writes the bundle of a crash: the crash with its name, or with a note why there is none."""
+        guest, target = self._guest, self._artifacts.bundle_file(crash.signature)
+        trigger = trigger_of(crash.scenario, self._ran, guest.payload.seed)
+        fallen = CrashedGuest(
+            guest.profile, guest.payload, guest.newest, guest.image_manifest, guest.environment
+        )
+        bundled = dataclasses.replace(crash, bundle=f"{target.parent.name}/{target.name}")
+        try:
+            write_crash_bundle(target, bundled, trigger, fallen)
+        except (OSError, ValueError) as error:
+            return dataclasses.replace(crash, notes=(*crash.notes, f"{target.name} is missing: {error}"))
+        return bundled

@@ -1,0 +1,350 @@
+"""A running guest with agent and drivers in it: deployed, met, restored, suspended for another process."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PureWindowsPath
+
+from harness.agent.handover import Handover, content_hash
+from harness.agent.protocol import Unloaded
+from harness.agent.session import CRASH_GRACE_S, AgentSession, start_agent
+from harness.bundle.payload import Payload
+from harness.crash.dump_source import DumpSource
+from harness.deadline import Deadline
+from harness.errors import AgentError, DriverLoadError, InfrastructureError
+from harness.guests.protocol import Guest, Link
+from harness.guests.windows import pnputil
+from harness.journal import StepKind
+from harness.machine.protocol import Machine
+from harness.outcome import KernelCrash
+from harness.project.profile import Profile
+from harness.run.artifacts import Artifacts
+
+CONNECT_DEADLINE_S = 120.0
+LOAD_DEADLINE_S = 60.0
+INSTALL_DEADLINE_S = 180.0
+"""For an INF package: Windows verifies its catalogue and looks at every device."""
+QUIT_DEADLINE_S = 20.0
+SETTLE_S = 0.1
+"""Guest time between its last connection and a suspension. QEMU's user network polls every 2 ms (1.2% of a
+core) as long as an acknowledgement is delayed, and does so for ever once the guest's clock stands still."""
+WAKE_DEADLINE_S = 15.0
+"""From a suspended guest to an agent that answers; a second or two."""
+SESSION_LIFETIME_S = 7 * 86400.0
+
+
+class GuestSession:
+    """One running guest: from its restore to an agent that answers, with a driver build loaded or not.
+
+    Args:
+        machine: started already.
+        standby: where the restored guest's waiting interpreter is found.
+        environment: what is known of the run; what the guest says is added.
+        handover: of the process that suspended this guest; its agent is still there.
+
+    Attributes:
+        link: the connections to the guest; other ones after each restore.
+        debug: its live debug output.
+        loaded: the driver build that is loaded; empty when none is.
+        newest: the driver build that was loaded last, or should have been.
+        handed_over: whether another process suspended it; else its machine has just started.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        machine: Machine,
+        profile: Profile,
+        payload: Payload,
+        artifacts: Artifacts,
+        standby: Mapping[str, str],
+        environment: dict[str, str],
+        handover: Handover | None = None,
+    ) -> None:
+        self.machine = machine
+        self.profile = profile
+        self.payload = payload
+        self.environment = environment
+        self._guest = guest
+        self._standby = standby
+        self._journal = artifacts.journal
+        self.handed_over = handover is not None
+        self._nonce = handover.nonce if handover else secrets.token_hex(8)
+        self.link: Link = guest.link(machine)
+        skip = handover.debug_read if handover else 0
+        self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce, skip)
+        self._agent: AgentSession | None = None
+        self._installed = ""  # the driver store's name of the INF package
+        self.loaded = self.newest = ""
+        environment["seed"] = str(payload.seed)
+        self._next_id = handover.next_id if handover else 1
+        self._deployed = dict(handover.deployed) if handover else {}
+        self._checkpoint_holds = handover.checkpoint if handover else None
+
+    @property
+    def answers(self) -> bool:
+        """Whether its agent was met and has not been lost."""
+        return self._agent is not None
+
+    @property
+    def agent(self) -> AgentSession:
+        """The agent that answers.
+
+        Raises:
+            AgentError: a crash or a lost connection took it, or it was never met.
+        """
+        if self._agent is None:
+            raise AgentError("No agent answers in the guest.", remedy="Restore the guest first.")
+        return self._agent
+
+    @property
+    def image_manifest(self) -> Path:
+        """manifest.json of the guest's image."""
+        return self._guest.image_manifest
+
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """The driver builds that were deployed."""
+        return tuple(self.payload.drivers)
+
+    def deploy(self) -> None:
+        """From a machine that has just started to an agent that waits for `meet`.
+
+        Raises:
+            InfrastructureError: the guest does not answer.
+        """
+        deadline = Deadline.after(CONNECT_DEADLINE_S)
+        self._deployed = {}
+        self._push(deadline)
+        with self._journal.step(StepKind.DEPLOY, "start agent"):
+            start_agent(self.link.agent(self._standby), self._agent_path, deadline)
+
+    def meet(self) -> None:
+        """From an agent that waits to one that answers; no driver is loaded then.
+
+        Raises:
+            InfrastructureError: it does not answer.
+        """
+        deadline = Deadline.after(CONNECT_DEADLINE_S)
+        with self._journal.step(StepKind.DEPLOY, "meet agent"), ThreadPoolExecutor(1) as beside:
+            clock = beside.submit(self.link.set_clock, deadline)
+            process = self.link.agent(self._standby)
+            self._agent = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
+            ready = self._agent.hello(
+                deadline,
+                capabilities=sorted(self.profile.capabilities),
+                journal=self._guest.journal_port,
+            )
+            clock.result()
+        self.environment.setdefault("guest python", ready.python)
+        self.loaded = ""
+
+    def take_over(self) -> None:
+        """From the suspended guest that was handed over to its agent, which answers.
+
+        Raises:
+            InfrastructureError: it does not.
+        """
+        deadline = Deadline.after(WAKE_DEADLINE_S)
+        with self._journal.step(StepKind.RESTORE, "resume guest"):
+            self.machine.resume(deadline)
+        self._push(deadline)
+        with self._journal.step(StepKind.DEPLOY, "meet agent"):
+            self.link.set_clock(deadline)
+            process = self.link.agent(self._standby)
+            self._agent = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
+            answer = self._agent.unload(self.payload.service, deadline)
+        if isinstance(answer, KernelCrash):
+            raise AgentError(f"The agent in the suspended guest is gone: {answer.text}")
+
+    def load(self, build: str) -> KernelCrash | None:
+        """Loads a driver build in place of what is loaded, which may be this one already.
+
+        Returns:
+            The crash in its DriverEntry; None if it was loaded.
+
+        Raises:
+            InfrastructureError: the guest does not answer.
+            DriverLoadError, ContractError: the driver is refused.
+        """
+        if self.loaded == build:
+            return None
+        if build not in self.payload.drivers:
+            raise DriverLoadError(
+                f"There is no driver build {build!r}.",
+                remedy=f"winvm.toml builds {', '.join(self.payload.drivers)}.",
+            )
+        self.loaded, self.newest = "", build
+        with self._journal.step(StepKind.DRIVER, f"load driver ({build})"):
+            answer = self._change_package(build) or self.agent.load(
+                self.payload.service,
+                None if build in self.payload.packages else self._driver_path(build),
+                self.payload.contract or None,
+                Deadline.after(LOAD_DEADLINE_S),
+            )
+        if isinstance(answer, KernelCrash):
+            return answer
+        self.loaded = build
+        return None
+
+    def unload(self) -> Unloaded | KernelCrash:
+        """Stops and removes the driver's service, and its package; the answer says whether that worked.
+
+        Raises:
+            InfrastructureError: the guest does not answer.
+        """
+        self.loaded = ""
+        with self._journal.step(StepKind.DRIVER, "unload driver"):
+            return self._change_package("") or self.agent.unload(
+                self.payload.service, Deadline.after(LOAD_DEADLINE_S)
+            )
+
+    def new_link(self) -> Link:
+        """Connections of their own to the guest, none of them open yet; the caller closes them."""
+        return self._guest.link(self.machine)
+
+    def next_id(self) -> int:
+        """The id of a scenario's next run; none is used twice in a guest."""
+        number, self._next_id = self._next_id, self._next_id + 1
+        return number
+
+    def dump(self, crash: KernelCrash) -> DumpSource:
+        """How the dump of a crash comes to the host."""
+        return self._guest.dump(crash, self.debug)
+
+    def recover(self) -> bool:
+        """Restores the guest if a crash or a lost connection took it, and says so; no driver is loaded then.
+
+        What broke a restore may be over at the next try, and a run need not end with it.
+
+        Raises:
+            InfrastructureError: it could not be restored, twice.
+        """
+        lost = not self.answers
+        if lost:
+            try:
+                self.restore()
+            except InfrastructureError as error:
+                self._journal.note(f"the guest is restored once more: {error.message}")
+                self.give_up()
+                self.restore()
+        return lost
+
+    def restore(self) -> None:
+        """Throws the guest away and goes back to an agent that answers; no driver is loaded then.
+
+        Raises:
+            InfrastructureError: it could not be restored.
+        """
+        self.give_up()
+        with self._journal.step(StepKind.RESTORE, "restore guest"):
+            self.machine.revert(Deadline.after(self.profile.timeouts.restore))
+            self.link = self.new_link()
+            if self._checkpoint_holds is None:
+                self.deploy()
+                self._checkpoint()
+            else:
+                self._deployed = dict(self._checkpoint_holds)
+                self._push(Deadline.after(CONNECT_DEADLINE_S))
+            self.debug.rearm()
+            self.meet()
+
+    def hand_over(self) -> Handover:
+        """Leaves the guest suspended for another process: driver unloaded, agent waiting.
+
+        A guest that a crash took is restored first.
+
+        Raises:
+            InfrastructureError: the guest does not answer, or could not be restored.
+            DriverLoadError: the driver does not unload.
+        """
+        self.recover()
+        with self._journal.step(StepKind.RESTORE, "suspend guest"):
+            self._change_package("")
+            answer = self.agent.release(self.payload.service, Deadline.after(LOAD_DEADLINE_S))
+            self.link.close()
+            time.sleep(SETTLE_S)
+            self.machine.suspend(Deadline.after(WAKE_DEADLINE_S))
+        self.disconnect()
+        if isinstance(answer, KernelCrash) or not answer.ok or self.debug.crash():
+            raise DriverLoadError("The driver does not unload.", remedy="Check its DriverUnload.")
+        return Handover(
+            standby=self._standby,
+            nonce=self._nonce,
+            debug_read=self.machine.channels.dbgprint.stat().st_size,
+            next_id=self._next_id,
+            deployed=self._deployed,
+            checkpoint=self._checkpoint_holds,
+        )
+
+    def detach(self) -> None:
+        """Ends the agent but leaves the driver loaded and the machine running."""
+        self.agent.quit(Deadline.after(QUIT_DEADLINE_S))
+        self.disconnect()
+
+    def give_up(self) -> None:
+        """Leaves the guest as one that a crash or a lost connection took: `recover` restores it."""
+        if self._agent:
+            self._agent.abandon()
+        self._agent, self._installed = None, ""
+        self.link.close()
+
+    def disconnect(self) -> None:
+        """Drops every connection to the guest; safe to repeat, never raises."""
+        self.give_up()
+        self.debug.close()
+
+    def _checkpoint(self) -> None:
+        """Saves the guest with the agent imported; later restores begin there."""
+        with self._journal.step(StepKind.RESTORE, "save guest with agent"):
+            self.link.close()
+            self.machine.checkpoint(Deadline.after(self.profile.timeouts.restore))
+            self._checkpoint_holds = dict(self._deployed)
+            self.link = self.new_link()
+
+    def _change_package(self, build: str) -> KernelCrash | None:
+        """Installs a build's INF package in place of the one that is installed; an empty name installs none.
+
+        The driver's own routines run meanwhile, so it may go down here.
+        """
+        deadline, package = Deadline.after(INSTALL_DEADLINE_S), self.payload.packages.get(build)
+        try:
+            if self._installed:
+                pnputil.uninstall(self.link.transport, self._installed, deadline)
+                self._installed = ""
+            if package:
+                folder = self._package_folder(build)
+                certificates = package.certificates(folder)
+                inf = folder / package.inf.name
+                self._installed = pnputil.install(self.link.transport, inf, certificates, deadline)
+        except InfrastructureError:
+            if crash := self.agent.late_crash(Deadline.after(CRASH_GRACE_S)):
+                return crash
+            raise
+        return None
+
+    def _push(self, deadline: Deadline) -> None:
+        """Copies in what the guest does not have."""
+        wanted = {self._agent_path: self.payload.agent}
+        wanted |= {self._driver_path(build): driver for build, driver in self.payload.drivers.items()}
+        for build, package in self.payload.packages.items():
+            wanted |= package.placed(self._package_folder(build))
+        hashes = {path: content_hash(file) for path, file in wanted.items()}
+        changed = [path for path in wanted if self._deployed.get(path) != hashes[path]]
+        with self._journal.step(StepKind.DEPLOY, "deploy", files=changed):
+            for path in changed:
+                self.link.files.push(wanted[path], path, deadline)
+                self._deployed[path] = hashes[path]
+
+    @property
+    def _agent_path(self) -> str:
+        return rf"{self._guest.run_folder}\agent.pyz"
+
+    def _driver_path(self, build: str) -> str:
+        return rf"{self._guest.run_folder}\{build}\{self.payload.service}.sys"
+
+    def _package_folder(self, build: str) -> PureWindowsPath:
+        return PureWindowsPath(self._guest.run_folder, build, "package")
