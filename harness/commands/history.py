@@ -95,9 +95,10 @@ def show(context: click.Context, signature: str, as_json: bool) -> None:
     The beginning of a signature is enough if no other one begins so.
     """
     with _open(context.obj) as found:
-        seen = found.sightings(_complete(signature, {one.signature for one in found.sightings()}))
+        named = _complete(signature, {one.signature for one in found.sightings()})
+        seen = found.sightings(named)
         folder = found.path.parent
-    crash = _crash(seen[0].signature, seen)
+    crash = _crash(named, seen)
     crash["evidence"] = [
         {**{name: one.evidence.get(name, "") for name in ("folder", "bundle")}, "run": one.run}
         for one in seen

@@ -2,6 +2,8 @@
 
 It is `<what>-<module>-<function>`: the bugcheck or exception code in hex, the blamed module, its function.
 Of a hang the third part is the scenario. Without symbols it is left out: an offset belongs to one build.
+Where several sources of the module have a function of this name, its own one follows: `...-Read-async.c`. No
+part holds a hyphen.
 """
 
 from __future__ import annotations
@@ -33,12 +35,39 @@ def signature(kind: str, code: int, place: Place | None) -> str:
         what = kind
     module = place.module if place and place.module else "unknown"
     module = module.lower().replace("<unloaded ", "unloaded_").rstrip(">")
-    # The innermost frame is the function as written, whatever the compiler inlined it into today; but an
-    # intrinsic out of a system header says nothing.
-    names = [frame.function for frame in place.frames] if place else []
-    function = next((name for name in names if not name.startswith("_")), names[0] if names else "")
-    parts = (what, module, _DECORATION.sub("", function))
-    return "-".join(_UNSAFE.sub("_", part) for part in parts if part)[:MAX_LENGTH]
+    frame = naming_frame(place) if place else None
+    function = _DECORATION.sub("", frame.function) if frame else ""
+    parts = (what, module, function)
+    source = [source_name(place)] if place and frame and frame.shared else []
+    return "-".join(part for part in (*(_UNSAFE.sub("_", part) for part in parts), *source) if part)[
+        :MAX_LENGTH
+    ]
+
+
+def naming_frame(place: Place) -> Frame | None:
+    """The frame that gives a place its function's name; None where no symbols are known.
+
+    The innermost one is the function as written, whatever the compiler inlined it into today; but an
+    intrinsic out of a system header says nothing.
+    """
+    named = (frame for frame in place.frames if not frame.function.startswith("_"))
+    return next(named, place.frames[0] if place.frames else None)
+
+
+def source_name(place: Place | None) -> str:
+    """The base name of the source whose function names a place, as a signature holds it; empty if unknown."""
+    frame = naming_frame(place) if place else None
+    return _UNSAFE.sub("_", frame.file.replace("\\", "/").rpartition("/")[2]) if frame else ""
+
+
+def without_source(signature: str) -> str:
+    """A signature without the part that tells functions of one name apart."""
+    return "-".join(signature.split("-")[:3])
+
+
+def recurs(known: str, seen: str) -> bool:
+    """Whether the crash `seen` is the `known` one, whose signature may be of a version without sources."""
+    return known in (seen, without_source(seen))
 
 
 def crash_signature(crash: KernelCrash, summary: Summary | None, driver: str = "", scenario: str = "") -> str:

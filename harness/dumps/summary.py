@@ -41,11 +41,15 @@ class Module:
 
 @dataclass(frozen=True)
 class Frame:
-    """One source position; an address has several where functions are inlined, innermost first."""
+    """One source position; an address has several where functions are inlined, innermost first.
+
+    shared: another source of the module has a function of this name.
+    """
 
     function: str
     file: str = ""
     line: int = 0
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,11 @@ class Summary:
         return list(seen.values())
 
 
+def _frame_document(frame: Frame) -> dict[str, Any]:
+    shared = {"shared": True} if frame.shared else {}
+    return {"function": frame.function, "file": frame.file, "line": frame.line, **shared}
+
+
 def place_document(place: Place) -> dict[str, Any]:
     """A place as JSON-ready data."""
     return {
@@ -133,7 +142,7 @@ def place_document(place: Place) -> dict[str, Any]:
         "module": place.module,
         "offset": place.offset,
         "symbol": place.symbol,
-        "frames": [dataclasses.asdict(frame) for frame in place.frames],
+        "frames": [_frame_document(frame) for frame in place.frames],
     }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.deadline import Deadline
 from harness.dumps.attribution import AddressMap, blamed
 from harness.dumps.dumpfile import DumpFile
+from harness.dumps.homonyms import mark_shared
 from harness.dumps.pe_file import image_memory
 from harness.dumps.summary import Frame, Module, Place, StackWord, Summary
 from harness.errors import DeadlineError, DumpError, HostError
@@ -59,12 +60,13 @@ def symbolise(summary: Summary, folder: Path) -> Summary:
     def with_frames(place: Place) -> Place:
         return dataclasses.replace(place, frames=found.get((place.module or "", place.offset or 0), ()))
 
-    return dataclasses.replace(
+    symbolised = dataclasses.replace(
         summary,
         fault=with_frames(summary.fault) if summary.fault else None,
         stack=tuple(StackWord(word.location, with_frames(word.place), word.called) for word in summary.stack),
         warnings=(*summary.warnings, *warnings),
     )
+    return mark_shared(symbolised, matching)
 
 
 def _matching(

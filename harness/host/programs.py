@@ -30,6 +30,8 @@ PACKAGES = {
     "cp": "coreutils",
     "elf2dmp": "qemu-utils",
     "hivexregedit": "libwin-hivex-perl",
+    "llvm-pdbutil": "llvm-19",
+    "llvm-pdbutil-19": "llvm-19",
     "llvm-symbolizer": "llvm-19",
     "llvm-symbolizer-19": "llvm-19",
     "ntfscat": "ntfs-3g",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.crash.expectation import describe
+from harness.dumps.signature import source_name
 from harness.outcome import CrashRecord, DebugRecord, Outcome, ScenarioResult
 from harness.report.evidence import Analysis, Call, analysis_of, calls, crash_folder, text
 from harness.report.recorded import RecordedRun, RunRecord
@@ -87,6 +88,7 @@ class CrashGroup:
         first: the crashes themselves, at most `OCCURRENCES`; `folders` are theirs, None where it is gone.
         analysis: analysis.json of the first that has one.
         scenarios: (scenario, driver build) -> (times, expected).
+        sources: (scenario, driver build) -> base name of the source that the crash is in, empty if unknown.
     """
 
     signature: str
@@ -96,6 +98,7 @@ class CrashGroup:
     folders: list[Path | None] = field(default_factory=list)
     analysis: Analysis = field(default_factory=Analysis)
     scenarios: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    sources: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def unexpected(self) -> int:
@@ -233,4 +236,5 @@ def _add_crash(made: Digest, result: ScenarioResult, name: str) -> str:
         group.folders.append(folder)
     times, as_expected = group.scenarios.get((name, result.build), (0, 0))
     group.scenarios[name, text(result.build)] = (times + 1, as_expected + expected)
+    group.sources.setdefault((name, text(result.build)), source_name(analysis.fault))
     return signature

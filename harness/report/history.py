@@ -23,6 +23,7 @@ from harness.report.digest import CrashGroup, Digest, digest
 from harness.report.historyfile import FILE_NAME, connect, errors, transaction
 from harness.report.news import CrashState, News, ScenarioState, State, is_flaky, news
 from harness.report.recorded import RecordedRun
+from harness.report.sources import called_now, parted
 from harness.run.artifacts import RUN_NAME
 
 WINDOW = 10
@@ -116,11 +117,13 @@ class History:
         return [RunEntry(*(*row[:-1], json.loads(row[-1]))) for row in found]
 
     def sightings(self, signature: str | None = None) -> list[Sighting]:
-        """Crashes, oldest first; of one signature, or all."""
+        """Crashes, oldest first; of one signature, with those that had it without its source, or all."""
         found = self._rows(
             "SELECT run, cell, started, signature, scenario, build, driver, times, expected, evidence"
-            " FROM sightings WHERE ?1 IS NULL OR signature = ?1 ORDER BY started, run, scenario",
+            " FROM sightings WHERE ?1 IS NULL OR signature = ?1 OR (signature = ?2 AND source = ?3)"
+            " ORDER BY started, run, scenario",
             signature,
+            *parted(signature or ""),
         )
         return [Sighting(*(*row[:-1], json.loads(row[-1]))) for row in found]
 
@@ -142,7 +145,7 @@ class History:
         return str(found[0][0]) if found else ""
 
     def before(self, run: str) -> State:
-        """What was known in the run's cell before it."""
+        """What was known in the run's cell before it; crashes by the signature that the run gives them."""
         when = self._when(run)
         last_run = dict(
             self._rows(
@@ -152,16 +155,19 @@ class History:
             )
         )
         hits = self._rows(
-            "SELECT signature, scenario, MAX(started) FROM sightings"
+            "SELECT signature, source, scenario, MAX(started) FROM sightings"
             " WHERE times > expected AND cell = ?1 AND (started, run) < (?2, ?3)"
-            " GROUP BY signature, scenario",
+            " GROUP BY signature, source, scenario",
             *when,
         )
+        current = self._rows("SELECT DISTINCT signature, source FROM crashes WHERE run = ?1", run)
+        now = [(str(signature), str(source)) for signature, source in current]
         crashes: dict[str, CrashState] = {}
-        for signature, scenario, seen in hits:
-            known = crashes.get(signature, CrashState(frozenset(), open=False))
-            is_open = known.open or seen >= last_run.get(scenario, 0.0)
-            crashes[signature] = CrashState(known.scenarios | {scenario}, is_open)
+        for past, source, scenario, seen in hits:
+            for signature in called_now((past, source), now):
+                known = crashes.get(signature, CrashState(frozenset(), open=False))
+                is_open = known.open or seen >= last_run.get(scenario, 0.0)
+                crashes[signature] = CrashState(known.scenarios | {scenario}, is_open)
         return State(self._scenarios(*when), crashes)
 
     def after(self, run: str) -> State:
@@ -233,8 +239,9 @@ def _record(db: sqlite3.Connection, run: Digest) -> None:
         for (scenario, build), (times, expected) in group.scenarios.items():
             evidence = json.dumps(_evidence(run, group, scenario))
             driver = record.environment.get(f"driver {build}", "")
-            crash = (record.run, group.signature, scenario, build, driver, times, expected, evidence)
-            db.execute("INSERT INTO crashes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", crash)
+            source = group.sources.get((scenario, build), "")
+            crash = (record.run, group.signature, scenario, build, driver, times, expected, evidence, source)
+            db.execute("INSERT INTO crashes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", crash)
     db.execute(
         "DELETE FROM outcomes WHERE run IN (SELECT run FROM runs ORDER BY started DESC LIMIT -1 OFFSET ?)",
         (KEPT_RUNS,),

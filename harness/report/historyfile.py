@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -11,9 +12,11 @@ from pathlib import Path
 
 from harness.errors import HostError
 from harness.host import locks
+from harness.report.sources import source_of_stack
 
 FILE_NAME = "history.sqlite"
-SCHEMA = 1
+SCHEMA = 2
+"""1: crashes had no `source`."""
 BUSY_S = 20.0
 """How long a run waits for another one that writes."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -30,7 +33,7 @@ CREATE TABLE outcomes (
 CREATE TABLE crashes (
     run TEXT NOT NULL, signature TEXT NOT NULL, scenario TEXT NOT NULL, build TEXT NOT NULL,
     driver TEXT NOT NULL, times INTEGER NOT NULL, expected INTEGER NOT NULL, evidence TEXT NOT NULL,
-    PRIMARY KEY (run, signature, scenario, build)
+    source TEXT NOT NULL DEFAULT '', PRIMARY KEY (run, signature, scenario, build)
 ) WITHOUT ROWID;
 CREATE INDEX crashes_by_signature ON crashes (signature);
 CREATE VIEW executions AS SELECT * FROM outcomes JOIN runs USING (run) WHERE outcome != 'skipped';
@@ -109,15 +112,34 @@ def _open(path: Path, fill: Callable[[sqlite3.Connection], None]) -> sqlite3.Con
         if _version(db) < SCHEMA:
             _use_write_ahead_log(db)
             with transaction(db):
-                if _version(db) < SCHEMA:  # nobody else made it meanwhile
+                version = _version(db)
+                if version == 0:  # nobody else made it meanwhile
                     for statement in _TABLES.split(";"):
                         db.execute(statement)
                     fill(db)
-                    db.execute(f"PRAGMA user_version = {SCHEMA}")
+                elif version == 1:
+                    _add_sources(db)
+                db.execute(f"PRAGMA user_version = {SCHEMA}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _add_sources(db: sqlite3.Connection) -> None:
+    """From schema 1, in which crashes in functions of one name shared a signature: adds the source of each.
+
+    It is taken from the stack that was kept. That is one for all scenarios of a run with the same signature;
+    where there are several, it stays unknown.
+    """
+    db.execute("ALTER TABLE crashes ADD COLUMN source TEXT NOT NULL DEFAULT ''")
+    alone = db.execute(
+        "SELECT run, signature, MIN(evidence) FROM crashes GROUP BY run, signature"
+        " HAVING COUNT(DISTINCT scenario) = 1"
+    ).fetchall()
+    for run, signature, evidence in alone:
+        source = source_of_stack(signature, json.loads(evidence).get("stack", []))
+        db.execute("UPDATE crashes SET source = ? WHERE run = ? AND signature = ?", (source, run, signature))
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -1,7 +1,7 @@
 """The flow of `winvm reproduce`: a checked bundle, its guest, N replays of the crash, its fewest operations.
 
 Nothing of the bundle runs on this host: agent and driver run in the guest. The driver's PDB is read here, by
-llvm-symbolizer, for the signature of what happens.
+llvm-symbolizer and llvm-pdbutil, for the signature of what happens.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from harness.bundle.manifest import Manifest, profile_document
 from harness.bundle.payload import Payload
 from harness.bundle.read import Bundle, unpack
+from harness.dumps.signature import recurs
 from harness.errors import ConfigurationError, DriverLoadError
 from harness.journal import Listener, StepKind
 from harness.machine.runfolder import RunFolder
@@ -85,7 +86,7 @@ class Reproduction:
     @property
     def reproduced(self) -> int:
         """How many replays ended in the bundle's signature."""
-        return sum(attempt.signature == self.manifest.signature for attempt in self.attempts)
+        return sum(recurs(self.manifest.signature, attempt.signature) for attempt in self.attempts)
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON-ready data."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from harness.dumps.signature import recurs
 from harness.errors import DriverLoadError, InfrastructureError
 from harness.outcome import Scenario
 from harness.reproduce.operations import Operation, sendable
@@ -63,4 +64,4 @@ class Trials:
     def _crash(self, operations: Sequence[Operation]) -> bool:
         self.count += 1
         result = self._bench.run(self._scenario, operations=sendable(operations), linger_s=self._linger_s)
-        return result.crash is not None and result.crash.signature == self._signature
+        return result.crash is not None and recurs(self._signature, result.crash.signature)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from harness.bundle.read import unpack
 from harness.errors import DriverLoadError
@@ -38,6 +40,13 @@ def test_a_scenarios_crash_leaves_a_bundle_that_names_it(tmp_path: Path) -> None
     command = next(command for command in bench_commands(setup) if command.get("scenario") == "s.down")
     assert trigger.seed == command["seed"] == int(setup.bench.guest.environment["seed"])
     assert bundle.driver.read_bytes() == b"fault.sys"
+    with (
+        zstandard.open(setup.artifacts.path / result.crash.bundle) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as archive,
+    ):
+        found = ((one.name, archive.extractfile(one)) for one in archive)
+        members = {name: content.read() for name, content in found if content}
+    assert members["crash/crash.json"] == (result.crash.folder / "crash.json").read_bytes()
 
 
 def bench_commands(setup: Setup) -> list[dict[str, Any]]:
@@ -81,6 +90,8 @@ def test_a_bundle_that_cannot_be_written_costs_only_itself(tmp_path: Path) -> No
     assert result.crash
     assert result.crash.bundle == ""
     assert "crash-e2-drv.sys.tar.zst is missing" in result.crash.notes[-1]
+    kept = json.loads((result.crash.folder / "crash.json").read_text())
+    assert (kept["bundle"], kept["notes"]) == ("", list(result.crash.notes))
 
 
 def test_equal_crashes_of_a_run_are_one_group(tmp_path: Path) -> None:
