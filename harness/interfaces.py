@@ -6,7 +6,7 @@ Imports go one way: config -> image -> machine -> transport -> deploy -> session
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -112,12 +112,14 @@ class Halt:
     """A kernel that its debugger halted, all processors at once.
 
     processors: how many it has. registers: by number of the processor, values by lower-case name. places:
-    where each executes, `module+0xoffset` or a bare address.
+    where each executes, `module+0xoffset` or a bare address. stacks: the frames of each in the same form,
+    innermost first; behind one that a scan of the stack came upon stands a question mark.
     """
 
     processors: int
     registers: Mapping[int, Mapping[str, int]]
     places: Mapping[int, str]
+    stacks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @runtime_checkable

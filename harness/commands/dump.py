@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -12,18 +13,34 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option(
     "--symbols",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder with drivers and their PDBs; several builds may lie below it.",
+    "symbol_path",
+    metavar="PATH",
+    default="",
+    help="Folders with drivers and PDBs, or a symbol path as in _NT_SYMBOL_PATH: DIR;srv*CACHE*http://SERVER.",
 )
-def dump(file: Path, as_json: bool, symbols: Path | None) -> None:
-    """Say what crashed: bugcheck, faulting driver, registers, drivers and stack of a kernel or user dump."""
+@click.option("--download", is_flag=True, help="Ask the servers that _NT_SYMBOL_PATH names.")
+def dump(file: Path, as_json: bool, symbol_path: str, download: bool) -> None:
+    """Say what crashed: bugcheck, faulting driver, registers, drivers and stack of a kernel or user dump.
+
+    PDBs and images come from --symbols, else from _NT_SYMBOL_PATH. Only the servers that --symbols
+    names are asked unless --download is given.
+    """
     from harness.dumps.reader import summarise
 
-    summary = summarise(file)
-    if symbols:
+    text = symbol_path or os.environ.get("_NT_SYMBOL_PATH", "")
+    if symbol_path and "*" not in symbol_path:
+        for folder in symbol_path.split(";"):
+            if not Path(folder).is_dir():
+                raise click.BadParameter(f"There is no folder {folder!r}.", param_hint="--symbols")
+    if text:
+        from harness.dumps.symbol_path import SymbolPath
         from harness.dumps.symbols import symbolise
+        from harness.project.config import home
 
-        summary = symbolise(summary, symbols)
+        symbols = SymbolPath(text, download=download or bool(symbol_path), cache=home() / "symbols")
+        summary = symbolise(summarise(file, files=symbols.file), symbols)
+    else:
+        summary = summarise(file)
     if as_json:
         import json
 

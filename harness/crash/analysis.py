@@ -6,6 +6,7 @@ Made of what was captured: the `KernelCrash`, the summary of its dump if there i
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from harness.dumps import bugcheck
 from harness.dumps.exceptions import address_words, cause, exception_name
 from harness.dumps.reader import summarise
 from harness.dumps.signature import crash_signature
-from harness.dumps.summary import Place, Summary, place_document
+from harness.dumps.summary import Found, Place, Summary, frame_document, place_document
+from harness.dumps.symbol_path import VARIABLE, SymbolPath
 from harness.dumps.symbols import symbolise
 from harness.errors import WinvmError
 from harness.outcome import KernelCrash
@@ -28,7 +30,7 @@ SCHEMA = 1
 DUMPS = ("memory.dmp", "minidump.dmp")
 """Dumps in a crash's folder, the one that says most first."""
 TAIL_LINES = 20
-STACK_PLACES = 16
+STACK_PLACES = 32
 _LIBRARY = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}:trace:loaddll:")
 """Wine's word of a library: a dozen of them at each start, which would hide what the driver said."""
 
@@ -77,9 +79,9 @@ def analyse(
     summary = None
     if dumps := [folder / name for name in DUMPS if (folder / name).is_file()]:
         try:
-            summary = summarise(dumps[0], circumstances.driver)
-            if symbols:
-                summary = symbolise(summary, symbols)
+            path = SymbolPath(os.environ.get(VARIABLE, ""), folders=[symbols] if symbols else [])
+            summary = summarise(dumps[0], circumstances.driver, path.file)
+            summary = symbolise(summary, path)
         except WinvmError as error:
             notes.append(str(error))
     document = analysis_document(crash, circumstances, summary, notes)
@@ -106,9 +108,7 @@ def analysis_document(
         "likely_cause": likely_cause(crash, summary),
         "last_operation": circumstances.last_operation,
         "fault": place_document(summary.fault) if summary and summary.fault else None,
-        "stack": [place_document(word.place) for word in summary.likely_returns()[:STACK_PLACES]]
-        if summary
-        else [],
+        "stack": [frame_document(frame) for frame in summary.stack[:STACK_PLACES]] if summary else [],
         "dbgprint_tail": said[-TAIL_LINES:],
         "warnings": [*notes, *(summary.warnings if summary else ())],
     }
@@ -200,12 +200,17 @@ def analysis_markdown(document: dict[str, Any]) -> str:
     if fault := document["fault"]:
         lines.append(f"- fault: {code(_place_line(fault))}")
     if document["stack"]:
-        lines += ["", "## Stack", "", *(f"    {_place_line(place)}" for place in document["stack"])]
+        lines += ["", "## Stack", "", *(f"    {_frame_line(frame)}" for frame in document["stack"])]
     if document["dbgprint_tail"]:
         lines += ["", "## Debug output before it", "", *(f"    {line}" for line in document["dbgprint_tail"])]
     if document["warnings"]:
         lines += ["", "## Warnings", "", *(f"- {code(warning)}" for warning in document["warnings"])]
     return "\n".join(lines) + "\n"
+
+
+def _frame_line(frame: dict[str, Any]) -> str:
+    guess = frame.get("found") == Found.SCAN.value
+    return f"{_place_line(frame)}  (by a scan of the stack)" if guess else _place_line(frame)
 
 
 def _place_line(place: dict[str, Any]) -> str:

@@ -167,6 +167,7 @@ def _document(stall: KernelCrash, scenario: str, report: HangReport) -> dict[str
         str(number): {
             "at": halt.places.get(number, ""),
             "registers": {name: f"{value:#x}" for name, value in registers.items()},
+            **({"stack": list(halt.stacks[number])} if number in halt.stacks else {}),
         }
         for number, registers in halt.registers.items()
     }  # fmt: skip

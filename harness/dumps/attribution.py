@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bisect
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from harness.dumps.summary import Module, Place, StackWord, VirtualMemory
+from harness.dumps import cpu
+from harness.dumps.summary import Module, Place, StackFrame, StackWord, VirtualMemory
+from harness.dumps.unwind.image import Image
 
 MAX_STACK = 0x18000
 """Bytes of a stack that are scanned: more than the largest x64 kernel stack."""
@@ -25,8 +27,14 @@ _CORE = frozenset(
     }
 )
 _LONGEST_CALL = 7
-_EXECUTABLE = 0x20000000
-_MAX_SECTIONS = 96
+_MAX_CALLED = 1 << 16
+_PROLOGUES = (
+    *(bytes.fromhex(f"{store}24") for store in ("48895c", "488974", "48896c", "48897c", "48894c", "488954")),
+    *(bytes.fromhex(f"{store}24") for store in ("4c8944", "4c894c", "44894c", "448944", "894c", "8954")),
+    *(bytes.fromhex(push) for push in ("4053", "4055", "4056", "4057", "4154", "4155", "4156", "4157")),
+    *(bytes.fromhex(start) for start in ("4883ec", "4881ec", "488bc4", "4c8bdc")),
+)
+"""How functions start: registers stored in their home space or pushed, the stack pointer lowered or kept."""
 
 
 def is_core(module: str, driver: str = "") -> bool:
@@ -38,19 +46,43 @@ def is_core(module: str, driver: str = "") -> bool:
     return name in _CORE and name != driver.lower()
 
 
-class AddressMap:
-    """Loaded and unloaded modules by address, and their code as far as the dump holds it."""
+Files = Callable[[Module], VirtualMemory | None]
+"""Finds the file of a module, laid out as the loader does, by offset from its base."""
 
-    def __init__(self, modules: Sequence[Module], unloaded: Sequence[Module], memory: VirtualMemory) -> None:
+
+def no_files(module: Module) -> VirtualMemory | None:  # noqa: ARG001
+    """No module has a file at hand."""
+    return None
+
+
+class AddressMap:
+    """Loaded and unloaded modules by address, and their images as far as the dump or a file holds them.
+
+    Args:
+        machine: whose instructions the code is; x64 where it is unknown.
+        files: the file of a module by offset from its base, if one is at hand.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[Module],
+        unloaded: Sequence[Module],
+        memory: VirtualMemory,
+        machine: int = cpu.X64,
+        files: Files = no_files,
+    ) -> None:
         self._loaded = sorted((module for module in modules if module.size), key=lambda module: module.base)
         self._bases = [module.base for module in self._loaded]
         self._unloaded = unloaded
         self._memory = memory
-        self._code: dict[int, list[tuple[int, int]]] = {}
+        self._machine = machine
+        self._files = files
+        self._images: dict[int, Image] = {}
+        self._called: dict[int, bool | None] = {}
 
     def place(self, address: int) -> Place:
         """The address in its module; loaded ones first."""
-        if module := self._module(address):
+        if module := self.module_at(address):
             return Place(address, module.name, address - module.base)
         for module in self._unloaded:
             if module.base <= address < module.end:
@@ -59,34 +91,57 @@ class AddressMap:
 
     def scan(self, start: int) -> list[StackWord]:
         """Every aligned word from `start` to the end of that stack that lies in a loaded module."""
-        start = (start + 7) & ~7
+        size, form = (4, "<I") if self._machine == cpu.X86 else (8, "<Q")
+        start = (start + size - 1) & -size
         data = self._memory.read(start, MAX_STACK)
         found = []
-        for index, (word,) in enumerate(struct.iter_unpack("<Q", data[: len(data) & ~7])):
-            if module := self._module(word):
+        for index, (word,) in enumerate(struct.iter_unpack(form, data[: len(data) & -size])):
+            if module := self.module_at(word):
                 place = Place(word, module.name, word - module.base)
-                found.append(StackWord(start + 8 * index, place, self.called(module, word)))
+                found.append(StackWord(start + size * index, place, self.called(module, word)))
         return found
 
-    def _module(self, address: int) -> Module | None:
+    def module_at(self, address: int) -> Module | None:
+        """The loaded module that holds the address."""
         index = bisect.bisect_right(self._bases, address) - 1
         if index >= 0 and address < self._loaded[index].end:
             return self._loaded[index]
         return None
 
+    def image(self, module: Module) -> Image:
+        """The module's image."""
+        if module.base not in self._images:
+            self._images[module.base] = Image(self._memory, module.base, self._files(module))
+        return self._images[module.base]
+
     def called(self, module: Module, address: int) -> bool | None:
         """Whether `address` follows a call in executable code; None when its bytes are not at hand."""
-        sections = self._sections(module)
-        offset = address - module.base
+        if address not in self._called:
+            if len(self._called) >= _MAX_CALLED:
+                self._called.clear()
+            self._called[address] = self._follows(self.image(module), address - module.base)
+        return self._called[address]
+
+    def _follows(self, image: Image, offset: int) -> bool | None:
+        sections = image.sections
         if sections and not any(start < offset <= end for start, end in sections):
             return False
-        code = self._memory.read(address - _LONGEST_CALL, _LONGEST_CALL)
-        return follows_call(code) if len(code) == _LONGEST_CALL else None
+        if self._machine == cpu.ARM64:
+            code = image.read(offset - 4, 4)
+            if offset & 3:
+                return False
+            return follows_branch_with_link(code) if len(code) == 4 else None
+        code = image.read(offset - _LONGEST_CALL, _LONGEST_CALL)
+        if len(code) == _LONGEST_CALL:
+            return follows_call(code)
+        # A minidump keeps the code behind an address: a function pointer is told by the prologue there.
+        return False if not offset & 15 and image.read(offset, 4).startswith(_PROLOGUES) else None
 
-    def _sections(self, module: Module) -> list[tuple[int, int]]:
-        if module.base not in self._code:
-            self._code[module.base] = executable_sections(self._memory, module.base)
-        return self._code[module.base]
+
+def follows_branch_with_link(code: bytes) -> bool:
+    """Whether 4 bytes of ARM64 code are BL, or BLR in any of its forms."""
+    word = int.from_bytes(code, "little")
+    return word >> 26 == 0b100101 or word & 0xFFFFFC1F == 0xD63F0000 or word & 0xFEFFF800 == 0xD63F0800
 
 
 def follows_call(code: bytes) -> bool:
@@ -112,30 +167,10 @@ def _indirect_length(code: bytes) -> int:
     return length + 4 if mode == 0 and base == 5 else length
 
 
-def executable_sections(memory: VirtualMemory, base: int) -> list[tuple[int, int]]:
-    """(start, end) offsets of the code sections of the image at `base`; empty without its header."""
-    dos = memory.read(base, 0x40)
-    if len(dos) < 0x40 or not dos.startswith(b"MZ"):
-        return []
-    at = base + struct.unpack_from("<I", dos, 0x3C)[0]
-    header = memory.read(at, 24)
-    if len(header) < 24 or not header.startswith(b"PE\0\0"):
-        return []
-    count, optional = struct.unpack_from("<H12xH", header, 6)
-    size = 40 * min(count, _MAX_SECTIONS)
-    table = memory.read(at + 24 + optional, size)
-    if len(table) < size:
-        return []
-    found = []
-    for start in range(0, size, 40):
-        length, address = struct.unpack_from("<II", table, start + 8)
-        if struct.unpack_from("<I", table, start + 36)[0] & _EXECUTABLE:
-            found.append((address, address + length))
-    return found
-
-
-def blamed(site: Place | None, stack: Sequence[StackWord], driver: str = "") -> tuple[Place | None, bool]:
+def blamed(site: Place | None, stack: Sequence[StackFrame], driver: str = "") -> tuple[Place | None, bool]:
     """Whom to blame: the fault's site, or, when that is core code or nowhere, the first other on the stack.
+
+    A frame that a scan found is only named when no other frame is of a module outside the core.
 
     Args:
         driver: file name of the driver under test, which is never core code.
@@ -144,8 +179,9 @@ def blamed(site: Place | None, stack: Sequence[StackWord], driver: str = "") -> 
     """
     if site and site.module and not is_core(site.module, driver):
         return site, False
-    for certain in (True, None):
-        for word in stack:
-            if word.called is certain and word.place.offset and not is_core(word.place.module or "", driver):
-                return word.place, True
+    for exact in (True, False):
+        for frame in stack:
+            module = frame.place.module
+            if frame.exact is exact and module and not is_core(module, driver):
+                return frame.place, True
     return site, False

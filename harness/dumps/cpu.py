@@ -1,22 +1,29 @@
-"""CPU state in dumps: CONTEXT of x64 and ARM64, x64 KTRAP_FRAME, EXCEPTION_RECORD64 (winnt.h, ntddk.h)."""
+"""CPU state in dumps: CONTEXT of x64, ARM64 and x86, x64 KTRAP_FRAME, EXCEPTION_RECORD64 (winnt.h)."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 from harness.dumps.summary import ExceptionRecord
 
 X64 = 0x8664
 ARM64 = 0xAA64
-ARCHITECTURES = {X64: "x64", ARM64: "arm64", 0x14C: "x86", 0x1C4: "arm"}
+X86 = 0x14C
+ARCHITECTURES = {X64: "x64", ARM64: "arm64", X86: "x86", 0x1C4: "arm"}
 
-CONTEXT_SIZE = {X64: 0x4D0, ARM64: 0x390}
+CONTEXT_SIZE = {X64: 0x4D0, ARM64: 0x390, X86: 0x2CC}
 EXCEPTION_SIZE = 0x98
 TRAP_FRAME_SIZE = 0x190
 MAX_EXCEPTION_PARAMETERS = 15
 
 _X64_CONTEXT_FLAG = 0x00100000
 _ARM64_CONTEXT_FLAG = 0x00400000
+_X86_CONTEXT_FLAG = 0x00010000
+_X86_ORDER = (
+    *("gs", "fs", "es", "ds", "edi", "esi", "ebx", "edx", "ecx", "eax", "ebp", "eip", "cs", "eflags"),
+    *("esp", "ss"),
+)
 _X64_ORDER = (
     *("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"),
     *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip"),
@@ -40,6 +47,12 @@ def registers(data: bytes, machine: int) -> dict[str, int]:
         found |= zip(_X64_SEGMENTS, struct.unpack_from("<6H", data, 0x38), strict=True)
         eflags = struct.unpack_from("<I", data, 0x44)[0]
         return found | {"eflags": eflags, "mxcsr": mxcsr, "context_flags": flags}
+    if machine == X86:
+        (flags,) = struct.unpack_from("<I", data)
+        if not flags & _X86_CONTEXT_FLAG:
+            return {}
+        found = dict(zip(_X86_ORDER, struct.unpack_from("<16I", data, 0x8C), strict=True))
+        return found | {"context_flags": flags}
     flags, cpsr = struct.unpack_from("<II", data)
     if not flags & _ARM64_CONTEXT_FLAG:
         return {}
@@ -68,11 +81,11 @@ def exception_record(data: bytes) -> ExceptionRecord | None:
     return ExceptionRecord(code, flags, address, words)
 
 
-def instruction_pointer(state: dict[str, int]) -> int | None:
-    """Rip or Pc."""
-    return state.get("rip", state.get("pc"))
+def instruction_pointer(state: Mapping[str, int]) -> int | None:
+    """Rip, Pc or Eip."""
+    return state.get("rip", state.get("pc", state.get("eip")))
 
 
-def stack_pointer(state: dict[str, int]) -> int | None:
-    """Rsp or Sp."""
-    return state.get("rsp", state.get("sp"))
+def stack_pointer(state: Mapping[str, int]) -> int | None:
+    """Rsp, Sp or Esp."""
+    return state.get("rsp", state.get("sp", state.get("esp")))

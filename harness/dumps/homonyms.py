@@ -33,20 +33,20 @@ _REFERENCE = re.compile(r"\s+\d+ \| S_L?PROCREF \[size = \d+\] `(.*)`")
 _NUMBER = re.compile(r"\s+module = (\d+),")
 
 
-def mark_shared(summary: Summary, images: Mapping[str, Path]) -> Summary:
+def mark_shared(summary: Summary, pdbs: Mapping[str, Path]) -> Summary:
     """The summary, with the frame that names its fault marked if another source has a function of that name.
 
     Args:
-        images: module name -> its image, with the PDB beside it under the same name.
+        pdbs: module name -> the PDB that belongs to it.
 
     Without the PDB, or when it cannot be read, nothing is marked; the latter adds a warning.
     """
     fault = summary.fault
     frame = naming_frame(fault) if fault else None
-    image = images.get(fault.module or "") if fault else None
-    if not fault or not frame or not image or PureWindowsPath(frame.file).suffix.lower() in HEADERS:
+    pdb = pdbs.get(fault.module or "") if fault else None
+    if not fault or not frame or not pdb or PureWindowsPath(frame.file).suffix.lower() in HEADERS:
         return summary
-    if not (pdb := image.with_suffix(".pdb")).is_file() or "\0" in frame.function:
+    if "\0" in frame.function:
         return summary
     try:
         shared = len(sources_of(frame.function, _said(pdb, frame.function))) > 1

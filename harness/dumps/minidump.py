@@ -13,6 +13,7 @@ from typing import Any
 from harness.dumps import cpu
 from harness.dumps.dumpfile import DumpFile
 from harness.dumps.names import base_name, clean
+from harness.dumps.pdb import codeview_identity
 from harness.dumps.savedmemory import Area, SavedMemory
 from harness.dumps.summary import ExceptionRecord, Module
 from harness.errors import DumpError
@@ -23,8 +24,10 @@ _MAX_STREAMS = 1024
 _MAX_MODULES = 4096
 _MAX_RANGES = 65536
 _MAX_NAME = 2048  # bytes
-_MACHINES = {9: cpu.X64, 12: cpu.ARM64, 0: 0x14C, 5: 0x1C4}
-_THREADS, _MODULES, _MEMORY, _EXCEPTION, _SYSTEM, _MEMORY64, _MISC = 3, 4, 5, 6, 7, 9, 15
+_MAX_CODEVIEW = 1024  # bytes
+_MAX_THREADS, _MAX_UNLOADED = 1024, 1024
+_MACHINES = {9: cpu.X64, 12: cpu.ARM64, 0: cpu.X86, 5: 0x1C4}
+_THREADS, _MODULES, _MEMORY, _EXCEPTION, _SYSTEM, _MEMORY64, _UNLOADED, _MISC = 3, 4, 5, 6, 7, 9, 14, 15
 
 
 class Minidump:
@@ -99,7 +102,8 @@ class Minidump:
             *self._list(_MEMORY, 16, _MAX_RANGES),
         ):
             address, size, offset = struct.unpack("<QII", record)
-            found.append(Area(address, offset, size))
+            if offset:  # a full dump has its stacks in Memory64List, and says 0 here
+                found.append(Area(address, offset, size))
         _, data = self._stream(_MEMORY64, 16 + 16 * _MAX_RANGES)
         if len(data) >= 16:
             count, offset = struct.unpack_from("<QQ", data)
@@ -140,12 +144,40 @@ class Minidump:
         size, offset = struct.unpack_from("<II", self._exception, 160)
         return cpu.registers(self._file.read(offset, min(size, 0x4D0)), self.machine)
 
+    def threads(self) -> list[tuple[int, dict[str, int]]]:
+        """Every thread's id and registers."""
+        found = []
+        for record in self._list(_THREADS, 48, _MAX_THREADS):
+            size, offset = struct.unpack_from("<II", record, 40)
+            registers = cpu.registers(self._file.read(offset, min(size, 0x4D0)), self.machine)
+            found.append((struct.unpack_from("<I", record)[0], registers))
+        return found
+
+    def unloaded(self) -> list[Module]:
+        """Modules that were unloaded before."""
+        _, data = self._stream(_UNLOADED, 12 + 24 * _MAX_UNLOADED)
+        if len(data) < 12:
+            return []
+        head, size, count = struct.unpack_from("<III", data)
+        found = []
+        if size >= 24:
+            for at in range(head, min(len(data) - 23, head + size * min(count, _MAX_UNLOADED)), size):
+                base, length, checksum, stamp, name_at = struct.unpack_from("<Q4I", data, at)
+                path = self._string(name_at)
+                found.append(Module(base_name(path), path, base, length, stamp, checksum))
+        return [module for module in found if module.size]
+
+    def _string(self, at: int) -> str:
+        length = self._file.u32(at) if at else 0
+        return clean(self._file.read(at + 4, min(length, _MAX_NAME)))
+
     def modules(self) -> list[Module]:
         """Windows modules of the process."""
         found = []
         for record in self._list(_MODULES, 108, _MAX_MODULES):
             base, size, checksum, stamp, name_at = struct.unpack_from("<Q4I", record)
-            length = self._file.u32(name_at) if name_at else 0
-            path = clean(self._file.read(name_at + 4, min(length, _MAX_NAME)))
-            found.append(Module(base_name(path), path, base, size, stamp, checksum))
+            path = self._string(name_at)
+            record_size, record_at = struct.unpack_from("<II", record, 76)
+            pdb = codeview_identity(self._file.read(record_at, min(record_size, _MAX_CODEVIEW)))
+            found.append(Module(base_name(path), path, base, size, stamp, checksum, pdb))
         return found

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.dumps import bugcheck, cpu, kdbg, kerneldump, minidump
-from harness.dumps.attribution import AddressMap, blamed
+from harness.dumps.attribution import AddressMap, Files, blamed, no_files
 from harness.dumps.dumpfile import DumpFile
 from harness.dumps.kerneldump import KernelHeader
 from harness.dumps.loaded import loaded_modules, unloaded_modules
 from harness.dumps.pagetables import PagedMemory
 from harness.dumps.physical import PAGE, physical_memory
+from harness.dumps.processors import processor_stacks
 from harness.dumps.summary import (
     BugcheckReport,
     ExceptionRecord,
@@ -21,9 +24,11 @@ from harness.dumps.summary import (
     NoMemory,
     Place,
     Summary,
+    ThreadStack,
     VirtualMemory,
 )
 from harness.dumps.triage import Triage
+from harness.dumps.unwind.walk import StackWalk
 from harness.errors import DumpError
 
 _REFUSED = {
@@ -33,6 +38,7 @@ _REFUSED = {
     b"PK": "a ZIP archive: unpack it first",
 }
 MAX_WARNINGS = 64
+MAX_THREADS, MAX_THREAD_FRAMES = 256, 64
 _WITH_PAGES = (1, 5, 6, 8, 9, 10)
 
 
@@ -46,13 +52,16 @@ class _Body:
     system: dict[str, Any]
     stack: int | None = None
     truncated: bool = False
+    debugger_data: bytes = b""
+    threads: Sequence[tuple[int, dict[str, int]]] = ()
 
 
-def summarise(path: Path, driver: str = "") -> Summary:
+def summarise(path: Path, driver: str = "", files: Files = no_files) -> Summary:
     """Reads a dump of any kind. A damaged one gives what is left of it, with `warnings`.
 
     Args:
         driver: file name of the driver under test, which is blamed like any other whatever its name is.
+        files: finds the file of a module; its code and unwind data serve where the dump lacks them.
 
     Raises:
         DumpError: it is no dump, of a kind that is not read, or cut before the first fact.
@@ -60,16 +69,16 @@ def summarise(path: Path, driver: str = "") -> Summary:
     with DumpFile(path) as file:
         start = file.read(0, 8)
         if start.startswith(minidump.SIGNATURE):
-            return _user(file, driver)
+            return _user(file, driver, files)
         if start == kerneldump.SIGNATURE:
-            return _kernel(file, driver)
+            return _kernel(file, driver, files)
         for magic, kind in _REFUSED.items():
             if start.startswith(magic):
                 raise DumpError(f"{path} is {kind}.")
     raise DumpError(f"{path} is no crash dump: it starts with {start!r}.", remedy="Name a .dmp file.")
 
 
-def _kernel(file: DumpFile, driver: str) -> Summary:
+def _kernel(file: DumpFile, driver: str, files: Files) -> Summary:
     warnings: list[str] = []
     header = kerneldump.read_header(file)
     body = _body(file, header, warnings)
@@ -107,6 +116,8 @@ def _kernel(file: DumpFile, driver: str) -> Summary:
     return _summary(
         kind=header.type,
         arch=header.arch,
+        machine=header.machine,
+        files=files,
         system={**header.system(), "dump_type": header.type_number, **body.system},
         report=report,
         exception=raised or header.exception,
@@ -158,10 +169,11 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
         warnings.append("The list of loaded drivers cannot be reached through the page tables.")
     block = kdbg.debugger_data(memory, header.debugger_data)
     unloaded = unloaded_modules(memory, block)
-    return _Body(memory, modules, unloaded, kdbg.system_details(block, memory), truncated=truncated)
+    system = kdbg.system_details(block, memory)
+    return _Body(memory, modules, unloaded, system, truncated=truncated, debugger_data=block)
 
 
-def _user(file: DumpFile, driver: str) -> Summary:
+def _user(file: DumpFile, driver: str, files: Files) -> Summary:
     warnings: list[str] = []
     dump = minidump.Minidump(file, warnings)
     exception = dump.exception()
@@ -170,12 +182,14 @@ def _user(file: DumpFile, driver: str) -> Summary:
         warnings.append("There is no exception in this dump.")
     if not registers:
         warnings.append("There are no registers of the exception in this dump.")
-    body = _Body(dump.memory, dump.modules(), [], {})
+    body = _Body(dump.memory, dump.modules(), dump.unloaded(), {}, threads=dump.threads()[:MAX_THREADS])
     return _summary(
         kind="user-minidump",
         arch=cpu.ARCHITECTURES.get(dump.machine, "unknown"),
+        machine=dump.machine,
+        files=files,
         system=dump.system(),
-        report=None if exception is None else _as_bugcheck(exception),
+        report=None,
         exception=exception,
         registers=registers,
         candidates=(
@@ -189,19 +203,12 @@ def _user(file: DumpFile, driver: str) -> Summary:
     )
 
 
-def _as_bugcheck(exception: ExceptionRecord) -> BugcheckReport:
-    """A user dump has no bugcheck: what a kernel would report for the same exception."""
-    words = (*exception.parameters[:2], 0, 0)[:2]
-    parameters = (exception.code, exception.address, *words)
-    return BugcheckReport(
-        0x1E, bugcheck.lookup(0x1E).name, parameters, bugcheck.explanation(0x1E, parameters)
-    )
-
-
 def _summary(
     *,
     kind: str,
     arch: str,
+    machine: int,
+    files: Files,
     system: dict[str, Any],
     report: BugcheckReport | None,
     exception: ExceptionRecord | None,
@@ -212,14 +219,27 @@ def _summary(
     truncated: bool,
     warnings: list[str],
 ) -> Summary:
-    addresses = AddressMap(body.modules, body.unloaded, body.memory)
+    addresses = AddressMap(body.modules, body.unloaded, body.memory, machine, files)
+    walk = StackWalk(addresses, body.memory, machine)
+    stack = walk.walk(registers)
     pointer = cpu.stack_pointer(registers)
-    stack = addresses.scan(pointer) if pointer else []
-    if not stack and body.stack:
-        stack = addresses.scan(body.stack)
+    words = addresses.scan(pointer) if pointer else []
+    if not words and body.stack:
+        words = addresses.scan(body.stack)
+        stack += walk.scan(body.stack)
+    count = system.get("processors") or 0
+    processors = processor_stacks(body.debugger_data, body.memory, walk, count, machine)
     site, source = _site(addresses, candidates)
     blames_stack = report is None or bugcheck.blames_stack(report.code)
     place, by_stack = blamed(site, stack if blames_stack else (), driver)
+    threads = [
+        ThreadStack(number, state, tuple(walk.walk(state, max_frames=MAX_THREAD_FRAMES)))
+        for number, state in body.threads
+    ]
+    frames = itertools.chain(
+        stack, *(processor.stack for processor in processors), *(thread.stack for thread in threads)
+    )
+    places = [frame.place for frame in frames]
     if len(warnings) > MAX_WARNINGS:
         warnings[MAX_WARNINGS:] = [f"{len(warnings) - MAX_WARNINGS} more warnings."]
     return Summary(
@@ -231,9 +251,12 @@ def _summary(
         registers=registers,
         fault=place,
         fault_source="stack" if by_stack else source,
-        modules=tuple(body.modules),
+        modules=tuple(_with_pdbs(body.modules, addresses, (place, *places))),
         unloaded=tuple(body.unloaded),
         stack=tuple(stack),
+        words=tuple(words),
+        processors=tuple(processors),
+        threads=tuple(threads),
         truncated=truncated,
         warnings=tuple(warnings),
     )
@@ -246,3 +269,15 @@ def _site(addresses: AddressMap, candidates: tuple[tuple[int | None, str], ...])
         if place.module:
             return place, source
     return places[0] if places else (None, "")
+
+
+def _with_pdbs(
+    modules: list[Module], addresses: AddressMap, places: tuple[Place | None, ...]
+) -> Iterator[Module]:
+    """The modules; those that `places` name with what their images say of their PDBs."""
+    named = {place.module for place in places if place}
+    for module in modules:
+        if module.name in named and module.pdb is None:
+            yield dataclasses.replace(module, pdb=addresses.image(module).pdb())
+        else:
+            yield module

@@ -22,7 +22,7 @@ class SavedMemory:
 
     def __init__(self, file: DumpFile, blocks: list[Area], others: list[Area]) -> None:
         self._file = file
-        self._blocks = sorted(blocks, key=lambda area: area.address)
+        self._blocks = _disjoint(blocks)
         self._starts = [area.address for area in self._blocks]
         self._others = others
 
@@ -47,3 +47,17 @@ class SavedMemory:
             if area.address <= address < area.address + area.size:
                 return area
         return None
+
+
+def _disjoint(areas: list[Area]) -> list[Area]:
+    """The areas by address; what an earlier one holds too is cut off a later one."""
+    found: list[Area] = []
+    end = 0
+    for area in sorted(areas, key=lambda one: (one.address, -one.size)):
+        if (known := end - area.address) > 0:
+            if known >= area.size:
+                continue
+            area = Area(end, area.offset + known, area.size - known)
+        found.append(area)
+        end = area.address + area.size
+    return found

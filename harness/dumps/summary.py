@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from harness.dumps.pdb import PdbIdentity
 
 
 class VirtualMemory(Protocol):
@@ -24,7 +28,10 @@ class NoMemory:
 
 @dataclass(frozen=True)
 class Module:
-    """A driver or library: `end` is exclusive. `timestamp` is the PE header's, usually a build hash."""
+    """A driver or library: `end` is exclusive. `timestamp` is the PE header's, usually a build hash.
+
+    pdb: what its image says of its PDB; of a kernel dump that is read for the modules on the stack alone.
+    """
 
     name: str
     path: str
@@ -32,6 +39,7 @@ class Module:
     size: int
     timestamp: int = 0
     checksum: int = 0
+    pdb: PdbIdentity | None = None
 
     @property
     def end(self) -> int:
@@ -83,6 +91,59 @@ class StackWord:
     called: bool | None
 
 
+class Found(enum.StrEnum):
+    """How a frame was found. The last one is a guess; each other follows from the frame before it."""
+
+    REGISTERS = "registers"  # the first frame
+    UNWOUND = "unwound"  # by the image's unwind data
+    LEAF = "leaf"  # the return address on top of the stack, or in the link register, of a leaf function
+    MACHINE_FRAME = "machine frame"  # what an interrupt or exception pushed
+    CODE = "code"  # by following the function's instructions to its return
+    FRAME_POINTER = "frame pointer"  # by the chain of frame records
+    SCAN = "scan"  # a word on the stack that follows a call instruction, maybe of a call long over
+
+
+@dataclass(frozen=True)
+class StackFrame:
+    """A frame of the call stack. `sp` is the stack pointer in it.
+
+    location: where on the stack the address lay; 0 where it did not lie there.
+    """
+
+    place: Place
+    sp: int
+    location: int
+    found: Found
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is a frame for sure, not a word that a scan came upon."""
+        return self.found is not Found.SCAN
+
+    @property
+    def returned(self) -> bool:
+        """Whether the address is that after a call, which may be another line's than the call."""
+        return self.found not in (Found.REGISTERS, Found.MACHINE_FRAME)
+
+
+@dataclass(frozen=True)
+class ProcessorStack:
+    """What a processor executed when the crash froze it."""
+
+    number: int
+    registers: dict[str, int]
+    stack: tuple[StackFrame, ...]
+
+
+@dataclass(frozen=True)
+class ThreadStack:
+    """What a thread of a user dump executed when the dump was written."""
+
+    thread_id: int
+    registers: dict[str, int]
+    stack: tuple[StackFrame, ...]
+
+
 @dataclass(frozen=True)
 class ExceptionRecord:
     """EXCEPTION_RECORD64: `address` of the instruction, `parameters` by code."""
@@ -105,7 +166,14 @@ class BugcheckReport:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that a dump was asked. `fault_source` says what named the fault's address."""
+    """Everything that a dump was asked. A user dump has no `bugcheck`.
+
+    fault_source: what named the fault's address.
+    stack: of the thread that crashed, innermost frame first.
+    words: what on its stack points into a module, return address or not.
+    processors: of a kernel dump that holds their states.
+    threads: of a user dump, the one that crashed too.
+    """
 
     type: str
     arch: str
@@ -117,14 +185,23 @@ class Summary:
     fault_source: str
     modules: tuple[Module, ...]
     unloaded: tuple[Module, ...]
-    stack: tuple[StackWord, ...]
+    stack: tuple[StackFrame, ...]
     truncated: bool
     warnings: tuple[str, ...]
+    words: tuple[StackWord, ...] = ()
+    processors: tuple[ProcessorStack, ...] = ()
+    threads: tuple[ThreadStack, ...] = ()
+
+    def stacks(self) -> Iterator[tuple[StackFrame, ...]]:
+        """Every stack, that of the crash first."""
+        yield self.stack
+        yield from (processor.stack for processor in self.processors)
+        yield from (thread.stack for thread in self.threads)
 
     def likely_returns(self) -> list[StackWord]:
         """Stack words that may be return addresses, each address once."""
         seen: dict[int, StackWord] = {}
-        for word in self.stack:
+        for word in self.words:
             if word.called is not False and word.place.offset:
                 seen.setdefault(word.place.address, word)
         return list(seen.values())
@@ -146,6 +223,22 @@ def place_document(place: Place) -> dict[str, Any]:
     }
 
 
+def module_document(module: Module) -> dict[str, Any]:
+    """A module as JSON-ready data; its PDB as `name/key` of a symbol store."""
+    pdb = f"{module.pdb.name}/{module.pdb.key}" if module.pdb else None
+    return {**dataclasses.asdict(module), "pdb": pdb}
+
+
+def frame_document(frame: StackFrame) -> dict[str, Any]:
+    """A frame as JSON-ready data."""
+    return {
+        **place_document(frame.place),
+        "found": frame.found.value,
+        "sp": frame.sp,
+        "location": frame.location,
+    }
+
+
 def summary_document(summary: Summary) -> dict[str, Any]:
     """A summary as JSON-ready data: the output of `winvm dump --json`."""
     fault = place_document(summary.fault) if summary.fault else None
@@ -157,11 +250,28 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "exception": dataclasses.asdict(summary.exception) if summary.exception else None,
         "registers": summary.registers,
         "fault": {**fault, "source": summary.fault_source} if fault else None,
-        "modules": [dataclasses.asdict(module) for module in summary.modules],
-        "unloaded": [dataclasses.asdict(module) for module in summary.unloaded],
-        "stack": [
+        "modules": [module_document(module) for module in summary.modules],
+        "unloaded": [module_document(module) for module in summary.unloaded],
+        "stack": [frame_document(frame) for frame in summary.stack],
+        "words": [
             {**place_document(word.place), "location": word.location, "called": word.called}
-            for word in summary.stack
+            for word in summary.words
+        ],
+        "processors": [
+            {
+                "number": processor.number,
+                "registers": processor.registers,
+                "stack": [frame_document(frame) for frame in processor.stack],
+            }
+            for processor in summary.processors
+        ],
+        "threads": [
+            {
+                "thread_id": thread.thread_id,
+                "registers": thread.registers,
+                "stack": [frame_document(frame) for frame in thread.stack],
+            }
+            for thread in summary.threads
         ],
         "truncated": summary.truncated,
         "warnings": list(summary.warnings),

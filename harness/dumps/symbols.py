@@ -1,163 +1,143 @@
-"""Function, file and line of addresses in a driver, through its PDB, by llvm-symbolizer.
+"""Function, file and line of addresses, through PDBs that match their images, by llvm-symbolizer.
 
-A folder may hold several builds of one driver: the one is taken whose PE header has the time stamp and size
-that the dump names. llvm-symbolizer finds a PDB beside its image; addresses are offsets from the image base.
+The PDB's GUID and age are compared here, since llvm-symbolizer does not: it is shown a stand-in image that
+names the PDB which was found to match, never the image's own idea of where its PDB lies.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-import os
 import shutil
-import struct
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.dumps.attribution import AddressMap, blamed
-from harness.dumps.dumpfile import DumpFile
 from harness.dumps.homonyms import mark_shared
-from harness.dumps.pe_file import image_memory
-from harness.dumps.summary import Frame, Module, Place, StackWord, Summary
-from harness.errors import DeadlineError, DumpError, HostError
+from harness.dumps.pdb import PdbIdentity, stand_in
+from harness.dumps.summary import Frame, Module, NoMemory, Place, StackFrame, Summary
+from harness.dumps.symbol_path import SymbolPath
+from harness.dumps.unwind.image import Image
+from harness.errors import DeadlineError, HostError
 from harness.host import programs
 
 DEADLINE_S = 20.0
-MAX_FILES = 20_000
-MAX_OFFSETS = 256
+MAX_OFFSETS = 1024
 _TOOLS = ("llvm-symbolizer-19", "llvm-symbolizer")
+_MACHINES = {"arm64": 0xAA64}
+
+Offsets = Mapping[str, Mapping[int, int]]
+"""By module: offset asked for, and the offset that is looked up for it."""
 
 
-def symbolise(summary: Summary, folder: Path) -> Summary:
-    """The summary with source positions of the fault and of likely return addresses.
+def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
+    """The summary with source positions of the fault and of the stack's frames.
 
-    A module whose image or PDB is not in `folder` stays without; an image of another build adds a warning.
+    A module whose PDB is not in `symbols`, or is another build's, stays without; a warning says so.
 
     Raises:
         HostError: llvm-symbolizer is missing, fails or does not end.
     """
-    names = {module.name.lower() for module in summary.modules}
-    matching, warnings = _matching(summary, _images(folder, names), folder)
-    summary = _rated(summary, matching)
-    wanted: dict[str, dict[int, int]] = {}  # module, offset asked for, offset looked up
+    path = symbols if isinstance(symbols, SymbolPath) else SymbolPath("", folders=[symbols])
+    wanted: dict[str, dict[int, int]] = {}
     if summary.fault and summary.fault.module and summary.fault.offset is not None:
         # An address from the stack is that after a call, which may be another line's.
         back = 1 if summary.fault_source == "stack" else 0
         wanted.setdefault(summary.fault.module, {})[summary.fault.offset] = summary.fault.offset - back
-    for word in summary.likely_returns():
-        if word.place.module and word.place.offset:
-            of_module = wanted.setdefault(word.place.module, {})
+    for frame in itertools.chain.from_iterable(summary.stacks()):
+        if frame.place.module and frame.place.offset:
+            of_module = wanted.setdefault(frame.place.module, {})
             if len(of_module) < MAX_OFFSETS:
-                of_module.setdefault(word.place.offset, word.place.offset - 1)
-    found: dict[tuple[str, int], tuple[Frame, ...]] = {}
-    for name, offsets in wanted.items():
-        if name in matching:
-            asked = sorted(set(offsets.values()))
-            positions = dict(zip(asked, _look_up(matching[name], asked), strict=False))
-            found |= {(name, offset): positions.get(asked_for, ()) for offset, asked_for in offsets.items()}
+                of_module.setdefault(frame.place.offset, frame.place.offset - frame.returned)
+    found = positions(summary.modules, wanted, path, _MACHINES.get(summary.arch, 0))
 
     def with_frames(place: Place) -> Place:
         return dataclasses.replace(place, frames=found.get((place.module or "", place.offset or 0), ()))
 
+    def named(stack: tuple[StackFrame, ...]) -> tuple[StackFrame, ...]:
+        return tuple(dataclasses.replace(frame, place=with_frames(frame.place)) for frame in stack)
+
     symbolised = dataclasses.replace(
         summary,
         fault=with_frames(summary.fault) if summary.fault else None,
-        stack=tuple(StackWord(word.location, with_frames(word.place), word.called) for word in summary.stack),
-        warnings=(*summary.warnings, *warnings),
+        stack=named(summary.stack),
+        processors=tuple(
+            dataclasses.replace(processor, stack=named(processor.stack)) for processor in summary.processors
+        ),
+        threads=tuple(dataclasses.replace(thread, stack=named(thread.stack)) for thread in summary.threads),
+        warnings=(*summary.warnings, *dict.fromkeys(path.warnings)),
     )
-    return mark_shared(symbolised, matching)
+    blamed = {summary.fault.module} if summary.fault and summary.fault.module else set()
+    found_pdbs = {name: pdb for name, (pdb, _) in _matching(summary.modules, blamed, path).items()}
+    return mark_shared(symbolised, found_pdbs)
+
+
+def positions(
+    modules: tuple[Module, ...], wanted: Offsets, path: SymbolPath, machine: int = 0
+) -> dict[tuple[str, int], tuple[Frame, ...]]:
+    """Source positions by module and offset, innermost first, of those whose PDB is found to match.
+
+    Raises:
+        HostError: llvm-symbolizer is missing, fails or does not end.
+    """
+    matching = _matching(modules, wanted, path)
+    if not matching:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="winvm-symbols-") as folder:
+        asked: list[tuple[str, int, str]] = []
+        for index, (name, (pdb, identity)) in enumerate(matching.items()):
+            image = Path(folder, f"{index}.dll")
+            image.write_bytes(stand_in(pdb, identity, machine))
+            asked += [(name, offset, f'"{image}" {at:#x}') for offset, at in wanted[name].items()]
+        answers = _look_up([line for _, _, line in asked])
+    return {
+        (name, offset): frames for (name, offset, _), frames in zip(asked, answers, strict=False) if frames
+    }
 
 
 def _matching(
-    summary: Summary, images: dict[str, list[Path]], folder: Path
-) -> tuple[dict[str, Path], list[str]]:
-    """The image of each module that has one of its own build, and a warning for each that has only others."""
-    matching: dict[str, Path] = {}
-    warnings = []
-    for module in summary.modules:
-        candidates = images.get(module.name.lower(), [])
-        if image := next((path for path in candidates if _is_build(path, module)), None):
-            matching[module.name] = image
-        elif candidates:
-            warnings.append(f"{module.name} in {folder} is another build than the dump's: not symbolised.")
-    return matching, warnings
-
-
-def _rated(summary: Summary, matching: dict[str, Path]) -> Summary:
-    """The summary with its stack judged by the images' code, which the dump seldom holds, and blamed anew."""
-    called: dict[tuple[str, int], bool | None] = {}
-    for name, image in matching.items():
-        try:
-            with DumpFile(image) as file:
-                module = Module(name, name, 0, 1 << 32)
-                code = AddressMap([module], [], image_memory(file))
-                for word in summary.stack:
-                    if word.place.module == name and word.called is None:
-                        called[name, word.place.offset or 0] = code.called(module, word.place.offset or 0)
-        except DumpError:
+    modules: Iterable[Module], wanted: Container[str], path: SymbolPath
+) -> dict[str, tuple[Path, PdbIdentity]]:
+    """By module name the PDB that belongs to the image in the dump, of the modules that are wanted."""
+    matching: dict[str, tuple[Path, PdbIdentity]] = {}
+    for module in modules:
+        if module.name not in wanted or module.name in matching:
             continue
-    stack = tuple(
-        dataclasses.replace(
-            word, called=called.get((word.place.module or "", word.place.offset or 0), word.called)
+        if (identity := _identity(module, path)) and (pdb := path.pdb(identity)):
+            matching[module.name] = pdb, identity
+    return matching
+
+
+def _identity(module: Module, path: SymbolPath) -> PdbIdentity | None:
+    """What the module's image says of its PDB: in the dump, else in the file at hand."""
+    if module.pdb:
+        return module.pdb
+    known = len(path.warnings)
+    if file := path.file(module):
+        return Image(NoMemory(), 0, file).pdb()
+    if len(path.warnings) == known and (loose := path.loose_pdb(module)):
+        path.warnings.append(
+            f"{loose} is not used: {module.name} is neither in the dump nor beside it, so that nothing says "
+            "whether they belong together."
         )
-        for word in summary.stack
-    )
-    fault = summary.fault
-    if summary.fault_source == "stack":
-        fault = blamed(None, stack)[0] or fault
-    return dataclasses.replace(summary, stack=stack, fault=fault)
+    return None
 
 
-def _images(folder: Path, names: set[str]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in _files(folder):
-        if path.name.lower() in names:
-            found.setdefault(path.name.lower(), []).append(path)
-    return found
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    seen = 0
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            seen += 1
-            if seen > MAX_FILES:
-                return
-            yield Path(place, name)
-
-
-def _is_build(image: Path, module: Module) -> bool:
-    """Whether the file's PE header has the module's time stamp and size."""
-    try:
-        with image.open("rb") as file:
-            head = file.read(4096)
-    except OSError:
-        return False
-    if len(head) < 0x40:
-        return False
-    (at,) = struct.unpack_from("<I", head, 0x3C)
-    if not head.startswith(b"MZ") or head[at : at + 4] != b"PE\0\0" or len(head) < at + 0x54:
-        return False
-    (stamp,) = struct.unpack_from("<I", head, at + 8)
-    (size,) = struct.unpack_from("<I", head, at + 24 + 56)
-    return (stamp, size) == (module.timestamp, module.size)
-
-
-def _look_up(image: Path, offsets: Iterable[int]) -> list[tuple[Frame, ...]]:
+def _look_up(lines: list[str]) -> list[tuple[Frame, ...]]:
     tool = next(filter(None, map(shutil.which, _TOOLS)), None)
     if tool is None:
         raise HostError("llvm-symbolizer is missing.", remedy="Install it: apt-get install llvm-19")
-    lines = "".join(f"{offset:#x}\n" for offset in offsets)
-    command = [tool, f"--obj={image.resolve()}", "--relative-address", "--inlining", "--output-style=JSON"]
+    command = [tool, "--relative-address", "--inlining", "--output-style=JSON"]
     try:
-        done = programs.run(command, Deadline.after(DEADLINE_S), stdin=lines.encode())
+        text = "".join(f"{line}\n" for line in lines)
+        done = programs.run(command, Deadline.after(DEADLINE_S), stdin=text.encode())
         if done.code:
-            raise HostError(f"{tool} failed on {image}: exit code {done.code}.", detail=done.said)
+            raise HostError(f"{tool} failed: exit code {done.code}.", detail=done.said)
         return [_frames(json.loads(line)) for line in done.text.splitlines() if line.strip()]
     except (DeadlineError, ValueError, KeyError, TypeError) as error:
-        raise HostError(f"{tool} failed on {image}: {error}.") from error
+        raise HostError(f"{tool} failed: {error}.") from error
 
 
 def _frames(answer: dict[str, list[dict[str, str | int]]]) -> tuple[Frame, ...]:

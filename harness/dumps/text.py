@@ -7,17 +7,23 @@ from collections.abc import Iterator
 import click
 
 from harness.display.terminal import printable
+from harness.dumps.bugcheck import base_code
 from harness.dumps.exceptions import cause, exception_name
 from harness.dumps.signature import dump_signature
-from harness.dumps.summary import Place, Summary
+from harness.dumps.summary import Place, StackFrame, Summary
 
-STACK_LINES = 24
+STACK_LINES = 40
+PROCESSORS, PROCESSOR_LINES = 16, 12
+THREADS, THREAD_LINES = 8, 6
+HANGS = frozenset({0x80, 0x101, 0x133, 0x1CA, 0xE2})
+"""Bugchecks of a machine that got nowhere: what the other processors did may be the reason."""
 _ROW = 4
 _SYSTEM = {
     **{"build_lab": "build lab", "build": "build", "processors": "processors", "time": "time"},
     **{"product": "product", "process_id": "process id"},
 }
 _NAMES = ("rip", "rsp", "rbp", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+_X86_NAMES = ("eip", "esp", "ebp", "eax", "ebx", "ecx", "edx", "esi", "edi")
 _ARM_NAMES = ("pc", "sp", "fp", "lr", *(f"x{n}" for n in range(29)))
 
 
@@ -25,6 +31,36 @@ def place_text(place: Place) -> str:
     """`module+0xoffset function (file:line)`, or the bare address."""
     where = f"{place.module}+{place.offset or 0:#x}" if place.module else f"{place.address:#x}"
     return printable(f"{where}  {place.symbol}" if place.symbol else where)
+
+
+def _stack(summary: Summary) -> Iterator[str]:
+    """The frames, innermost first; one that a scan found has a question mark."""
+    if summary.stack:
+        guesses = sum(not frame.exact for frame in summary.stack)
+        head = f"stack, {len(summary.stack)} frames" + (f", {guesses} of them by a scan" if guesses else "")
+        yield click.style(head, bold=True)
+        yield from _frames(summary.stack, STACK_LINES)
+    crashed = summary.system.get("thread_id")
+    for thread in [one for one in summary.threads if one.thread_id != crashed][:THREADS]:
+        yield click.style(f"thread {thread.thread_id:#x}", bold=True)
+        yield from _frames(thread.stack, THREAD_LINES)
+    if len(summary.threads) > THREADS + 1:
+        yield f"  ... {len(summary.threads) - THREADS - 1} more threads; --json has them all"
+    if not summary.bugcheck or base_code(summary.bugcheck.code) not in HANGS:
+        return
+    for processor in summary.processors[:PROCESSORS]:
+        yield click.style(f"processor {processor.number}", bold=True)
+        yield from _frames(processor.stack, PROCESSOR_LINES)
+    if len(summary.processors) > PROCESSORS:
+        yield f"  ... {len(summary.processors) - PROCESSORS} more processors; --json has them all"
+
+
+def _frames(frames: tuple[StackFrame, ...], limit: int) -> Iterator[str]:
+    for frame in frames[:limit]:
+        mark = " " if frame.exact else "?"
+        yield f"  {frame.sp:016x} {mark} {place_text(frame.place)}  ({frame.found.value})"
+    if len(frames) > limit:
+        yield f"  ... {len(frames) - limit} more; --json has them all"
 
 
 def page(summary: Summary) -> Iterator[str]:
@@ -49,6 +85,8 @@ def page(summary: Summary) -> Iterator[str]:
         if summary.bugcheck and did in summary.bugcheck.explanation:
             did = ""
         shown = f"{summary.exception.code:#010x}{f' ({words})' if words else ''}"
+        if summary.bugcheck is None:
+            shown = click.style(shown, fg="red", bold=True)
         yield f"exception   {shown}{f': the code {did}' if did else ''}"
     if summary.fault:
         where = click.style(place_text(summary.fault), fg="yellow")
@@ -57,18 +95,11 @@ def page(summary: Summary) -> Iterator[str]:
             inner = printable(f"{frame.function} ({frame.file}:{frame.line})")
             yield f"              inlined into {inner}"
     yield f"signature   {dump_signature(summary)}"
-    names = [name for name in (*_NAMES, *_ARM_NAMES) if name in summary.registers]
+    names = [name for name in (*_NAMES, *_ARM_NAMES, *_X86_NAMES) if name in summary.registers]
     for start in range(0, len(names), _ROW):
         row = names[start : start + _ROW]
         yield "  " + "  ".join(f"{name:>3} {summary.registers[name]:016x}" for name in row)
-    returns = summary.likely_returns()
-    if returns:
-        yield click.style(f"stack, {len(returns)} likely return addresses", bold=True)
-    for word in returns[:STACK_LINES]:
-        mark = " " if word.called else "?"
-        yield f"  {word.location:016x} {mark} {place_text(word.place)}"
-    if len(returns) > STACK_LINES:
-        yield f"  ... {len(returns) - STACK_LINES} more; --json has them all"
+    yield from _stack(summary)
     if summary.modules:
         yield f"modules     {len(summary.modules)} loaded, {len(summary.unloaded)} unloaded"
     for module in summary.unloaded:

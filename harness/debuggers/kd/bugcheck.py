@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.debuggers.kd import context as kd_context
+from harness.debuggers.kd.call_stack import CallStacks, culprit, frame_fields, place_text
 from harness.debuggers.kd.describe import Fields
 from harness.debuggers.kd.halted import HaltedTarget, Module
 from harness.debuggers.kd.link import SilentTargetError, TargetRestartedError
@@ -61,8 +62,9 @@ class BugcheckText:
 def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bugcheck | None]:
     """What can be read of a kernel that stopped in a bugcheck, and the bugcheck as its memory has it.
 
-    Registers and stack are those of the fault where a parameter of the bugcheck leads to them, else those of
-    the call for the bugcheck. A part that cannot be read is missing, with a line in `unread` that says why.
+    Registers, stack and frames are those of the fault where a parameter of the bugcheck leads to them, else
+    those of the call for the bugcheck. `frames` are unwound, `stack` is raw words; `culprit` is to blame.
+    A part that cannot be read is missing, with a line in `unread` that says why.
 
     Raises:
         TargetRestartedError: it is not there any more.
@@ -72,6 +74,8 @@ def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bu
     version: Version | None = None
     kept: Bugcheck | None = None
     fault: int | None = None
+    modules: list[Module] = []
+    registers: dict[str, int] = {}
 
     def read_version() -> None:
         nonlocal version
@@ -84,7 +88,7 @@ def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bu
             kept = Bugcheck(words[0], words[1:])
 
     def read_modules() -> None:
-        modules = target.modules(version.modules) if version and version.modules else []
+        modules.extend(target.modules(version.modules) if version and version.modules else [])
         fields["modules"] = [{"path": m.path, "base": m.base, "size": m.size} for m in modules]
         if fault:
             fields["fault"] = _place(fault, modules)
@@ -100,7 +104,7 @@ def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bu
             fields.update(described(found, record.parameters))
 
     def read_registers() -> None:
-        nonlocal fault
+        nonlocal fault, registers
         named = _named(kept or printed)
         fault = named.get("ip")
         _require_known(version)
@@ -111,7 +115,18 @@ def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bu
         stack = target.read(registers["rsp"], _STACK_BYTES)
         fields["stack"] = list(struct.unpack(f"<{len(stack) // 8}Q", stack[: len(stack) // 8 * 8]))
 
-    for read in (read_version, read_bugcheck, read_registers, read_modules, read_record):
+    def walk_stack() -> None:
+        stacks = CallStacks(target, modules)
+        frames = stacks.of(registers)
+        fields["frames"] = frame_fields(frames)
+        found = kept or printed
+        blames_stack = found is None or bugcheck.blames_stack(found.code)
+        place = stacks.place(fault) if fault else None
+        if blamed := culprit(place, frames if blames_stack else ()):
+            fields["culprit"] = place_text(blamed)
+
+    reads = (read_version, read_bugcheck, read_registers, read_modules, read_record, walk_stack)
+    for read in reads:
         try:
             read()
         except TargetRestartedError:
@@ -144,7 +159,7 @@ def _require_known(version: Version | None) -> None:
 
 
 def processors(target: HaltedTarget, count: int) -> Fields:
-    """Registers of every processor of an x64 kernel that a break-in halted, and where each executes.
+    """Registers and call stack of every processor of an x64 kernel that a break-in halted.
 
     Raises:
         KdError: the kernel does not answer.
@@ -161,9 +176,11 @@ def processors(target: HaltedTarget, count: int) -> Fields:
         raise
     except KdError:
         modules = []
+    stacks = CallStacks(target, modules)
     return {
         "processors": count,
         "registers": {str(number): values for number, values in registers.items()},
+        "stacks": {str(number): frame_fields(stacks.of(values)) for number, values in registers.items()},
         "places": {str(number): _place(values["rip"], modules) for number, values in registers.items()},
     }
 

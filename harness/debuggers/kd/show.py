@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_LONG = ("registers", "stack", "modules", "from", "sequence")
+_LONG = ("registers", "stack", "frames", "stacks", "modules", "from", "sequence")
 
 
 def summary_line(kind: str, fields: Mapping[str, object]) -> str:
@@ -16,6 +16,8 @@ def summary_line(kind: str, fields: Mapping[str, object]) -> str:
         modules = fields.get("modules")
         count = f", {len(modules)} modules loaded" if isinstance(modules, list) else ""
         where = f" at {fields['fault']}" if "fault" in fields else ""
+        if "culprit" in fields and fields.get("fault") != fields["culprit"]:
+            where += f", by {fields['culprit']}"
         name = f": {fields['name']}" if fields.get("name", "UNKNOWN") != "UNKNOWN" else ""
         meaning = f": {fields['explanation']}" if "explanation" in fields else ""
         return f"bugcheck {fields['code']:#x} ({shown}){where}{count}{name}{meaning}"

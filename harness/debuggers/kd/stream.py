@@ -98,11 +98,19 @@ class KdDebugStream(LoggedStream):
 
 def _halt(fields: Fields) -> Halt:
     registers, places, count = fields.get("registers"), fields.get("places"), fields.get("processors")
+    stacks = fields.get("stacks")
     return Halt(
         count if isinstance(count, int) else 0,
         {int(number): values for number, values in registers.items()} if isinstance(registers, dict) else {},
         {int(number): place for number, place in places.items()} if isinstance(places, dict) else {},
+        {int(number): _frames(frames) for number, frames in stacks.items()}
+        if isinstance(stacks, dict)
+        else {},
     )
+
+
+def _frames(frames: list[dict[str, str]]) -> tuple[str, ...]:
+    return tuple(f"{frame['at']} ?" if frame["found"] == "scan" else frame["at"] for frame in frames)
 
 
 def _crash(event: Event, said: str) -> KernelCrash | None:

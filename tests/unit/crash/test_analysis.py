@@ -11,7 +11,7 @@ import pytest
 
 from harness.crash.analysis import Circumstances, analyse, analysis_document, analysis_markdown
 from harness.dumps.reader import summarise
-from harness.dumps.summary import Frame, Place, StackWord, Summary
+from harness.dumps.summary import Found, Frame, Place, StackFrame, Summary
 from harness.dumps.symbols import symbolise
 from harness.outcome import CrashRecord, KernelCrash
 from harness.results import crash_document, write_json
@@ -49,7 +49,10 @@ def summary_of(case: Path) -> Summary | None:
     if not (case / "dump.json").is_file():
         return None
     document = json.loads((case / "dump.json").read_text())
-    stack = tuple(StackWord(8 * index, place(word), None) for index, word in enumerate(document["stack"]))
+    stack = tuple(
+        StackFrame(place(word), 8 * index, 8 * index, Found.UNWOUND)
+        for index, word in enumerate(document["stack"])
+    )
     return Summary(
         "user-minidump",
         "x64",

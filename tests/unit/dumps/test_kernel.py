@@ -52,7 +52,7 @@ def test_every_layout_gives_the_same_facts(layout: str, tmp_path: Path) -> None:
     assert [(m.name, m.base, m.size) for m in found.unloaded] == [("old.sys", writer.UNLOADED, 0x2000)]
     assert found.fault
     assert (found.fault.module, found.fault.offset) == ("bad.sys", 0x1234)
-    assert [(w.place.module, w.place.offset, w.called) for w in found.stack] == [
+    assert [(w.place.module, w.place.offset, w.called) for w in found.words] == [
         ("bad.sys", 0x1456, True),
         ("bad.sys", 0x4800, False),
         ("ntoskrnl.exe", 0x2345, None),
@@ -98,7 +98,7 @@ def test_a_triage_dump_of_either_architecture(machine: int, tmp_path: Path) -> N
     assert found.registers["rip" if machine == 0x8664 else "pc"] == writer.RIP
     assert [m.name for m in found.modules] == ["bad.sys"]
     assert [(m.name, m.size) for m in found.unloaded] == [("old.sys", 0x2000)]
-    assert found.stack[0].place.offset == 0x1456
+    assert found.words[0].place.offset == 0x1456
     assert not found.warnings
 
 

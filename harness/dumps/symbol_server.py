@@ -1,0 +1,107 @@
+"""A symbol server over HTTP: `ADDRESS/NAME/KEY/NAME`, kept in a store; what it lacks is remembered for a day.
+
+Every size and wait is bounded. A server that does not answer is not asked again by the same object.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    import requests
+
+MAX_SIZE = 1 << 30
+DEADLINE_S = 120.0
+REMEMBERED_S = 24 * 3600.0
+_WAIT_S = (5.0, 15.0)  # for the connection, and for each piece of the answer
+_PIECE = 1 << 20
+_REDIRECTS = 5
+_ABSENT = ".absent"
+_MISSING = (403, 404, 410)
+
+
+class SymbolServer:
+    """Fetches files from one server.
+
+    Args:
+        address: its root, http or https.
+        warnings: gains a line when it cannot be used.
+    """
+
+    def __init__(self, address: str, warnings: list[str], *, max_size: int = MAX_SIZE) -> None:
+        self._address = address.rstrip("/")
+        self._warnings = warnings
+        self._max_size = max_size
+        self._session: requests.Session | None = None
+        self._usable = True
+
+    def fetch(self, name: str, key: str, store: Path) -> Path | None:
+        """The file, now in `store`; None when the server has none, or cannot be used.
+
+        Args:
+            name: without separators.
+            key: what follows it in a store's layout.
+        """
+        place = store / name / key / name
+        absent = place.with_name(name + _ABSENT)
+        if not self._usable or _is_recent(absent):
+            return None
+        try:
+            return self._download(f"{self._address}/{quote(name)}/{quote(key)}/{quote(name)}", place, absent)
+        except OSError as error:  # every error of requests is one
+            self._usable = False
+            self._warnings.append(f"The symbol server {self._address} cannot be used: {_reason(error)}.")
+            return None
+
+    def _download(self, url: str, place: Path, absent: Path) -> Path | None:
+        until = time.monotonic() + DEADLINE_S
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with self._opened().get(url, stream=True, timeout=_WAIT_S) as answer:
+            if answer.status_code in _MISSING:
+                absent.touch()
+                return None
+            if answer.status_code != 200:
+                raise OSError(f"it answered {answer.status_code}")
+            with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+                part = Path(folder, "part")
+                with part.open("wb") as file:
+                    self._copy(answer, file, until)
+                part.replace(place)
+        absent.unlink(missing_ok=True)
+        return place
+
+    def _copy(self, answer: requests.Response, file: IO[bytes], until: float) -> None:
+        size = 0
+        for piece in answer.iter_content(_PIECE):
+            size += len(piece)
+            if size > self._max_size:
+                raise OSError(f"its answer is larger than {self._max_size} bytes")
+            if time.monotonic() > until:
+                raise OSError(f"its answer took longer than {DEADLINE_S:g} s")
+            file.write(piece)
+
+    def _opened(self) -> requests.Session:
+        if self._session is None:
+            import requests
+
+            self._session = requests.Session()
+            self._session.max_redirects = _REDIRECTS
+            self._session.trust_env = False  # no password out of a file of the user's
+            self._session.headers["User-Agent"] = "Microsoft-Symbol-Server/10.0.0.0"
+        return self._session
+
+
+def _is_recent(mark: Path) -> bool:
+    try:
+        return time.time() - mark.stat().st_mtime < REMEMBERED_S
+    except OSError:
+        return False
+
+
+def _reason(error: OSError) -> str:
+    text = str(error).strip().rstrip(".")
+    return text[:200] or type(error).__name__

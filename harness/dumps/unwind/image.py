@@ -1,0 +1,175 @@
+"""A loaded image as unwinding needs it: sections, function table, debug directory (PE format specification).
+
+Bytes come from the crashed machine's memory and, where that does not hold them, from the file at hand.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from harness.dumps.pdb import PdbIdentity, codeview_identity
+from harness.dumps.summary import NoMemory, VirtualMemory
+
+_SECTION, _EXECUTABLE = 40, 0x20000000
+_MAX_SECTIONS = 96
+_EXCEPTION_DIRECTORY, _DEBUG_DIRECTORY = 3, 6
+_MAX_TABLE = 64 << 20
+_CHUNK = 21
+"""Entries of the function table in one read: some 256 bytes, which is cheap over a serial line too."""
+_MAX_DEBUG_ENTRIES = 32
+_CODEVIEW = 2
+_MAX_CODEVIEW = 1024
+_CACHED = 4096
+
+
+class UnreadableError(Exception):
+    """Something that unwinding needs lies neither in memory nor in a file, or makes no sense."""
+
+
+class _Header:
+    """Of `sections` start, end and whether they hold code; of `directories` offset and size."""
+
+    def __init__(self, machine: int = 0) -> None:
+        self.machine = machine
+        self.sections: list[tuple[int, int, bool]] = []
+        self.directories: list[tuple[int, int]] = []
+
+
+class Image:
+    """The image at `base`; offsets are from there. Reads give what there is and never raise."""
+
+    def __init__(self, memory: VirtualMemory, base: int, file: VirtualMemory | None = None) -> None:
+        self._memory = memory
+        self._base = base
+        self._file = file or NoMemory()
+        self._parsed: _Header | None = None
+        self._chunks: dict[int, list[int]] = {}
+        self.cache: dict[int, object] = {}
+        """Of the architecture's unwinder, by offset of the unwind information."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes."""
+        data = self._memory.read(self._base + offset, size)
+        if len(data) < size:
+            other = self._file.read(offset, size)
+            data = other if len(other) > len(data) else data
+        return data
+
+    def exactly(self, offset: int, size: int) -> bytes:
+        """`size` bytes.
+
+        Raises:
+            UnreadableError: there are fewer.
+        """
+        data = self.read(offset, size)
+        if len(data) < size:
+            raise UnreadableError(f"{size} bytes at offset {offset:#x}")
+        return data
+
+    @property
+    def machine(self) -> int:
+        """The header's machine; 0 without a header."""
+        return self._header().machine
+
+    @property
+    def sections(self) -> list[tuple[int, int]]:
+        """(start, end) offsets of the executable sections; empty without a header."""
+        return [(start, end) for start, end, executable in self._header().sections if executable]
+
+    def _header(self) -> _Header:
+        if self._parsed is None:
+            try:
+                self._parsed = self._parse()
+            except UnreadableError:
+                self._parsed = _Header()
+        return self._parsed
+
+    def _parse(self) -> _Header:
+        dos = self.exactly(0, 0x40)
+        at = struct.unpack_from("<I", dos, 0x3C)[0]
+        if not dos.startswith(b"MZ"):
+            raise UnreadableError("no DOS header")
+        head = self.exactly(at, 24)
+        if not head.startswith(b"PE\0\0"):
+            raise UnreadableError("no PE header")
+        machine, count, optional = struct.unpack_from("<HH12xH", head, 4)
+        found = _Header(machine)
+        size = _SECTION * min(count, _MAX_SECTIONS)
+        table = self.read(at + 24 + optional, size)
+        if len(table) == size:
+            for start in range(0, size, _SECTION):
+                length, address, stored = struct.unpack_from("<III", table, start + 8)
+                (flags,) = struct.unpack_from("<I", table, start + 36)
+                found.sections.append((address, address + (length or stored), bool(flags & _EXECUTABLE)))
+        directories = self.read(at + 24 + 112, 8 * 7)
+        if len(directories) == 8 * 7 and optional >= 112 + 8 * 7 and self.read(at + 24, 2) == b"\x0b\x02":
+            found.directories = list(struct.iter_unpack("<II", directories))
+        return found
+
+    def _directory(self, number: int) -> tuple[int, int]:
+        directories = self._header().directories
+        if number >= len(directories):
+            raise UnreadableError("no directories")
+        return directories[number]
+
+    def function(self, offset: int, entry_words: int) -> tuple[int, ...] | None:
+        """The entry of the function table with the greatest start that is not behind `offset`.
+
+        Args:
+            entry_words: 32-bit words of an entry, 3 on x64 and 2 on ARM64.
+
+        Raises:
+            UnreadableError: the table, or what is needed of it, is not at hand.
+        """
+        at, size = self._directory(_EXCEPTION_DIRECTORY)
+        count = min(size, _MAX_TABLE) // (4 * entry_words)
+        if not at or not count:
+            raise UnreadableError("no function table")
+        low, high = 0, (count - 1) // _CHUNK  # the chunk sought is low or above, and high or below
+        first = self._chunk(at, low, count, entry_words)[0]
+        if offset < first:
+            return None
+        last, guess = None, True
+        while low < high:
+            middle = (low + high + 1) // 2
+            if guess and last is not None and last > first:
+                middle = low + (offset - first) * (high + 1 - low) // (last - first)
+                middle = max(low + 1, min(high, middle))
+            guess = not guess or last is None  # every other step halves, whatever the table holds
+            start = self._chunk(at, middle, count, entry_words)[0]
+            if start <= offset:
+                low, first = middle, start
+            else:
+                high, last = middle - 1, start
+        words = self._chunk(at, low, count, entry_words)
+        found = None
+        for index in range(0, len(words), entry_words):
+            if words[index] > offset:
+                break
+            found = tuple(words[index : index + entry_words])
+        return found
+
+    def _chunk(self, at: int, number: int, count: int, entry_words: int) -> list[int]:
+        if number not in self._chunks:
+            if len(self._chunks) >= _CACHED:
+                self._chunks.clear()
+            entries = min(_CHUNK, count - number * _CHUNK)
+            data = self.exactly(at + number * _CHUNK * 4 * entry_words, entries * 4 * entry_words)
+            self._chunks[number] = list(struct.unpack(f"<{entries * entry_words}I", data))
+        return self._chunks[number]
+
+    def pdb(self) -> PdbIdentity | None:
+        """What its debug directory says of its PDB; None when that is not at hand."""
+        try:
+            at, size = self._directory(_DEBUG_DIRECTORY)
+            if not at:
+                return None
+            table = self.exactly(at, min(size // 28, _MAX_DEBUG_ENTRIES) * 28)
+            for start in range(0, len(table), 28):
+                kind, length, address = struct.unpack_from("<III", table, start + 12)
+                record = self.read(address, min(length, _MAX_CODEVIEW)) if kind == _CODEVIEW else b""
+                if found := codeview_identity(record):
+                    return found
+        except UnreadableError:
+            pass
+        return None

@@ -1,0 +1,173 @@
+"""A call stack from a thread's registers: unwound as far as unwind data reaches, scanned from there on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+
+from harness.dumps import cpu
+from harness.dumps.attribution import AddressMap
+from harness.dumps.summary import Found, StackFrame, StackWord, VirtualMemory
+from harness.dumps.unwind import x64
+from harness.dumps.unwind.image import UnreadableError
+from harness.dumps.unwind.state import WORD, WORD_SIZE, State, bare_state, state_of
+
+MAX_FRAMES = 2048
+MAX_SCANS = 256
+_TARGET_SPAN = 0x1000
+"""Bytes from a function's start in which an instruction is taken to be the function's."""
+_KERNEL = 1 << 63
+
+
+class StackWalk:
+    """Walks stacks of one dump or halted target.
+
+    Args:
+        addresses: modules, and their images in memory or at hand.
+        memory: of the stack.
+        machine: `cpu.X64`, `cpu.ARM64` or `cpu.X86`; stacks of others are not walked.
+    """
+
+    def __init__(self, addresses: AddressMap, memory: VirtualMemory, machine: int) -> None:
+        self._addresses = addresses
+        self._memory = memory
+        self._machine = machine
+        self._words: dict[int, list[StackWord]] = {}
+        self._scans = 0
+
+    def walk(
+        self, registers: Mapping[str, int], *, max_frames: int = MAX_FRAMES, max_scans: int = MAX_SCANS
+    ) -> list[StackFrame]:
+        """The frames, innermost first; the first is where `registers` stand. None without registers."""
+        state = state_of(registers, self._machine)
+        self._scans = max_scans
+        return list(itertools.islice(self._frames(state), max_frames)) if state else []
+
+    def scan(self, start: int) -> list[StackFrame]:
+        """The frames of a stack of which only an address is known, from `start` on."""
+        if self._machine not in WORD_SIZE:
+            return []
+        self._scans = MAX_SCANS
+        first = self._scanned(bare_state(self._machine, 0, start, 0))
+        return list(self._frames(first)) if first else []
+
+    def _frames(self, state: State) -> Iterator[StackFrame]:
+        yield self._frame(state)
+        seen = {(state.pc, state.sp)}
+        for _ in range(MAX_FRAMES - 1):
+            following = self._caller(state)
+            if following is None or not following.pc or (following.pc, following.sp) in seen:
+                return
+            seen.add((following.pc, following.sp))
+            yield self._frame(following)
+            if following.found is Found.MACHINE_FRAME and following.pc < _KERNEL <= state.pc:
+                return  # the rest is on the user's stack
+            state = following
+
+    def _frame(self, state: State) -> StackFrame:
+        return StackFrame(self._addresses.place(state.pc), state.sp, state.location, state.found)
+
+    def _caller(self, state: State) -> State | None:
+        """The next frame by the first way that gives a plausible one; None at the stack's end."""
+        for way in self._ways(state):
+            try:
+                caller = way(state)
+                if not caller.pc and caller.found in (Found.UNWOUND, Found.LEAF):
+                    return caller  # a thread's first function returns to nowhere
+                if self._plausible(state, caller):
+                    return caller
+            except UnreadableError:
+                continue
+        return self._scanned(state)
+
+    def _ways(self, state: State) -> Iterator[Callable[[State], State]]:
+        module = self._addresses.module_at(state.pc)
+        if module is None and state.pc:
+            # Right behind a call that does not return the next byte may be another image's, or nobody's.
+            module = None if state.interrupted else self._addresses.module_at(state.pc - 1)
+        if module is None:
+            if state.interrupted:  # a jump to where no code is: nothing was pushed behind the return address
+                yield self._leaf
+            return
+        image = self._addresses.image(module)
+        # What one dump in ten needs is imported when it is needed: `winvm dump` is to start quickly.
+        if self._machine == cpu.X64:
+            yield lambda state: x64.step(image, module.base, state, self._memory)
+            from harness.dumps.unwind.x64_code import follow
+
+            yield lambda state: follow(self._addresses, state, self._memory)
+        elif self._machine == cpu.X86:
+            from harness.dumps.unwind import x86
+
+            yield lambda state: x86.by_frame_pointer(state, self._memory)
+        else:
+            from harness.dumps.unwind import arm64
+
+            yield lambda state: arm64.step(image, module.base, state, self._memory)
+            yield lambda state: arm64.by_frame_pointer(state, self._memory)
+
+    def _leaf(self, state: State) -> State:
+        if self._machine == cpu.X64:
+            caller = x64.returned(self._memory, state, Found.LEAF)
+        elif self._machine == cpu.X86:
+            from harness.dumps.unwind import x86
+
+            caller = x86.leaf(state, self._memory)
+        else:
+            from harness.dumps.unwind import arm64
+
+            caller = arm64.returned(state.copy(), Found.LEAF)
+        if not caller.pc:
+            raise UnreadableError("a return address")
+        return caller
+
+    def _plausible(self, state: State, caller: State) -> bool:
+        """Whether the caller's stack lies above, and its address behind a call where that can be told."""
+        sp = caller.sp
+        if caller.found is Found.MACHINE_FRAME:
+            return bool(sp) and (caller.pc < _KERNEL or self._addresses.place(caller.pc).module is not None)
+        if sp < state.sp or (sp == state.sp and self._machine != cpu.ARM64) or sp - state.sp > WORD >> 16:
+            return False
+        module = self._addresses.module_at(caller.pc)
+        if module is not None:
+            return self._addresses.called(module, caller.pc) is not False
+        return self._addresses.place(caller.pc).module is not None  # an unloaded one
+
+    def _scanned(self, state: State) -> State | None:
+        """The nearest word above that may be a return address; rather one whose call leads here."""
+        if not self._scans:
+            return None
+        self._scans -= 1
+        first: StackWord | None = None
+        for word in self._above(state.sp):
+            if word.called is False or not word.place.offset:
+                continue
+            first = first or word
+            if word.called and self._leads_to(word, state.pc):
+                first = word
+                break
+        if first is None:
+            return None
+        return bare_state(
+            self._machine, first.place.address, first.location + WORD_SIZE[self._machine], first.location
+        )
+
+    def _above(self, sp: int) -> list[StackWord]:
+        """The stack's words in modules from `sp` on; a stack is read once."""
+        for start, words in self._words.items():
+            if start <= sp and words and sp <= words[-1].location:
+                return [word for word in words if word.location >= sp]
+        words = self._addresses.scan(sp)
+        self._words[sp] = words
+        return words
+
+    def _leads_to(self, word: StackWord, pc: int) -> bool:
+        """Whether the call before a return address names a function that `pc` seems to lie in."""
+        module = self._addresses.module_at(word.place.address)
+        if module is None or self._machine != cpu.X64:
+            return False
+        code = self._addresses.image(module).read(word.place.address - 5 - module.base, 5)
+        if len(code) < 5 or code[0] != 0xE8:
+            return False
+        target = word.place.address + int.from_bytes(code[1:], "little", signed=True)
+        return 0 <= pc - target < _TARGET_SPAN

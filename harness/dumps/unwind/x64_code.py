@@ -1,0 +1,104 @@
+"""The return address of an x64 function whose unwind data is not at hand, by its instructions.
+
+A kernel minidump keeps no function table, but 256 bytes of code from each return address on. Most functions
+come to their return within these: every way through them is followed, calls stepped over, and how far each
+instruction moves the stack pointer is added up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from harness.dumps.attribution import AddressMap
+from harness.dumps.summary import Found, VirtualMemory
+from harness.dumps.unwind.image import UnreadableError
+from harness.dumps.unwind.state import WORD, State, stack_word
+from harness.dumps.unwind.x64 import returned
+from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, decoded
+
+MAX_INSTRUCTIONS = 1000
+
+
+def follow(addresses: AddressMap, state: State, memory: VirtualMemory) -> State:
+    """The caller's state.
+
+    Raises:
+        UnreadableError: no way through the code that is at hand comes to a plausible return.
+    """
+    waiting = deque([state.copy()])
+    seen = {state.pc}
+    for _ in range(MAX_INSTRUCTIONS):
+        if not waiting:
+            break
+        here = waiting.popleft()
+        module = addresses.module_at(here.pc)
+        if module is None:
+            continue
+        instruction = decoded(addresses.image(module).read(here.pc - module.base, LONGEST))
+        if instruction is None:
+            continue
+        if instruction.flow is Flow.RETURN:
+            if found := _returned(addresses, here, memory):
+                return found
+            continue
+        try:
+            _execute(instruction, here, memory)
+        except UnreadableError:
+            continue
+        here.pc += instruction.length
+        for target in _targets(instruction, here.pc):
+            if target not in seen:
+                seen.add(target)
+                way = here.copy()
+                way.pc = target
+                waiting.append(way)
+    raise UnreadableError("code up to a return")
+
+
+def _returned(addresses: AddressMap, here: State, memory: VirtualMemory) -> State | None:
+    try:
+        found = returned(memory, here, Found.CODE)
+    except UnreadableError:
+        return None
+    module = addresses.module_at(found.pc)
+    return found if module is not None and addresses.called(module, found.pc) is not False else None
+
+
+def _targets(instruction: Instruction, following: int) -> list[int]:
+    if instruction.flow is Flow.STOP:
+        return []
+    if instruction.flow is Flow.JUMP:
+        return [following + instruction.target]
+    if instruction.flow is Flow.BRANCH:
+        return [following, following + instruction.target]
+    return [following]
+
+
+def _execute(instruction: Instruction, state: State, memory: VirtualMemory) -> None:
+    """What the instruction does to registers; memory stays as it is in the dump.
+
+    Raises:
+        UnreadableError: nobody knows any more where the stack pointer is.
+    """
+    value: int | None = None
+    if instruction.source is not None:
+        base, offset = instruction.source
+        known = state.registers[base]
+        if known is not None:
+            value = (known + offset) & WORD
+            if instruction.loads:
+                value = _loaded(memory, value)
+    for number in instruction.spoiled:
+        state.registers[number] = None
+    if instruction.moves:
+        state.sp += instruction.moves
+    if instruction.source is not None:
+        state.registers[instruction.destination] = value
+    state.sp  # noqa: B018 - raises when it is lost
+
+
+def _loaded(memory: VirtualMemory, address: int) -> int | None:
+    try:
+        return stack_word(memory, address)
+    except UnreadableError:
+        return None
