@@ -12,7 +12,8 @@ from harness.dumps.dumpfile import DumpFile
 from harness.dumps.kerneldump import read_header
 from harness.dumps.reader import summarise
 from harness.dumps.signature import dump_signature
-from harness.dumps.summary import Module, StackWord, Summary
+from harness.dumps.summary import Found, Module, StackWord, Summary
+from harness.dumps.symbols import symbolise
 from harness.dumps.triage import Triage
 
 TOP = 0xFFFF850429890EE8
@@ -107,13 +108,13 @@ def shown(words: tuple[StackWord, ...], origin: int) -> str:
 
 
 def test_stack_from_the_fault(triage: Summary) -> None:
-    assert len(triage.stack) == 63
-    assert Counter(word.place.module for word in triage.stack) == {
+    assert len(triage.words) == 63
+    assert Counter(word.place.module for word in triage.words) == {
         "ntoskrnl.exe": 33,
         "Wdf01000.sys": 17,
         "amdppm.sys": 13,
     }
-    assert shown(triage.stack, triage.registers["rsp"]) == FROM_FAULT
+    assert shown(triage.words, triage.registers["rsp"]) == FROM_FAULT
     likely = {(word.place.module, word.place.offset) for word in triage.likely_returns()}
     real = {0x313F, 0x3234, 0x20E8F, 0x283F6, 0x1F852}
     assert {("amdppm.sys", offset) for offset in real} <= likely
@@ -151,7 +152,7 @@ def test_every_length_of_a_cut_triage_dump(samples: Path, tmp_path: Path, triage
     found = summarise(cut)
     assert found.truncated
     assert found.warnings[0].startswith("The file is cut: 1444531 of at least 1444532 bytes.")
-    assert found.stack == triage.stack
+    assert found.words == triage.words
 
 
 def test_the_dump_that_wine_wrote(wine: Summary) -> None:
@@ -170,8 +171,41 @@ def test_the_dump_that_wine_wrote(wine: Summary) -> None:
     assert (wine.fault.module, wine.fault.offset) == ("tdrv.sys", 0x1285)
     assert (wine.registers["rsp"], wine.registers["rcx"]) == (0x7FFFFEEFF930, 0x7FFFFECFEA80)
     assert (wine.registers["rbp"], wine.registers["eflags"]) == (0x6FFFFE6A1196, 0x10246)
-    first = [(word.location - 0x7FFFFEEFF928, word.place.module, word.place.offset) for word in wine.stack]
+    first = [(word.location - 0x7FFFFEEFF928, word.place.module, word.place.offset) for word in wine.words]
     assert first[0] == (0x60, "ntoskrnl.exe", 0x13006)
     assert {(0x90, "msvcrt.dll", 0x4409A), (0xD0, "ntoskrnl.exe", 0x1FC8F)} <= set(first)
     assert len(first) == 29  # 30 with the stale word below the stack pointer
     assert dump_signature(wine) == "c0000005-tdrv.sys"
+
+
+@pytest.mark.parametrize("name", ["d1", "c4", "139"])
+@pytest.mark.parametrize("with_symbols", [False, True])
+def test_the_true_chain_of_code_that_was_run(name: str, with_symbols: bool, samples: Path) -> None:
+    folder = samples / "unwind"
+    truth = [line.split() for line in (folder / "truth.txt").read_text().splitlines()]
+    summary = summarise(folder / f"{name}.dmp")
+    assert [hex(frame.place.address) for frame in summary.stack] == [address for address, _ in truth]
+    assert {frame.found for frame in summary.stack[1:]} == {Found.UNWOUND}
+    if with_symbols:
+        summary = symbolise(summary, folder)
+        functions = [symbol.partition("!")[2].partition("+")[0] for _, symbol in truth]
+        assert [frame.place.frames[0].function for frame in summary.stack] == functions
+        assert summary.warnings == ()
+        assert dump_signature(summary).endswith("-drv.sys-TouchFreed")
+
+
+def test_the_chain_of_a_minidump_that_keeps_no_function_table(triage: Summary) -> None:
+    """As a debugger with the system's symbols unwinds it; scanned frames may come between, none in front."""
+    found = [f"{frame.place.module}+{frame.place.offset:X}" for frame in triage.stack]
+    offsets = {
+        "amdppm.sys": "334C 313F 3234 20E8F 283F6 1F852",
+        "Wdf01000.sys": "7C027 16F81 7B227 79E21 799DA 7B6B1 7B47A 8299E CC5F A866",
+        "ntoskrnl.exe": "252F55 225975 317E25 3FD0D8",
+    }
+    true = [f"{module}+{offset}" for module, texts in offsets.items() for offset in texts.split()]
+    assert found[:4] == true[:4]
+    at = iter(found)
+    assert all(address in at for address in true), "in this order"
+    exact = [frame.found for frame in triage.stack[1:4]]
+    assert exact == [Found.CODE] * 3
+    assert len(found) - len(true) <= 13

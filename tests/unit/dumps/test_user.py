@@ -1,0 +1,149 @@
+"""User minidumps: every thread, three architectures, unloaded modules, memory in either list."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import click
+import pytest
+
+from harness.dumps.pdb import PdbIdentity
+from harness.dumps.reader import summarise
+from harness.dumps.signature import dump_signature
+from harness.dumps.summary import Found, Summary
+from harness.dumps.text import page
+from tests.fakes import dump_writer as writer
+from tests.fakes.user_dump import IMAGE, UserDump, context
+
+STACK = 0x10000000
+
+
+def stack(*words: tuple[int, int], size: int = 0x2000) -> bytes:
+    data = bytearray(size)
+    for offset, value in words:
+        struct.pack_into("<Q", data, offset, value)
+    return bytes(data)
+
+
+WORDS = ((0xFF8, IMAGE + 0x2222), (0x1008, IMAGE + 0x3333), (0x1100, IMAGE + 0x4444))
+
+
+def read(dump: UserDump, folder: Path) -> Summary:
+    return summarise(writer.write(folder, dump.encode()))
+
+
+def offsets(summary: Summary) -> list[int | None]:
+    return [frame.place.offset for frame in summary.stack]
+
+
+def test_a_crashed_program_is_no_crashed_kernel(tmp_path: Path) -> None:
+    dump = UserDump(threads=[(77, context("x64", IMAGE + 0x1234, STACK + 0xFF0))])
+    summary = read(dump, tmp_path)
+    assert summary.bugcheck is None
+    text = click.unstyle("\n".join(page(summary)))
+    assert "KMODE" not in text
+    assert "Kernel code" not in text
+    assert "exception   0xc0000005 (access violation): the code wrote to address 0x10" in text
+    assert dump_signature(summary) == "c0000005-app.exe"
+
+
+def test_stacks_of_a_full_dump_come_from_its_memory(tmp_path: Path) -> None:
+    registers = context("x64", IMAGE + 0x1234, STACK + 0xFF0)
+    dump = UserDump(threads=[(77, registers)], memory64=[(STACK, stack(*WORDS))])
+    assert offsets(read(dump, tmp_path)) == [0x1234, 0x2222, 0x3333, 0x4444]
+
+
+def test_a_thread_that_says_its_stack_lies_nowhere_has_it_in_the_memory_list(tmp_path: Path) -> None:
+    registers = context("x64", IMAGE + 0x1234, STACK + 0xFF0)
+    data = bytearray(UserDump(threads=[(77, registers)], memory64=[(STACK, stack(*WORDS))]).encode())
+    at = data.index(struct.pack("<II", 1, 77)) + 4  # the one thread's record
+    struct.pack_into("<QII", data, at + 24, STACK + 0xFF0, 0x1010, 0)
+    summary = summarise(writer.write(tmp_path, bytes(data)))
+    assert offsets(summary) == [0x1234, 0x2222, 0x3333, 0x4444]
+
+
+def test_pieces_of_memory_that_overlap_are_read_as_one(tmp_path: Path) -> None:
+    whole = stack(*WORDS)
+    dump = UserDump(
+        threads=[(77, context("x64", IMAGE + 0x1234, STACK + 0x1008))],
+        memory=[(STACK + 0xFF0, whole[0xFF0:]), (STACK + 0x1000, whole[0x1000:0x1080])],
+    )
+    assert offsets(read(dump, tmp_path)) == [0x1234, 0x3333, 0x4444]
+
+
+def test_a_jump_into_an_unloaded_module_names_it_and_goes_on(tmp_path: Path) -> None:
+    dump = UserDump(
+        address=0x7FFB00001234,
+        threads=[(77, context("x64", 0x7FFB00001234, STACK + 0xFF8))],
+        unloaded=[("gone.dll", 0x7FFB00000000, 0x8000)],
+        memory=[(STACK, stack(*WORDS))],
+    )
+    summary = read(dump, tmp_path)
+    assert [(m.name, m.size) for m in summary.unloaded] == [("gone.dll", 0x8000)]
+    assert summary.stack[0].place.module == "<Unloaded gone.dll>"
+    assert (summary.stack[1].place.offset, summary.stack[1].found) == (0x2222, Found.LEAF)
+
+
+def test_every_thread_has_its_stack(tmp_path: Path) -> None:
+    dump = UserDump(
+        threads=[
+            (5, context("x64", IMAGE + 0x1234, STACK)),
+            (6, context("x64", IMAGE + 0x5555, STACK + 0xFF0)),
+        ],
+        memory64=[(STACK, stack(*WORDS))],
+    )
+    summary = read(dump, tmp_path)
+    assert [thread.thread_id for thread in summary.threads] == [5, 6]
+    assert [frame.place.offset for frame in summary.threads[1].stack] == [0x5555, 0x2222, 0x3333, 0x4444]
+    assert "thread 0x6" in click.unstyle("\n".join(page(summary)))
+
+
+def test_x86_registers_and_the_frames_of_ebp(tmp_path: Path) -> None:
+    data = bytearray(0x100)
+    struct.pack_into("<II", data, 0x10, 0x12FE50, 0x404200)
+    struct.pack_into("<II", data, 0x50, 0, 0x404300)
+    code = b"\xe8\1\2\3\4"
+    dump = UserDump(
+        arch="x86",
+        address=0x40429E,
+        modules=[("app.exe", 0x400000, 0x10000)],
+        threads=[(77, context("x86", 0x40429E, 0x12FE04, 0x12FE10))],
+        memory=[(0x12FE00, bytes(data)), (0x4041F0, bytes(11) + code), (0x4042F0, bytes(11) + code)],
+    )
+    summary = read(dump, tmp_path)
+    assert (summary.arch, summary.registers["eip"], summary.registers["esp"]) == ("x86", 0x40429E, 0x12FE04)
+    assert summary.registers["eax"] == 6
+    assert [(frame.place.offset, frame.found) for frame in summary.stack] == [
+        (0x429E, Found.REGISTERS), (0x4200, Found.FRAME_POINTER), (0x4300, Found.FRAME_POINTER),
+    ]  # fmt: skip
+    assert not summary.warnings
+    assert "eip" in "\n".join(page(summary))
+
+
+@pytest.mark.parametrize(
+    ("word", "called"),
+    [(0x97FE66ED, True), (0xD63F0100, True), (0xD63F0B28, True), (0x17FE66ED, False), (0x020100E8, False)],
+)
+def test_an_arm64_return_address_follows_bl_or_blr(word: int, called: bool, tmp_path: Path) -> None:
+    dump = UserDump(
+        arch="arm64",
+        address=0x7000,
+        threads=[(77, context("arm64", IMAGE + 0x9000, 0x20000000))],
+        memory=[
+            (0x20000000, stack((0x20, IMAGE + 0x2000), (0x28, IMAGE + 0x3002), size=0x100)),
+            (IMAGE + 0x1F80, bytes(0x7C) + struct.pack("<I", word) + bytes(16)),
+            (IMAGE + 0x2FF0, struct.pack("<I", 0x97FE66ED) * 8),
+        ],
+    )
+    summary = read(dump, tmp_path)
+    assert [(one.place.offset, one.called) for one in summary.words] == [(0x2000, called), (0x3002, False)]
+    assert offsets(summary) == [0x9000, 0x2000][: 1 + called]
+
+
+def test_the_codeview_record_names_the_pdb(tmp_path: Path) -> None:
+    record = b"RSDS" + bytes(range(16)) + struct.pack("<I", 3) + b"D:\\out\\app.pdb\0"
+    dump = UserDump(threads=[(77, context("x64", IMAGE + 0x1234, STACK))], codeview=record)
+    (module,) = read(dump, tmp_path).modules
+    assert module.pdb == PdbIdentity("app.pdb", bytes(range(16)), 3)
+    assert module.pdb.key == "0302010005040706" + "08090A0B0C0D0E0F" + "3"
