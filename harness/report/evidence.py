@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from harness.display.terminal import printable
-from harness.dumps.summary import Place
+from harness.dumps.summary import Found, Place
 from harness.outcome import CrashRecord
 
 TEXT_CHARACTERS = 600
@@ -26,6 +26,13 @@ def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
 
 
 @dataclass(frozen=True)
+class FramePlace(Place):
+    """A frame of the stack; `found` says how, see `harness.dumps.summary.Found`."""
+
+    found: str = ""
+
+
+@dataclass(frozen=True)
 class Analysis:
     """analysis.json, but for what results.json says too."""
 
@@ -36,14 +43,17 @@ class Analysis:
     likely_cause: str = ""
     last_operation: str = ""
     fault: Place | None = None
-    stack: tuple[Place, ...] = ()
+    stack: tuple[FramePlace, ...] = ()
     dbgprint_tail: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Call:
-    """A line of a stack: `where` is module and offset, `source` a file and line, or empty."""
+    """A line of a stack: `where` is module and offset, `source` a file and line, or empty.
+
+    scanned: it is a word on the stack that may be of a call long over.
+    """
 
     where: str
     function: str
@@ -51,6 +61,7 @@ class Call:
     file: str
     line: int
     own: bool
+    scanned: bool = False
 
 
 _ANALYSIS = TypeAdapter(Analysis)
@@ -73,12 +84,15 @@ def calls(analysis: Analysis) -> list[Call]:
     A line is `own` if its source is known: then it is the driver's, whose PDB the bench has.
     """
     found = []
-    places = (*((analysis.fault,) if analysis.fault else ()), *analysis.stack)
+    places: list[Place] = list(analysis.stack)
+    if (fault := analysis.fault) and not (places and places[0].address == fault.address):
+        places.insert(0, fault)
     for place in places:
+        scanned = isinstance(place, FramePlace) and place.found == Found.SCAN
         module, offset = place.module, place.offset or 0
         where = text(f"{module}+{offset:#x}" if module else f"{place.address:#x}", CALL_CHARACTERS)
         if not place.frames:
-            found.append(Call(where, "", "", "", 0, own=False))
+            found.append(Call(where, "", "", "", 0, own=False, scanned=scanned))
         for frame in place.frames:
             source = f"{frame.file}:{frame.line}" if frame.file else ""
             found.append(
@@ -89,6 +103,7 @@ def calls(analysis: Analysis) -> list[Call]:
                     frame.file,
                     frame.line,
                     own=bool(source),
+                    scanned=scanned,
                 )
             )
     return found[:STACK_CALLS]

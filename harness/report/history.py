@@ -255,7 +255,10 @@ def _evidence(run: Digest, group: CrashGroup, scenario: str) -> dict[str, Any]:
     return {
         "what": group.what,
         "likely_cause": group.likely_cause,
-        "stack": [" ".join(filter(None, (call.where, call.function, call.source))) for call in group.stack],
+        "stack": [
+            " ".join(filter(None, (call.where, call.function, call.source, "?" if call.scanned else "")))
+            for call in group.stack
+        ],
         "folder": f"{run.folder.name}/crashes/{folder.name}" if folder else "",
         "bundle": f"{run.folder.name}/{bundle}" if bundle else "",
     }

@@ -81,3 +81,16 @@ class UnwindImage:
 def slot(end: int, operation: int, info: int = 0) -> int:
     """An unwind code: offset behind its instruction, operation, operation's own information."""
     return end | operation << 8 | info << 12
+
+
+def recursion(depth: int) -> UnwindImage:
+    """A stack of `depth` frames, from `BASE` + 0x1050 with the stack pointer at `STACK` on."""
+    made = UnwindImage()
+    made.stack = bytearray(0x40 * depth + 0x100)
+    functions = range(0x1000, 0x1400, 0x100)
+    for start in functions:
+        made.function(start, start + 0x100, made.info([slot(5, 2, 4), slot(1, 0, 3)], prologue=5))
+        made.call(start + 0x50)
+    for number in range(1, depth):
+        made.words(0x38 * number - 8, BASE + functions[number % 4] + 0x50)
+    return made

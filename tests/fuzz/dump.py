@@ -21,6 +21,8 @@ from harness.dumps.summary import summary_document
 from harness.dumps.text import page
 from harness.errors import DumpError
 from tests.fakes import dump_writer as writer
+from tests.fakes.unwind_image import BASE, recursion
+from tests.fakes.user_dump import IMAGE, UserDump, context
 
 SECONDS = 2.0
 MEGABYTES = 200
@@ -39,6 +41,7 @@ _NUMBERS = (
     0x45474150,
 )
 _WIDE = (1 << 40, 1 << 52, 1 << 63, (1 << 64) - 1, writer.LIST_HEAD, writer.DRIVER, writer.STACK)
+SAMPLES = ("wine-null-write.mdmp", "triage_x64.dmp", "unwind/d1.dmp")
 _INTERESTING = 0x3000
 """Most of what steers a reader lies in the first bytes."""
 
@@ -52,9 +55,34 @@ def seeds() -> list[bytes]:
         writer.triage(0xAA64),
         writer.minidump(0x180000000, 0x5000, 1, 0x1234),
     ]
+    found += [_with_unwind_data(), _user_dump()]
     if folder := os.environ.get("WINVM_SAMPLES"):
-        found += [(Path(folder) / name).read_bytes() for name in ("wine-null-write.mdmp", "triage_x64.dmp")]
+        found += [(Path(folder) / name).read_bytes() for name in SAMPLES]
     return found
+
+
+def _with_unwind_data() -> bytes:
+    """A full dump whose driver has a function table, and whose stack is of its frames."""
+    made = writer.guest()
+    image = recursion(24)
+    for page in range(0, len(image.data), writer.PAGE):
+        made.write(made.map_page(writer.DRIVER + page), 0, bytes(image.data[page : page + writer.PAGE]))
+    words = [struct.unpack_from("<Q", image.stack, at)[0] for at in range(0, 0x600, 8)]
+    moved = [word - BASE + writer.DRIVER if word else 0 for word in words]
+    made.write(made.map_page(writer.STACK), 0x100, struct.pack(f"<{len(moved)}Q", *moved))
+    data = bytearray(writer.full(made))
+    struct.pack_into("<Q", data, 0x348 + 0xF8, writer.DRIVER + 0x1050)
+    return bytes(data)
+
+
+def _user_dump() -> bytes:
+    stack = struct.pack("<8Q", *(IMAGE + 0x2222 * number for number in range(8)))
+    return UserDump(
+        threads=[(number, context("x64", IMAGE + 0x1234, 0x10000000)) for number in (1, 2)],
+        unloaded=[("gone.dll", 0x7FFB00000000, 0x8000)],
+        memory64=[(0x10000000, stack)],
+        codeview=b"RSDS" + bytes(20) + b"app.pdb\0",
+    ).encode()
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
