@@ -65,8 +65,8 @@ def _with_unwind_data() -> bytes:
     """A full dump whose driver has a function table, and whose stack is of its frames."""
     made = writer.guest()
     image = recursion(24)
-    for page in range(0, len(image.data), writer.PAGE):
-        made.write(made.map_page(writer.DRIVER + page), 0, bytes(image.data[page : page + writer.PAGE]))
+    for at in range(0, len(image.data), writer.PAGE):
+        made.write(made.map_page(writer.DRIVER + at), 0, bytes(image.data[at : at + writer.PAGE]))
     words = [struct.unpack_from("<Q", image.stack, at)[0] for at in range(0, 0x600, 8)]
     moved = [word - BASE + writer.DRIVER if word else 0 for word in words]
     made.write(made.map_page(writer.STACK), 0x100, struct.pack(f"<{len(moved)}Q", *moved))
