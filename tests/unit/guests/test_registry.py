@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ from harness.project import config
 from harness.project.profile import Profile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
+from harness.run.guest_session import GuestSession
 from harness.run.live import LiveGuest
 from harness.run.plan import make_plan
 from harness.run.prune import inventory, old, remove
@@ -115,7 +117,9 @@ def test_a_plan_and_a_bench_run_with_it(project: Path, tmp_path: Path) -> None:
     driver.write_bytes(b"driver")
     facts = guest.wait_ready(machine, Deadline.after(5))
     payload = Payload(plan.agent, "mine", {"release": driver}, "")
-    bench = Bench(guest, machine, plan.profile, payload, Artifacts(tmp_path / "artifacts"), facts, {})
+    artifacts = Artifacts(tmp_path / "artifacts")
+    session = GuestSession(guest, machine, plan.profile, payload, artifacts, facts, {})
+    bench = Bench(session, artifacts, ExitStack())
     bench.connect("release")
     guest.links[-1].scripted.when(
         "s.one",
