@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from harness.display.terminal import printable
 from harness.errors import ConfigurationError, KdError
 
 if TYPE_CHECKING:
+    from harness.debuggers.kd.com.both_sides import RecordingDecoder
+    from harness.debuggers.kd.decode import SerialDecoder
     from harness.debuggers.kd.host import Event, KdHost
 
 READ_SIZE = 1 << 16
@@ -47,18 +50,21 @@ def key(file: Path | None) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file that holds the key: unlike --key, no other user sees it.",
 )
-@click.option("--serial", is_flag=True, help="CAPTURE holds the raw bytes of one side of a serial line.")
+@click.option("--serial", is_flag=True, help="CAPTURE is of a serial line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: bool, as_json: bool) -> None:
     """Print what a recorded kernel said.
 
-    CAPTURE is a pcap, a pcapng, or a serial line's bytes (--serial); also gzipped.
+    CAPTURE is a pcap or a pcapng; or of a serial line (--serial) the bytes of one side, or both directions
+    as text, one line for each read: seconds, T for the target or H for the host, bytes in hex. Any of them
+    may be gzipped.
     """
+    from harness.debuggers.kd.com.both_sides import RecordingDecoder
     from harness.debuggers.kd.decode import CaptureDecoder, SerialDecoder, Summary
 
     summary: Summary
     if serial:
-        decoder = SerialDecoder()
+        decoder = RecordingDecoder() if _has_both_sides(capture) else SerialDecoder()
         summary, events = decoder.summary, _serial_events(capture, decoder)
     else:
         capture_decoder = CaptureDecoder(key_of(key_text, key_file))
@@ -75,7 +81,7 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
     if as_json:
         click.echo(json.dumps({"kind": "summary", **summary.fields()}))
     elif summary.packets or damage is None:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in summary.by_kind.most_common())
+        kinds = ", ".join(f"{number} {kind}" for kind, number in summary.by_kind.most_common())
         click.echo(f"{summary.packets} packets: {kinds or 'none that this key opens'}")
         for warning in summary.warnings:
             click.echo(warning)
@@ -102,17 +108,36 @@ def _capture_events(capture: Path, decoder: object) -> Iterator[_Event]:
             yield datagram.frame, datagram.time, *found
 
 
-def _serial_events(capture: Path, decoder: object) -> Iterator[_Event]:
+def _has_both_sides(capture: Path) -> bool:
     from harness.debuggers.kd.capture_file import opened
+    from harness.debuggers.kd.com.recording import is_recording
+
+    try:
+        with opened(capture) as file:
+            return is_recording(file.read(64))
+    except KdError as error:
+        raise ConfigurationError(error.message, remedy=error.remedy) from error
+
+
+def _serial_events(capture: Path, decoder: SerialDecoder | RecordingDecoder) -> Iterator[_Event]:
+    from harness.debuggers.kd.capture_file import opened
+    from harness.debuggers.kd.com.recording import read_recording
     from harness.debuggers.kd.decode import SerialDecoder
 
-    assert isinstance(decoder, SerialDecoder)
-    number = 0
+    number = count(1)
     with opened(capture) as file:
-        while data := file.read(READ_SIZE):
-            for found in decoder.decode(data):
-                number += 1
-                yield number, 0.0, *found
+        if isinstance(decoder, SerialDecoder):
+            while data := file.read(READ_SIZE):
+                for found in decoder.decode(data):
+                    yield next(number), 0.0, *found
+            return
+        time = 0.0
+        for passed in read_recording(file):
+            time = passed.time
+            for found in decoder.decode(passed.data, from_host=passed.from_host):
+                yield next(number), time, *found
+        for found in decoder.finish():
+            yield next(number), time, *found
 
 
 def key_of(text: str | None, file: Path | None) -> Key:

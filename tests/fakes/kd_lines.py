@@ -9,9 +9,11 @@ import socket
 import threading
 import time
 
+from harness.debuggers.kd.com.framing import serial_bytes
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.packets import PacketType, control
 from tests.fakes.kd_machine import FakeKernel
-from tests.fakes.kd_target import KdcomTarget, KdnetTarget
+from tests.fakes.kd_target import KdcomTarget, KdnetTarget, Machine
 
 
 class Weather:
@@ -144,19 +146,46 @@ class UdpPath:
                         self._near.sendto(arriving, self._from)
 
 
+class Noise:
+    """What happens to bytes on a serial line, both ways, by their shares.
+
+    Of what is written at once, all is `lost`, the end is `cut` off, or one byte is `wrong`. `resets` is the
+    share of packets of the target after which it starts over and sends a RESET.
+    """
+
+    def __init__(
+        self, lost: float = 0.0, cut: float = 0.0, wrong: float = 0.0, resets: float = 0.0, seed: int = 1
+    ) -> None:
+        self._shares, self._resets = (lost, cut, wrong), resets
+        self._random = random.Random(seed)
+
+    def pass_on(self, data: bytes) -> bytes:
+        lost, cut, wrong = (self._random.random() < share for share in self._shares)
+        if lost:
+            return b""
+        at = self._random.randrange(len(data))
+        if cut:
+            return data[:at]
+        return data[:at] + bytes((data[at] ^ 0x55,)) + data[at + 1 :] if wrong else data
+
+    def resets(self) -> bool:
+        """Whether the target starts over now."""
+        return self._random.random() < self._resets
+
+
 class SerialTarget:
     """A kernel on `connection`, or on one end of a socket pair; `line` is the other end's descriptor then.
 
-    `garbage` comes before every packet; `damage` is the share of packets with a wrong byte.
+    `garbage` comes before every packet of the target.
     """
 
     def __init__(
         self,
-        kernel: FakeKernel,
+        kernel: Machine,
         garbage: bytes = b"",
-        damage: float = 0.0,
-        seed: int = 1,
+        noise: Noise | None = None,
         connection: socket.socket | None = None,
+        retry_s: float = 0.05,
     ) -> None:
         self.line = -1
         if connection is None:
@@ -165,9 +194,8 @@ class SerialTarget:
         self._socket = connection
         self.kernel = kernel
         self.target = KdcomTarget(kernel)
-        self._rebooted: FakeKernel | None = None
-        self._garbage, self._damage = garbage, damage
-        self._random = random.Random(seed)
+        self._rebooted: Machine | None = None
+        self._garbage, self._noise, self._retry_s = garbage, noise or Noise(), retry_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -177,7 +205,7 @@ class SerialTarget:
         self._thread.join(5.0)
         self._socket.close()
 
-    def restart(self, kernel: FakeKernel) -> None:
+    def restart(self, kernel: Machine) -> None:
         """Boots another kernel on the same line, in the middle of whatever is said."""
         self._rebooted = kernel
 
@@ -188,18 +216,17 @@ class SerialTarget:
                 self.target = KdcomTarget(self.kernel)
             self.target.run()
             while self.target.outbox:
-                self._socket.sendall(self._garbage + self._damaged(self.target.outbox.popleft()))
-            readable, _, _ = select.select([self._socket], [], [], 0.05)
+                data = self.target.outbox.popleft()
+                # A RESET is never lost: a target does not send it again.
+                lossy = data != serial_bytes(control(PacketType.RESET, self.target.next_id))
+                self._socket.sendall(self._garbage + (self._noise.pass_on(data) if lossy else data))
+                if self._noise.resets():
+                    self.target.start_over()
+            readable, _, _ = select.select([self._socket], [], [], self._retry_s)
             if not readable:
                 self.target.timeout()
                 continue
             data = self._socket.recv(4096)
             if not data:
                 return
-            self.target.receive(data)
-
-    def _damaged(self, data: bytes) -> bytes:
-        if self._random.random() >= self._damage:
-            return data
-        at = self._random.randrange(len(data))
-        return data[:at] + bytes((data[at] ^ 0x55,)) + data[at + 1 :]
+            self.target.receive(self._noise.pass_on(data))

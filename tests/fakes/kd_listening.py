@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from harness.debuggers.kd.host import Event, KdHost
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.wire import Wire
-from tests.fakes.kd_lines import SerialTarget, UdpTarget, Weather
+from tests.fakes.kd_lines import Noise, SerialTarget, UdpTarget, Weather
 from tests.fakes.kd_machine import FakeKernel
+from tests.fakes.kd_target import Machine
 
 KEY = Key.parse("1a2b.zz.10.3w5e")
 FATAL = (
@@ -23,9 +25,12 @@ STORM = {"loss": 0.2, "double": 0.2, "late": 0.2}
 
 
 class Listening:
-    """A host that runs in a thread, with the events it told."""
+    """A host that runs in a thread, with the events it told; `resets` is the share of steps with a RESET."""
 
-    def __init__(self, wire: Wire, *, hold: bool = False, patience_s: float = 10.0) -> None:
+    def __init__(
+        self, wire: Wire, *, hold: bool = False, patience_s: float = 10.0, resets: float = 0.0
+    ) -> None:
+        self._resets, self._random = resets, random.Random(1)
         self.events: list[Event] = []
         self.host = KdHost(wire, self.events.append, hold=hold, patience_s=patience_s)
         self._stop = threading.Event()
@@ -36,6 +41,8 @@ class Listening:
     def _run(self) -> None:
         while not self._stop.is_set():
             with self._asleep:
+                if self._random.random() < self._resets:
+                    self.host._link.reset()
                 self.host.step(0.02)
             time.sleep(0)  # or whoever wants it asleep would wait for long
 
@@ -81,10 +88,15 @@ class Bench:
         return host, target
 
     def serial(
-        self, kernel: FakeKernel, garbage: bytes = b"", damage: float = 0.0
+        self,
+        kernel: Machine,
+        garbage: bytes = b"",
+        noise: Noise | None = None,
+        retry_s: float = 0.05,
+        resets: float = 0.0,
     ) -> tuple[Listening, SerialTarget]:
-        target = SerialTarget(kernel, garbage, damage)
-        host = Listening(KdcomWire(target.line, "socket pair", retry_s=0.05))
+        target = SerialTarget(kernel, garbage, noise, retry_s=retry_s)
+        host = Listening(KdcomWire(target.line, "socket pair", retry_s=retry_s), resets=resets)
         self._open += [host, target]
         return host, target
 

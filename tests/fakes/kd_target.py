@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from harness.debuggers.kd.com.framing import Damage, SerialReader, serial_bytes
+from harness.debuggers.kd.com.framing import Damage, SerialReader, is_break_in, serial_bytes
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import Api, Manipulate
 from harness.debuggers.kd.net.datagram import BREAK_IN, Datagram, Poke, Seal, data_key, is_response
@@ -42,13 +42,19 @@ class KdTarget:
         self.machine = machine
         self.outbox: deque[bytes] = deque()
         self._pending: Packet | None = None
-        self._waiting_for: int | None = None
+        self._asked: Packet | None = None
+        self._reset_sent = False
         self._halt: Packet | None = None
 
     @property
     def idle(self) -> bool:
         """Whether nothing of the kernel waits to be sent or acknowledged."""
-        return self._pending is None and self._waiting_for is None
+        return self._pending is None and self._asked is None
+
+    @property
+    def halted(self) -> bool:
+        """Whether the kernel stands halted and serves requests."""
+        return self._halt is not None
 
     def run(self) -> None:
         """Lets the kernel say its next thing if it may."""
@@ -79,13 +85,27 @@ class KdTarget:
                 self._delivered()
         elif packet.type == PacketType.RESEND:
             self.timeout()
+        elif packet.type == PacketType.RESET and self._reset_sent:
+            self._reset_sent = False
         elif packet.type == PacketType.RESET:
-            self.reset(packet)
-            self._emit(control(PacketType.RESET, self.next_id))
-            if self._pending is None and self._halt is not None:
-                self._send_data(self._halt.type, self._halt.payload)
-            else:
-                self.timeout()
+            self._start_over(packet)
+
+    def start_over(self) -> None:
+        """Sends a RESET of its own accord, if it waits for something."""
+        self._reset_sent = self._start_over(control(PacketType.RESET))
+
+    def _start_over(self, packet: Packet) -> bool:
+        """Answers a RESET, or sends one; a kernel that runs and waits for nothing does not hear of it."""
+        standing = self._halt or self._asked
+        if self._pending is None and standing is None:
+            return False
+        self.reset(packet)
+        self._emit(control(PacketType.RESET, self.next_id))
+        if self._pending is None and standing is not None:
+            self._send_data(standing.type, standing.payload)
+        else:
+            self.timeout()
+        return True
 
     def _take_data(self, packet: Packet) -> None:
         if packet.type == PacketType.STATE_MANIPULATE and self._halt is not None:
@@ -96,8 +116,8 @@ class KdTarget:
                 self.machine.told(packet)
             else:
                 self._send_data(PacketType.STATE_MANIPULATE, self.machine.reply(request))
-        elif packet.type == self._waiting_for:
-            self._waiting_for = None
+        elif self._asked is not None and packet.type == self._asked.type:
+            self._asked = None
             self.machine.told(packet)
 
     def _send_data(self, packet_type: int, payload: bytes) -> None:
@@ -111,7 +131,7 @@ class KdTarget:
         if sent.type == PacketType.STATE_CHANGE64:
             self._halt = sent
         elif sent.type == PacketType.FILE_IO or sent.payload[:4] == b"\x31\x32\0\0":
-            self._waiting_for = sent.type
+            self._asked = sent
 
     # What the transports do differently.
 
@@ -248,7 +268,7 @@ class KdcomTarget(KdTarget):
 
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine)
-        self._reader = SerialReader()
+        self._reader = SerialReader(self._between)
         self._first = True
         self._own = 0x80800000
         self._expected = 0x80800000
@@ -259,15 +279,16 @@ class KdcomTarget(KdTarget):
         return self._own | 0x800 if self._first else self._own
 
     def receive(self, data: bytes) -> None:
-        """Bytes of the host; a lone `b` between packets asks to halt."""
-        if data == BREAK_IN:
-            self.machine.break_in()
-            return
+        """Bytes of the host; `b` between packets asks to halt, wherever in a read it stands."""
         for found in self._reader.feed(data):
             if isinstance(found, Damage):
                 self._emit(control(PacketType.RESEND))
             else:
                 self.take(found)
+
+    def _between(self, data: bytes) -> None:
+        if is_break_in(data):
+            self.machine.break_in()
 
     def _emit(self, packet: Packet) -> None:
         self.outbox.append(serial_bytes(packet))

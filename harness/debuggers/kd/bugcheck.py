@@ -25,6 +25,8 @@ _FATAL = re.compile(
 )
 _RECENT = 2048
 _STACK_BYTES = 1024
+BEFORE_DUMP, AFTER_DUMP = 3, 4
+"""First argument of the kernel's breakpoint routine when a bugcheck calls it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,31 @@ class BugcheckText:
         self._recent = ""
         code, *parameters = (int(digits, 16) for digits in found.groups())
         return Bugcheck(code, tuple(parameters))
+
+
+def is_bugcheck(target: HaltedTarget) -> bool:
+    """Whether an x64 target at a breakpoint was brought there by a bugcheck: its first argument says why.
+
+    Raises:
+        SilentTargetError: it does not answer.
+        TargetRestartedError: it is not there any more.
+    """
+    return reason(target) in (BEFORE_DUMP, AFTER_DUMP)
+
+
+def reason(target: HaltedTarget) -> int:
+    """The first argument of the kernel's breakpoint routine, on an x64 target; 0 when it cannot be read.
+
+    Raises:
+        SilentTargetError: it does not answer.
+        TargetRestartedError: it is not there any more.
+    """
+    try:
+        return kd_context.registers(target.context())["rcx"] & 0xFFFFFFFF
+    except (TargetRestartedError, SilentTargetError):
+        raise
+    except KdError:
+        return 0
 
 
 def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bugcheck | None]:

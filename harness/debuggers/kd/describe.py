@@ -33,6 +33,8 @@ def describe(packet: Packet, *, from_host: bool = False) -> tuple[str, Fields]:
 def _described(packet: Packet, *, from_host: bool) -> tuple[str, Fields]:
     if packet.type == PacketType.DEBUG_IO:
         said = DebugIo.parse(packet.payload)
+        if from_host:
+            return "control", {"what": "prompt-answer", "size": said.answer_limit}
         return "dbgprint", {"text": said.text, **({"prompt": True} if said.prompt else {})}
     if packet.type == PacketType.STATE_CHANGE64:
         return state_fields(StateChange.parse(packet.payload))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from harness.deadline import Deadline
 from harness.debuggers.kd import context as kd_context
-from harness.debuggers.kd.link import Link, TargetRestartedError
+from harness.debuggers.kd.link import TargetRestartedError
 from harness.debuggers.kd.manipulate import (
     PAGE,
     READ_LIMIT,
@@ -42,10 +43,20 @@ class Module:
     size: int
 
 
+class Exchange(Protocol):
+    """How requests reach a halted target: a link to a live one, or the replies of one that was recorded."""
+
+    def request(self, message: Manipulate, deadline: Deadline) -> Manipulate:
+        """The reply to a request."""
+
+    def send(self, packet_type: PacketType, payload: bytes, deadline: Deadline) -> None:
+        """Sends what lets the target run on."""
+
+
 class HaltedTarget:
     """A target between a state change and its continuation. Every method raises KdError when it cannot."""
 
-    def __init__(self, link: Link, change: StateChange, deadline: Deadline) -> None:
+    def __init__(self, link: Exchange, change: StateChange, deadline: Deadline) -> None:
         self._link = link
         self._change = change
         self._deadline = deadline

@@ -18,9 +18,19 @@ from dataclasses import dataclass
 from harness.deadline import Deadline
 from harness.debuggers.kd import context as kd_context
 from harness.debuggers.kd.break_in import BreakInWish
-from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, described, evidence, processors
+from harness.debuggers.kd.bugcheck import (
+    AFTER_DUMP,
+    BEFORE_DUMP,
+    Bugcheck,
+    BugcheckText,
+    described,
+    evidence,
+    processors,
+    reason,
+)
 from harness.debuggers.kd.describe import Fields, describe, state_fields
 from harness.debuggers.kd.halted import HaltedTarget, RequestRefusedError, is_breakpoint
+from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.io import DebugIo, FileRequest, is_prompt
 from harness.debuggers.kd.link import Link, SilentTargetError, TargetRestartedError
 from harness.debuggers.kd.manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version, settles
@@ -37,8 +47,6 @@ PATIENCE_S = 10.0
 A bugcheck that was printed is reported after as long, also when no halt follows."""
 _QUEUE_LIMIT = 64
 _ASSERT_ANSWER = b"i"
-_BEFORE_DUMP, _AFTER_DUMP = 3, 4
-"""First argument of the kernel's breakpoint routine when a bugcheck calls it."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class KdHost:
         self._relayed = False
         self._left: Packet | None = None
         self._version: Version | None = None
+        self._images = LoadedImages()
         self._text = BugcheckText()
         self._printed: Bugcheck | None = None
         self._silence: Deadline | None = None
@@ -191,6 +200,7 @@ class KdHost:
         if self._printed is not None:
             self._report({"halted": False})
         self._reported = None
+        self._images.forget()
         self._emit("attached", {"source": notice.source, "restarted": notice.restarted})
 
     def _delivered(self, packet: Packet) -> None:
@@ -208,7 +218,8 @@ class KdHost:
         """Says what the target told the other debugger, and remembers what that one has to answer."""
         kind, fields = describe(packet)
         if packet.type == PacketType.STATE_CHANGE64:
-            self._emit(kind, {name: value for name, value in fields.items() if name != "id"})
+            with suppress(KdError):
+                self._emit(*self._state(StateChange.parse(packet.payload)))
         elif packet.type == PacketType.FILE_IO:
             self._emit(kind, {"operation": fields.get("operation"), "path": fields.get("path")})
         self._left = packet
@@ -241,7 +252,7 @@ class KdHost:
             self._link.send(PacketType.DEBUG_IO, answer, Deadline.after(self._patience_s))
 
     def _halted(self, change: StateChange) -> None:
-        kind, fields = state_fields(change)
+        kind, fields = self._state(change)
         if change.exception is None:
             self._emit(kind, fields)
             self._go_on(change)
@@ -259,6 +270,13 @@ class KdHost:
             self._emit("held", {"processor": change.processor})
             return
         self._go_on(change)
+
+    def _state(self, change: StateChange) -> tuple[str, Fields]:
+        """Kind and fields of a halt, which may load an image or lie in one."""
+        if change.symbols is not None:
+            self._images.take(change.symbols)
+        kind, fields = state_fields(change)
+        return kind, fields | (self._images.placed(change.pc) if change.exception else {})
 
     def _go_on(self, change: StateChange) -> None:
         """Continues from whatever the target stands at."""
@@ -290,16 +308,11 @@ class KdHost:
         target = self._target(change)
         if asked:
             self._emit("break-in", processors(target, change.processors))
-        try:
-            why = kd_context.registers(target.context())["rcx"] & 0xFFFFFFFF
-        except (TargetRestartedError, SilentTargetError):
-            raise
-        except KdError:
-            why = 0
-        if self._printed is None and (asked or why not in (_BEFORE_DUMP, _AFTER_DUMP)):
+        why = reason(target)
+        if self._printed is None and (asked or why not in (BEFORE_DUMP, AFTER_DUMP)):
             return False
         if self._reported is not None:
-            return why == _AFTER_DUMP
+            return why == AFTER_DUMP
         fields, kept = evidence(target, self._printed)
         if self._printed is None and kept is None:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from harness.debuggers.kd.packets import Packet
+from harness.debuggers.kd.packets import Packet, PacketType
 from harness.errors import KdError
 
 PRINT = 0x3230
@@ -42,6 +42,11 @@ class DebugIo:
         """The payload that answers this prompt."""
         text = text[: self.answer_limit]
         return _IO.pack(PROMPT, self.processor_level, self.processor, 0, len(text)) + text
+
+
+def is_print(packet: Packet) -> bool:
+    """Whether a packet only prints: nobody waits for more than its acknowledgement."""
+    return packet.type == PacketType.DEBUG_IO and not is_prompt(packet)
 
 
 def is_prompt(packet: Packet) -> bool:

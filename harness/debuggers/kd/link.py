@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from harness.deadline import Deadline
 from harness.debuggers.kd.com.framing import Damage
+from harness.debuggers.kd.io import is_print
 from harness.debuggers.kd.manipulate import Api, Manipulate
 from harness.debuggers.kd.packets import Packet, PacketType, control
 from harness.debuggers.kd.wire import (
@@ -69,7 +70,10 @@ class Link:
         self._asked: Manipulate | None = None
         self._acknowledged = False
         self._resend = False
-        self._reset_sent = False
+        self._reset_pending = False
+        self._reset_answer = Deadline.after(0.0)
+        self._waiting: Packet | None = None
+        """What the target said last that needs an answer of ours, until that has arrived."""
         self._replies: deque[Manipulate] = deque(maxlen=_REPLIES)
         self._last: Packet | None = None
         self._last_acknowledged = True
@@ -100,8 +104,8 @@ class Link:
         self._sending, self._acknowledged = True, False
         try:
             for attempt in range(TRIES):
-                if attempt == RESET_AFTER:
-                    self.reset()
+                if attempt == RESET_AFTER or (attempt > RESET_AFTER and self._reset_pending):
+                    self._start_over()
                 self._resend = False
                 self._wire.send(Packet(packet_type, self._wire.ids.next, payload))
                 silence = deadline.at_most(silence_s)
@@ -109,7 +113,6 @@ class Link:
                     self.pump(silence.remaining())
                     self._check(session)
                 if self._acknowledged:
-                    self._wire.ids.acknowledged()
                     return
                 if deadline.expired:
                     break
@@ -119,7 +122,13 @@ class Link:
 
     def reset(self) -> None:
         """Asks the target to start over: a halted one reports its halt again, a running one does not care."""
-        self._reset_sent = True
+        self._waiting = None
+        self._start_over()
+
+    def _start_over(self) -> None:
+        # Each RESET is answered with one, but an answer is not, or they would never end.
+        self._reset_pending = True
+        self._reset_answer = Deadline.after(self._wire.retry_s * PATIENCE)
         self._wire.send(control(PacketType.RESET, self._wire.ids.next))
 
     def request(self, message: Manipulate, deadline: Deadline) -> Manipulate:
@@ -158,13 +167,16 @@ class Link:
             self._take_overheard(arrival)
         elif isinstance(arrival, Attached):
             self._session += not arrival.same_boot
-            self._resend = self._reset_sent = False
+            self._resend = self._reset_pending = False
+            if not arrival.same_boot:
+                self._waiting = None
             self._wire.ids.restart()
             # Under a new key of the same boot the target repeats a packet whose acknowledgement it missed.
             self._maybe_repeated = self._last if arrival.same_boot else None
             self._renumbered = False
             self._notice(arrival)
         elif isinstance(arrival, HandedOver):
+            self._waiting = None
             self._session += 1  # an exchange that was going on is the other debugger's to make again
             self._notice(arrival)
         elif isinstance(arrival, TakenBack | WrongKey):
@@ -189,7 +201,8 @@ class Link:
 
     def _is_new(self, packet: Packet) -> bool:
         """Whether a data packet of the target did not come before, under whatever key or number."""
-        new = self._wire.ids.accept(packet.id)
+        said_before = self._last is not None and packet.payload == self._last.payload
+        new = self._wire.ids.accept(packet.id, repeated=said_before)
         before, self._maybe_repeated = self._maybe_repeated, None
         if before is not None and self._renumbered:
             before = replace(before, id=packet.id)
@@ -200,21 +213,34 @@ class Link:
 
     def _target_reset(self, packet: Packet) -> None:
         """The target counts anew, and repeats what was not acknowledged."""
-        self._wire.ids.reset(packet.id)
-        if not self._last_acknowledged:
+        ambiguous = self._wire.ids.reset(packet.id) and self._last is not None and is_print(self._last)
+        if not self._last_acknowledged or ambiguous:
             self._maybe_repeated, self._renumbered = self._last, True
 
     def _take_control(self, packet: Packet) -> None:
         if packet.type == PacketType.ACK:
-            self._acknowledged |= self._sending and packet.id == self._wire.ids.next
+            if packet.id == self._wire.ids.next:
+                self._arrived()
         elif packet.type == PacketType.RESEND:
             self._resend = True
+            if self._wire.ids.in_order and (self._acknowledged or not self._sending):
+                # It took a packet that came twice for the acknowledgement of one of its own, which was lost.
+                self._start_over()
         elif packet.type == PacketType.RESET:
-            if not self._reset_sent:
-                self._wire.send(control(PacketType.RESET, self._wire.ids.next))
-            self._reset_sent = False
+            if not self._reset_pending or self._reset_answer.expired:
+                self._start_over()
+            else:
+                self._reset_pending = False
             self._target_reset(packet)
             self._resend = True
+
+    def _arrived(self) -> None:
+        """What is being sent has arrived; at once, for a RESET may follow that numbers anew."""
+        if self._sending and not self._acknowledged:
+            self._acknowledged = True
+            self._wire.ids.acknowledged()
+            if self._asked is None:
+                self._waiting = None
 
     def _take_data(self, packet: Packet) -> None:
         new = self._is_new(packet)
@@ -223,8 +249,14 @@ class Link:
         if not new:
             return
         if packet.type != PacketType.STATE_MANIPULATE:
+            if self._waiting is not None and packet.payload == self._waiting.payload:
+                self._resend = True  # told again, after a reset: it is still waited for the answer
+                return
             # Only a target that was let go says something of its own.
-            self._acknowledged |= self._sending and self._asked is None
+            if self._asked is None:
+                self._arrived()
+            if not is_print(packet):
+                self._waiting = packet
             self._deliver(packet)
             return
         try:
@@ -232,7 +264,7 @@ class Link:
         except KdError:
             return
         if self._asked is not None and _answers(reply, self._asked):
-            self._acknowledged |= self._sending
+            self._arrived()
             self._replies.append(reply)
 
 

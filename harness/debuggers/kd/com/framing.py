@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from harness.debuggers.kd.packets import HEADER, Packet, encode, parse_header
@@ -13,6 +13,7 @@ TRAILER = b"\xaa"
 BREAK_IN = b"b"
 _LEADER_SIZE = 4
 _LEADER = re.compile(rb"0000|iiii")
+_LEADER_BEGUN = re.compile(rb"(?:0{1,3}|i{1,3})\Z")
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,21 @@ def serial_bytes(packet: Packet) -> bytes:
     return encode(packet) + (b"" if packet.control else TRAILER)
 
 
-class SerialReader:
-    """Cuts a byte stream into packets; holds at most one packet's bytes."""
+def is_break_in(between: bytes) -> bool:
+    """Whether bytes between two packets ask a target to halt; asked more than once is still one request."""
+    return bool(between) and not between.strip(BREAK_IN)
 
-    def __init__(self) -> None:
+
+class SerialReader:
+    """Cuts a byte stream into packets; holds at most one packet's bytes.
+
+    Args:
+        on_between: called with what is passed over because it belongs to no packet, as soon as that is known.
+    """
+
+    def __init__(self, on_between: Callable[[bytes], None] | None = None) -> None:
         self._buffer = bytearray()
+        self._on_between = on_between
 
     @property
     def waiting(self) -> bool:
@@ -72,11 +83,13 @@ class SerialReader:
 
     def _synchronise(self) -> bool:
         """Drops what comes before a leader; False when there is none yet."""
-        if leader := _LEADER.search(self._buffer):
-            start = leader.start()
-            del leader  # a match keeps the buffer from being resized
+        leader = _LEADER.search(self._buffer)
+        begun = leader or _LEADER_BEGUN.search(self._buffer)
+        start, found = begun.start() if begun else len(self._buffer), leader is not None
+        del leader, begun  # a match keeps the buffer from being resized
+        if start:
+            between = bytes(self._buffer[:start])
             del self._buffer[:start]
-            return True
-        # The last bytes may be the beginning of a leader.
-        del self._buffer[: max(0, len(self._buffer) - _LEADER_SIZE + 1)]
-        return False
+            if self._on_between is not None:
+                self._on_between(between)
+        return found

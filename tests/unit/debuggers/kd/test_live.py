@@ -17,7 +17,7 @@ from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import HANDLED, NOT_HANDLED, Api
 from harness.debuggers.kd.net.wire import KdnetWire
 from harness.errors import KdError
-from tests.fakes.kd_lines import UdpTarget, Weather
+from tests.fakes.kd_lines import Noise, UdpTarget, Weather
 from tests.fakes.kd_listening import KEY, STORM, Bench, Listening, lines
 from tests.fakes.kd_machine import (
     BREAK_PC,
@@ -192,7 +192,7 @@ def test_serial_line(bench: Bench, garbage: bytes, damage: float) -> None:
     expected = lines(100)
     script = [load_symbols(r"\WINDOWS\system32\ntoskrnl.exe", KERNEL_BASE, 0x1000), *map(printed, expected)]
     kernel = FakeKernel([*script, file_request("a"), exception(0x80000003), printed("end\n")])
-    host, _ = bench.serial(kernel, garbage, damage)
+    host, _ = bench.serial(kernel, garbage, Noise(wrong=damage))
     host.wait(lambda: host.text.endswith("end\n"))
     assert host.text == "".join(expected) + "end\n"
     assert [event.kind for event in host.events if event.kind != "dbgprint"] == [

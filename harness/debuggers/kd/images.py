@@ -1,0 +1,39 @@
+"""The images that a kernel reported as loaded: which of them an address lies in."""
+
+from __future__ import annotations
+
+from harness.debuggers.kd.describe import Fields
+from harness.debuggers.kd.state import Symbols
+from harness.dumps.names import base_name
+
+IMAGES_LIMIT = 1024
+"""Images remembered; a hostile target may report any number."""
+_ALL = 0xFFFFFFFFFFFFFFFF
+"""Base address in the report of a kernel that unloads everything: it restarts."""
+
+
+class LoadedImages:
+    """Follows load-symbols and unload-symbols reports; an image loaded before the first is not known."""
+
+    def __init__(self) -> None:
+        self._images: dict[int, Symbols] = {}
+
+    def take(self, symbols: Symbols) -> None:
+        """One report. Some kernels give an image that they unload no size."""
+        if symbols.unload:
+            self._images.pop(symbols.base, None)
+            if symbols.base == _ALL:
+                self.forget()
+        elif len(self._images) < IMAGES_LIMIT:
+            self._images[symbols.base] = symbols
+
+    def forget(self) -> None:
+        """The kernel was started anew."""
+        self._images.clear()
+
+    def placed(self, address: int) -> Fields:
+        """`place`, such as `winvm.sys+0x287f`; nothing outside every image that was reported."""
+        for image in self._images.values():
+            if image.path and image.base <= address < image.base + image.size:
+                return {"place": f"{base_name(image.path)}+{address - image.base:#x}"}
+        return {}

@@ -1,0 +1,152 @@
+"""Recorded sessions of a real NT kernel on a serial line: replayed to the live host, and decoded.
+
+Needs WINVM_SAMPLES; the values that are compared come from the recordings' own description.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import winvm
+from tests.fakes.kd_lines import Noise
+from tests.fakes.kd_recording import RecordedKernel, Recording, continued_with, prompts
+from tests.fakes.kd_listening import Bench, Listening
+
+REPORTS, MODULES = 55, 53
+"""Images that were reported as loaded, two of them user mode's, and modules in the kernel's list."""
+NULL_WRITE = "boot-load-null-write"
+DOUBLE_COMPLETION = "boot-load-double-completion"
+MDL = "boot-load-mdl-scenarios"
+TOLD = ("load-symbols", "unload-symbols", "exception", "bugcheck")
+
+every_recording = pytest.mark.parametrize("name", [NULL_WRITE, DOUBLE_COMPLETION, MDL])
+in_any_noise = pytest.mark.parametrize(
+    "noise",
+    [{}, {"lost": 0.02}, {"cut": 0.02}, {"wrong": 0.02}, {"resets": 0.02}, {"asked": 0.02}],
+    ids=str,
+)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+def recorded(samples: Path, name: str) -> Recording:
+    return Recording(samples / "kdcom-reactos" / f"{name}.txt.gz")
+
+
+def replayed(bench: Bench, recording: Recording, **noise: Any) -> tuple[Listening, RecordedKernel]:
+    """What the host told of the whole recording."""
+    kernel = RecordedKernel(recording)
+    resets = noise.pop("asked", 0.0)
+    host, target = bench.serial(kernel, noise=Noise(**noise), retry_s=0.01, resets=resets)
+    host.wait(lambda: kernel.done and target.target.idle and not target.target.halted, 60.0)
+    return host, kernel
+
+
+def check_goldens(name: str, told: list[tuple[str, Mapping[str, Any]]]) -> None:
+    """What the host must say of each recording."""
+    raised = [fields for kind, fields in told if kind == "exception"]
+    bugchecks = [fields for kind, fields in told if kind == "bugcheck"]
+    assert Counter(kind for kind, _ in told)["load-symbols"] == REPORTS
+    if name == MDL:
+        assert not raised
+        assert not bugchecks
+        return
+    assert len(bugchecks) == 1
+    (bugcheck,) = bugchecks
+    assert bugcheck["halted"]
+    if name == NULL_WRITE:
+        assert (raised[0]["code"], raised[0]["first_chance"]) == (0xC0000005, False)
+        assert raised[0]["place"] == "winvm.sys+0x287f"
+        assert raised[0]["parameters"] == [1, 0]
+        code, address, _, last = bugcheck["parameters"]
+        assert (bugcheck["code"], code, last) == (0x1E, 0xFFFFFFFFC0000005, 0)
+        assert address == raised[0]["address"]
+        assert bugcheck["fault"] == "winvm.sys+0x287f"
+    else:
+        assert bugcheck["code"] == 0x44
+        assert bugcheck["parameters"][0]
+        assert bugcheck["parameters"][1:] == [0, 0, 0]
+    stop = raised[-1]
+    assert (stop["code"], stop["first_chance"], stop["place"]) == (0x80000003, True, "ntoskrnl.exe+0x1730b2")
+    assert len(bugcheck["modules"]) == MODULES
+
+
+def check_markers(text: str) -> None:
+    """Forty scenarios began and ended, in order."""
+    marks = [line.split()[2:4] for line in text.splitlines() if line.startswith("WINVM-MARK ")]
+    assert marks == [[edge, str(number)] for number in range(40) for edge in ("begin", "end")]
+
+
+@every_recording
+@in_any_noise
+def test_the_live_host_tells_what_the_kernel_really_said(
+    bench: Bench, samples: Path, name: str, noise: dict[str, float]
+) -> None:
+    recording = recorded(samples, name)
+    began = time.monotonic()
+    host, kernel = replayed(bench, recording, **noise)
+    took = time.monotonic() - began
+    assert host.text == recording.text
+    assert not host.of("warning")
+    check_goldens(name, [(event.kind, event.fields) for event in host.events])
+    if name == MDL:
+        check_markers(host.text)
+    answered = [answer for answer in kernel.answers if answer.payload[:2] == b"\x31\x32"]
+    statuses = [continued_with(answer) for answer in kernel.answers if answer not in answered]
+    assert statuses == recording.statuses
+    assert len(answered) == prompts(recording)
+    assert noise or took < recording.seconds / 10
+
+
+def decode(file: Path) -> list[dict[str, Any]]:
+    done = CliRunner().invoke(
+        winvm, ["kd", "decode", str(file), "--serial", "--json"], catch_exceptions=False
+    )
+    assert done.exit_code == 0
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@every_recording
+def test_the_decoder_tells_what_the_live_host_told(bench: Bench, samples: Path, name: str) -> None:
+    recording = recorded(samples, name)
+    *events, summary = decode(samples / "kdcom-reactos" / f"{name}.txt.gz")
+    host, kernel = replayed(bench, recording)
+    assert not kernel.refused
+    told = [event for event in host.events if event.kind in TOLD]
+    known = [event for event in events if event["kind"] in TOLD]
+    assert [event["kind"] for event in known] == [event.kind for event in told]
+    for decoded, live in zip(known, told, strict=True):
+        assert {name: decoded[name] for name in live.fields} == live.fields
+    text = "".join(event["text"] for event in events if event["kind"] == "dbgprint")
+    assert text == recording.text
+    check_goldens(name, [(event["kind"], event) for event in events])
+    assert (summary["malformed"], summary["packets"]) == (0, len(events) - len(told_bugchecks(events)))
+    assert events[-1]["time"] <= recording.seconds
+
+
+def told_bugchecks(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if event["kind"] == "bugcheck"]
+
+
+def test_the_directions_are_told_apart(samples: Path) -> None:
+    *events, _ = decode(samples / "kdcom-reactos" / f"{MDL}.txt.gz")
+    counts = Counter((event["from"], event["kind"]) for event in events)
+    assert counts["target", "ack"] == 65
+    assert counts["host", "ack"] == 2331
+    assert counts["target", "dbgprint"] == 2274
+    assert counts["host", "manipulate"] == 57
+    answers = [event for event in events if event.get("what") == "prompt-answer"]
+    assert [event["from"] for event in answers] == ["host"] * 8
