@@ -19,8 +19,8 @@ from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.packets import Packet, PacketType, control
 from harness.debuggers.kd.state import Symbols
 from harness.errors import ConfigurationError, KdError
-from tests.fakes.kd_machine import exception, load_symbols, printed
 from tests.fakes.kd_listening import FATAL
+from tests.fakes.kd_machine import exception, load_symbols, printed
 
 
 def numbered(packet: Packet, number: int) -> Packet:

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 
 from harness.cli import winvm
 from tests.fakes.kd_lines import Noise
-from tests.fakes.kd_recording import RecordedKernel, Recording, continued_with, prompts
 from tests.fakes.kd_listening import Bench, Listening
+from tests.fakes.kd_recording import RecordedKernel, Recording, continued_with, prompts
 
 REPORTS, MODULES = 55, 53
 """Images that were reported as loaded, two of them user mode's, and modules in the kernel's list."""
