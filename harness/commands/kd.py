@@ -100,10 +100,12 @@ _Event = tuple[int, float, str, Mapping[str, object]]
 
 def _capture_events(capture: Path, decoder: object) -> Iterator[_Event]:
     from harness.debuggers.kd.capture_file import udp_datagrams
+    from harness.debuggers.kd.captured_udp import FrameCounts
     from harness.debuggers.kd.decode import CaptureDecoder
 
     assert isinstance(decoder, CaptureDecoder)
-    for datagram in udp_datagrams(capture):
+    counts = decoder.summary.frames = FrameCounts()
+    for datagram in udp_datagrams(capture, counts):
         if found := decoder.decode(datagram.payload):
             yield datagram.frame, datagram.time, *found
 

@@ -6,28 +6,58 @@ import struct
 from collections.abc import Sequence
 
 
-def ethernet(payload: bytes, vlan: bool = False, padding: int = 0) -> bytes:
-    """A UDP datagram in IPv4 in an Ethernet frame."""
-    udp = struct.pack(">HHHH", 50000, 50000, 8 + len(payload), 0) + payload
-    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, b"\x0a\0\2\x0f", b"\x0a\0\2\2")
-    tag = b"\x81\x00\x00\x05" if vlan else b""
-    return bytes(12) + tag + b"\x08\x00" + ip + udp + bytes(padding)
+def ethernet(payload: bytes, vlan: bool = False, padding: int = 0, tags: Sequence[int] = ()) -> bytes:
+    """A UDP datagram in IPv4 in an Ethernet frame; `tags` are the EtherTypes of its VLAN tags."""
+    return bytes(12) + _tags((0x8100,) if vlan else tags) + b"\x08\x00" + ipv4(payload) + bytes(padding)
 
 
-def ipv6(payload: bytes) -> bytes:
-    """A UDP datagram in IPv6, without a link layer."""
+def _tags(kinds: Sequence[int]) -> bytes:
+    return b"".join(struct.pack(">HH", kind, 5) for kind in kinds)
+
+
+def ipv4(payload: bytes, fragment: int = 0) -> bytes:
+    """A UDP datagram in IPv4, without a link layer; `fragment` is the field of flags and offset."""
     udp = struct.pack(">HHHH", 50000, 50000, 8 + len(payload), 0) + payload
-    return struct.pack(">IHBB", 6 << 28, len(udp), 17, 64) + bytes(32) + udp
+    addresses = b"\x0a\0\2\x0f", b"\x0a\0\2\2"
+    return struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, fragment, 64, 17, 0, *addresses) + udp
+
+
+def sll(payload: bytes) -> bytes:
+    """A UDP datagram in the frame of a Linux interface, version 1."""
+    return bytes(14) + b"\x08\x00" + ipv4(payload)
+
+
+def sll2(payload: bytes) -> bytes:
+    """A UDP datagram in the frame of a Linux interface, version 2."""
+    return b"\x08\x00" + bytes(18) + ipv4(payload)
+
+
+def ipv6(payload: bytes, extensions: Sequence[tuple[int, bytes]] = ()) -> bytes:
+    """A UDP datagram in IPv6, without a link layer; `extensions` are (number, header but its first byte)."""
+    body = struct.pack(">HHHH", 50000, 50000, 8 + len(payload), 0) + payload
+    following = 17
+    for number, header in reversed(extensions):
+        body = bytes((following,)) + header + body
+        following = number
+    return struct.pack(">IHBB", 6 << 28, len(body), following, 64) + bytes(32) + body
 
 
 def pcap(
-    frames: Sequence[bytes], *, order: str = "<", nanoseconds: bool = False, link: int = 1, time: float = 1.5
+    frames: Sequence[bytes],
+    *,
+    order: str = "<",
+    nanoseconds: bool = False,
+    link: int = 1,
+    time: float = 1.5,
+    snap: int = 65535,
 ) -> bytes:
-    """A pcap file; every frame has the same time."""
+    """A pcap file; every frame has the same time, and is cut after `snap` bytes."""
     magic = 0xA1B23C4D if nanoseconds else 0xA1B2C3D4
-    head = struct.pack(order + "IHHIIII", magic, 2, 4, 0, 0, 65535, link)
+    head = struct.pack(order + "IHHIIII", magic, 2, 4, 0, 0, snap, link)
     fraction = round(time % 1 * (10**9 if nanoseconds else 10**6))
-    records = (struct.pack(order + "IIII", int(time), fraction, len(f), len(f)) + f for f in frames)
+    records = (
+        struct.pack(order + "IIII", int(time), fraction, min(len(f), snap), len(f)) + f[:snap] for f in frames
+    )
     return head + b"".join(records)
 
 

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from harness.debuggers.kd.captured_udp import FrameCounts
 from harness.errors import KdError
 
 BLOCK_LIMIT = 1 << 20
 """Bytes of one packet or block; captures of a network have far smaller ones."""
 _INTERFACES_LIMIT = 1024
-_ETHERNET, _RAW, _NULL, _LOOP, _LINUX, _LINUX2 = 1, 101, 0, 108, 113, 276
 _PCAP = {b"\xa1\xb2\xc3\xd4": (">", 6), b"\xd4\xc3\xb2\xa1": ("<", 6)}
 _PCAP |= {b"\xa1\xb2\x3c\x4d": (">", 9), b"\x4d\x3c\xb2\xa1": ("<", 9)}
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
-_UDP = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +35,18 @@ class UdpDatagram:
     payload: bytes
 
 
-def udp_datagrams(path: Path) -> Iterator[UdpDatagram]:
+def udp_datagrams(path: Path, counts: FrameCounts | None = None) -> Iterator[UdpDatagram]:
     """The UDP datagrams of a capture, in its order.
+
+    Args:
+        path: a pcap or pcapng file, plain or gzip.
+        counts: takes note of the frames that hold none.
 
     Raises:
         KdError: the file cannot be read, is no capture, or ends in the middle of a packet.
     """
     with opened(path) as file:
-        yield from read_datagrams(file)
+        yield from read_datagrams(file, counts)
 
 
 @contextmanager
@@ -63,16 +66,17 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise KdError(f"{path} cannot be read: {error}.") from error
 
 
-def read_datagrams(file: BinaryIO) -> Iterator[UdpDatagram]:
+def read_datagrams(file: BinaryIO, counts: FrameCounts | None = None) -> Iterator[UdpDatagram]:
     """The UDP datagrams of an open capture; see `udp_datagrams`."""
-    for number, (time, link, frame) in enumerate(_frames(file), 1):
-        payload = _udp_payload(link, frame)
+    counts = FrameCounts() if counts is None else counts
+    for number, (time, link, frame, size) in enumerate(_frames(file), 1):
+        payload = counts.payload(link, frame, size)
         if payload is not None:
             yield UdpDatagram(number, time, payload)
 
 
-_Frame = tuple[float, int, bytes]
-"""UNIX time in seconds, link type, bytes."""
+_Frame = tuple[float, int, bytes, int]
+"""UNIX time in seconds, link type, bytes as captured, how many the frame had on the wire."""
 
 
 def _frames(file: BinaryIO) -> Iterator[_Frame]:
@@ -89,8 +93,8 @@ def _frames(file: BinaryIO) -> Iterator[_Frame]:
 def _pcap(file: BinaryIO, order: str, digits: int) -> Iterator[_Frame]:
     (link,) = struct.unpack_from(order + "I", _exactly(file, 20), 16)
     while head := file.read(16):
-        seconds, fraction, size, _ = struct.unpack(order + "IIII", _whole(head, 16))
-        yield seconds + fraction / 10**digits, link & 0xFFFF, _exactly(file, size)
+        seconds, fraction, size, original = struct.unpack(order + "IIII", _whole(head, 16))
+        yield seconds + fraction / 10**digits, link & 0xFFFF, _exactly(file, size), original
 
 
 def _pcapng(file: BinaryIO) -> Iterator[_Frame]:
@@ -110,7 +114,7 @@ def _pcapng(file: BinaryIO) -> Iterator[_Frame]:
             yield from _packet(block, order, interfaces, "HH" if kind == 2 else "I")
         elif kind == 3 and len(block) >= 4 and interfaces:
             (length,) = struct.unpack_from(order + "I", block)
-            yield 0.0, interfaces[0][0], block[4 : 4 + length]
+            yield 0.0, interfaces[0][0], block[4 : 4 + length], length
 
 
 def _section(file: BinaryIO) -> str:
@@ -137,10 +141,10 @@ def _block(file: BinaryIO, size: int, consumed: int) -> bytes:
 
 def _packet(block: bytes, order: str, interfaces: list[tuple[int, float]], first: str) -> Iterator[_Frame]:
     number = struct.unpack_from(order + first, block)[0]
-    high, low, length = struct.unpack_from(order + "III", block, 4)
+    high, low, length, original = struct.unpack_from(order + "IIII", block, 4)
     if number < len(interfaces):
         link, unit = interfaces[number]
-        yield (high << 32 | low) * unit, link, block[20 : 20 + length]
+        yield (high << 32 | low) * unit, link, block[20 : 20 + length], original
 
 
 def _resolution(options: bytes, order: str) -> float:
@@ -166,45 +170,3 @@ def _whole(data: bytes, size: int) -> bytes:
     if len(data) < size:
         raise KdError("The capture ends in the middle of a packet.")
     return data
-
-
-def _udp_payload(link: int, frame: bytes) -> bytes | None:
-    packet = _ip(link, frame)
-    if not packet:
-        return None
-    version = packet[0] >> 4
-    if version == 4 and len(packet) >= 20:
-        header = (packet[0] & 0xF) * 4
-        fragment = int.from_bytes(packet[6:8], "big") & 0x3FFF
-        if header < 20 or fragment or packet[9] != _UDP:
-            return None
-        return _payload(packet[header:])
-    if version == 6 and len(packet) >= 40 and packet[6] == _UDP:
-        return _payload(packet[40:])
-    return None
-
-
-def _payload(udp: bytes) -> bytes | None:
-    """By UDP's own length: a short frame is padded."""
-    if len(udp) < 8:
-        return None
-    size = int.from_bytes(udp[4:6], "big")
-    return udp[8:size] if 8 <= size <= len(udp) else None
-
-
-def _ip(link: int, frame: bytes) -> bytes:
-    """The IP packet in a frame; empty when there is none."""
-    if link == _RAW:
-        return frame
-    if link in (_NULL, _LOOP):
-        return frame[4:]
-    if link == _LINUX:
-        return frame[16:] if frame[14:16] in (b"\x08\x00", b"\x86\xdd") else b""
-    if link == _LINUX2:
-        return frame[20:] if frame[:2] in (b"\x08\x00", b"\x86\xdd") else b""
-    if link != _ETHERNET:
-        return b""
-    at = 12
-    while frame[at : at + 2] in (b"\x81\x00", b"\x88\xa8"):
-        at += 4
-    return frame[at + 2 :] if frame[at : at + 2] in (b"\x08\x00", b"\x86\xdd") else b""

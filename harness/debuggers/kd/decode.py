@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from harness.debuggers.kd.captured_udp import FrameCounts
 from harness.debuggers.kd.com.framing import Damage, SerialReader
 from harness.debuggers.kd.describe import Fields, describe
 from harness.debuggers.kd.key import Key
@@ -40,15 +41,19 @@ class Summary:
     undecodable: int = 0
     session_keys: int = 0
     by_kind: Counter[str] = field(default_factory=Counter)
+    frames: FrameCounts | None = None
 
     @property
     def warnings(self) -> list[str]:
         """What a reader of the numbers should know."""
-        if not self.undecodable:
-            return []
-        wrong = self.bad_mac and not self.by_kind
-        why = "were made with another key" if wrong else "come from a session that began earlier"
-        return [f"no session key: {self.undecodable} data datagrams {why}"]
+        told = [] if self.frames is None else self.frames.warnings
+        if self.undecodable:
+            wrong = self.bad_mac and not self.by_kind
+            why = "were made with another key" if wrong else "come from a session that began earlier"
+            told.append(f"no session key: {self.undecodable} data datagrams {why}")
+        if self.frames is not None and self.frames.frames and not self.packets and not told:
+            told.append(f"none of {self.frames.frames} frames is a KDNET datagram")
+        return told
 
     def fields(self) -> Fields:
         """The summary line of `winvm kd decode --json`."""
