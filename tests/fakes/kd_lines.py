@@ -8,11 +8,11 @@ import select
 import socket
 import threading
 import time
+from typing import Any
 
 from harness.debuggers.kd.com.framing import serial_bytes
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.packets import PacketType, control
-from tests.fakes.kd_machine import FakeKernel
 from tests.fakes.kd_target import KdcomTarget, KdnetTarget, Machine
 
 
@@ -47,7 +47,7 @@ class UdpTarget:
         self,
         port: int,
         key: Key,
-        kernel: FakeKernel,
+        kernel: Machine,
         weather: Weather | None = None,
         poke_s: float = 0.05,
         retry_s: float = 0.005,
@@ -60,7 +60,7 @@ class UdpTarget:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def restart(self, kernel: FakeKernel) -> None:
+    def restart(self, kernel: Machine) -> None:
         self.close()
         self._stop = threading.Event()
         self._boot(kernel)
@@ -72,11 +72,11 @@ class UdpTarget:
         self._thread.join(5.0)
         self._socket.close()
 
-    def _boot(self, kernel: FakeKernel) -> None:
+    def _boot(self, kernel: Machine) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self.target = KdnetTarget(kernel, self._key, os.urandom(32), host=self._host)
-        self.kernel = kernel
+        self.kernel: Any = kernel
 
     def _run(self) -> None:
         next_poke = last = 0.0
@@ -192,7 +192,7 @@ class SerialTarget:
             connection, other = socket.socketpair()
             self.line = other.detach()
         self._socket = connection
-        self.kernel = kernel
+        self.kernel: Any = kernel
         self.target = KdcomTarget(kernel)
         self._rebooted: Machine | None = None
         self._garbage, self._noise, self._retry_s = garbage, noise or Noise(), retry_s

@@ -15,8 +15,10 @@ from harness.debuggers.kd.manipulate import Api, Manipulate
 from harness.debuggers.kd.net.datagram import BREAK_IN, Datagram, Poke, Seal, data_key, is_response
 from harness.debuggers.kd.packets import Packet, PacketType, control, encode, parse
 
-NO_REPLY = (Api.CONTINUE, Api.CONTINUE2, Api.REBOOT, Api.CAUSE_BUGCHECK)
-GOES_ON = (Api.CONTINUE, Api.CONTINUE2)
+NO_REPLY = (
+    Api.CONTINUE, Api.CONTINUE2, Api.REBOOT, Api.CAUSE_BUGCHECK, Api.SWITCH_PROCESSOR, Api.CLEAR_BREAKPOINTS,
+)  # fmt: skip
+GOES_ON = (Api.CONTINUE, Api.CONTINUE2, Api.SWITCH_PROCESSOR)
 
 
 class Machine(Protocol):

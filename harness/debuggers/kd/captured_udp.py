@@ -41,7 +41,7 @@ class FrameCounts:
             told.append("the capture holds no frames")
         if self.cut:
             told.append(
-                f"{self.cut} of {self.frames} frames were cut by the capture's snap length and are of no use: "
+                f"{self.cut} of {self.frames} frames were cut by the capture's snap length and are useless: "
                 "capture whole frames (tcpdump -s 0)"
             )
         if self.fragments:

@@ -23,6 +23,8 @@ def summary_line(kind: str, fields: Mapping[str, object]) -> str:
         return f"bugcheck {fields['code']:#x} ({shown}){where}{count}{name}{meaning}"
     if kind == "wrong-key":
         return f"wrong key: what {fields['source']} sends was made with another key; it is not listened to"
+    if kind == "taken-back":
+        return f"taken-back from {fields['from']}"
     if kind == "attached":
         return f"attached to {fields['source']}" + (": target restarted" if fields.get("restarted") else "")
     parts = [f"{name} {_value(value)}" for name, value in fields.items() if name not in _LONG]

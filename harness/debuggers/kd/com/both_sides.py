@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, evidence, is_bugcheck
+from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, described, evidence, is_bugcheck
 from harness.debuggers.kd.com.framing import Damage, SerialReader, is_break_in
 from harness.debuggers.kd.com.overheard import OverheardHalt
 from harness.debuggers.kd.decode import Summary
@@ -133,8 +133,8 @@ class RecordingDecoder:
         found, self._printed = self._printed, None
         if found is not None and found != self._reported:
             self._reported = found
-            told: Fields = {"code": found.code, "parameters": list(found.parameters), **fields}
-            yield self._counted("bugcheck", told, from_host=False)
+            said: Fields = {"code": found.code, "parameters": list(found.parameters), **described(found)}
+            yield self._counted("bugcheck", {**said, **fields}, from_host=False)
 
     def _restarted(self) -> Iterator[Told]:
         """The target begins a new stream: it was started, perhaps again."""

@@ -49,6 +49,11 @@ class SerialReader:
         """Whether a packet has begun and not ended: the line's silence then means that bytes were lost."""
         return len(self._buffer) >= _LEADER_SIZE
 
+    @property
+    def empty(self) -> bool:
+        """Whether every byte so far is accounted for."""
+        return not self._buffer
+
     def give_up(self) -> Damage:
         """Drops the packet that has begun; what follows its leader is looked through again by `feed`."""
         del self._buffer[:1]

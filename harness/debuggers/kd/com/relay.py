@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.debuggers.kd.com.framing import SerialReader
+from harness.debuggers.kd.com.framing import SerialReader, serial_bytes
 from harness.debuggers.kd.com.wire import READ_SIZE, KdcomWire, open_line
-from harness.debuggers.kd.packets import Packet
+from harness.debuggers.kd.packets import Packet, PacketType, control
 from harness.debuggers.kd.wire import Arrival, Attached, HandedOver, Overheard, TakenBack
 from harness.errors import HostError, KdError
 
@@ -85,6 +85,8 @@ class KdcomRelayWire(KdcomWire):
         self._said = SerialReader()
         self._backlog = bytearray()
         self._reclaimed = threading.Event()
+        self._numbering: bool | None = None
+        """False until the target answers the RESET of a hand-over, True while that passes, then None."""
 
     @classmethod
     def between(cls, path: Path, listeners: Sequence[socket.socket]) -> KdcomRelayWire:
@@ -151,12 +153,36 @@ class KdcomRelayWire(KdcomWire):
         found = self._found(data)
         if self._debugger is None:
             return found
-        self._backlog += data
+        if self._numbering is None:
+            self._backlog += data
+        else:
+            found = self._numbered_anew(found)
         return [
             Overheard(one, from_debugger=False) if isinstance(one, Packet) else one
             for one in found
             if isinstance(one, Packet | Attached)
         ]
+
+    def _numbered_anew(self, found: Sequence[Arrival]) -> list[Arrival]:
+        """What follows the target's RESET; it hears of one only while it waits for an acknowledgement.
+
+        A debugger that begins takes a packet with another number than its first for one sent twice.
+        """
+        kept: list[Arrival] = []
+        for one in found:
+            if not isinstance(one, Packet):
+                kept.append(one)
+            elif self._numbering:
+                self._backlog += serial_bytes(one)
+                kept.append(one)
+            elif one.control and one.type == PacketType.RESET:
+                self._numbering = True
+                kept.append(one)
+            elif not one.control:
+                self._write(serial_bytes(control(PacketType.RESET)))
+        if self._numbering and self._reader.empty:
+            self._numbering = None
+        return kept
 
     def _from_debugger(self, debugger: socket.socket) -> list[Arrival]:
         try:
@@ -168,8 +194,10 @@ class KdcomRelayWire(KdcomWire):
         if not data:
             return [self._gone()]
         self._write(data)
-        found = self._said.feed(data)
-        return [Overheard(one, from_debugger=True) for one in found if isinstance(one, Packet)]
+        said = [one for one in self._said.feed(data) if isinstance(one, Packet)]
+        if self._numbering is False and any(one.control and one.type == PacketType.RESET for one in said):
+            self._numbering = None  # it asks for it itself
+        return [Overheard(one, from_debugger=True) for one in said]
 
     def _pass_on(self, debugger: socket.socket) -> list[Arrival]:
         try:
@@ -192,12 +220,15 @@ class KdcomRelayWire(KdcomWire):
         name = listener.getsockname()
         self._debugger_name = name if isinstance(name, str) else f"{name[0]}:{name[1]}"
         self._debugger, self._said, self._backlog = connection, SerialReader(), bytearray()
+        # A target that stands halted hears this one, and reports its halt again.
+        self._numbering = False
+        self._write(serial_bytes(control(PacketType.RESET)))
         return [HandedOver(self._debugger_name)]
 
     def _gone(self) -> TakenBack:
         assert self._debugger is not None
         self._debugger.close()
-        self._debugger = None
+        self._debugger = self._numbering = None
         return TakenBack(self._debugger_name)
 
 
