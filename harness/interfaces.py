@@ -5,7 +5,7 @@ Imports go one way: config -> image -> machine -> transport -> deploy -> session
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -120,6 +120,14 @@ class Halt:
     registers: Mapping[int, Mapping[str, int]]
     places: Mapping[int, str]
     stacks: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class WatchesDriver(Protocol):
+    """What a `DebugStream` can do besides if a kernel reports breakpoints to it instead of stopping."""
+
+    def watch(self, images: Collection[str]) -> None:
+        """From now on a breakpoint or failed assertion in an image of one of these names is a crash."""
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
 from harness.guests.protocol import Guest, Link
 from harness.guests.windows import pnputil
+from harness.interfaces import WatchesDriver
 from harness.journal import StepKind
 from harness.machine.protocol import Machine
 from harness.outcome import KernelCrash
@@ -77,6 +78,9 @@ class GuestSession:
         skip = handover.debug_read if handover else 0
         self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce, skip)
         self._agent: AgentSession | None = None
+        if isinstance(self.debug, WatchesDriver):
+            names = {driver.name for driver in payload.drivers.values()}
+            self.debug.watch(names | {f"{payload.service}.sys"})
         self._installed = ""  # the driver store's name of the INF package
         self.loaded = self.newest = ""
         environment["seed"] = str(payload.seed)

@@ -310,6 +310,8 @@ class KdHost:
             self._emit("break-in", processors(target, change.processors))
         why = reason(target)
         if self._printed is None and (asked or why not in (BEFORE_DUMP, AFTER_DUMP)):
+            if not asked:
+                self._called_from(target, change)
             return False
         if self._reported is not None:
             return why == AFTER_DUMP
@@ -319,6 +321,15 @@ class KdHost:
         self._printed = kept or self._printed
         self._report({"halted": True, **fields})
         return False
+
+    def _called_from(self, target: HaltedTarget, change: StateChange) -> None:
+        """Says which image called the kernel's breakpoint routine, which is where the target stands then."""
+        if not self._images.placed(change.pc) or self._images.is_kernel(change.pc):
+            with suppress(RequestRefusedError):
+                stack = target.read(kd_context.registers(target.context())["rsp"], 8)
+                called = self._images.placed(int.from_bytes(stack, "little"))
+                if called:
+                    self._emit("breakpoint", {"code": STATUS_BREAKPOINT, "pc": change.pc, **called})
 
     def _report(self, fields: Fields) -> None:
         found, self._printed, self._silence = self._printed, None, None

@@ -12,6 +12,9 @@ _ALL = 0xFFFFFFFFFFFFFFFF
 """Base address in the report of a kernel that unloads everything: it restarts."""
 
 
+_KERNELS = ("ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "nt")
+
+
 class LoadedImages:
     """Follows load-symbols and unload-symbols reports; an image loaded before the first is not known."""
 
@@ -37,3 +40,8 @@ class LoadedImages:
             if image.path and image.base <= address < image.base + image.size:
                 return {"place": f"{base_name(image.path)}+{address - image.base:#x}"}
         return {}
+
+    def is_kernel(self, address: int) -> bool:
+        """Whether an address lies in the kernel's own image."""
+        image = self.placed(address).get("place", "")
+        return str(image).partition("+")[0].casefold() in _KERNELS

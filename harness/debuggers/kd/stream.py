@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.debuggers.kd.describe import Fields
 from harness.debuggers.kd.host import Event, KdHost
 from harness.debuggers.kd.show import summary_line
+from harness.debuggers.kd.state import STATUS_ASSERTION_FAILURE, STATUS_BREAKPOINT
 from harness.debuggers.kd.text import PrintedLines
 from harness.debuggers.kd.wire import Wire
 from harness.debuggers.log import LOG_LIMIT
@@ -42,6 +43,7 @@ class KdDebugStream(LoggedStream):
     ) -> None:
         super().__init__(log, f"WINVM-MARK {nonce} ", log_limit)
         self._lines = PrintedLines()
+        self._watched: frozenset[str] = frozenset()
         self._clock = clock
         self.host = KdHost(wire, self._take, clock=clock)
         self._halt: Halt | None = None
@@ -53,6 +55,14 @@ class KdDebugStream(LoggedStream):
     def rearm(self) -> None:
         """Forgets the crash after the guest was reverted; its kernel connects anew by itself."""
         self._forget()
+
+    def watch(self, images: Collection[str]) -> None:
+        """See `harness.interfaces.WatchesDriver`.
+
+        Without a debugger such a kernel stops with a bugcheck; with one it waits, and goes on if told so. Any
+        other exception reaches a debugger once nobody has handled it, and its bugcheck follows.
+        """
+        self._watched = frozenset(image.casefold() for image in images)
 
     def break_in(self, deadline: Deadline) -> Halt:
         """See `harness.interfaces.KernelDebugger`."""
@@ -93,7 +103,25 @@ class KdDebugStream(LoggedStream):
         if event.kind == "break-in":
             with self._changed:
                 self._halt = _halt(event.fields)
-        self._record(event.time, [*begun, ("kd", said)], _crash(event, said))
+        self._record(event.time, [*begun, ("kd", said)], _crash(event, said) or self._stopped(event, said))
+
+    def _stopped(self, event: Event, said: str) -> KernelCrash | None:
+        """The crash that a breakpoint or a failed assertion in a watched image is."""
+        fields = event.fields
+        code, pc = fields.get("code"), fields.get("pc")
+        image, _, offset = str(fields.get("place", "")).partition("+")
+        if (
+            event.kind not in ("exception", "breakpoint")
+            or image.casefold() not in self._watched
+            or not offset
+        ):
+            return None
+        if fields.get("break_in") or not isinstance(code, int) or not isinstance(pc, int):
+            return None
+        if code not in (STATUS_BREAKPOINT, STATUS_ASSERTION_FAILURE):
+            return None
+        note = f"At {fields['place']}. Its debugger let the kernel go on; alone it would have stopped."
+        return KernelCrash("exception", code, (code, pc), time=event.time, text=said, notes=(note,))
 
 
 def _halt(fields: Fields) -> Halt:

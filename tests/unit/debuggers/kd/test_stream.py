@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,18 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from harness.crash.expectation import mismatch
 from harness.crash.hang import probe_hang
 from harness.deadline import Deadline
 from harness.debuggers.kd.com.wire import KdcomWire
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.wire import KdnetWire
+from harness.debuggers.kd.packets import Packet
 from harness.debuggers.kd.stream import KdDebugStream
 from harness.errors import DeadlineError, KdError
-from harness.interfaces import DebugStream, KernelDebugger
-from harness.outcome import KernelCrash
+from harness.interfaces import DebugStream, KernelDebugger, WatchesDriver
+from harness.outcome import CrashExpectation, KernelCrash
 from harness.project.profile import Hang
 from tests.fakes.kd_lines import SerialTarget, UdpTarget
-from tests.fakes.kd_machine import FakeKernel, exception, load_symbols, printed
+from tests.fakes.kd_machine import KERNEL_BASE, STACK, FakeKernel, exception, load_symbols, printed
 from tests.fakes.machine import FakeMachine
 
 KEY = Key.parse("1.2.3.4")
@@ -235,3 +238,74 @@ def test_listen_on_a_pty_as_json() -> None:
         for descriptor in (master, slave, target.line):
             os.close(descriptor)
         target.close()
+
+
+DRIVER = 0xFFFFF80200000000
+
+
+def driver_loaded() -> Packet:
+    return load_symbols(r"\??\C:\winvm\winvm.sys", DRIVER, 0x9000)
+
+
+def crash_of(stream: KdDebugStream, target: UdpTarget, *script: Packet) -> KernelCrash | None:
+    """The crash after the kernel went through a script and printed once more."""
+    target.kernel.script.extend([driver_loaded(), *script, printed("went on\n")])
+    deadline = Deadline.after(10.0)
+    while not any(record.text == "went on" for record in stream.tail()):
+        assert not deadline.expired
+        time.sleep(0.005)
+    return stream.crash()
+
+
+@pytest.mark.parametrize("code", [0x80000003, 0xC0000420])
+def test_a_breakpoint_or_assertion_in_the_driver_is_a_crash(
+    stream: tuple[KdDebugStream, UdpTarget], code: int
+) -> None:
+    listening, target = stream
+    assert isinstance(listening, WatchesDriver)
+    listening.watch(["WinVM.sys"])
+    target.kernel.rcx.extend([1, 0])
+    crash = crash_of(listening, target, exception(code, DRIVER + 0x1234))
+    assert crash is not None
+    assert (crash.kind, crash.code, crash.parameters) == ("exception", code, (code, DRIVER + 0x1234))
+    assert crash.notes[0].startswith("At winvm.sys+0x1234. ")
+    assert not mismatch(CrashExpectation(exception=code), crash)
+    assert mismatch(CrashExpectation(bugcheck=0xD1), crash)
+
+
+def test_a_breakpoint_that_the_driver_has_the_kernel_execute_is_a_crash(
+    stream: tuple[KdDebugStream, UdpTarget],
+) -> None:
+    listening, target = stream
+    listening.watch(["winvm.sys"])
+    target.kernel.write(STACK, struct.pack("<Q", DRIVER + 0x88))
+    target.kernel.rcx.extend([1, 0])
+    crash = crash_of(listening, target, exception(0x80000003))
+    assert crash is not None
+    assert (crash.code, crash.notes[0].partition(". ")[0]) == (0x80000003, "At winvm.sys+0x88")
+
+
+@pytest.mark.parametrize(
+    "halt",
+    [
+        exception(0x80000003, DRIVER + 0x9000),
+        exception(0x80000003),
+        exception(0x80000004, DRIVER + 0x10),
+        exception(0xC0000005, DRIVER + 0x10),
+    ],
+    ids=["another image", "the kernel's own", "a single step", "a handler may follow"],
+)
+def test_what_is_no_breakpoint_of_the_driver_is_no_crash(
+    stream: tuple[KdDebugStream, UdpTarget], halt: Packet
+) -> None:
+    listening, target = stream
+    listening.watch(["winvm.sys"])
+    assert crash_of(listening, target, halt) is None
+
+
+def test_a_break_in_that_lands_in_the_driver_is_no_crash(stream: tuple[KdDebugStream, UdpTarget]) -> None:
+    listening, target = stream
+    listening.watch(["ntoskrnl.exe", "winvm.sys"])
+    target.kernel.script.append(load_symbols("ntoskrnl.exe", KERNEL_BASE, 0x1000))
+    listening.break_in(Deadline.after(20.0))
+    assert crash_of(listening, target) is None
