@@ -79,12 +79,15 @@ class Link:
         self._last_acknowledged = True
         self._maybe_repeated: Packet | None = None
         self._renumbered = False
+        self._unread = False
+        """Whether something damaged came after the last packet: what is repeated next may be that."""
 
     def pump(self, timeout_s: float) -> None:
         """Waits at most `timeout_s` for something to arrive, and takes it in."""
         damaged = False
         for arrival in self._wire.receive(timeout_s):
             damaged |= isinstance(arrival, Damage)
+            self._unread |= isinstance(arrival, Damage)
             self._take(arrival)
         if damaged:
             self._wire.send(control(PacketType.RESEND))
@@ -208,12 +211,13 @@ class Link:
             before = replace(before, id=packet.id)
         self._renumbered = False
         if new:
-            self._last = packet
+            self._last, self._unread = packet, False
         return new and packet != before
 
     def _target_reset(self, packet: Packet) -> None:
         """The target counts anew, and repeats what was not acknowledged."""
-        ambiguous = self._wire.ids.reset(packet.id) and self._last is not None and is_print(self._last)
+        unnumbered = self._wire.ids.reset(packet.id) and not self._unread
+        ambiguous = unnumbered and self._last is not None and is_print(self._last)
         if not self._last_acknowledged or ambiguous:
             self._maybe_repeated, self._renumbered = self._last, True
 

@@ -52,6 +52,7 @@ def replayed(bench: Bench, recording: Recording, **noise: Any) -> tuple[Listenin
     resets = noise.pop("asked", 0.0)
     host, target = bench.serial(kernel, noise=Noise(**noise), retry_s=0.01, resets=resets)
     host.wait(lambda: kernel.done and target.target.idle and not target.target.halted, 60.0)
+    host.wait(lambda: len(host.text) >= len(recording.text))  # it acknowledges before it tells
     return host, kernel
 
 
