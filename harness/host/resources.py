@@ -1,4 +1,5 @@
-"""Finds the files that are not Python modules of the harness: guest/, vm/ and the driver's public headers.
+"""Finds the files that are not Python modules of the harness: guest/, vm/, the driver's public
+headers and the driver kit's overlay.
 
 A source tree has them beside `harness/`; an installed wheel carries copies under `harness/_bundled/`.
 """
@@ -25,6 +26,11 @@ def vm_folder() -> Path:
 def driver_include() -> Path:
     """Holds the public header with the sample driver's contract; raises `HostError`."""
     return _folder("driver/include")
+
+
+def wdk_folder() -> Path:
+    """Holds what mingw-w64's driver kit lacks: `include/`, `lib/`, `exports/`; raises `HostError`."""
+    return _folder("driver/wdk")
 
 
 def _folder(name: str, package: Path = PACKAGE) -> Path:

@@ -1,0 +1,70 @@
+/* Other routines, types and constants of Microsoft's wdm.h that mingw-w64's lacks. */
+#pragma once
+
+#define MdlMappingNoWrite 0x80000000
+#define MdlMappingNoExecute 0x40000000
+#define MdlMappingWithGuardPtes 0x20000000
+
+#define MM_COPY_MEMORY_PHYSICAL 0x1
+#define MM_COPY_MEMORY_VIRTUAL 0x2
+
+#ifndef NT_ASSERT
+#if DBG
+#define NT_ASSERT(expression) ((expression) ? TRUE : (DbgRaiseAssertionFailure(), FALSE))
+#define NT_ASSERTMSG(message, expression) NT_ASSERT(expression)
+#else
+#define NT_ASSERT(expression) ((void)0)
+#define NT_ASSERTMSG(message, expression) ((void)0)
+#endif
+#define NT_VERIFY(expression) ((expression) ? TRUE : FALSE)
+#define NT_FRE_ASSERT(expression) ((expression) ? TRUE : FALSE)
+#endif
+
+#ifndef DbgRaiseAssertionFailure
+#define DbgRaiseAssertionFailure() __asm__ volatile("int $0x2c")
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Routines of a cancel-safe queue, as function types. https://learn.microsoft.com/windows-hardware/drivers/kernel
+   /cancel-safe-irp-queues */
+typedef VOID NTAPI IO_CSQ_INSERT_IRP(struct _IO_CSQ *Csq, PIRP Irp);
+typedef VOID NTAPI IO_CSQ_REMOVE_IRP(struct _IO_CSQ *Csq, PIRP Irp);
+typedef PIRP NTAPI IO_CSQ_PEEK_NEXT_IRP(struct _IO_CSQ *Csq, PIRP Irp, PVOID PeekContext);
+typedef VOID NTAPI IO_CSQ_ACQUIRE_LOCK(struct _IO_CSQ *Csq, PKIRQL Irql);
+typedef VOID NTAPI IO_CSQ_RELEASE_LOCK(struct _IO_CSQ *Csq, KIRQL Irql);
+typedef VOID NTAPI IO_CSQ_COMPLETE_CANCELED_IRP(struct _IO_CSQ *Csq, PIRP Irp);
+
+typedef NTSTATUS NTAPI RTL_QUERY_REGISTRY_ROUTINE(PWSTR ValueName, ULONG ValueType, PVOID ValueData, ULONG ValueLength,
+                                                  PVOID Context, PVOID EntryContext);
+
+typedef struct _MM_COPY_ADDRESS {
+    union {
+        PVOID VirtualAddress;
+        PHYSICAL_ADDRESS PhysicalAddress;
+    };
+} MM_COPY_ADDRESS, *PMMCOPY_ADDRESS;
+
+NTKERNELAPI NTSTATUS NTAPI MmCopyMemory(PVOID TargetAddress, MM_COPY_ADDRESS SourceAddress, SIZE_T NumberOfBytes,
+                                        ULONG Flags, PSIZE_T NumberOfBytesTransferred);
+
+NTKERNELAPI VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER CurrentTime);
+NTKERNELAPI ULONG64 NTAPI KeQueryInterruptTimePrecise(PULONG64 QpcTimeStamp);
+NTKERNELAPI VOID NTAPI ExQueryTimerResolution(PULONG MaximumTime, PULONG MinimumTime, PULONG CurrentTime);
+NTKERNELAPI NTSTATUS NTAPI IoCreateSystemThread(PVOID IoObject, PHANDLE ThreadHandle, ULONG DesiredAccess,
+                                                POBJECT_ATTRIBUTES ObjectAttributes, HANDLE ProcessHandle,
+                                                PCLIENT_ID ClientId, PKSTART_ROUTINE StartRoutine, PVOID StartContext);
+
+#ifdef __cplusplus
+}
+
+/* What overload sets of operator new take; Visual C++ declares them without a header. */
+namespace std {
+enum class align_val_t : decltype(sizeof(0)) {};
+struct nothrow_t {
+    explicit nothrow_t() = default;
+};
+}
+#endif

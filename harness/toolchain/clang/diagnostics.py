@@ -1,0 +1,46 @@
+"""What the compilers say, told so that the first errors are seen; all of it is kept in a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+SHOWN = 5
+"""Errors that are shown, of all files together."""
+LINES = 6
+"""Lines of each error: message, source line, caret, and where a macro was expanded."""
+MAX_LOG = 32 << 20
+_ERROR = re.compile(r"^(?:.*?: )?(?:fatal )?error: ", re.MULTILINE)
+
+
+def first_errors(outputs: Mapping[str, str], log: Path) -> str:
+    """The first errors of a build, and how many more there are.
+
+    Args:
+        outputs: what was compiled -> everything its compiler said, of those that failed.
+        log: where everything is written.
+    """
+    whole = "\n".join(f"== {name}\n{text.rstrip()}\n" for name, text in outputs.items())
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(whole[:MAX_LOG], encoding="utf-8", errors="replace")
+    shown: list[str] = []
+    total = 0
+    for name, text in outputs.items():
+        lines = text.splitlines()
+        starts = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+        total += max(1, len(starts))
+        if not starts:
+            starts = [max(0, len(lines) - LINES)]
+        for start in starts:
+            if len(shown) < SHOWN:
+                shown.append(_one(name, lines, start, starts))
+    rest = f"{total - len(shown)} more errors; " if total > len(shown) else ""
+    return "\n".join([*shown, f"{rest}everything the compilers said: {log}"])
+
+
+def _one(name: str, lines: list[str], start: int, starts: list[int]) -> str:
+    """One error with what belongs to it, up to the next."""
+    end = min([number for number in starts if number > start], default=len(lines))
+    said = "\n".join(lines[start : min(end, start + LINES)])
+    return said or f"{name}: failed without a message"

@@ -1,0 +1,34 @@
+"""Turns the paths of a Windows project into paths here: backslashes, and names in another case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def resolve(base: Path, text: str) -> Path:
+    """`text` relative to `base`. A component that exists in another case alone is taken in that case.
+
+    What does not exist is returned as written.
+    """
+    text = text.strip().strip('"').replace("\\", "/")
+    if text[1:2] == ":":  # a drive: a path of another machine
+        text = text[2:]
+    if text.startswith("/"):
+        return Path(text)
+    path = base
+    for part in text.split("/"):
+        if part in ("", "."):
+            continue
+        path = path.parent if part == ".." else _child(path, part)
+    return path
+
+
+def _child(folder: Path, name: str) -> Path:
+    exact = folder / name
+    if exact.exists():
+        return exact
+    try:
+        found = [entry for entry in folder.iterdir() if entry.name.lower() == name.lower()]
+    except OSError:
+        return exact
+    return min(found, default=exact)
