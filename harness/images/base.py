@@ -4,7 +4,7 @@ images/wine-<digest12>/
     manifest.json   digest, kernel command line, versions, size and SHA-256 of the disk
     base.qcow2      0400; machines run on overlays of it
     vmlinuz initrd.img
-    exports.json    {"ntoskrnl.exe": {"implemented": [...], "stubs": [...]}, "hal.dll": {...}}
+    exports.json    {"ntoskrnl.exe": {"implemented": [...], "stubs": [...]}, ...}: all kernel modules of Wine
     secrets/        0700, files 0600
 """
 

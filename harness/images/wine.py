@@ -25,6 +25,7 @@ from harness.images.contained import ContainedTools, check_host
 from harness.images.credentials import make_secrets
 from harness.images.inputs import Inputs, gather
 from harness.journal import Journal, StepKind
+from harness.toolchain.wdk.exports import kernel_modules
 from harness.toolchain.wine_exports import wine_exports
 
 BUILD_S = 1800.0
@@ -103,7 +104,11 @@ def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadli
         release = kernel.write_kernel(tree, recipe, root / "usr/bin/busybox", image)
         versions = _versions(root, inputs, release)
         rootfs.write_banner(root, inputs.digest, versions)
-        exports = {name: wine_exports(root / rootfs.WINE_PE / name) for name in ("ntoskrnl.exe", "hal.dll")}
+        exports = {
+            name: wine_exports(module)
+            for name in kernel_modules()
+            if (module := root / rootfs.WINE_PE / name).is_file()
+        }
         (image / "exports.json").write_text(json.dumps(exports), encoding="utf-8")
     with journal.step(StepKind.IMAGE, "image: disk"):
         disk.write_disk(root, image / "base.qcow2", recipe.disk_mib, tools)

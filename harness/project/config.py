@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -47,6 +47,10 @@ class DriverSection(_Section):
     interpreter) replaced; it leaves `<name>.sys` and `<name>.pdb` in `{out}`. `contract` names the generated
     module that declares HELLO, empty when the driver has none.
 
+    `sources` lists files, folders and patterns that winvm compiles itself, with `include`, `defines`,
+    `libraries` and further clang `options`; `project` names a .vcxproj or .sln that lists them. Without these
+    and without `build`, the folder decides: a Makefile, a Visual Studio project, or the C and C++ files in it.
+
     `prebuilt` is a `.sys` that somebody else builds, with `{build}` replaced; nothing is built then. `inf`
     installs it by the INF package that it is in, on guests that can.
     """
@@ -55,6 +59,12 @@ class DriverSection(_Section):
     folder: Path = Path("driver")
     build: tuple[str, ...] = ("make", "--no-print-directory", "BUILD={build}", "OUT={out}")
     builds: tuple[Name, ...] = Field(default=("release",), min_length=1)
+    sources: tuple[str, ...] = ()
+    project: str = ""
+    include: tuple[Path, ...] = ()
+    defines: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     contract: str = ""
     prebuilt: str = ""
     inf: str = ""
@@ -64,6 +74,22 @@ class DriverSection(_Section):
         if self.inf and not self.prebuilt:
             raise ValueError("inf names a package that is built elsewhere: prebuilt must name the .sys in it")
         return self
+
+    @model_validator(mode="after")
+    def _is_built_in_one_way(self) -> DriverSection:
+        ways = [way for way in ("build", "sources", "project") if way in self.model_fields_set]
+        if len(ways) > 1:
+            raise ValueError(f"{' and '.join(ways)} each say how the driver is built: keep one of them")
+        extras = [key for key in ("include", "defines", "libraries", "options") if getattr(self, key)]
+        if extras and ways and ways != ["sources"]:
+            raise ValueError(f"{extras[0]} goes with sources, not with {ways[0]}")
+        return self
+
+
+class CheckSection(_Section):
+    """`[check]`: severity of a rule of the static check, over its own: refuse, note or ignore."""
+
+    rules: dict[str, Literal["refuse", "note", "ignore"]] = Field(default_factory=dict)
 
 
 class ScenariosSection(_Section):
@@ -120,6 +146,7 @@ class Config(_Section):
     """
 
     driver: DriverSection = DriverSection()
+    check: CheckSection = CheckSection()
     scenarios: ScenariosSection = ScenariosSection()
     guest: GuestSection = GuestSection()
     artifacts: ArtifactsSection = ArtifactsSection()

@@ -46,6 +46,7 @@ from harness.run.live import LiveGuest
 from harness.run.plan import Plan
 from harness.run.prune import mark_used
 from harness.toolchain.builds import build_drivers
+from harness.toolchain.inspect import require_frameworks
 from harness.toolchain.package import take_package
 
 PROBE_DEADLINE_S = 30.0
@@ -211,6 +212,7 @@ def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -
     home = configuration.home()
     installed = _whole(lambda: find_flavour(plan.profile, accelerator, home, journal, plan.verified), journal)
     drivers = build_drivers(plan.config, installed.exports, journal, builds)
+    require_frameworks(drivers.values(), installed.exports)
     driver = plan.config.driver
     packages = {build: take_package(inf) for build in drivers if (inf := plan.config.package(build))}
     payload = Payload(plan.agent, driver.name, drivers, driver.contract, plan.parameters, packages=packages)

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.host.locks import hold
 from harness.journal import Journal, StepKind
 from harness.project.config import Config
-from harness.toolchain.driver import build_driver
+from harness.toolchain.compile import compile_build
 from harness.toolchain.inspect import inspect_driver, is_signed
 from harness.toolchain.prebuilt import take_prebuilt
 from harness.toolchain.sign import TestCertificate, sign, verify
@@ -40,14 +40,16 @@ def build_drivers(
                 if prebuilt:
                     driver = take_prebuilt(prebuilt, config.driver.name, output)
                 else:
-                    driver = build_driver(
-                        config.driver_folder, config.driver.build, config.driver.name, build, output
-                    )
+                    driver = compile_build(config, build, output, journal)
                 if not prebuilt or not is_signed(driver):
                     sign(driver, certificate)
                     verify(driver, certificate)
-                for line in inspect_driver(driver, exports, prebuilt=prebuilt is not None):
+                for line in _notes(config, driver, exports, prebuilt is not None):
                     journal.warn(f"{driver.name} ({build}): {line}")
                 found["sha256"] = hashlib.sha256(driver.read_bytes()).hexdigest()
             drivers[build] = driver
     return drivers
+
+
+def _notes(config: Config, driver: Path, exports: Path | None, prebuilt: bool) -> list[str]:
+    return inspect_driver(driver, exports, prebuilt=prebuilt, rules=config.check.rules)

@@ -38,7 +38,7 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
     """
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    words = {"{build}": build, "{out}": str(output), "{python}": sys.executable}
+    words = {"{build}": build, "{out}": _without_space(output, folder), "{python}": sys.executable}
     argv = [re.sub(r"\{(build|out|python)\}", lambda found: words[found[0]], part) for part in command]
     try:
         code, said = _run(argv, folder)
@@ -68,6 +68,12 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
             detail=_text(said),
         )
     return driver
+
+
+def _without_space(output: Path, folder: Path) -> str:
+    """The folder for the result, relative where that has no space and the whole path has: make cannot have one."""
+    relative = os.path.relpath(output, folder.resolve())
+    return relative if " " in str(output) and " " not in relative else str(output)
 
 
 def _run(argv: Sequence[str], folder: Path) -> tuple[int, bytes]:

@@ -1,23 +1,27 @@
-"""Static checks of a built driver: what a Windows kernel would refuse, found before anything boots.
+"""Static checks of a built driver: what a Windows kernel would refuse to load, found before anything boots.
 
-All violations are reported at once. What only Wine lacks is no violation: the driver is right and Wine is
-short of a routine, so those imports are returned as notes for the report.
+All violations are reported at once. What Windows loads and somebody may regret is a note; so is what only the
+guest's Wine lacks, for there the driver is right and Wine is short of a routine. `rules` has the severities.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pefile
 
-from harness.errors import BuildError, HostError, ImageError
+from harness.errors import BuildError, ConfigurationError, ImageError
+from harness.toolchain.rules import Finding, judge
+from harness.toolchain.wdk.exports import exporters, kernel_modules
 
-KERNEL_MODULES = ("ntoskrnl.exe", "hal.dll")
-IMPORT_LIBRARIES = Path("/usr/x86_64-w64-mingw32/lib")
+KMDF_LOADER = "wdfldr.sys"
+NO_KMDF = (
+    "this guest has no KMDF: the driver imports from wdfldr.sys, the framework's loader. "
+    "Run it on a Windows guest (--guest), or test its logic in a WDM build"
+)
 
 _SECURITY = pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_SECURITY"]
 _IMPORT = pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_IMPORT"]
@@ -26,29 +30,92 @@ _PE32_PLUS = pefile.OPTIONAL_HEADER_MAGIC_PE_PLUS
 _NATIVE = pefile.SUBSYSTEM_TYPE["IMAGE_SUBSYSTEM_NATIVE"]
 _DISCARDABLE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_DISCARDABLE"]
 _EXECUTE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_EXECUTE"]
+_WRITE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_WRITE"]
+_PAGE_SIZE = 0x1000
+_USER_MODE = ("kernel32.dll", "kernelbase.dll", "user32.dll", "advapi32.dll", "ntdll.dll", "gdi32.dll")
+_USER_MODE_PREFIXES = (
+    "api-ms-win-crt-",
+    "msvcr",
+    "msvcp",
+    "vcruntime",
+    "ucrtbase",
+    "libgcc",
+    "libstdc++",
+    "ws2_32",
+)
+_TOLERATED_OF_PREBUILT = frozenset({"user-mode-import", "unknown-export"})
 
 
 def inspect_driver(
     driver: Path,
     exports: Path | None = None,
-    libraries: Path = IMPORT_LIBRARIES,
     *,
     prebuilt: bool = False,
+    rules: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Checks a signed driver and returns notes about imports that the guest's Wine does not implement.
+    """Checks a signed driver and returns notes, the last of them about imports that the guest's Wine lacks.
 
     Args:
         prebuilt: nobody here can change it: what a Windows kernel might yet take becomes a note.
         driver: the `.sys` file.
         exports: an image's `exports.json`, `{"ntoskrnl.exe": {"implemented": [...], "stubs": [...]}, ...}`;
             None for a guest that is not Wine.
-        libraries: folder with mingw-w64's libntoskrnl.a and libhal.a, the list of what Windows exports.
+        rules: severities of winvm.toml.
 
     Raises:
-        BuildError: it is no PE file, or breaks any of the rules; `detail` has one line per violation.
-        HostError: the import libraries cannot be read.
+        BuildError: it is no PE file, or breaks a rule that is refused; `detail` has one line per violation.
+        ConfigurationError: `rules` names a rule that there is not.
+        HostError: the lists of what Windows exports are missing.
         ImageError: `exports` cannot be read.
     """
+    with _opened(driver) as image:
+        imports = _imports(image)
+        findings = [
+            *_header_findings(image),
+            *_signature_findings(image),
+            *_import_findings(imports),
+            *_section_findings(image),
+        ]
+    refused, noted = judge(findings, rules or {}, _TOLERATED_OF_PREBUILT if prebuilt else frozenset())
+    if refused:
+        raise BuildError(
+            f"{driver} fails {len(refused)} static check{'s' * (len(refused) > 1)}.",
+            remedy="Correct the driver or its linker options.",
+            detail="\n".join(refused),
+        )
+    return noted + (_wine_notes(imports, exports) if exports else [])
+
+
+def is_signed(driver: Path) -> bool:
+    """Whether a PE file carries a signature, whoever's; raises `BuildError` for a file that is none."""
+    with _opened(driver) as image:
+        return not [*_signature_findings(image)]
+
+
+def uses_kmdf(driver: Path) -> bool:
+    """Whether a driver imports the loader of KMDF; raises `BuildError` for a file that is none."""
+    with _opened(driver) as image:
+        return any(module == KMDF_LOADER for module, _ in _imports(image))
+
+
+def require_frameworks(drivers: Iterable[Path], exports: Path | None) -> None:
+    """Refuses a KMDF driver for a guest whose Wine has no KMDF.
+
+    Args:
+        exports: as `inspect_driver` takes it.
+
+    Raises:
+        ConfigurationError: a driver needs KMDF, and the guest is Wine, which has none.
+    """
+    for driver in drivers if exports else ():
+        if uses_kmdf(driver):
+            raise ConfigurationError(
+                f"{driver.name} is a KMDF driver, and this guest has no KMDF (wdfldr.sys).",
+                remedy="Run it on a Windows guest: winvm run --guest NAME of a profile with Windows.",
+            )
+
+
+def _opened(driver: Path) -> pefile.PE:
     try:
         image = pefile.PE(str(driver), fast_load=True)
         image.parse_data_directories([_IMPORT])
@@ -56,30 +123,7 @@ def inspect_driver(
         raise BuildError(
             f"{driver} is not a PE file: {error}.", remedy="Check the driver's build."
         ) from error
-    with image:
-        imports = _imports(image)
-        violations = [*_header_violations(image), *_signature_violations(image)]
-        doubts = [*_import_violations(imports, libraries), *_section_violations(image)]
-    if not prebuilt:
-        violations, doubts = [*violations, *doubts], []
-    if violations:
-        raise BuildError(
-            f"{driver} fails {len(violations)} static check{'s' * (len(violations) > 1)}.",
-            remedy="Correct the driver or its linker options.",
-            detail="\n".join(violations),
-        )
-    return doubts + (_wine_notes(imports, exports) if exports else [])
-
-
-def is_signed(driver: Path) -> bool:
-    """Whether a PE file carries a signature, whoever's; raises `BuildError` for a file that is none."""
-    try:
-        with pefile.PE(str(driver), fast_load=True) as image:
-            return not [*_signature_violations(image)]
-    except (OSError, pefile.PEFormatError) as error:
-        raise BuildError(
-            f"{driver} is not a PE file: {error}.", remedy="Check the driver's build."
-        ) from error
+    return image
 
 
 def _imports(image: pefile.PE) -> list[tuple[str, str]]:
@@ -96,45 +140,69 @@ def _import_name(routine: Any) -> str:
     return name.decode("ascii", "replace") if name else f"#{routine.ordinal}"
 
 
-def _header_violations(image: pefile.PE) -> Iterator[str]:
+def _header_findings(image: pefile.PE) -> Iterator[Finding]:
     if image.FILE_HEADER.Machine != _X64 or image.OPTIONAL_HEADER.Magic != _PE32_PLUS:
-        yield f"machine is 0x{image.FILE_HEADER.Machine:04x}, not x64"
+        yield Finding("machine", f"machine is 0x{image.FILE_HEADER.Machine:04x}, not x64")
     if image.OPTIONAL_HEADER.Subsystem != _NATIVE:
-        yield f"subsystem is {image.OPTIONAL_HEADER.Subsystem}, not native ({_NATIVE})"
+        yield Finding("subsystem", f"subsystem is {image.OPTIONAL_HEADER.Subsystem}, not native ({_NATIVE})")
     if not image.verify_checksum():
-        yield (
+        yield Finding(
+            "checksum",
             f"checksum 0x{image.OPTIONAL_HEADER.CheckSum:x} in the header is not that of the file, "
-            f"0x{image.generate_checksum():x}"
+            f"0x{image.generate_checksum():x}",
         )
 
 
-def _import_violations(imports: list[tuple[str, str]], libraries: Path) -> Iterator[str]:
-    for module in sorted({module for module, _ in imports} - set(KERNEL_MODULES)):
-        names = ", ".join(sorted(name for owner, name in imports if owner == module))
-        yield f"imports from {module}, which is no kernel module: {names}"
-    for module in KERNEL_MODULES:
-        imported = {name for owner, name in imports if owner == module}
-        if imported:
-            known = _library_exports(libraries / f"lib{module.split('.')[0]}.a")
-            for name in sorted(imported - known):
-                yield f"imports {name}, which {module} of Windows does not export"
+def _import_findings(imports: list[tuple[str, str]]) -> Iterator[Finding]:
+    for module in sorted({module for module, _ in imports}):
+        imported = sorted(name for owner, name in imports if owner == module)
+        known = kernel_modules().get(module)
+        if known:
+            yield from (_unknown(module, name) for name in imported if name not in known.names)
+        elif module in _USER_MODE or module.startswith(_USER_MODE_PREFIXES):
+            yield Finding(
+                "user-mode-import", f"imports from {module}, which is no kernel module: {', '.join(imported)}"
+            )
+        else:
+            yield Finding(
+                "unknown-module",
+                f"imports from {module}, whose exports are not known here; it must be loaded before: "
+                f"{', '.join(imported)}",
+            )
 
 
-def _section_violations(image: pefile.PE) -> Iterator[str]:
+def _unknown(module: str, name: str) -> Finding:
+    others = [other for other in exporters(name) if other != module]
+    hint = f"; {others[0]} does" if others else ""
+    return Finding("unknown-export", f"imports {name}, which {module} of Windows does not export{hint}")
+
+
+def _section_findings(image: pefile.PE) -> Iterator[Finding]:
     sections = {section.Name.rstrip(b"\0").decode("ascii", "replace"): section for section in image.sections}
     init = sections.get("INIT")
     if init is None:
-        yield "no INIT section: initialisation code stays in memory for ever"
+        yield Finding("no-init-section", "no INIT section: initialisation code stays in memory for ever")
     elif not init.Characteristics & _DISCARDABLE:
-        yield "section INIT is not discardable"
+        yield Finding("init-stays", "section INIT is not discardable")
     page = sections.get("PAGE")
     if page is None or not page.Misc_VirtualSize or not page.Characteristics & _EXECUTE:
-        yield "no code in a PAGE section: pageable routines are locked in memory"
+        yield Finding("no-page-section", "no code in a PAGE section: pageable routines are locked in memory")
+    for name, section in sections.items():
+        if section.Characteristics & _EXECUTE and section.Characteristics & _WRITE:
+            yield Finding(
+                "writable-code",
+                f"section {name} is writable and executable: memory integrity (HVCI) refuses it",
+            )
+    if image.OPTIONAL_HEADER.SectionAlignment % _PAGE_SIZE:
+        yield Finding(
+            "unaligned-sections",
+            f"sections are aligned to 0x{image.OPTIONAL_HEADER.SectionAlignment:x}: memory integrity (HVCI) needs pages",
+        )
 
 
-def _signature_violations(image: pefile.PE) -> Iterator[str]:
+def _signature_findings(image: pefile.PE) -> Iterator[Finding]:
     if not image.OPTIONAL_HEADER.DATA_DIRECTORY[_SECURITY].Size:
-        yield "no Authenticode signature"
+        yield Finding("unsigned", "no Authenticode signature")
 
 
 def _wine_notes(imports: list[tuple[str, str]], exports: Path) -> list[str]:
@@ -146,37 +214,14 @@ def _wine_notes(imports: list[tuple[str, str]], exports: Path) -> list[str]:
             f"{exports} is not the list of Wine's exports: {error}.", remedy="Rebuild the guest image."
         ) from error
     notes = []
+    if any(module == KMDF_LOADER for module, _ in imports):
+        notes.append(NO_KMDF)
     for module, name in sorted(imports):
-        implemented, stubs = lists.get(module, (set(), set()))
+        if module not in lists:
+            continue  # an older image lists ntoskrnl.exe and hal.dll alone
+        implemented, stubs = lists[module]
         if name in stubs:
             notes.append(f"{module}!{name} is not implemented by Wine: calling it ends the driver")
         elif name not in implemented:
             notes.append(f"{module}!{name} is unknown to Wine: calling it ends the driver")
     return notes
-
-
-@functools.cache
-def _library_exports(library: Path) -> frozenset[str]:
-    """Names an import library provides: the `__imp_` symbols in the index of the `ar` archive.
-
-    The index is the first member, named `/`: a big-endian count, that many offsets, then the names, each
-    ended by a zero byte (the System V format, which GNU binutils writes).
-    """
-    try:
-        archive = library.read_bytes()
-    except OSError as error:
-        raise HostError(
-            f"The import library {library} cannot be read: {error.strerror}.",
-            remedy="Install the package mingw-w64-x86-64-dev.",
-        ) from error
-    size = archive[56:66].strip()
-    if not archive.startswith(b"!<arch>\n/ ") or not size.isdigit():
-        raise HostError(f"{library} is not an import library.", remedy="Reinstall mingw-w64-x86-64-dev.")
-    index = archive[68 : 68 + int(size)]
-    count = int.from_bytes(index[:4], "big")
-    symbols = index[4 + 4 * count :].split(b"\0")
-    return frozenset(
-        symbol.removeprefix(b"__imp_").decode("ascii", "replace")
-        for symbol in symbols
-        if symbol.startswith(b"__imp_")
-    )

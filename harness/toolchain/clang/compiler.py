@@ -159,7 +159,7 @@ def _link(
 def _missing(said: str) -> str:
     """What to do about an entry point under another name, the error that says least."""
     if "<root>" in said or "subsystem must be defined" in said:
-        return "Define the entry point DriverEntry; in C++ it is extern \"C\"."
+        return 'Define the entry point DriverEntry; in C++ it is extern "C".'
     if "undefined symbol" in said:
         return "Name the library that defines the symbols in driver.libraries, or its source."
     return ""
@@ -190,7 +190,8 @@ def _run(argv: Sequence[str], folder: Path) -> tuple[int, str]:
         )
     except OSError as error:
         raise HostError(
-            f"{argv[0]} cannot be run: {error.strerror}.", remedy="Install the packages of vm/host/packages.txt."
+            f"{argv[0]} cannot be run: {error.strerror}.",
+            remedy="Install the packages of vm/host/packages.txt.",
         ) from error
     except subprocess.TimeoutExpired:
         return 1, f"error: {argv[0]} did not finish within {TIMEOUT_S:g} s"

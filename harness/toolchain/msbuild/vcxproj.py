@@ -14,15 +14,22 @@ from harness.toolchain.msbuild.solution import projects_of
 
 PLATFORM = "x64"
 REFERENCE_LIMIT = 50
-_TOOLS = {
-    name: ABSENT
-    for name in (
-        *("VCTargetsPath", "VCTargetsPath10", "VCTargetsPath11", "UserRootDir", "VCInstallDir", "WDKContentRoot"),
+_TOOLS = dict.fromkeys(
+    (
+        *(
+            "VCTargetsPath",
+            "VCTargetsPath10",
+            "VCTargetsPath11",
+            "UserRootDir",
+            "VCInstallDir",
+            "WDKContentRoot",
+        ),
         *("DDK_INC_PATH", "DDK_LIB_PATH", "KM_IncludePath", "KIT_SHARED_INC_PATH", "SDK_INC_PATH"),
         *("SDK_LIB_PATH", "CRT_INC_PATH", "WindowsSdkDir", "WindowsSDK_IncludePath", "VC_IncludePath"),
         *("IFSKIT_INC_PATH", "MINWIN_PRIV_SDK_INC_PATH", "UM_IncludePath", "UCRTContentRoot"),
-    )
-}
+    ),
+    ABSENT,
+)
 """Properties of Visual Studio and of the WDK that name folders this host does not have."""
 _VERSIONS = {
     "VisualStudioVersion": "17.0",
@@ -123,7 +130,10 @@ def is_driver(found: Evaluation) -> bool:
     if found.property("DriverType") and found.property("DriverType").upper() != "UMDF":
         return found.property("ConfigurationType").lower() not in ("application", "dynamiclibrary")
     link = found.definitions.get("link", {})
-    return link.get("subsystem", "").lower() == "native" or link.get("driver", "").lower() in ("driver", "wdm")
+    return link.get("subsystem", "").lower() == "native" or link.get("driver", "").lower() in (
+        "driver",
+        "wdm",
+    )
 
 
 def configurations(project: Path) -> list[str]:
@@ -240,7 +250,9 @@ def _libraries(evaluations: Iterable[Evaluation]) -> Iterator[str | Path]:
     for found in evaluations:
         listed = found.definitions.get("link", {}).get("additionaldependencies", "")
         for word in _words(listed):
-            yield library(found.project.parent, str(resolve(found.project.parent, word)) if ABSENT not in word else word)
+            yield library(
+                found.project.parent, str(resolve(found.project.parent, word)) if ABSENT not in word else word
+            )
 
 
 def _words(listed: str) -> Iterator[str]:

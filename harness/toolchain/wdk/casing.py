@@ -13,7 +13,9 @@ from pathlib import Path
 
 ENTRY_LIMIT = 50_000
 """Files of one overlay; a folder beyond it is left case-sensitive."""
-HEADERS = frozenset({".h", ".hpp", ".hxx", ".inc", ".inl", ".tmh", ".c", ".cpp", ".rh", ".rc", ".idl", ".ver"})
+HEADERS = frozenset(
+    {".h", ".hpp", ".hxx", ".inc", ".inl", ".tmh", ".c", ".cpp", ".rh", ".rc", ".idl", ".ver"}
+)
 
 
 def write_overlay(output: Path, folders: Iterable[Path]) -> Path:

@@ -57,7 +57,9 @@ def exporters(name: str) -> list[str]:
 
 
 def _parsed(name: str, text: str) -> KernelModule:
-    routines, variables, sources = set(), set(), []
+    routines: set[str] = set()
+    variables: set[str] = set()
+    sources = []
     for line in text.splitlines():
         if line.startswith("#   "):
             sources.append(line[4:])

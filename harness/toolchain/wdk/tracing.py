@@ -51,15 +51,17 @@ def write_tracing_headers(output: Path, sources: Iterable[Path], includes: Itera
     functions = dict.fromkeys(ALWAYS)
     for text in (*texts.values(), *headers.values()):
         for block in _CONFIG.findall(text):
-            functions.update(dict.fromkeys(name.decode("ascii", "replace") for name in _FUNCTION.findall(block)))
+            functions.update(
+                dict.fromkeys(name.decode("ascii", "replace") for name in _FUNCTION.findall(block))
+            )
     lines = [f"#undef {name}\n#define {name}(...) ((void)0)" for name in functions]
     output.mkdir(parents=True, exist_ok=True)
     written = []
     for name in named:
         path = output / name
-        text = HEAD + "\n".join(lines) + "\n"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        stub = HEAD + "\n".join(lines) + "\n"
+        if not path.is_file() or path.read_text(encoding="utf-8") != stub:
+            path.write_text(stub, encoding="utf-8")
         written.append(path)
     return written
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.errors import BuildError, HostError, ImageError
-from harness.toolchain.inspect import inspect_driver
+from harness.errors import BuildError, ConfigurationError, ImageError
+from harness.toolchain.inspect import inspect_driver, require_frameworks
 from harness.toolchain.sign import TestCertificate, sign
 from tests.fakes.tiny_driver import IMPORT_LIBRARIES, LINK, SOURCE, build_tiny_driver, import_library
 
@@ -64,16 +64,16 @@ def test_checksum(signed: Build) -> None:
 
 
 def test_init_that_stays(signed: Build) -> None:
-    assert violations(signed(link=without("/section"))) == ["section INIT is not discardable"]
+    assert inspect_driver(signed(link=without("/section"))) == ["section INIT is not discardable"]
 
 
 def test_no_init(signed: Build) -> None:
-    found = violations(signed(source=SOURCE.replace('section("INIT")', 'section(".text")')))
+    found = inspect_driver(signed(source=SOURCE.replace('section("INIT")', 'section(".text")')))
     assert found == ["no INIT section: initialisation code stays in memory for ever"]
 
 
 def test_no_pageable_code(signed: Build) -> None:
-    found = violations(signed(source=SOURCE.replace('section("PAGE")', 'section(".text")')))
+    found = inspect_driver(signed(source=SOURCE.replace('section("PAGE")', 'section(".text")')))
     assert found == ["no code in a PAGE section: pageable routines are locked in memory"]
 
 
@@ -117,8 +117,8 @@ def test_all_violations_are_reported_at_once(tmp_path: Path) -> None:
         tmp_path, source=source, link=link, libraries=[IMPORT_LIBRARIES / "libkernel32.a"]
     )
     found = violations(driver)
-    assert len(found) == 4
-    assert [any(word in line for line in found) for word in ("subsystem", "kernel32", "PAGE", "signature")]
+    assert len(found) == 3
+    assert all(any(word in line for line in found) for word in ("subsystem", "kernel32", "signature"))
 
 
 def test_what_is_no_pe_file(tmp_path: Path) -> None:
@@ -147,6 +147,46 @@ def test_a_damaged_list_of_wines_exports(signed: Build, tmp_path: Path, text: st
         inspect_driver(signed(), exports)
 
 
-def test_import_libraries_that_are_missing(signed: Build, tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="cannot be read"):
-        inspect_driver(signed(), libraries=tmp_path / "absent")
+def test_severity_is_the_projects_own(signed: Build) -> None:
+    driver = signed(source=SOURCE.replace('section("PAGE")', 'section(".text")'))
+    assert inspect_driver(driver, rules={"no-page-section": "ignore"}) == []
+    with pytest.raises(BuildError, match="1 static check"):
+        inspect_driver(driver, rules={"no-page-section": "refuse"})
+    with pytest.raises(ConfigurationError, match="'no-such-rule', which is no rule"):
+        inspect_driver(driver, rules={"no-such-rule": "note"})
+
+
+def test_an_unknown_module_is_noted(signed: Build, tmp_path: Path) -> None:
+    library = import_library(tmp_path, "otherdriver.sys", "OtherCall")
+    found = inspect_driver(signed(source=SOURCE.replace("DbgPrint(", "OtherCall("), libraries=[library]))
+    assert found == [
+        "imports from otherdriver.sys, whose exports are not known here; it must be loaded before: OtherCall"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("ntoskrnl.exe", "ExAllocatePool2"),
+        ("netio.sys", "WskRegister"),
+        ("fltmgr.sys", "FltRegisterFilter"),
+        ("ksecdd.sys", "BCryptGenRandom"),
+        ("cng.sys", "BCryptOpenAlgorithmProvider"),
+        ("ndis.sys", "NdisAllocateNetBufferList"),
+        ("wdfldr.sys", "WdfVersionBind"),
+    ],
+)
+def test_what_windows_exports_passes(signed: Build, tmp_path: Path, module: str, name: str) -> None:
+    library = import_library(tmp_path, module, name)
+    assert inspect_driver(signed(source=SOURCE.replace("DbgPrint(", f"{name}("), libraries=[library])) == []
+
+
+def test_kmdf_needs_a_guest_that_has_it(signed: Build, tmp_path: Path) -> None:
+    library = import_library(tmp_path, "WDFLDR.SYS", "WdfVersionBind")
+    driver = signed(source=SOURCE.replace("DbgPrint(", "WdfVersionBind("), libraries=[library])
+    exports = tmp_path / "exports.json"
+    exports.write_text(json.dumps({"ntoskrnl.exe": {"implemented": [], "stubs": []}}))
+    assert "this guest has no KMDF" in inspect_driver(driver, exports)[0]
+    with pytest.raises(ConfigurationError, match=r"tiny\.sys is a KMDF driver, and this guest has no KMDF"):
+        require_frameworks([driver], exports)
+    require_frameworks([driver], None)

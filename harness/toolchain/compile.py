@@ -1,0 +1,73 @@
+"""Decides how a driver is built, from what winvm.toml says and from what lies in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.journal import Journal
+from harness.project.config import Config
+from harness.toolchain.clang.compiler import compile_driver
+from harness.toolchain.clang.editor import write_editor_files
+from harness.toolchain.clang.sources import DriverSources, folder_sources, listed_sources
+from harness.toolchain.driver import build_driver
+from harness.toolchain.msbuild.vcxproj import project_sources
+
+MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
+
+
+def compile_build(config: Config, name: str, output: Path, journal: Journal) -> Path:
+    """Builds one of the builds of winvm.toml, which is not prebuilt, and returns its `.sys`.
+
+    Args:
+        name: of the build.
+        output: the folder for the driver, its PDB and object files.
+
+    Raises:
+        BuildError: it does not build.
+    """
+    sources = driver_sources(config, name)
+    if sources is None:
+        return build_driver(config.driver_folder, config.driver.build, config.driver.name, name, output)
+    for note in sources.notes:
+        journal.warn(note)
+    compiled = compile_driver(sources, config.driver.name, config.root, output)
+    write_editor_files(config.root, compiled.commands)
+    return compiled.driver
+
+
+def driver_sources(config: Config, build: str) -> DriverSources | None:
+    """What winvm itself compiles; None where a command of the user's builds the driver.
+
+    Without `build`, `sources` or `project` the folder decides: a Makefile, else a Visual Studio project, else
+    its C and C++ files. The folder is `driver.folder`, or that of winvm.toml where it is missing.
+
+    Raises:
+        BuildError: the sources or the project cannot be read.
+    """
+    driver = config.driver
+    if driver.project:
+        return project_sources(config.root / driver.project, driver.name, build)
+    if driver.sources:
+        return _listed(config, config.root, driver.sources, build)
+    if "build" in driver.model_fields_set:
+        return None
+    folder = config.driver_folder if config.driver_folder.is_dir() else config.root
+    if any((folder / name).is_file() for name in MAKEFILES):
+        return None
+    if any(path.suffix.lower() in (".vcxproj", ".sln") for path in folder.iterdir()):
+        return project_sources(folder, driver.name, build)
+    found = folder_sources(folder)
+    return _listed(config, folder, tuple(found), build) if found else None
+
+
+def _listed(config: Config, base: Path, named: tuple[str, ...], build: str) -> DriverSources:
+    driver = config.driver
+    return listed_sources(
+        base,
+        named,
+        build,
+        include=[config.root / folder for folder in driver.include],
+        defines=driver.defines,
+        libraries=driver.libraries,
+        options=driver.options,
+    )
