@@ -71,7 +71,7 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
 
 
 def _without_space(output: Path, folder: Path) -> str:
-    """The folder for the result, relative where that has no space and the whole path has: make cannot have one."""
+    """The folder for the result, relative where only the whole path has a space: make cannot have one."""
     relative = os.path.relpath(output, folder.resolve())
     return relative if " " in str(output) and " " not in relative else str(output)
 

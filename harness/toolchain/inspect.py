@@ -196,7 +196,8 @@ def _section_findings(image: pefile.PE) -> Iterator[Finding]:
     if image.OPTIONAL_HEADER.SectionAlignment % _PAGE_SIZE:
         yield Finding(
             "unaligned-sections",
-            f"sections are aligned to 0x{image.OPTIONAL_HEADER.SectionAlignment:x}: memory integrity (HVCI) needs pages",
+            f"sections are aligned to 0x{image.OPTIONAL_HEADER.SectionAlignment:x}, not to pages: "
+            "memory integrity (HVCI) refuses it",
         )
 
 

@@ -18,9 +18,15 @@
 #define TmTransactionManagerObjectType winvm_not_TmTransactionManagerObjectType
 #define TmTransactionObjectType winvm_not_TmTransactionObjectType
 
+/* As in Windows' newer headers: routines for a KPROCESS or a KTHREAD take what those for an EPROCESS or ETHREAD give. */
+#define _EPROCESS _KPROCESS
+#define _ETHREAD _KTHREAD
+
 #include <driverspecs.h>
 #include_next <wdm.h>
 
+#undef _EPROCESS
+#undef _ETHREAD
 #undef CmKeyObjectType
 #undef ExEventObjectType
 #undef ExSemaphoreObjectType

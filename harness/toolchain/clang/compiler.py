@@ -1,7 +1,7 @@
 """Builds a `.sys` from its sources: compiles what changed, in parallel, and links.
 
-The same sources give the same bytes, whatever the folder they are in: paths in the debug information are relative to
-the project's root.
+The same sources give the same bytes, whatever the folder they are in: paths in the debug information are relative
+to the project's root.
 """
 
 from __future__ import annotations
@@ -131,18 +131,18 @@ def _link(
         flags.LINK,
         *flags.STANDARD_LINK,
         f"/entry:{sources.entry}",
-        f"/out:{driver}",
-        f"/pdb:{pdb}",
+        f"/out:{driver.name}",
+        f"/pdb:{pdb.name}",
         f"/pdbaltpath:{name}.pdb",
         f"/pdbsourcepath:{root.name}",
-        *(str(command.object) for command in commands),
-        *link_order(libraries, sources.libraries),
+        *(str(command.object.relative_to(output)) for command in commands),
+        *link_order(Path(libraries.name), sources.libraries),
     ]
     newest = max(command.object.stat().st_mtime_ns for command in commands)
     digest = hashlib.sha256("\0".join([*argv, (libraries / "made-of").read_text()]).encode()).hexdigest()
-    if driver.is_file() and pdb.is_file() and mark.is_file() and mark.read_text() == digest:
-        if mark.stat().st_mtime_ns > newest:
-            return driver
+    whole = driver.is_file() and pdb.is_file() and mark.is_file()
+    if whole and mark.read_text() == digest and mark.stat().st_mtime_ns > newest:
+        return driver
     mark.unlink(missing_ok=True)
     driver.unlink(missing_ok=True)
     code, said = _run(argv, output)

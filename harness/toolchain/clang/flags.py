@@ -1,4 +1,4 @@
-"""The options that make clang and lld take sources written for cl, link and the WDK. Each says what it is for."""
+"""The options that make clang and lld take sources written for cl, link and the WDK, and what each is for."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ TOLERATED = (
     "-Wno-microsoft-string-literal-from-predefined",
     "-Wno-address-of-temporary",
     "-Wno-register",
+    "-Wno-invalid-token-paste",
 )
 DEFINES = (
     *("_AMD64_", "AMD64", "_WIN64", "_M_AMD64=100", "_M_X64=100", "WIN32=100", "_KERNEL_MODE=1", "WINNT=1"),
@@ -57,7 +58,7 @@ VERSION_DEFINES = ("_WIN32_WINNT=0x0A00", "WINVER=0x0A00", "NTDDI_VERSION=0x0A00
 """Windows 10 21H2. Not given where the project has its own."""
 CXX = (
     *("-std=gnu++17", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-use-cxa-atexit"),
-    "-fno-sized-deallocation",
+    *("-fsized-deallocation", "-fno-aligned-allocation"),
 )
 C = ("-std=gnu17",)
 STANDARD_LINK = (

@@ -1,7 +1,7 @@
 """Evaluates an MSBuild project for one configuration: properties, item definitions, then items.
 
-Order of evaluation: https://learn.microsoft.com/visualstudio/msbuild/build-process-overview. Targets and tasks are not
-run. The project is untrusted: imports, expansions and items are counted, and nothing but files is read.
+Order of evaluation: https://learn.microsoft.com/visualstudio/msbuild/build-process-overview. Targets and tasks
+are not run. The project is untrusted: imports, expansions and items are counted, and nothing but files is read.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class Evaluation:
                 continue
             if "*" in name or "?" in name:
                 pattern = name.replace("\\", "/")
-                found = glob.iglob(pattern, root_dir=base, recursive=True)
+                found = glob.iglob(pattern, root_dir=base, recursive=True)  # noqa: PTH207  # takes .. and absolute
                 for count, match in enumerate(found):
                     if count > ITEM_LIMIT:
                         break

@@ -209,6 +209,9 @@ def _units(found: Evaluation) -> Iterator[Unit]:
         if language is None or item.metadata.get("excludedfrombuild", "").lower() == "true":
             continue
         language = language or _language(item)
+        if language == "mc" and item.path.suffix.lower() != ".mc":
+            found.notes.append(f"{item.path.name} is an event manifest, of which no header is made")
+            continue
         if not language:
             found.notes.append(f"{item.path.name} is of no language that is known here")
             continue

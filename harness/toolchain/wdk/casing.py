@@ -1,7 +1,7 @@
 """Makes header names match in any case, as on Windows: a virtual file system overlay for clang.
 
-Format: https://clang.llvm.org/docs/ClangCommandLineReference.html, -ivfsoverlay. Each header is listed under its own
-path; clang then compares without regard to case, and reads the file itself where the overlay has none.
+Format: https://clang.llvm.org/docs/ClangCommandLineReference.html, -ivfsoverlay. Each header is listed under its
+own path; clang then compares without regard to case, and reads the file itself where the overlay has none.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def write_overlay(output: Path, folders: Iterable[Path]) -> Path:
 def _outermost(folders: Iterable[Path]) -> list[Path]:
     """Without folders that lie below another one."""
     kept: list[Path] = []
-    for folder in sorted({Path(os.path.abspath(folder)) for folder in folders}):
+    for folder in sorted({folder.absolute() for folder in folders}):
         if not any(folder.is_relative_to(above) for above in kept):
             kept.append(folder)
     return kept

@@ -1,7 +1,7 @@
-"""Makes the libraries that a driver is linked with: imports of Windows' modules, and the kit's static routines.
+"""Makes the libraries that a driver is linked with: imports of Windows' modules, and static routines.
 
-The import libraries come from the lists of `wdk.exports` by llvm-dlltool; `wdk.lib` holds what a WDK links into a
-driver, compiled from `driver/wdk/lib`.
+The import libraries come from the lists of `wdk.exports` by llvm-dlltool; `wdk.lib` holds what a WDK links into
+a driver, compiled from `driver/wdk/lib`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from harness.host.resources import wdk_folder
 from harness.toolchain.wdk.exports import KernelModule, kernel_modules
 
 FIRST = ("hal.dll", "ntoskrnl.exe")
-"""Linked before the other modules: several forward routines of these two. hal.dll is first, for a new ntoskrnl.exe
-exports hal's routines as well, and an older Windows would then refuse the driver."""
+"""Linked before the other modules: several forward routines of these two. hal.dll is first, for a new
+ntoskrnl.exe exports hal's routines as well, and an older Windows would then refuse the driver."""
 STATIC = "wdk.lib"
 
 Run = Callable[[Sequence[str], Path], None]
@@ -72,7 +72,7 @@ def link_order(folder: Path, named: Sequence[str | Path]) -> list[str]:
 
 
 def _definition(module: KernelModule) -> str:
-    """A module-definition file. CONSTANT: the variable's own name is the import's slot, as in the WDK's libraries."""
+    """A module-definition file. CONSTANT: the variable's own name is the import's slot, as in the WDK."""
     lines = [f"LIBRARY {module.name}", "EXPORTS", *sorted(module.routines)]
     return "\n".join([*lines, *(f"{name} CONSTANT" for name in sorted(module.variables)), ""])
 

@@ -1,8 +1,8 @@
 """Writes stubs for the headers that the WPP preprocessor of a WDK generates (`driver.tmh`).
 
-A trace call compiles to nothing: its text has format specifiers that only WPP's tools know. Which names are trace
-functions is read from `begin_wpp config` blocks; format: https://learn.microsoft.com/windows-hardware/drivers/devtest
-/can-i-customize-dotracemessage-.
+A trace call compiles to nothing: its text has format specifiers that only WPP's tools know. Which names are
+trace functions is read from `begin_wpp config` blocks; format:
+https://learn.microsoft.com/windows-hardware/drivers/devtest/can-i-customize-dotracemessage-.
 """
 
 from __future__ import annotations

@@ -1,0 +1,128 @@
+"""What docs/own-driver.md shows of projects and sources, run as a reader would; and the cases of other folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import BuildError, ConfigurationError
+from harness.journal import Journal
+from harness.project import config
+from harness.toolchain.builds import build_drivers
+from harness.toolchain.rules import SEVERITY
+from tests import documented
+from tests.unit.toolchain.clang.wdk_code import ENTRY, PLAIN, UNLOAD
+
+DOCUMENT = documented.ROOT / "docs" / "own-driver.md"
+SECTION = "## A Visual Studio project"
+PROJECT = """<Project xmlns="http://schemas.microsoft.com/developer/msbuild/2003">
+  <ItemGroup><ProjectConfiguration Include="Debug|x64"/><ProjectConfiguration Include="Release|x64"/></ItemGroup>
+  <PropertyGroup><ConfigurationType>Driver</ConfigurationType></PropertyGroup>
+  <ItemGroup><ClCompile Include="Echo.c"/></ItemGroup>
+</Project>
+"""
+
+
+def build(folder: Path, toml: str = '[driver]\nname = "t"\n') -> tuple[Path, list[str]]:
+    (folder / "winvm.toml").write_text(toml)
+    journal, notes = Journal(), []
+    journal.listen(lambda event: notes.append(str(event)))
+    return build_drivers(config.load(folder / "winvm.toml"), None, journal)["release"], notes
+
+
+def test_the_walk_through_of_a_project(tmp_path: Path) -> None:
+    project, listed = documented.blocks(DOCUMENT, "toml", SECTION)
+    (commands,) = documented.blocks(DOCUMENT, "sh", SECTION)
+    (tmp_path / "echo.vcxproj").write_text(PROJECT)
+    (tmp_path / "echo.c").write_text(PLAIN)
+    (tmp_path / "winvm.toml").write_text(project)
+    said = documented.shell(commands, tmp_path, tmp_path / "home")
+    assert "Release: " in said
+    assert "Debug: " in said
+    database = json.loads((tmp_path / "compile_commands.json").read_text())
+    assert [Path(entry["file"]).name for entry in database] == ["echo.c"]
+    assert (tmp_path / ".clangd").read_text().startswith("# Written by winvm build")
+
+
+def test_the_listed_sources(tmp_path: Path) -> None:
+    listed = documented.blocks(DOCUMENT, "toml", SECTION)[1]
+    for name in ("src", "shared", "include"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "include" / "echo.h").write_text("int Limit(void);\n")
+    (tmp_path / "src" / "echo.c").write_text(
+        '#include "echo.h"\n' + PLAIN.replace("(void)p;", "(void)p; Limit();")
+    )
+    (tmp_path / "shared" / "limit.c").write_text(
+        '#include "echo.h"\nint Limit(void) { return ECHO_LIMIT; }\n'
+    )
+    assert build(tmp_path, listed)[0].name == "echo.sys"
+
+
+def test_every_rule_is_documented() -> None:
+    text = DOCUMENT.read_text()
+    assert [rule for rule in SEVERITY if f"`{rule}`" not in text] == []
+
+
+def test_a_folder_of_sources_needs_no_key(tmp_path: Path) -> None:
+    """No driver folder, no Makefile, no INIT or PAGE section: it builds, and the sections are noted."""
+    (tmp_path / "t.c").write_text(PLAIN)
+    driver, notes = build(tmp_path)
+    assert driver.is_file()
+    assert any("no INIT section" in note for note in notes)
+    assert any("no code in a PAGE section" in note for note in notes)
+
+
+def test_a_driver_without_unload_is_one(tmp_path: Path) -> None:
+    (tmp_path / "t.c").write_text(
+        "#include <ntddk.h>\n" + ENTRY.replace("d->DriverUnload = Unload;", "(void)d;")
+    )
+    build(tmp_path)
+
+
+def test_a_makefile_in_a_path_with_a_space(tmp_path: Path) -> None:
+    folder = tmp_path / "a b"
+    (folder / "driver").mkdir(parents=True)
+    (folder / "driver" / "Makefile").write_text(
+        "all: $(OUT)/t.sys\n$(OUT)/t.sys: t.c\n\tclang-19 --target=x86_64-pc-windows-msvc -ffreestanding -c t.c -o $(OUT)/t.o\n"
+        "\tcd $(OUT) && lld-link-19 /driver /subsystem:native /entry:DriverEntry /nodefaultlib /release /out:t.sys t.o\n"
+    )
+    (folder / "driver" / "t.c").write_text(
+        "long DriverEntry(void *a, void *b) { (void)a; (void)b; return 0; }\n"
+    )
+    assert build(folder)[0].is_file()
+
+
+def test_an_export_of_windows_10_is_known(tmp_path: Path) -> None:
+    (tmp_path / "t.c").write_text(
+        "#include <ntddk.h>\n"
+        + UNLOAD
+        + ENTRY.replace("(void)p;", "(void)p; ExFreePool(ExAllocatePool2(64, 8, 1));")
+    )
+    build(tmp_path)
+
+
+def test_a_routine_that_windows_does_not_export_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.c").write_text(
+        "#include <ntddk.h>\nNTSTATUS IoInventedByMe(void);\n"
+        + UNLOAD
+        + ENTRY.replace("return 0;", "return IoInventedByMe();")
+    )
+    with pytest.raises(BuildError, match=r"t\.sys does not link") as caught:
+        build(tmp_path)
+    assert "undefined symbol: IoInventedByMe" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ('sources = ["a.c"]\nproject = "a.sln"', "sources and project each say how"),
+        ('project = "a.sln"\ndefines = ["A"]', "defines goes with sources, not with project"),
+        ('build = ["make"]\nsources = ["a.c"]', "build and sources each say how"),
+    ],
+)
+def test_keys_that_contradict(tmp_path: Path, keys: str, message: str) -> None:
+    (tmp_path / "winvm.toml").write_text(f'[driver]\nname = "t"\n{keys}\n')
+    with pytest.raises(ConfigurationError, match=message):
+        config.load(tmp_path / "winvm.toml")
