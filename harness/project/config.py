@@ -49,7 +49,7 @@ class DriverSection(_Section):
 
     `sources` lists files, folders and patterns that winvm compiles itself, with `include`, `defines`,
     `libraries` and further clang `options`; `project` names a .vcxproj or .sln that lists them. Without these
-    and without `build`, the folder decides: a Makefile, a Visual Studio project, or the C and C++ files there.
+    and without `build`, the folder decides: a Makefile, a Visual Studio project, or its C and C++ files.
 
     `prebuilt` is a `.sys` that somebody else builds, with `{build}` replaced; nothing is built then. `inf`
     installs it by the INF package that it is in, on guests that can.

@@ -28,7 +28,8 @@ def test_readme_leads_to_a_driver_of_ones_own(winvm: CommandLine, tmp_path: Path
 
 
 def test_the_guide_to_ones_own_driver_works(winvm: CommandLine, tmp_path: Path) -> None:
-    first, later = blocks(OWN_DRIVER, "sh")
+    (first,) = blocks(OWN_DRIVER, "sh", "## From nothing")
+    (later,) = blocks(OWN_DRIVER, "sh", "## Builds and parameters")
     (scenarios,) = blocks(OWN_DRIVER, "python")
     shell(first.replace("make test", "true"), tmp_path, winvm.home)  # README's test has run it
     (tmp_path / "echo" / "scenarios" / "more.py").write_text(scenarios)

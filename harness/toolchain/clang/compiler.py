@@ -1,7 +1,7 @@
 """Builds a `.sys` from its sources: compiles what changed, in parallel, and links.
 
-The same sources give the same bytes, whatever the folder they are in: paths in the debug information are relative
-to the project's root.
+The same sources give the same bytes, whatever the folder they are in: paths in the debug information are
+relative to the project's root.
 """
 
 from __future__ import annotations

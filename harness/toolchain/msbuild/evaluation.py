@@ -1,7 +1,8 @@
 """Evaluates an MSBuild project for one configuration: properties, item definitions, then items.
 
-Order of evaluation: https://learn.microsoft.com/visualstudio/msbuild/build-process-overview. Targets and tasks
-are not run. The project is untrusted: imports, expansions and items are counted, and nothing but files is read.
+Order of evaluation: https://learn.microsoft.com/visualstudio/msbuild/build-process-overview. Targets and
+tasks are not run. The project is untrusted: imports, expansions and items are counted, and nothing but files
+is read.
 """
 
 from __future__ import annotations

@@ -136,6 +136,15 @@ def is_driver(found: Evaluation) -> bool:
     )
 
 
+def is_driver_project(project: Path, build: str) -> bool:
+    """Whether a .vcxproj builds a kernel-mode driver.
+
+    Raises:
+        BuildError: it cannot be read.
+    """
+    return is_driver(_evaluate(project.resolve(), project.parent.resolve(), build))
+
+
 def configurations(project: Path) -> list[str]:
     """The configurations that a project declares for x64, or for any platform without one for x64."""
     pairs = [

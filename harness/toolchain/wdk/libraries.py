@@ -1,7 +1,7 @@
 """Makes the libraries that a driver is linked with: imports of Windows' modules, and static routines.
 
-The import libraries come from the lists of `wdk.exports` by llvm-dlltool; `wdk.lib` holds what a WDK links into
-a driver, compiled from `driver/wdk/lib`.
+The import libraries come from the lists of `wdk.exports` by llvm-dlltool; `wdk.lib` holds what a WDK links
+into a driver, compiled from `driver/wdk/lib`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What docs/own-driver.md shows of projects and sources, run as a reader would; and the cases of other folders."""
+"""What docs/own-driver.md shows of projects and sources, run as a reader would; and other folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tests.unit.toolchain.clang.wdk_code import ENTRY, PLAIN, UNLOAD
 DOCUMENT = documented.ROOT / "docs" / "own-driver.md"
 SECTION = "## A Visual Studio project"
 PROJECT = """<Project xmlns="http://schemas.microsoft.com/developer/msbuild/2003">
-  <ItemGroup><ProjectConfiguration Include="Debug|x64"/><ProjectConfiguration Include="Release|x64"/></ItemGroup>
+  <ItemGroup>
+    <ProjectConfiguration Include="Debug|x64"/>
+    <ProjectConfiguration Include="Release|x64"/>
+  </ItemGroup>
   <PropertyGroup><ConfigurationType>Driver</ConfigurationType></PropertyGroup>
   <ItemGroup><ClCompile Include="Echo.c"/></ItemGroup>
 </Project>
@@ -33,7 +36,7 @@ def build(folder: Path, toml: str = '[driver]\nname = "t"\n') -> tuple[Path, lis
 
 
 def test_the_walk_through_of_a_project(tmp_path: Path) -> None:
-    project, listed = documented.blocks(DOCUMENT, "toml", SECTION)
+    project, _ = documented.blocks(DOCUMENT, "toml", SECTION)
     (commands,) = documented.blocks(DOCUMENT, "sh", SECTION)
     (tmp_path / "echo.vcxproj").write_text(PROJECT)
     (tmp_path / "echo.c").write_text(PLAIN)
@@ -85,8 +88,10 @@ def test_a_makefile_in_a_path_with_a_space(tmp_path: Path) -> None:
     folder = tmp_path / "a b"
     (folder / "driver").mkdir(parents=True)
     (folder / "driver" / "Makefile").write_text(
-        "all: $(OUT)/t.sys\n$(OUT)/t.sys: t.c\n\tclang-19 --target=x86_64-pc-windows-msvc -ffreestanding -c t.c -o $(OUT)/t.o\n"
-        "\tcd $(OUT) && lld-link-19 /driver /subsystem:native /entry:DriverEntry /nodefaultlib /release /out:t.sys t.o\n"
+        "all: $(OUT)/t.sys\n$(OUT)/t.sys: t.c\n"
+        "\tclang-19 --target=x86_64-pc-windows-msvc -ffreestanding -c t.c -o $(OUT)/t.o\n"
+        "\tcd $(OUT) && lld-link-19 /driver /subsystem:native /entry:DriverEntry /nodefaultlib /release \\\n"
+        "\t  /out:t.sys t.o\n"
     )
     (folder / "driver" / "t.c").write_text(
         "long DriverEntry(void *a, void *b) { (void)a; (void)b; return 0; }\n"

@@ -12,6 +12,13 @@
 #undef UNREFERENCED_PARAMETER
 #define UNREFERENCED_PARAMETER(parameter) ((void)(parameter))
 
+/* mingw-w64's parenthesises a type for an expression. */
+#undef RTL_CONSTANT_OBJECT_ATTRIBUTES
+#define RTL_CONSTANT_OBJECT_ATTRIBUTES(name, attributes)                                                               \
+    { sizeof(OBJECT_ATTRIBUTES), NULL, (PUNICODE_STRING)(name), (attributes), NULL, NULL }
+#undef RTL_INIT_OBJECT_ATTRIBUTES
+#define RTL_INIT_OBJECT_ATTRIBUTES(name, attributes) RTL_CONSTANT_OBJECT_ATTRIBUTES(name, attributes)
+
 #ifndef NT_ASSERT
 #if DBG
 #define NT_ASSERT(expression) ((expression) ? TRUE : (DbgRaiseAssertionFailure(), FALSE))
@@ -26,6 +33,24 @@
 
 #ifndef DbgRaiseAssertionFailure
 #define DbgRaiseAssertionFailure() __asm__ volatile("int $0x2c")
+#endif
+
+/* The operators of an enumeration of flags, whose values C++ does not combine by itself. */
+#ifndef DEFINE_ENUM_FLAG_OPERATORS
+#ifdef __cplusplus
+#define DEFINE_ENUM_FLAG_OPERATORS(T)                                                                                  \
+    extern "C++" {                                                                                                         \
+    inline constexpr T operator|(T a, T b) { return T(__underlying_type(T)(a) | __underlying_type(T)(b)); }                \
+    inline constexpr T operator&(T a, T b) { return T(__underlying_type(T)(a) & __underlying_type(T)(b)); }                \
+    inline constexpr T operator^(T a, T b) { return T(__underlying_type(T)(a) ^ __underlying_type(T)(b)); }                \
+    inline constexpr T operator~(T a) { return T(~__underlying_type(T)(a)); }                                              \
+    inline T &operator|=(T &a, T b) { return a = a | b; }                                                                  \
+    inline T &operator&=(T &a, T b) { return a = a & b; }                                                                  \
+    inline T &operator^=(T &a, T b) { return a = a ^ b; }                                                                  \
+    }
+#else
+#define DEFINE_ENUM_FLAG_OPERATORS(T)
+#endif
 #endif
 
 #ifdef __cplusplus
@@ -65,6 +90,8 @@ NTKERNELAPI NTSTATUS NTAPI IoOpenDriverRegistryKey(PDRIVER_OBJECT DriverObject, 
 NTKERNELAPI NTSTATUS NTAPI CmCallbackGetKeyObjectIDEx(PLARGE_INTEGER Cookie, PVOID Object, PULONG_PTR ObjectID,
                                                       PCUNICODE_STRING *ObjectName, ULONG Flags);
 NTKERNELAPI VOID NTAPI CmCallbackReleaseKeyObjectIDEx(PCUNICODE_STRING ObjectName);
+NTKERNELAPI NTSTATUS NTAPI PsGetProcessExitStatus(PEPROCESS Process);
+NTKERNELAPI NTSTATUS NTAPI PsGetThreadExitStatus(PETHREAD Thread);
 NTKERNELAPI VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER CurrentTime);
 NTKERNELAPI ULONG64 NTAPI KeQueryInterruptTimePrecise(PULONG64 QpcTimeStamp);
 NTKERNELAPI VOID NTAPI ExQueryTimerResolution(PULONG MaximumTime, PULONG MinimumTime, PULONG CurrentTime);

@@ -22,7 +22,7 @@ def build(folder: Path, name: str = "t", build_name: str = "release") -> Path:
 def imports(driver: Path) -> dict[str, set[str]]:
     with pefile.PE(str(driver)) as image:
         return {
-            entry.dll.decode().lower(): {found.name.decode() for found in entry.imports}
+            entry.dll.decode().lower(): {(found.name or b"").decode() for found in entry.imports}
             for entry in image.DIRECTORY_ENTRY_IMPORT
         }
 

@@ -18,7 +18,7 @@ PROJECT = """<?xml version="1.0" encoding="utf-8"?>
   <ItemGroup Label="ProjectConfigurations">
     <ProjectConfiguration Include="Debug|x64"><Configuration>Debug</Configuration></ProjectConfiguration>
     <ProjectConfiguration Include="Release|x64"><Configuration>Release</Configuration></ProjectConfiguration>
-    <ProjectConfiguration Include="Release|ARM64"><Configuration>Release</Configuration></ProjectConfiguration>
+    <ProjectConfiguration Include="Release|ARM64" />
   </ItemGroup>
   <Import Project="$(VCTargetsPath)\\Microsoft.Cpp.Default.props" />
   <PropertyGroup Condition="'$(Configuration)|$(Platform)'=='Debug|x64'" Label="Configuration">
@@ -28,23 +28,33 @@ PROJECT = """<?xml version="1.0" encoding="utf-8"?>
   <Import Project="Common.props" Condition="exists('common.props')" />
   <ItemDefinitionGroup>
     <ClCompile>
-      <AdditionalIncludeDirectories>$(SharedFolder);..\\Inc;$(DDK_INC_PATH);%(AdditionalIncludeDirectories)</AdditionalIncludeDirectories>
+      <AdditionalIncludeDirectories>$(SharedFolder);..\\Inc;$(DDK_INC_PATH);
+        %(AdditionalIncludeDirectories)</AdditionalIncludeDirectories>
       <PreprocessorDefinitions>MINE=1;_DRIVER;%(PreprocessorDefinitions)</PreprocessorDefinitions>
     </ClCompile>
-    <Link><AdditionalDependencies>%(AdditionalDependencies);$(DDK_LIB_PATH)\\fltMgr.lib;wdmsec.lib</AdditionalDependencies></Link>
+    <Link>
+      <AdditionalDependencies>%(AdditionalDependencies);$(DDK_LIB_PATH)\\fltMgr.lib;wdmsec.lib
+      </AdditionalDependencies>
+    </Link>
   </ItemDefinitionGroup>
   <ItemGroup>
     <ClCompile Include="Main.c" />
-    <ClCompile Include="other.cpp"><PreprocessorDefinitions Condition="'$(Configuration)'=='Debug'">ONLY=1</PreprocessorDefinitions></ClCompile>
+    <ClCompile Include="other.cpp">
+      <PreprocessorDefinitions Condition="'$(Configuration)'=='Debug'">ONLY=1</PreprocessorDefinitions>
+    </ClCompile>
     <ClCompile Include="never.c"><ExcludedFromBuild>true</ExcludedFromBuild></ClCompile>
     <ClCompile Include="arm.c" Condition="'$(Platform)'=='ARM64'" />
     <ResourceCompile Include="driver.rc" />
   </ItemGroup>
 </Project>
 """
-PROPS = "<Project><PropertyGroup><SharedFolder>$(MSBuildThisFileDirectory)shared</SharedFolder></PropertyGroup></Project>"
+PROPS = """<Project><PropertyGroup>
+  <SharedFolder>$(MSBuildThisFileDirectory)shared</SharedFolder>
+</PropertyGroup></Project>
+"""
 SOLUTION = (
-    'Microsoft Visual Studio Solution File, Format Version 12.00\r\nProject("{8BC9CEB8-8B4A-11D0-8D11-00A0C91BC942}") = '
+    "Microsoft Visual Studio Solution File, Format Version 12.00\r\n"
+    'Project("{8BC9CEB8-8B4A-11D0-8D11-00A0C91BC942}") = '
     '"app", "app\\app.vcxproj", "{1}"\r\nEndProject\r\nProject("{8BC9CEB8-8B4A-11D0-8D11-00A0C91BC942}") = '
     '"driver", "Driver\\driver.vcxproj", "{2}"\r\nEndProject\r\n'
 )

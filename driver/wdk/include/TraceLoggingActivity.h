@@ -1,0 +1,3 @@
+/* TraceLoggingActivity.h: see TraceLoggingProvider.h. */
+#pragma once
+#include <TraceLoggingProvider.h>
