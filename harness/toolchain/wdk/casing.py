@@ -1,7 +1,7 @@
 """Makes header names match in any case, as on Windows: a virtual file system overlay for clang.
 
 Format: https://clang.llvm.org/docs/ClangCommandLineReference.html, -ivfsoverlay. Each header is listed under
-its own path; clang then compares without regard to case, and reads the file itself where the overlay lacks it.
+its own path; clang then compares without regard to case, and reads a file that the overlay lacks itself.
 """
 
 from __future__ import annotations
