@@ -40,10 +40,10 @@
 #ifdef __cplusplus
 #define DEFINE_ENUM_FLAG_OPERATORS(T)                                                                                  \
     extern "C++" {                                                                                                         \
-    inline constexpr T operator|(T a, T b) { return T(__underlying_type(T)(a) | __underlying_type(T)(b)); }                \
-    inline constexpr T operator&(T a, T b) { return T(__underlying_type(T)(a) & __underlying_type(T)(b)); }                \
-    inline constexpr T operator^(T a, T b) { return T(__underlying_type(T)(a) ^ __underlying_type(T)(b)); }                \
-    inline constexpr T operator~(T a) { return T(~__underlying_type(T)(a)); }                                              \
+    inline constexpr T operator|(T a, T b) { return T((__underlying_type(T))(a) | (__underlying_type(T))(b)); }                \
+    inline constexpr T operator&(T a, T b) { return T((__underlying_type(T))(a) & (__underlying_type(T))(b)); }                \
+    inline constexpr T operator^(T a, T b) { return T((__underlying_type(T))(a) ^ (__underlying_type(T))(b)); }                \
+    inline constexpr T operator~(T a) { return T(~(__underlying_type(T))(a)); }                                              \
     inline T &operator|=(T &a, T b) { return a = a | b; }                                                                  \
     inline T &operator&=(T &a, T b) { return a = a & b; }                                                                  \
     inline T &operator^=(T &a, T b) { return a = a ^ b; }                                                                  \
