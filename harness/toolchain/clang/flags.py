@@ -60,7 +60,8 @@ CXX = (
     *("-std=gnu++17", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-use-cxa-atexit"),
     *("-fsized-deallocation", "-fno-aligned-allocation"),
 )
-C = ("-std=gnu17",)
+C = ("-std=gnu17", "-fcommon")
+"""-fcommon: link merges variables that several C files define without a value."""
 STANDARD_LINK = (
     *("/driver", "/subsystem:native,10.00", "/version:10.0", "/machine:x64", "/nodefaultlib"),
     "/release",  # a valid checksum

@@ -12,6 +12,20 @@
 #undef UNREFERENCED_PARAMETER
 #define UNREFERENCED_PARAMETER(parameter) ((void)(parameter))
 
+#ifndef EXTERN_C_START
+#ifdef __cplusplus
+#define EXTERN_C_START extern "C" {
+#define EXTERN_C_END }
+#else
+#define EXTERN_C_START
+#define EXTERN_C_END
+#endif
+#endif
+
+#ifndef KeMemoryBarrier
+#define KeMemoryBarrier() __sync_synchronize()
+#endif
+
 /* mingw-w64's parenthesises a type for an expression. */
 #undef RTL_CONSTANT_OBJECT_ATTRIBUTES
 #define RTL_CONSTANT_OBJECT_ATTRIBUTES(name, attributes)                                                               \
@@ -27,6 +41,8 @@
 #define NT_ASSERT(expression) ((void)0)
 #define NT_ASSERTMSG(message, expression) ((void)0)
 #endif
+#endif
+#ifndef NT_VERIFY
 #define NT_VERIFY(expression) ((expression) ? TRUE : FALSE)
 #define NT_FRE_ASSERT(expression) ((expression) ? TRUE : FALSE)
 #endif
@@ -92,6 +108,7 @@ NTKERNELAPI NTSTATUS NTAPI CmCallbackGetKeyObjectIDEx(PLARGE_INTEGER Cookie, PVO
 NTKERNELAPI VOID NTAPI CmCallbackReleaseKeyObjectIDEx(PCUNICODE_STRING ObjectName);
 NTKERNELAPI NTSTATUS NTAPI PsGetProcessExitStatus(PEPROCESS Process);
 NTKERNELAPI NTSTATUS NTAPI PsGetThreadExitStatus(PETHREAD Thread);
+NTKERNELAPI PEPROCESS NTAPI PsGetThreadProcess(PETHREAD Thread);
 NTKERNELAPI VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER CurrentTime);
 NTKERNELAPI ULONG64 NTAPI KeQueryInterruptTimePrecise(PULONG64 QpcTimeStamp);
 NTKERNELAPI VOID NTAPI ExQueryTimerResolution(PULONG MaximumTime, PULONG MinimumTime, PULONG CurrentTime);
