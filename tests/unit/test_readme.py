@@ -20,6 +20,7 @@ RUN_BY = {
     "make test": (".ci/run", "make test"),
     "make vm-test": (".ci/run", "make vm-test"),
     "make soak": (".ci/run", "make soak"),
+    "winvm build": ("tests/unit/test_wheel.py", '"harness", "build"'),
     "winvm doctor": ("tests/unit/test_doctor.py", '"doctor"'),
     "winvm run": ("tests/vm/test_second_driver.py", '"run"'),
     "winvm init": ("tests/unit/project/test_scaffold.py", '"init"'),

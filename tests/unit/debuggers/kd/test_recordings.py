@@ -25,6 +25,8 @@ REPORTS, MODULES = 55, 53
 NULL_WRITE = "boot-load-null-write"
 DOUBLE_COMPLETION = "boot-load-double-completion"
 MDL = "boot-load-mdl-scenarios"
+ASKED = frozenset({"frames", "culprit"})
+"""Fields of a bugcheck for which the live host reads memory that these recordings do not hold."""
 TOLD = ("load-symbols", "unload-symbols", "exception", "bugcheck")
 
 every_recording = pytest.mark.parametrize("name", [NULL_WRITE, DOUBLE_COMPLETION, MDL])
@@ -130,7 +132,8 @@ def test_the_decoder_tells_what_the_live_host_told(bench: Bench, samples: Path, 
     known = [event for event in events if event["kind"] in TOLD]
     assert [event["kind"] for event in known] == [event.kind for event in told]
     for decoded, live in zip(known, told, strict=True):
-        assert {name: decoded[name] for name in live.fields} == live.fields
+        heard = {name: value for name, value in live.fields.items() if name not in ASKED}
+        assert {name: decoded[name] for name in heard} == heard
     text = "".join(event["text"] for event in events if event["kind"] == "dbgprint")
     assert text == recording.text
     check_goldens(name, [(event["kind"], event) for event in events])

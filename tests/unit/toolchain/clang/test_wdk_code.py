@@ -57,9 +57,10 @@ def test_a_plain_store_in_try_is_guarded(tmp_path: Path) -> None:
 
 
 def test_imports_come_from_the_module_that_exports_them(tmp_path: Path) -> None:
-    file, text = ONE_FILE["minifilter"]
-    (tmp_path / file).write_text(text)
-    assert imports(build(tmp_path))["fltmgr.sys"] == {"FltRegisterFilter"}
+    declared = "#include <ntddk.h>\nPVOID NTAPI FltGetRoutineAddress(PCSTR);\n"
+    used = declared + PLAIN.replace("(void)p;", '(void)p; FltGetRoutineAddress("x");')
+    (tmp_path / "t.c").write_text(used)
+    assert imports(build(tmp_path))["fltmgr.sys"] == {"FltGetRoutineAddress"}
 
 
 def test_hals_routines_come_from_hal(tmp_path: Path) -> None:
