@@ -1,8 +1,7 @@
 """Reads a contract header: its X-macro rows, expanded by clang's preprocessor, as plain data.
 
-Letting the preprocessor do it means that a header may build its rows from other macros. The contract hash is
-the SHA-256 of the rows as canonical JSON: comments and layout do not count; names, numbers, offsets and texts
-do.
+The preprocessor expands the rows, so a header may build them from other macros. The contract hash is the
+SHA-256 of the rows as canonical JSON: comments and layout do not count; names, numbers, offsets and texts do.
 """
 
 from __future__ import annotations
@@ -202,7 +201,9 @@ def _contract(rows: list[list[str]], prefix: str, header: Path) -> Contract:
     ioctls = []
     for device, operation, type_, function, method, access in by_kind.get("ioctl", []):
         if device not in devices:
-            raise ContractError(f"{header}: {operation} is on no device.", remedy=f"Add a row for {device}.")
+            raise ContractError(
+                f"{header}: the IOCTL {operation} belongs to no device.", remedy=f"Add a row for {device}."
+            )
         code = number(type_) << 16 | number(access) << 14 | number(function) << 2 | number(method)
         ioctls.append(Ioctl(device, operation, code))
     return Contract(

@@ -19,10 +19,10 @@ from typing import TextIO
 from harness.display.terminal import printable
 
 FILE_BYTES = 4 << 20
-"""A log file that grows beyond is renamed to `debug.log.1`, in place of the one before."""
+"""A log file that grows beyond this is renamed to `debug.log.1`, replacing the previous one."""
 LINE_CHARACTERS = 2000
 SHORTEST_SECRET = 4
-"""Characters; a shorter text stands in too many lines by chance."""
+"""Characters; a shorter text occurs in too many lines by chance."""
 LEFT_OUT = "[left out]"
 
 _ROOT = logging.getLogger("winvm")
@@ -36,7 +36,7 @@ _secrets: set[str] = set()
 
 
 def hide(secret: str) -> None:
-    """Leaves a text out of every later line, whoever logs it."""
+    """Leaves a text out of every later line of every logger."""
     if len(secret) >= SHORTEST_SECRET:
         _secrets.add(secret)
 
@@ -51,7 +51,7 @@ def to_stderr(stream: TextIO | None = None) -> Callable[[], None]:
 def to_file(path: Path) -> Callable[[], None]:
     """Writes to `path`, for its owner alone, from now on; the returned call ends it.
 
-    A disk that is full loses lines and nothing else.
+    On a full disk only log lines are lost.
 
     Raises:
         OSError: the file cannot be made.
@@ -63,7 +63,7 @@ def to_file(path: Path) -> Callable[[], None]:
 
 
 def to_file_of(owner: object, path: Path) -> Callable[[], None]:
-    """As `to_file`, and ends at the latest when `owner` is no more."""
+    """As `to_file`, and ends at the latest when `owner` is garbage-collected."""
     return weakref.finalize(owner, to_file(path))
 
 

@@ -11,5 +11,5 @@ def code(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text outside code: without characters that Markdown or HTML take for theirs."""
+    """Text outside code, with the special characters of Markdown and HTML escaped."""
     return "".join(f"&#{ord(c)};" if c in "<>&`*[]|\\" else c for c in printable(text))

@@ -1,7 +1,7 @@
 """What a person sees while a run works: steps that last over 2 s, with elapsed time.
 
-On a terminal the running step is a live line; elsewhere a step is one line when it has ended. `CI` in the
-environment, or `quiet`, leaves failures, warnings and steps over 30 s.
+On a terminal the running step is a live line; elsewhere a step is one line when it has ended. With `CI` in
+the environment, or with `quiet`, only failures, warnings and steps over 30 s are shown.
 """
 
 from __future__ import annotations

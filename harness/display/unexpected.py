@@ -1,7 +1,7 @@
 """Exceptions outside the error tree, at the outermost boundary: faults of the host, and faults of the bench.
 
-Whoever runs the bench reads one paragraph in every case. A traceback is for whoever mends the bench, so it
-goes to a file.
+The user gets one paragraph in every case. A traceback helps only the bench's developers, so it goes to a
+file.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import traceback
 from harness.errors import HostError, InternalError, WinvmError
 
 _REMEDIES = {
-    errno.ENOSPC: "Free disk space, or move the bench: WINVM_HOME, [artifacts] folder and TMPDIR say where.",
-    errno.EDQUOT: "Raise the quota, or move the bench: WINVM_HOME, [artifacts] folder and TMPDIR say where.",
-    errno.EROFS: "Use folders that can be written: WINVM_HOME, [artifacts] folder and TMPDIR say where.",
+    errno.ENOSPC: "Free disk space, or move the bench's folders: WINVM_HOME, [artifacts] folder and TMPDIR.",
+    errno.EDQUOT: "Raise the quota, or move the bench's folders: WINVM_HOME, [artifacts] folder and TMPDIR.",
+    errno.EROFS: "Set WINVM_HOME, [artifacts] folder and TMPDIR to folders that can be written.",
     errno.EACCES: "Run as the user whose files they are, or as root.",
     errno.EPERM: "Run as the user whose files they are, or as root.",
     errno.EMFILE: "Raise the limit of open files: ulimit -n",
@@ -23,11 +23,11 @@ _REMEDIES = {
     errno.ENOMEM: "Free memory.",
     errno.EIO: "Look at the host's kernel log; its storage fails.",
 }
-"""What the host refuses to any program; other errors of the system are the bench's own fault."""
+"""Remedies for errors that the host may give any program; other system errors are faults of the bench."""
 
 
 def interrupted(error: BaseException | None) -> bool:
-    """Whether `error` came up while Ctrl-C was being obeyed: then that is what ended the run."""
+    """Whether `error` was raised while a `KeyboardInterrupt` was handled: then Ctrl-C ended the run."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True

@@ -1,4 +1,4 @@
-"""Files that are as they were made: read whole again only when something touched them since."""
+"""Checks that files are unchanged; reads a file again only if its inode has changed since the last check."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def file_sha256(file: Path) -> str:
 def is_unchanged(file: Path, sha256: str, note: Path) -> bool:
     """Whether a file has the digest it was made with.
 
-    It is read (half a second a gigabyte) unless its inode is as `note` recorded when it was last found whole.
-    A note that cannot be written, as beside somebody else's file, costs the reading each time.
+    The file is read (half a second a gigabyte) unless its inode matches `note`, which the last successful
+    check wrote. If `note` cannot be written, as beside another user's file, each call reads the file.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,7 +1,7 @@
 """Linux fallocate(2): disk space reserved behind a file's end, and given back from its beginning.
 
-`os.posix_fallocate` cannot do either: it moves the end of the file. Where the file system knows nothing of
-it, both do nothing.
+`os.posix_fallocate` cannot do either: it moves the end of the file. On a file system without support for
+fallocate(2), both functions do nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The end of a file: of one that the guest may be filling all the while, so never more than was asked for."""
+"""Reads the end of a file, never more than asked for: the guest may be writing to the file meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def last_bytes(file: Path, limit: int) -> bytes:
 
 
 def last_text(file: Path, limit: int) -> str:
-    """The same as text for an error's detail; empty if the file cannot be read."""
+    """At most the last `limit` bytes as text, for an error's detail; empty if the file cannot be read."""
     try:
         return last_bytes(file, limit).decode("utf-8", "backslashreplace").strip()
     except OSError:

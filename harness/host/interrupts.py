@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while something is cleaned up: heeded when that is done, so that nothing is left."""
+"""Delays Ctrl-C and SIGTERM until a clean-up is done, so that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _waiting: list[int] | None = None
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Raises the `KeyboardInterrupt` that comes meanwhile at the end. A second one is not kept waiting.
+    """Raises a `KeyboardInterrupt` that arrives in the block at the block's end; a second one, at once.
 
-    May be nested: the outermost raises. Signals reach the main thread alone: elsewhere it does nothing.
+    May be nested: the outermost raises. Only the main thread gets signals: in other threads it does nothing.
     """
     global _waiting
     if _waiting is not None or threading.current_thread() is not threading.main_thread():

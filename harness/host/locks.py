@@ -15,7 +15,7 @@ POLL_S = 0.05
 
 @contextmanager
 def hold(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Holds the lock file `path`, which is made with its folder. A folder is locked itself.
+    """Holds the lock file `path`; creates it and its folder. If `path` is a folder, locks the folder itself.
 
     Args:
         waiting: called once if another process has the lock, before this one waits for it.
@@ -62,7 +62,7 @@ def opened(path: Path, *, create: bool = True) -> int:
 
 
 def take(descriptor: int) -> bool:
-    """Whether the lock was free and is now held, until the descriptor is closed."""
+    """Takes the lock if it is free; returns whether it did. Closing the descriptor releases the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -71,12 +71,12 @@ def take(descriptor: int) -> bool:
 
 
 def take_by(descriptor: int, deadline: Deadline, every: float = POLL_S) -> bool:
-    """Waits until the lock is free, at the most until the deadline; whether it is now held."""
+    """Waits until the lock is free, at most until the deadline; returns whether it is now held."""
     return any(take(descriptor) for _ in deadline.tries(every=every))
 
 
 def share(descriptor: int) -> None:
-    """Holds the lock beside others that share it; `is_shared` tells of it."""
+    """Holds the lock beside others that share it; `is_shared` detects that."""
     fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 

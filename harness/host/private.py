@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def private_folder(folder: Path) -> Path:
-    """Makes `folder` with its parents, mode 0700; closes one of this user that is open to others.
+    """Makes `folder` with its parents, mode 0700; an existing one of this user is closed to other users.
 
     Raises:
         OSError: it cannot be made.

@@ -1,6 +1,6 @@
-"""Runs and starts programs of the Linux host. Owns what is the same for all of them: a missing program is
-told with the package that has it, a time-out is told apart from that, output is bounded, and each call is
-logged under `winvm.programs` by its arguments (never by what goes to its stdin).
+"""Runs and starts programs of the Linux host. Owns what is the same for all of them: the error for a missing
+program names its Debian package, a time-out has an error of its own, output is bounded, and each call is
+logged under `winvm.programs` with its arguments (never with what goes to its stdin).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What needs root, asked before any work is done."""
+"""Checks for root before any work is done."""
 
 from __future__ import annotations
 

@@ -32,13 +32,13 @@ class OfflineDisk:
 
     Args:
         image: the qcow2 overlay or image.
-        write: the number of the one partition to open, for writing; changes go to `image` itself, never to
-            what it is backed by. By default all are there to be read.
+        write: number of the one partition to open for writing. Changes go to `image` itself, never to its
+            backing file. By default all partitions are opened for reading.
 
     Raises:
         HostError: a tool or `/dev/fuse` is missing.
         MachineError: the image cannot be read, or is in use.
-        DeadlineError: the exports were not there in time.
+        DeadlineError: the exports did not appear in time.
     """
 
     def __init__(self, image: Path, deadline: Deadline, *, write: int | None = None) -> None:
@@ -54,7 +54,7 @@ class OfflineDisk:
             raise
 
     def close(self) -> None:
-        """Ends the exports, what was written included; safe to repeat."""
+        """Ends the exports after flushing what was written; safe to repeat."""
         daemon, self._daemon = self._daemon, None
         if daemon:
             daemon.terminate()  # flushes, then unmounts its exports
@@ -127,13 +127,13 @@ class OfflineDisk:
                 said = daemon.stderr.read() if daemon.stderr else b""
                 raise MachineError(
                     f"The disk {self._image} cannot be opened while its machine is off.",
-                    remedy="qemu-storage-daemon's own words are below. End whatever still uses the disk.",
+                    remedy="End the program that uses the disk; qemu-storage-daemon's message is below.",
                     detail=programs.tail(said),
                 )
-        raise DeadlineError(f"The export of {self._image} was not there in time.")
+        raise DeadlineError(f"qemu-storage-daemon did not export {self._image} in time.")
 
     def _unmount(self) -> None:
-        """What a daemon that did not end in order has left mounted."""
+        """Unmounts what a daemon that was killed left mounted."""
         for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
             if (mounted := line.split(" ")[1]).startswith(f"{self._folder.name}/"):
                 with contextlib.suppress(HostError, DeadlineError):

@@ -35,7 +35,7 @@ class SystemHive:
         if current is None or not 0 < current <= _CONTROL_SETS:
             raise MachineError(
                 f"{file.name} does not say which control set boots: Select\\Current is {current}.",
-                remedy="Name the disk of a guest whose Windows was installed to its end.",
+                remedy="Name the disk of a guest whose installation of Windows was completed.",
             )
         self._services = f"ControlSet{current:03}\\Services"
 
@@ -52,8 +52,8 @@ class SystemHive:
         if self.start_type(service) is None:
             raise ConfigurationError(
                 f"The guest has no service {service!r}.",
-                remedy="Name the driver as winvm.toml does. One made moments before the crash may be in the"
-                " hive's log alone, and is lost with it: then there is nothing to disable.",
+                remedy="Name the driver as winvm.toml does. A service created just before the crash may be"
+                " in the hive's transaction log only, which is lost; then there is nothing to disable.",
             )
         change = f'{REGISTRY_FILE}\n\n[{self._services}\\{service}]\n"Start"=dword:{start:08x}\n'
         tool.run(["hivexregedit", "--merge", str(self._file)], self._deadline, change.encode())
@@ -65,7 +65,7 @@ class SystemHive:
             if b"not found" in error.detail.encode():
                 return None
             raise
-        own = text.decode("utf-8", "replace").split("\n[", 2)[1]  # without the keys below
+        own = text.decode("utf-8", "replace").split("\n[", 2)[1]  # without its subkeys
         found = re.search(rf'^"{value}"=dword:([0-9a-f]{{1,8}})\s*$', own, re.MULTILINE | re.IGNORECASE)
         return int(found[1], 16) if found else None
 

@@ -15,7 +15,7 @@ from harness.host import programs
 from harness.offline import tool
 
 LISTING_LIMIT = 8 << 20
-"""Bytes of a folder's listing that are looked at."""
+"""Bytes of a folder's listing that are parsed."""
 CHUNK = 1 << 20
 _LINE = re.compile(r" *(?P<inode>\d{1,15}) +(?P<size>\d{1,19}) \w{3} [ \d]\d \d\d:\d\d \d{4} (?P<name>.+)")
 
@@ -29,7 +29,7 @@ class Entry:
 
 
 class NtfsVolume:
-    """Paths are relative to the volume's root, parts separated by `/`, in any case as Windows takes them.
+    """Paths are relative to the volume's root, parts separated by `/`; case is ignored, as in Windows.
 
     Args:
         device: the host file.
@@ -87,8 +87,8 @@ class NtfsVolume:
     def copy_in(self, source: Path, path: str, deadline: Deadline) -> None:
         """Replaces the content of a file that is there.
 
-        The file system's journal is replayed first, where it can be: a machine that was powered off leaves
-        one. ntfsrecover's exit code does not tell a replay that failed from one that was not needed.
+        Replays the NTFS journal first, if possible: a machine that was powered off leaves one. A failure is
+        ignored: ntfsrecover's exit code does not distinguish a failed replay from one that was not needed.
         """
         resolved = self._resolved(path, deadline)
         with contextlib.suppress(MachineError):
@@ -119,7 +119,7 @@ class NtfsVolume:
 
 @contextlib.contextmanager
 def _reading(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A tool whose output is read as it comes; it does not outlive the block."""
+    """Starts a tool whose output the caller reads as it arrives; kills it when the block ends."""
     process = programs.start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
         try:

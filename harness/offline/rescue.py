@@ -1,4 +1,4 @@
-"""Offline rescue: a driver that takes its guest down at every boot is disabled, so that it boots again."""
+"""Offline rescue: disables a driver that crashes its guest at every boot, so that the guest boots again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def disable_driver(image: Path, service: str, deadline: Deadline) -> int:
         ConfigurationError: there is no such service.
         MachineError: the disk holds no Windows that can be read, or is in use.
         HostError: a tool is missing.
-        DeadlineError: it took too long; the hive on the disk is the old one or the new one, whole.
+        DeadlineError: it took too long; the disk holds the old hive or the new one, complete.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "SYSTEM"

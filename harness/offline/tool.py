@@ -1,4 +1,4 @@
-"""Runs one of Debian's disk tools to its end; its failure becomes winvm's."""
+"""Runs one of Debian's disk tools to its end; raises a winvm error if the tool fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.errors import MachineError
 from harness.host import programs
 
 OUTPUT_LIMIT = 64 << 20
-"""Bytes of a tool's output: the listings and files of a disk image are larger than what a program says."""
+"""Limit of a tool's output in bytes; files of a disk image need more than `programs.run` keeps by default."""
 
 
 def run(argv: Sequence[str], deadline: Deadline, stdin: bytes = b"") -> bytes:
@@ -18,7 +18,7 @@ def run(argv: Sequence[str], deadline: Deadline, stdin: bytes = b"") -> bytes:
     Raises:
         HostError: it is not installed.
         DeadlineError: it did not end in time, and was killed.
-        MachineError: it failed; the detail is what it said.
+        MachineError: it failed; `detail` holds the end of its output.
     """
     done = programs.run(argv, deadline, stdin=stdin, limit=OUTPUT_LIMIT)
     if done.code:
@@ -27,9 +27,9 @@ def run(argv: Sequence[str], deadline: Deadline, stdin: bytes = b"") -> bytes:
 
 
 def failed(argv: Sequence[str], code: int, said: bytes) -> MachineError:
-    """A tool that ended with an exit code."""
+    """The error for a tool that ended with a non-zero exit code."""
     return MachineError(
         f"{argv[0]} failed with exit code {code} on {argv[-1]}.",
-        remedy="Its own words are below.",
+        remedy="The tool's message is below.",
         detail=programs.tail(said),
     )

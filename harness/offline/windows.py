@@ -16,7 +16,7 @@ MINIDUMPS = "Windows/Minidump"
 PAGE_FILE = "pagefile.sys"
 """Holds a kernel dump from the crash until the next boot copies it out (Windows Internals, 6th ed.)."""
 DEDICATED_FILE = "winvm/dedicated.dmp"
-"""Does so in the page file's place where the profile wants it (guest/provision/plan/crash.py)."""
+"""Holds the dump instead of the page file, if the profile says so (guest/provision/plan/crash.py)."""
 _MINIDUMP = re.compile(r"[0-9A-Za-z-]{1,64}\.dmp", re.IGNORECASE)
 
 

@@ -144,7 +144,7 @@ def test_another_header(tmp_path: Path, small: Path) -> None:
     ("old", "new", "message"),
     [
         ("uint16_t", "wchar_t", "wchar_t"),
-        ("X(ONE, POKE", "X(TWO, POKE", "POKE is on no device"),
+        ("X(ONE, POKE", "X(TWO, POKE", "the IOCTL POKE belongs to no device"),
         ("12u", "twelve", "'twelve' is not a number"),
         ('X(ONE, "One"', "X(ONE, One", "not understood"),
         ("#define MINE_CONTRACT_VERSION 7", "#error broken", "cannot be preprocessed"),
