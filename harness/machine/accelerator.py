@@ -1,6 +1,6 @@
-"""Which accelerator really runs a guest on this host: a functional probe, never the existence of /dev/kvm.
+"""Chooses the accelerator for guests on a host, by a functional probe: that /dev/kvm exists proves nothing.
 
-There are hosts where /dev/kvm opens and virtual CPUs can be made, yet QEMU aborts on an MSR or the first
+On some hosts /dev/kvm opens and virtual CPUs can be made, yet QEMU aborts on an MSR or the first
 interrupt in long mode is an "emulation failure" (seen inside a cloud VM). So a boot sector that enters long
 mode and takes one interrupt is run under KVM with the CPU model that the domain will have.
 """
@@ -46,10 +46,10 @@ disk=$(mktemp) && trap 'rm -f "$disk"' EXIT && echo "$1" | base64 -d >"$disk" &&
 timeout --signal KILL {PROBE_SECONDS:g} "$@" -drive "file=$disk,format=raw,if=ide"
 """
 _KILLED = 128 + 9
-"""A shell's exit code for it."""
+"""A shell's exit code for a program that SIGKILL ended."""
 
 Run = Callable[[Sequence[str], float], tuple[int | None, str]]
-"""Runs a program for at most so many seconds: its exit code (None when it was ended) and output."""
+"""Runs a program for at most that many seconds: its exit code (None if it was killed) and output."""
 
 
 class Accelerator(enum.StrEnum):
@@ -61,7 +61,7 @@ class Accelerator(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Probe:
-    """What was decided and why, in words for `doctor`."""
+    """The accelerator that was chosen, and the reason as text for `winvm doctor`."""
 
     accelerator: Accelerator
     reason: str
@@ -92,8 +92,8 @@ def choose_accelerator(
 
     Args:
         cache: file that keeps the probe's result until the host reboots or QEMU changes.
-        run: runs programs on the host in question.
-        kvm: its device; None for another host's, which only the probe sees.
+        run: runs programs on the host that is probed.
+        kvm: the KVM device of this host; None if another host is probed.
 
     Raises:
         ConfigurationError: `WINVM_ACCEL` holds something else.
@@ -107,7 +107,7 @@ def choose_accelerator(
         probe = _decide(cache, deadline, version, run, kvm)
     if wanted and probe.accelerator is not wanted:
         raise HostError(
-            f"WINVM_ACCEL={wanted} cannot be had: {probe.reason}.",
+            f"WINVM_ACCEL={wanted} cannot be used: {probe.reason}.",
             remedy="Unset WINVM_ACCEL to emulate the CPU, or run on a host whose KVM works.",
         )
     if probe.accelerator is Accelerator.TCG and _numbers(version) < OLDEST_TCG:

@@ -1,7 +1,7 @@
-"""Bounds what the guest can make its serial files take on the host's disk.
+"""Bounds the disk space on the host that the guest's serial files take.
 
-The debug channel is bounded only while nobody is there to read it: a reader gives back what it has read
-(`harness.debuggers.tail`).
+The debug channel is bounded here only while no run reads it: a reader itself frees the space of what it has
+read (`harness.debuggers.tail`).
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from harness.host.fallocate import punch_hole
 from harness.machine.protocol import Channels
 
 LIMIT = 64 << 20
-"""Bytes on the disk from which a file is cut; a serial port brings 326 KB/s."""
+"""Disk space in bytes above which a file is cut; a serial port delivers 326 KB/s."""
 KEPT = 4 << 20
-"""Bytes at its end that stay: readers look at the end only."""
+"""Bytes kept at the file's end: readers read only the end."""
 
 
 def bound(channels: Channels) -> None:
-    """Gives back the disk space of old output; sizes and offsets stay, so QEMU does not notice."""
+    """Frees the disk space of old output; file sizes and offsets stay, so QEMU does not notice."""
     for file in (channels.console, channels.journal, channels.com3, channels.com4):
         with suppress(OSError):
             _bound(file)
 
 
 def bound_debug_channel(channels: Channels) -> None:
-    """The same for the debug channel of a guest that no run is reading."""
+    """Frees the disk space of old debug output, for a guest whose debug channel no run reads."""
     with suppress(OSError):
         _bound(channels.dbgprint)
 

@@ -1,8 +1,8 @@
-"""The clock port: how the host sets the clock of a Linux guest, which a restore leaves as old as the save.
+"""The clock port: sets the clock of a Linux guest, which after a restore still has the time of the save.
 
 QEMU joins the guest's virtio port `org.winvm.clock` to two FIFOs of the machine's folder, `clock.in` and
 `clock.out` (its `pipe` character device). The host writes a line, the UNIX time in seconds; the guest's
-`/etc/winvm/clock` sets the clock by it and writes the line back. All else the guest writes is thrown away.
+`/etc/winvm/clock` sets the clock by it and writes the line back. Other output of the guest is discarded.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError
 
 ANSWER_S = 20.0
-"""Until the guest has set its clock; 0.1 s on a quiet host."""
+"""Time for the guest to set its clock; it takes 0.1 s on an idle host."""
 _CHUNK = 4096
 
 
 def make_clock_port(port: Path) -> None:
-    """Makes both FIFOs anew. `port` is the name that QEMU is told, which is neither's."""
+    """Makes both FIFOs anew. `port` is the name that QEMU gets; each FIFO's name adds a suffix to it."""
     for fifo in _ends(port):
         Path(fifo).unlink(missing_ok=True)
         os.mkfifo(fifo, 0o600)
@@ -33,13 +33,13 @@ def set_clock(port: Path, deadline: Deadline) -> None:
 
     Raises:
         MachineError: there is no QEMU at the other end.
-        DeadlineError: the guest does not say that it has set the clock.
+        DeadlineError: the guest does not confirm that it has set the clock.
     """
     inward, outward = _ends(port)
     limited = deadline.at_most(ANSWER_S)
     with contextlib.ExitStack() as stack:
         try:
-            # Without O_NONBLOCK either would wait for QEMU; a writer without a reader is refused with it.
+            # With O_NONBLOCK no open waits for QEMU, and opening to write fails if there is no reader.
             writer = os.open(inward, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             stack.callback(os.close, writer)
             reader = os.open(outward, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -49,14 +49,14 @@ def set_clock(port: Path, deadline: Deadline) -> None:
         except OSError as error:
             raise MachineError(
                 f"The clock of the guest at {port} cannot be set: {error.strerror}.",
-                remedy="QEMU has ended, or another version made the machine: winvm down, then winvm up.",
+                remedy="QEMU has ended, or another winvm started the machine: winvm down, then winvm up.",
             ) from error
         heard = b""
         while line not in heard:
             if not select.select([reader], [], [], limited.remaining())[0]:
                 raise DeadlineError(
                     f"The guest did not set its clock within {limited.seconds:g} s.",
-                    remedy="See console.log for how it does; build its image again: winvm image build",
+                    remedy="Read console.log, or build the guest's image again: winvm image build",
                 )
             heard = heard[-len(line) :] + os.read(reader, _CHUNK)
             limited.check("Setting the guest's clock")

@@ -42,9 +42,9 @@ save_image_format = "sparse"  # each page has its place in the file: QEMU writes
 """
 
 OPEN_SECONDS = 60.0
-"""For a daemon that is asked for the first time: it then asks each QEMU what it can do."""
+"""For a daemon to open its first connection: it then probes the capabilities of each QEMU."""
 KEEPALIVE = 10, 6
-"""Seconds between libvirt's own questions to a daemon on another host, and how many may go unanswered."""
+"""Seconds between libvirt's keepalive messages to another host's daemon, and how many may go unanswered."""
 REOPEN_SECONDS = 30.0
 """How long a daemon may take to come back; calls that wait for it have deadlines of their own."""
 SOCKET_PATH_LIMIT = 107
@@ -85,7 +85,7 @@ class _EventLoop:
 
 @contextmanager
 def translated(what: str, remedy: str = "", detail: Callable[[], str] = str) -> Iterator[None]:
-    """Turns libvirt's error into `MachineError` saying that `what` failed; `detail` is asked only then."""
+    """Turns libvirt's error into `MachineError` saying that `what` failed; `detail` is called only then."""
     _LOG.debug("%s", what)
     try:
         yield
@@ -130,13 +130,13 @@ class Connection:
     """An open libvirt connection. `api` is the foreign object, used inside this package only."""
 
     def __init__(self, uri: str, root: Path | None = None, seconds: float = OPEN_SECONDS) -> None:
-        """Opens `uri`; one with a daemon has no `root`, and its qemu.conf must say what `QEMU_CONF` does.
+        """Opens `uri`. A daemon has no `root`, and its qemu.conf must have the settings of `QEMU_CONF`.
 
         Args:
             seconds: for a daemon to answer.
 
         Raises:
-            ConfigurationError: `uri` leads to another host, and not over SSH.
+            ConfigurationError: `uri` names another host by a transport other than SSH.
             HostError: libvirt refuses; the message says what to install or start.
             DeadlineError: a daemon does not answer.
         """
@@ -149,7 +149,7 @@ class Connection:
 
     @property
     def api(self) -> Any:
-        """libvirt's own object; a new one when its daemon was restarted, which leaves machines running.
+        """libvirt's own object; a new one after its daemon was restarted. A restart leaves machines running.
 
         Raises:
             HostError: the daemon does not come back.
@@ -179,7 +179,7 @@ class Connection:
 
     @classmethod
     def embedded(cls, root: Path) -> Self:
-        """The daemonless driver with its own state below `root`, which is made with its configuration.
+        """Opens the daemonless driver with its state below `root`; creates `root` and its configuration.
 
         Raises:
             HostError: not root, libvirt refuses, or the path is too long for its sockets.
@@ -204,13 +204,13 @@ class Connection:
         """
         with translated("Asking libvirt for QEMU's version", "Install QEMU 10 or newer: qemu-system-x86."):
             found = {"libvirt": dotted(self.api.getLibVersion()), "qemu": dotted(self.api.getVersion())}
-        # A saved state holds the domain's name, and that is of another form on a daemon. Hosts that are alike
-        # restore each other's states; where they are not after all, `ready.launch` makes another.
+        # A saved state holds the domain's name, whose form differs on a daemon. Hosts with the same CPU
+        # restore each other's states; if QEMU refuses one all the same, `ready.launch` makes a new state.
         more = {"daemon": "yes", "cpu": daemon.host_cpu(self._capabilities())} if self.shared else {}
         return {**found, **more}
 
     def close(self) -> None:
-        """Lets go of the connection; domains keep running. Never raises."""
+        """Closes the connection; domains keep running. Never raises."""
         try:
             self._api.close()
         except libvirt.libvirtError:
@@ -247,7 +247,7 @@ class Connection:
 
 
 def _words(error: Any) -> str:
-    """libvirt's message in one line; QEMU's last words in it come with their line ends."""
+    """libvirt's message on one line: the end of QEMU's log, which it may hold, has several."""
     return " ".join(str(error.get_error_message() or error).split()).rstrip(". ")
 
 

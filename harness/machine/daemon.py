@@ -1,6 +1,6 @@
-"""A run on a libvirt daemon, which others use too: its domains' names, and what the daemon must be like.
+"""A run on a libvirt daemon that others use too: the names of its domains, and the settings it needs.
 
-Such a run keeps `daemon.json` in its folder: where the daemon is, and the token in its domains' names. By
+Such a run keeps `daemon.json` in its folder: where the daemon is, and the token in its domains' names. With
 these a later process finds the domains of a run that was killed, also on another host; no domain without that
 token is ever touched.
 """
@@ -37,14 +37,14 @@ class Claim(BaseModel):
 
     @classmethod
     def of(cls, folder: Path) -> Self | None:
-        """What was saved in a run's folder; None for a run on no daemon."""
+        """The claim saved in a run's folder; None for a run without a daemon."""
         try:
             return cls.model_validate_json((folder / CLAIM).read_bytes())
         except (OSError, ValidationError):
             return None
 
     def save(self, folder: Path) -> None:
-        """Must happen before the first domain is made."""
+        """Writes `daemon.json`; must happen before the first domain is made."""
         (folder / CLAIM).write_text(self.model_dump_json() + "\n", encoding="utf-8")
 
     def domain_name(self, machine: str) -> str:
@@ -57,11 +57,11 @@ class Claim(BaseModel):
 
 
 def require_usable(capabilities: str, qemu_conf: str, where: str) -> None:
-    """Raises `HostError` unless the daemon's QEMUs can use a run's files, and write them whole.
+    """Raises `HostError` unless the daemon's QEMUs can use a run's files, and write guest output untruncated.
 
     Args:
         capabilities: libvirt's XML; it names the user that QEMUs run as.
-        qemu_conf: the daemon's configuration; empty if it cannot be read, and then it is not judged.
+        qemu_conf: the daemon's configuration; empty if it cannot be read; it is not checked then.
         where: for messages: the daemon's URI.
     """
     remedy = _SET_IT.format(where=f"{QEMU_CONF} of {where}")
@@ -80,7 +80,7 @@ def require_usable(capabilities: str, qemu_conf: str, where: str) -> None:
         )
     if qemu_conf and not re.search(r'^\s*stdio_handler\s*=\s*"file"', qemu_conf, re.MULTILINE):
         raise HostError(
-            f"{where} has what guests write kept by virtlogd, which cuts it at 2 MiB.", remedy=remedy
+            f"{where} writes guest output through virtlogd, which cuts it at 2 MiB.", remedy=remedy
         )
 
 

@@ -1,4 +1,4 @@
-"""libvirt's lifecycle events of one domain, queued by the event thread and taken by whoever asks."""
+"""libvirt's lifecycle events of one domain, queued by the event thread until a caller takes them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LifecycleEvents:
         self._listen()
 
     def _listen(self) -> None:
-        """Registers with libvirt, again once its daemon was restarted."""
+        """Registers with libvirt; registers again after its daemon was restarted."""
         api = self._connection.api
         if api is not self._api:
             with translated("Listening for libvirt's events"):

@@ -29,7 +29,7 @@ _DAEMON_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Leftover:
-    """One run folder whose owner is gone, and what was ended for it: processes here, domains of a daemon.
+    """One run folder whose owner is gone, and what was ended: QEMU processes here, domains on a daemon.
 
     `trouble` says why the folder is still there; empty when it is gone.
     """
@@ -45,7 +45,7 @@ def remove_leftovers(runs: Path) -> list[Leftover]:
 
     A kept folder stays as long as a QEMU of it lives. A process is ended only when a pidfile in the folder
     names it and its command line holds the folder's path; a domain of a daemon only when its name has the
-    folder's token. What ran on another host that does not answer stays for later.
+    folder's token. What runs on a host that does not answer is left to a later run.
 
     Raises:
         MachineError: a QEMU does not end.

@@ -33,7 +33,7 @@ from harness.machine.spec import RecordedSpec, Spec
 RECORD = "machine.json"
 CHECKPOINT = "checkpoint"
 LOG_TAIL_BYTES = 4000
-LOOK_BELOW = "QEMU's own words are below; winvm doctor checks the host."
+LOOK_BELOW = "QEMU's log is below; winvm doctor checks the host."
 PORT_ATTEMPTS = 5
 DESTROY_SECONDS = 20.0
 KEY_MILLISECONDS = 100
@@ -327,7 +327,7 @@ class LibvirtMachine:
             self._call("Starting", lambda: api.createXML(xml, 0), deadline)
 
     def _restorable(self, ready: ReadyState, deadline: Deadline) -> Path:
-        """The save file of a state, or a copy of it, made once, if another domain was saved in it."""
+        """The save file of a state; if another domain was saved in it, a copy for this one, made once."""
         own = Identity(self._domain_name, uuid.uuid5(UUIDS, self._uuid_of))
         if identity(ready.memory) == own:
             return ready.memory

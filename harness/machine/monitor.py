@@ -1,4 +1,4 @@
-"""Questions to QEMU itself, through libvirt's monitor: for what libvirt does not offer by itself."""
+"""Sends QMP commands to QEMU through libvirt's monitor, for what libvirt has no API for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def ask(domain: Any, command: str, **arguments: object) -> Any:
     """What a QMP command returns (QEMU QMP Reference Manual). Blocks until QEMU has done it.
 
     Raises:
-        MachineError: QEMU refused; its own words are in the message.
+        MachineError: QEMU refused; its reason is in the message.
         libvirt.libvirtError: the domain is gone.
     """
     question = {"execute": command, "arguments": arguments}

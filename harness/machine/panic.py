@@ -2,7 +2,7 @@
 
 QEMU's GUEST_PANICKED (qapi/run-state.json) has `info` of type `hyper-v` when Windows wrote the crash
 registers of the Hyper-V enlightenments: arg1 is the bugcheck code, arg2 to arg5 its parameters. Whether QEMU
-stops the CPUs then is its own `-action`; while it does not, libvirt says `crashed` of a guest that runs.
+stops the CPUs then depends on its `-action`; if it does not, libvirt reports a running guest as `crashed`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Details(BaseModel):
 
 
 def parse(details: str, time: float) -> Panic:
-    """The panic that the details of a GUEST_PANICKED event tell of; one without a code if they have none."""
+    """The panic that the details of a GUEST_PANICKED event describe; without a code if they have none."""
     try:
         found = _Details.model_validate_json(details).info
     except ValidationError:
@@ -52,14 +52,14 @@ def parse(details: str, time: float) -> Panic:
 
 
 def runs(domain: Any) -> bool:
-    """Whether QEMU itself says that the CPUs run; False for one that does not answer."""
+    """Whether QEMU reports that the CPUs run; False if QEMU does not answer."""
     with contextlib.suppress(libvirt.libvirtError, MachineError):
         return bool(ask(domain, "query-status")["running"])
     return False
 
 
 class PanicEvents:
-    """Hears of the panics of the domain called `name`, also of those made later under that name."""
+    """Passes on the panics of the domain called `name`, also of domains made later under that name."""
 
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection = connection
@@ -70,7 +70,7 @@ class PanicEvents:
         self.listen()
 
     def listen(self) -> None:
-        """Registers with libvirt, again once its daemon was restarted."""
+        """Registers with libvirt; registers again after its daemon was restarted."""
         api = self._connection.api
         if api is not self._api:
             with translated("Listening for QEMU's panic event"):

@@ -1,4 +1,4 @@
-"""The narrow boundary that the rest of the bench sees of a virtual machine.
+"""The interface of a virtual machine that the rest of the bench uses.
 
 Channel files. QEMU writes four serial ports and the debug channel to host files. Every start and every
 revert begins a new *generation*: QEMU gets new files named `<channel>-<generation>.log`, and the stable names
@@ -29,10 +29,10 @@ class MachineState(enum.StrEnum):
 
 
 class MemoryDump(enum.StrEnum):
-    """What a dump of the guest's memory is written as (QEMU's dump-guest-memory formats).
+    """The format of a dump of the guest's memory (those of QEMU's dump-guest-memory).
 
     `WINDOWS` is a complete kernel dump; QEMU makes it only if the guest runs virtio-win's fwcfg driver, which
-    tells it where the kernel keeps the header's data. `ELF` is a core file of any guest.
+    tells QEMU where the kernel keeps the header's data. `ELF` is a core file of any guest.
     """
 
     WINDOWS = "win-dmp"
@@ -50,9 +50,9 @@ class LifecycleEvent:
 
 @dataclass(frozen=True)
 class Panic:
-    """The guest's kernel told the machine's panic device that it goes down, at host UNIX `time`.
+    """The guest's kernel reported a crash to the machine's panic device, at host UNIX `time`.
 
-    code, parameters: of the bugcheck, where the device is Hyper-V's crash registers; pvpanic tells neither.
+    code, parameters: of the bugcheck, if the device is Hyper-V's crash registers; pvpanic reports neither.
     """
 
     time: float
@@ -66,7 +66,7 @@ OnPanic = Callable[[Panic], None]
 
 @dataclass(frozen=True)
 class Channels:
-    """Stable host paths (symbolic links, see the module) of what the guest writes outwards.
+    """Stable host paths (symbolic links, see the module) of the guest's output.
 
     console: COM1, the boot and login console. journal: COM2, the agent's write-ahead journal.
     dbgprint: the virtio-serial port `org.winvm.dbgprint`. com3, com4: spare serial ports.
@@ -80,7 +80,7 @@ class Channels:
 
     @property
     def clock(self) -> Path:
-        """Inwards, unlike the others: the clock port (see `harness.machine.clock`)."""
+        """The clock port, an input of the guest unlike the others (see `harness.machine.clock`)."""
         return self.console.with_name("clock")
 
     @classmethod
@@ -127,30 +127,30 @@ class Machine(Protocol):
     def start(self, deadline: Deadline) -> None:
         """Restores the ready state onto a fresh overlay, or boots where there is no ready state.
 
-        A restored guest runs at once; a booted one is merely powered on (`BootError` is for whoever waits).
+        A restored guest runs at once. A booted one is only powered on: the caller must wait for it.
         """
 
     def revert(self, deadline: Deadline) -> None:
-        """Throws the guest away, however broken, and is back at `start`'s state with a new generation."""
+        """Discards the guest, however broken, and returns to the state of `start`, with a new generation."""
 
     def checkpoint(self, deadline: Deadline) -> None:
-        """Saves the guest as it is now and restores it: `revert` is back at this state from now on.
+        """Saves the guest's current state and restores it: from now on `revert` returns to this state.
 
-        Once only. A new generation begins; connections to the guest are lost, and a request that was waiting
-        in it takes what it waited for with it.
+        Can be called once. A new generation begins, and connections to the guest are lost. A request that was
+        waiting in the guest still consumes the data that it waits for, and its answer is lost.
         """
 
     def suspend(self, deadline: Deadline) -> None:
         """Stops the virtual CPUs (5 ms); an idle guest otherwise uses 10 to 26% of a core."""
 
     def resume(self, deadline: Deadline) -> None:
-        """Lets a suspended guest go on."""
+        """Resumes a suspended guest."""
 
     def inject_nmi(self, deadline: Deadline) -> None:
         """Sends every virtual CPU a non-maskable interrupt; Windows answers with bugcheck 0x80."""
 
     def dump_memory(self, file: Path, form: MemoryDump, deadline: Deadline) -> None:
-        """Writes the guest's whole memory to `file`; the guest stands still meanwhile."""
+        """Writes the guest's whole memory to `file`; the guest is paused meanwhile."""
 
     def press_key(self, key: int, deadline: Deadline) -> None:
         """Presses a key of the keyboard and lets it go; `key` is a code of linux/input-event-codes.h."""
@@ -161,7 +161,7 @@ class Machine(Protocol):
     def state(self) -> MachineState:
         """What libvirt says now; `STOPPED` also when the domain does not exist.
 
-        A guest that has panicked and was let go on is `RUNNING`: there QEMU is asked, libvirt says crashed.
+        A guest that panicked and goes on is `RUNNING`: QEMU is asked then, because libvirt says crashed.
         """
 
     def events(self) -> Sequence[LifecycleEvent]:
@@ -171,7 +171,7 @@ class Machine(Protocol):
         """
 
     def on_panic(self, listener: OnPanic) -> None:
-        """Has `listener` called at every panic from now on, in place of the one before."""
+        """Calls `listener` at every panic from now on; replaces the previous listener."""
 
     def stop(self, deadline: Deadline) -> None:
         """Asks the guest to shut down (ACPI) and powers it off if it has not by the deadline. Keeps files."""

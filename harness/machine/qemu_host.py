@@ -1,4 +1,4 @@
-"""Where a machine's QEMU runs, on this host or on another, and what differs by that.
+"""The host that a machine's QEMU runs on, this one or another, and what depends on it.
 
 Ports: QEMU listens on its host's loopback, which is reached from here directly or through a tunnel. The clock
 port's FIFOs, QEMU's log and its process belong to its host too.
@@ -29,7 +29,7 @@ class QemuHost(Protocol):
     """The host of one machine's QEMU."""
 
     def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:
-        """The ports to connect to, and those that QEMU is to listen on; `kept` were the former until now.
+        """The ports to connect to, and those that QEMU is to listen on; `kept`: the former at the last start.
 
         Raises:
             HostError: hardly any port is free, or the other host is not reached.
@@ -37,25 +37,25 @@ class QemuHost(Protocol):
         """
 
     def forget_ports(self) -> None:
-        """QEMU could not listen on one of its ports: `ports` is to choose others."""
+        """Called if QEMU could not listen on one of its ports: makes `ports` choose others."""
 
     def make_clock(self, port: Path) -> Path:
-        """Makes the clock port anew that `port` names here; the name that QEMU is to be told."""
+        """Makes the clock port anew that `port` names here; returns the name to give QEMU."""
 
     def visible(self, file: Path) -> Path:
-        """Where libvirt is to write what is wanted in `file`, which QEMU's host may not see."""
+        """The path that libvirt is to write to instead of `file`, which QEMU's host may not see."""
 
     def log(self, limit: int) -> str:
         """The end of QEMU's log, without its command line; empty if it cannot be had."""
 
     def starting(self) -> None:
-        """Before QEMU is started: leaves what a later process needs to find it."""
+        """Called before QEMU is started: records what a later process needs to find it."""
 
     def end_qemu(self) -> None:
         """SIGKILLs QEMU; never raises."""
 
     def close(self) -> None:
-        """Gives back what the machine had here."""
+        """Releases the machine's ports and threads on this host."""
 
 
 class Here:

@@ -1,4 +1,4 @@
-"""What QEMU said in the log that libvirt keeps of it."""
+"""Reads QEMU's messages from the log that libvirt keeps of it."""
 
 from __future__ import annotations
 

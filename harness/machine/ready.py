@@ -38,7 +38,7 @@ def ready_state(
     A state that is incomplete is made again.
 
     Args:
-        refused: one that QEMU did not restore; it stays until there is another.
+        refused: a state that QEMU did not restore; it is kept until a new one replaces it.
 
     Raises:
         BootError: the guest did not become ready; `detail` holds the console tail.
@@ -61,9 +61,9 @@ def ready_state(
 def launch(
     spec: Spec, folder: RunFolder, wait_ready: WaitReady, boot: Deadline, restore: Deadline
 ) -> tuple[LibvirtMachine, ReadyState]:
-    """A machine restored from its ready state; one that is refused is made anew, once.
+    """A machine restored from its ready state; a state that QEMU refuses is made anew, once.
 
-    It may be damaged, or saved by another build of QEMU that gives itself the same version.
+    The state may be damaged, or saved by another build of QEMU with the same version number.
 
     Args:
         boot: for finding or making the ready state.
@@ -117,7 +117,7 @@ def _make(spec: Spec, folder: RunFolder, key: str, wait_ready: WaitReady, deadli
 
 
 def _remove_drafts(image: Path, key: str) -> None:
-    """What a killed process left; the lock says that nobody is making one."""
+    """Removes the drafts of killed processes; under the caller's lock no draft is in use."""
     for draft in image.glob(f".ready-{key}-*"):
         shutil.rmtree(draft, ignore_errors=True)
 

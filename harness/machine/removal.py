@@ -1,4 +1,4 @@
-"""Removes a run folder although libvirt may still write in it; its lock file goes last."""
+"""Removes a run folder even while libvirt still writes to it; removes its lock file last."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def remove_tree(folder: Path, seconds: float = REMOVAL_SECONDS) -> None:
             return
     raise HostError(
         f"Run folder {folder} cannot be removed: {refused}.",
-        remedy="End what still writes there; the next run removes the folder then.",
+        remedy="End the program that still writes to it; the next run then removes the folder.",
     ) from refused
 
 
@@ -45,7 +45,7 @@ def _remove_content(folder: Path) -> None:
             shutil.rmtree(child)
         elif child.name != LOCK:
             child.unlink(missing_ok=True)
-    # A folder that is not empty yet must keep its lock file: only what is alone in it goes.
+    # The lock file is removed only when it is the last entry.
     if any(child.name != LOCK for child in folder.iterdir()):
         raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
     (folder / LOCK).unlink(missing_ok=True)

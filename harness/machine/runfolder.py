@@ -67,7 +67,7 @@ class RunFolder:
             uri: of a libvirt daemon; by default the embedded driver serves the folder's machines.
 
         Raises:
-            ConfigurationError: `uri` leads to another host, and not over SSH.
+            ConfigurationError: `uri` names another host by a transport other than SSH.
             HostError: it cannot be made.
         """
         cls._claim()
@@ -79,7 +79,7 @@ class RunFolder:
                 f"This process has used run folder {path}; it cannot make one in {runs} as well.",
                 remedy="Use one WINVM_HOME in a process.",
             )
-        # Under its own name only once it is locked: whoever looks for leftovers never sees it unlocked.
+        # The folder gets its name once it is locked, so that a search for leftovers never finds it unlocked.
         half = path.with_name(HALF_MADE + path.name)
         try:
             private_folder(runs.parent)
@@ -146,11 +146,11 @@ class RunFolder:
 
     @property
     def connection(self) -> Connection:
-        """The libvirt of this folder, opened at the first use.
+        """The libvirt connection of this folder, opened at the first use.
 
         Raises:
-            ConfigurationError: the daemon's URI leads to another host, and not over SSH.
-            HostError: libvirt refuses, or a daemon or its host is not fit for runs.
+            ConfigurationError: the daemon's URI names another host by a transport other than SSH.
+            HostError: libvirt refuses, or a daemon or its host is not set up for runs.
             DeadlineError: another host does not answer.
         """
         if self._connection is None and self.claim:
@@ -204,7 +204,7 @@ class RunFolder:
         """Removes the folder unless it is kept, and gives the lock back; safe to repeat.
 
         Raises:
-            HostError, MachineError: a daemon does not end what the run has there, or the folder cannot be
+            HostError, MachineError: a daemon does not end the run's domains, or the folder cannot be
                 removed; it stays for `remove_leftovers`.
         """
         if self._open:
@@ -228,8 +228,8 @@ class RunFolder:
         if self.claim:
             end_domains(self.claim, connection)
             return
-        # Through libvirt: else it hears of QEMU's end later, and makes run/qemu again to record it. What it
-        # refuses or does not do in time is left to `remove`.
+        # Domains end through libvirt: else it notices QEMU's end later, and makes run/qemu again to record
+        # it. `remove` ends the QEMUs that libvirt does not end in time.
         deadline = Deadline.after(END_SECONDS)
         with contextlib.suppress(libvirt.libvirtError, DeadlineError):
             within(deadline, f"Ending run {self.id}", lambda: _destroy_all(connection.api), self._kill)
@@ -269,7 +269,7 @@ def runs_of(runs: Path) -> list[Path]:
 
 
 def end_domains(claim: Claim, connection: Connection) -> list[str]:
-    """Destroys what a run has on its daemon; the names of those domains.
+    """Destroys a run's domains on its daemon; returns their names.
 
     Raises:
         MachineError: libvirt refuses.
@@ -288,7 +288,7 @@ def open_lock(folder: Path, *, create: bool = True) -> int:
 
 
 def keep_cache(made: Path, cached: Path) -> None:
-    """Keeps what libvirt found out about QEMU for later roots; another process may do the same at once.
+    """Keeps libvirt's probe of QEMU's capabilities for later roots; another process may do so at once.
 
     The copy is made in the run folder: a run that is killed meanwhile leaves nothing elsewhere.
     """

@@ -51,7 +51,7 @@ class ReadyState:
     key: str
     facts: Mapping[str, str]
     inode: int = 0
-    """Of the memory file: another one is another state, though its key is the same."""
+    """Inode of the memory file: distinguishes states that have the same key."""
 
     @property
     def memory(self) -> Path:
@@ -60,7 +60,7 @@ class ReadyState:
 
     @property
     def disk(self) -> Path:
-        """The disk as it was at the save; overlays of runs lie over it."""
+        """The disk as it was at the save; runs use overlays of it."""
         return self.folder / DISK
 
     @property
@@ -70,7 +70,7 @@ class ReadyState:
 
     @classmethod
     def find(cls, image: Path, key: str) -> Self | None:
-        """The ready state of that key if it is whole; the files are read only when something touched them."""
+        """The ready state of that key if it is whole; files are read only if their inodes changed."""
         folder = image / f"ready-{key}"
         try:
             manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())

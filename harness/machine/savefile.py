@@ -1,8 +1,8 @@
-"""libvirt's save file of a domain: whose it is, and a copy of it that is another domain's.
+"""libvirt's save file of a domain: reads which domain was saved, and copies the file for another domain.
 
 libvirt restores a save file only to a domain of the name and uuid that it was saved from; QEMU's own state,
 which follows, has neither. Domains of a daemon must differ in both, so each machine there restores a copy
-with its own, of the same lengths: nothing else in the file moves.
+that holds its own name and uuid. Both have the lengths of the saved ones, so nothing else in the file moves.
 
 Layout (libvirt 11.3, src/qemu/qemu_saveimage.h): a header of 92 bytes in the machine's byte order, of which
 the first fields are magic[16], version, data_len; then data_len bytes: the domain's XML, ended by a zero
@@ -31,7 +31,7 @@ LARGEST_XML = 1 << 20
 _HEADER = struct.Struct("=16sII68x")
 _NAME = re.compile(rb"<name>([^<]+)</name>")
 _UUID = re.compile(rb"<uuid>([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})</uuid>")
-_MADE_AGAIN = "The saved state is made again when a guest is started; if that goes on, run: winvm doctor"
+_MADE_AGAIN = "Start a guest, which makes the saved state again; if the error comes back, run: winvm doctor"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Identity:
 
 
 def identity(file: Path) -> Identity:
-    """Of the domain that was saved.
+    """Name and uuid of the domain that was saved.
 
     Raises:
         MachineError: it is no save file that this module understands.
@@ -53,12 +53,12 @@ def identity(file: Path) -> Identity:
 
 
 def copy_for(source: Path, target: Path, wanted: Identity, deadline: Deadline) -> None:
-    """Makes `target`, for the owner alone: the saved state of a domain called `wanted`.
+    """Copies `source` to `target`, mode 0600, as the saved state of the domain `wanted`.
 
-    Holes stay holes, and a file system that can share blocks does.
+    Holes stay holes; on a file system that can share blocks, the copy shares them.
 
     Raises:
-        MachineError: `source` is no such file, its domain's name has another length, or the disk is full.
+        MachineError: `source` is no save file, its domain's name has another length, or the disk is full.
         DeadlineError: copying takes too long.
     """
     (name, name_at), (unique, uuid_at) = _found(source)
@@ -101,7 +101,7 @@ def _found(file: Path) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
             remedy=_MADE_AGAIN,
         )
     xml = start[_HEADER.size : _HEADER.size + length].split(b"\0", 1)[0]
-    # libvirt writes both before any element that may hold others of the kind.
+    # libvirt writes the domain's own name and uuid before any element that may hold other ones.
     name, unique = _NAME.search(xml), _UUID.search(xml)
     if not name or not unique:
         raise MachineError(f"{file} does not say which domain it was saved from.", remedy=_MADE_AGAIN)

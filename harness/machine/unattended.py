@@ -1,7 +1,7 @@
-"""A process that bounds what a guest that is left alone writes on the host's disk.
+"""A process that bounds the disk space on the host that a guest left running takes.
 
-`winvm up` leaves it beside its guest, for nobody reads the guest's channel files then. It looks at them once
-a second and ends when the guest's QEMU does.
+`winvm up` starts it for its guest, because no run reads the guest's channel files then. The process checks
+the files once a second and ends when the guest's QEMU does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def leave(machine: Path) -> None:
 
 
 def wait_for_end(machine: Path, deadline: Deadline) -> None:
-    """Waits until the process has followed its QEMU, but not beyond the deadline."""
+    """Waits until the process has ended after its QEMU, at most until the deadline."""
     with contextlib.suppress(OSError), (machine / LOCK).open("rb") as lock:
         locks.take_by(lock.fileno(), deadline, every=_POLL_S)
 

@@ -3,7 +3,7 @@
 One template serves the installation (an empty disk, and CD-ROMs) and every later run (an overlay of the
 sealed disk). What depends on the accelerator: Hyper-V's enlightenments, and with them the panic device that
 reports a bugcheck's code and parameters, exist under KVM only. An emulated CPU gets QEMU's pvpanic instead:
-there, a bugcheck is known from the kernel's debugger alone.
+there, only the kernel debugger reports a bugcheck.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class WindowsSpec:
     session: version of the guest-side command that the ready state holds running.
     media: ISO images in the CD-ROM drives, the one to install from first: the machine then begins with an
         empty disk and fresh firmware variables, and `base.qcow2` need not be there.
-    online: the guest reaches what the host does; only an installation that downloads needs it.
+    online: the guest reaches the host's networks; only an installation that downloads needs that.
     """
 
     image: Path

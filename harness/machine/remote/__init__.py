@@ -1,1 +1,1 @@
-"""Machines on a libvirt host of another name: SSH, tunnels, its clock."""
+"""Machines on another libvirt host: SSH, tunnels, the guest's clock."""

@@ -1,7 +1,7 @@
-"""The clock port of a guest on another host: a FIFO is one host's own, though its name is in a shared folder.
+"""The clock port of a guest on another host: even in a shared folder, a FIFO works within one host only.
 
-QEMU there has FIFOs of its own name. Here a thread takes each time that is set (see `clock.py`) from the FIFO
-of this side, has it written there over SSH, and writes the guest's answer back.
+QEMU there uses FIFOs with names of their own. A thread here reads each time that is set (see `clock.py`) from
+the local FIFO, writes it to QEMU's FIFO over SSH, and writes the guest's answer back.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from harness.machine.remote.ssh import Session
 FAR = "far-clock"
 """QEMU's name for the port, in the machine's folder."""
 _LONGEST = 64
-# QEMU has both ends open, so neither opening waits. An answer to an earlier line may still lie there. What
-# waits in spite of that, for a QEMU that has ended, must not wait for ever: nobody else would end it.
+# QEMU has both ends open, so neither open waits. An answer to an earlier line may still be in the FIFO. A
+# script that waits for a QEMU that has ended is ended by `timeout`: nothing else would end it.
 _SET = """
 exec timeout -s KILL 20 sh -c '
     exec 3<"$1.out" && printf "%s\\n" "$2" >"$1.in" || exit
@@ -41,11 +41,11 @@ class FarClock:
         self._stop, self._stopper = -1, -1
 
     def start(self) -> Path:
-        """Makes the FIFOs of both sides anew; the name that QEMU is to be told."""
+        """Makes the FIFOs of both sides anew; returns the name to give QEMU."""
         self.close()
         for port in (self._near, self._far):
             make_clock_port(port)
-        # Both for reading and writing: a FIFO so opened has no end of file, and opening it waits for nobody.
+        # Opened for reading and writing, a FIFO never reports end of file, and opening it does not wait.
         inward = os.open(f"{self._near}.in", os.O_RDWR | os.O_CLOEXEC)
         outward = os.open(f"{self._near}.out", os.O_RDWR | os.O_CLOEXEC)
         self._stop, self._stopper = os.pipe()
@@ -73,7 +73,7 @@ class FarClock:
         try:
             while stop not in (ready := select.select([inward, stop], [], [])[0]) and ready:
                 line = os.read(inward, _LONGEST).splitlines()[-1]
-                # Whoever waits for the answer has a deadline, and says that none came.
+                # The caller that waits for the answer has a deadline, and reports that none came.
                 with contextlib.suppress(WinvmError):
                     arguments = (str(self._far), line.decode("ascii", "replace"))
                     if not self._session.run(_SET, *arguments, deadline=Deadline.after(ANSWER_S)).code:

@@ -1,8 +1,8 @@
-"""The host that QEMU runs on when that is another one: what it must share with this one, what it can tell.
+"""Another host that QEMU runs on: checks the folder that it must share with this host, and reads its files.
 
-QEMU there opens the very files that a run makes here: image, saved state, overlay, channel files. So
-WINVM_HOME must be one folder at one path on both. That is tried out before a guest is started: the other host
-must see what is written here, and this one what a program there has written to a file that it keeps open.
+QEMU there opens the files that a run makes here: image, saved state, overlay, channel files. So WINVM_HOME
+must be one folder at one path on both. `require_shared` tests that before a guest is started: the other host
+must see what is written here, and this host what a program there writes to a file that it keeps open.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.machine.remote.ssh import Session, Target, first_line
 
 CONNECT_SECONDS = 30.0
 SEEN_SECONDS = 1.5
-"""A guest's output may take so long to be seen here; NFS by default takes 3 s or more."""
+"""Longest delay until a guest's output is visible here; NFS by default takes 3 s or more."""
 _POLL_S = 0.05
 SHARE_IT = (
     "WINVM_HOME must be one shared folder, at the same path on both hosts, that root there may write to; "
@@ -32,7 +32,7 @@ pid=$(cat "$1") && tr '\\0' '\\n' <"/proc/$pid/cmdline" | grep -qF -- "$2/" && k
 
 
 class RemoteHost:
-    """Another host, over one SSH connection of this run's."""
+    """Another host, over one SSH connection of this run."""
 
     def __init__(self, target: Target, folder: Path) -> None:
         """`folder` is the run's."""
@@ -40,10 +40,10 @@ class RemoteHost:
         self._folder = folder
 
     def require_shared(self, images: Path) -> None:
-        """Connects, and tries out that the run's folder is one on both hosts, and that `images` is there.
+        """Connects, and checks that both hosts share the run's folder and that `images` exists there.
 
         Raises:
-            HostError: SSH does not get there, or the folders are not the same.
+            HostError: SSH does not connect, or the folders are not the same.
             DeadlineError: the other host does not answer.
         """
         deadline = Deadline.after(CONNECT_SECONDS)
@@ -53,7 +53,7 @@ class RemoteHost:
         near.write_bytes(nonce)
         copying = self.session.start(_COPY, str(self._folder), str(images.resolve()))
         try:
-            # The line says that it is written.
+            # The line confirms that the nonce is written.
             seen = first_line(copying, deadline) == b"\n" and _holds(far, nonce)
         finally:
             told = _end(copying)
@@ -64,7 +64,7 @@ class RemoteHost:
             return
         if late:
             raise HostError(
-                f"What {self.session.name} writes to {self._folder} is seen here when the file is closed.",
+                f"{self.session.name}'s writes to {self._folder} are seen here only when the file is closed.",
                 remedy="Mount it with sync on the host that writes, or actimeo=0 on the one that reads; "
                 "docs/nightly.md says how.",
             )
@@ -104,7 +104,7 @@ def _holds(file: Path, content: bytes) -> bool:
 
 
 def _end(writer: subprocess.Popen[bytes]) -> str:
-    """Lets the writer close its file; what it said on stderr."""
+    """Lets the writer close its file; returns what it printed to stderr."""
     try:
         _, said = writer.communicate(timeout=CONNECT_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,8 +1,8 @@
 """SSH to another libvirt host, as its URI says: `qemu+ssh://user@host:port/system?keyfile=PATH`.
 
-libvirt runs OpenSSH's client for such a URI. The bench runs the same one in the same way, so that whoever
-gets `virsh -c URI list` to work has configured both: aliases and jump hosts of `~/.ssh/config`, keys and
-agent, known hosts. One connection of a run carries all its commands and forwards (ControlMaster).
+libvirt runs OpenSSH's client for such a URI, and the bench runs the same client in the same way. Once
+`virsh -c URI list` works, both are configured: aliases and jump hosts of `~/.ssh/config`, keys and agent,
+known hosts. One connection of a run carries all its commands and forwards (ControlMaster).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ FAILED = 255
 """OpenSSH's exit code for its own failures; others are the command's."""
 COMMAND_SECONDS = 20.0
 ALIVE = ("ServerAliveInterval=10", "ServerAliveCountMax=3", "ConnectTimeout=20")
-TRY_IT = "Make `virsh -c URI list` work without a question for the user that runs winvm: keys, known_hosts."
+TRY_IT = "Set up keys and known_hosts so that `virsh -c URI list` never prompts the user that runs winvm."
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a URI leads, in OpenSSH's terms; what is empty or 0 is OpenSSH's own choice.
+    """The SSH destination of a URI; for a field that is empty or 0, OpenSSH's own setting applies.
 
     command: the client, from the URI's `command`; libvirt takes it as a path.
-    verify: False for `no_verify=1`: the host's key is not looked at.
+    verify: False for `no_verify=1`: the host's key is not checked.
     """
 
     host: str
@@ -51,10 +51,10 @@ class Target:
 
     @classmethod
     def of(cls, uri: str) -> Self | None:
-        """Where `uri` leads; None for a daemon of this machine.
+        """The destination of `uri`; None for a daemon of this machine.
 
         Raises:
-            ConfigurationError: it is no URI, or leads to another machine by another way than SSH.
+            ConfigurationError: it is no URI, or names another machine by a transport other than SSH.
         """
         try:
             parts = urlsplit(uri)
@@ -81,7 +81,7 @@ class Target:
         )
 
     def argv(self, *options: str, remote: str = "") -> list[str]:
-        """The client's command line. It asks nothing: nobody is there at night."""
+        """The client's command line. The client never prompts: nobody would answer in a nightly run."""
         argv = [self.command, "-T", "-e", "none", "-o", "BatchMode=yes"]
         argv += [word for option in ALIVE for word in ("-o", option)]
         argv += ["-p", str(self.port)] if self.port else []
@@ -92,7 +92,7 @@ class Target:
 
 
 def unasked(uri: str) -> str:
-    """The URI with which libvirt's SSH asks nothing either; any other as it is."""
+    """An SSH URI with `no_tty=1`, so that libvirt's SSH does not prompt either; any other URI unchanged."""
     if Target.of(uri) is None or "no_tty=" in urlsplit(uri).query:
         return uri
     return f"{uri}{'&' if urlsplit(uri).query else '?'}no_tty=1"
@@ -102,7 +102,7 @@ def runner(target: Target) -> Run:
     """Runs programs there, each over a connection of its own.
 
     Raises:
-        HostError: SSH does not get there.
+        HostError: SSH does not connect.
     """
 
     def run(argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
@@ -120,7 +120,7 @@ def runner(target: Target) -> Run:
 
 
 class Session:
-    """One SSH connection of a run, with its commands and forwards; `open` again where it was lost."""
+    """One SSH connection of a run, with its commands and forwards; call `open` again after it was lost."""
 
     def __init__(self, target: Target, folder: Path) -> None:
         """`folder` takes its socket and log.
@@ -146,7 +146,7 @@ class Session:
         """Connects if there is no living connection; True if a new one was made, which has no forwards.
 
         Raises:
-            HostError: SSH does not get there.
+            HostError: SSH does not connect.
             DeadlineError: it takes too long.
         """
         if self._master is not None and self._master.poll() is None:
@@ -195,7 +195,7 @@ class Session:
         return programs.start(self._through(remote), stdin=pipe, stdout=pipe, stderr=pipe, own_session=True)
 
     def forward(self, local: int, far: int, address: str, deadline: Deadline) -> bool:
-        """Makes `local` here lead to `far` there, both on `address`; False if it is taken here."""
+        """Forwards port `local` here to port `far` there, both on `address`; False if `local` is taken."""
         return self._control("forward", local, far, address, deadline)
 
     def cancel(self, local: int, far: int, address: str, deadline: Deadline) -> None:
@@ -216,7 +216,7 @@ class Session:
         self._socket.unlink(missing_ok=True)
 
     def _through(self, remote: str) -> list[str]:
-        # ControlMaster=no: a lost connection is to be told, not replaced by one of this command's own.
+        # ControlMaster=no: a lost connection must be reported, not replaced by a new one.
         return self.target.argv("-S", str(self._socket), "-o", "ControlMaster=no", remote=remote)
 
     def _control(self, what: str, local: int, far: int, address: str, deadline: Deadline) -> bool:
@@ -230,7 +230,7 @@ class Session:
 
 
 def first_line(process: subprocess.Popen[bytes], deadline: Deadline) -> bytes:
-    """What a process says first, whole lines; empty if it ends or says nothing by the deadline."""
+    """The first line that a process prints; empty if it ends or prints nothing by the deadline."""
     assert process.stdout is not None
     if not select.select([process.stdout], [], [], deadline.remaining())[0]:
         return b""

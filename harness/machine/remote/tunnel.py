@@ -15,7 +15,7 @@ CLOSE_SECONDS = 5.0
 
 
 def far_ports(names: Iterable[str]) -> dict[str, int]:
-    """Ports for QEMU to listen on there. They are guessed: QEMU says when one is taken, then guess again."""
+    """Random ports for QEMU to listen on there. If one is taken, QEMU fails to start: then choose again."""
     chosen = list(names)
     numbers = random.sample(range(LOWEST, HIGHEST), len(chosen))
     return dict(zip(chosen, numbers, strict=True))
@@ -37,7 +37,7 @@ class Tunnel:
         """The local port for each of the far `ports`; connects anew if the connection was lost.
 
         Raises:
-            HostError: SSH does not get there, or hardly any port is free here.
+            HostError: SSH does not connect, or hardly any port is free here.
             DeadlineError: it takes too long.
         """
         lost = self._session.open(deadline)

@@ -114,7 +114,7 @@ def test_kvm_that_is_demanded_and_broken(project: Project) -> None:
     broken = with_program(project, QEMU, script)
     code, said = replace(broken, environment={**broken.environment, "WINVM_ACCEL": "kvm"}).winvm("run")
     assert code == 3
-    assert "WINVM_ACCEL=kvm cannot be had" in said
+    assert "WINVM_ACCEL=kvm cannot be used" in said
     assert "Unset WINVM_ACCEL" in said
 
 
