@@ -1,1 +1,1 @@
-"""What differs between flavours of guest, one file each, and nothing else."""
+"""What differs between flavours of guest, one package for each flavour, and nothing else."""

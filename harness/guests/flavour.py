@@ -1,8 +1,8 @@
 """A flavour of guest: everything that differs between one kind of guest and another, behind one protocol.
 
 A flavour is a package beside this file with a module `flavour`, and a line in `harness.plugins`; other
-packages bring theirs by an entry point of the group `winvm.flavours`. Its object is imported with every
-profile of it, so it imports what a run needs only when that is asked for.
+packages bring theirs by an entry point of the group `winvm.flavours`. Loading a profile imports its flavour's
+object, so that object imports inside its methods what only a run needs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Installed:
     """An image that is there, and what follows from it.
 
-    exports: the kernel's names that the guest has, where that is not all of Windows': see `wine_exports`.
+    exports: JSON with the kernel exports of a guest that lacks some of Windows': see `wine_exports`.
     """
 
     image: DiskImage
@@ -43,7 +43,7 @@ class BuildOption:
 
     Attributes:
         name: as it is written, without `--`: `virtio-iso`.
-        folder: it names a folder, and else a file.
+        folder: whether the path names a folder; otherwise it names a file.
     """
 
     name: str
@@ -57,8 +57,8 @@ class BuildRequest:
     """What `winvm image build` was asked for.
 
     Attributes:
-        options: those that were given -> path, among them options of other flavours.
-        project: the project that this runs in, if it runs in one.
+        options: option that was given -> path; may hold options of other flavours.
+        project: returns the project in whose folder the command runs; None if there is none.
     """
 
     profile: Profile
@@ -80,8 +80,8 @@ class StoredImage:
     """An image as `winvm prune` sees it.
 
     Attributes:
-        made_of: images that supersede each other have the same; for most flavours the profile's name.
-        present: it is what the next run takes, and stays whatever its age.
+        made_of: equal for images that supersede each other; for most flavours the profile's name.
+        present: whether the next run uses this image; `winvm prune` then keeps it whatever its age.
     """
 
     folder: Path
@@ -98,7 +98,7 @@ class DebugLine(Protocol):
 
     @property
     def text(self) -> str:
-        """What, without prefixes."""
+        """What was printed, without prefixes."""
 
 
 class DebugLines(Protocol):
@@ -113,7 +113,7 @@ class Flavour(Protocol):
 
     @property
     def profile_type(self) -> type[Profile]:
-        """What its profiles may say."""
+        """The class of its profiles, which defines their keys."""
 
     @property
     def spec_type(self) -> type[Spec]:
@@ -121,18 +121,18 @@ class Flavour(Protocol):
 
     @property
     def build_options(self) -> Sequence[BuildOption]:
-        """Options of `winvm image build`; one that two flavours have must be the same."""
+        """Options of `winvm image build`; an option that two flavours share must be equal in both."""
 
     def find(
         self, profile: Profile, accelerator: Accelerator, home: Path, journal: Journal, verified: str
     ) -> Installed:
-        """The image that a run of this profile takes; built, if that needs nothing from the user.
+        """The image that a run of this profile uses; built first, if that needs nothing from the user.
 
         Args:
             verified: file name of the driver that Driver Verifier is to watch; empty for none.
 
         Raises:
-            ImageError: it cannot be built, or must be built first, or was built for other settings.
+            ImageError: it cannot be built, must be built by the user first, or was built for other settings.
         """
 
     def replay(
@@ -146,10 +146,10 @@ class Flavour(Protocol):
         *,
         any_image: bool,
     ) -> Installed:
-        """As `find`, but for the image of this digest, or failing that for any if that will do.
+        """As `find`, but for the image of this digest; with `any_image`, for any if that one is missing.
 
         Raises:
-            ConfigurationError: it cannot be had, and no other is wanted.
+            ConfigurationError: the image is missing, and `any_image` is not set.
             ImageError: see `find`.
         """
 
@@ -175,13 +175,13 @@ class Flavour(Protocol):
         """Every image, also those that nobody builds any more, for `winvm prune`."""
 
     def unfinished(self, images: Path) -> Iterator[tuple[Path, bool]]:
-        """Folders of builds that did not end, and whether one works in it just now."""
+        """Folders of unfinished builds, each with whether a build works in it now."""
 
     def debugged_here(self, profile: Profile) -> bool:
         """Whether a debugger on this host must reach the guest: no remote libvirt host can run it then."""
 
     def kernel_line(self, profile: Profile, machine: Path, image: Path) -> KernelLine:
-        """How the kernel of a guest that is up is debugged.
+        """The connection by which a debugger reaches the kernel of a guest that is up.
 
         Args:
             machine, image: folders of its machine and its image.
@@ -191,11 +191,11 @@ class Flavour(Protocol):
         """
 
     def debug_output(self, profile: Profile, channels: Channels) -> Path:
-        """The file that a guest that is up prints to.
+        """The file that holds the debug output of a guest that is up.
 
         Raises:
             ConfigurationError: there is none.
         """
 
     def debug_lines(self) -> DebugLines:
-        """What reads that file."""
+        """The parser for the lines of that file."""

@@ -16,7 +16,7 @@ from harness.transports.wsman import WinRmEndpoint
 
 
 class GuestLink(ABC):
-    """`Link` but for the clock, which each flavour sets in its own way."""
+    """Implements `Link` except `set_clock`, which each flavour implements in its own way."""
 
     def __init__(self, host: Reachable, transport: WinRmTransport, files: SftpTransfer) -> None:
         self.host = host
@@ -28,8 +28,8 @@ class GuestLink(ABC):
         """Connections with an image's secrets, none of them open yet.
 
         Args:
-            ssh_user: whom the guest's SSH server knows.
-            drive_c: the path by which that server knows drive C.
+            ssh_user: account that the guest's SSH server accepts.
+            drive_c: path of drive C on that server.
         """
         winrm = WinRmEndpoint(host.address, host.ports["winrm"], USER, secrets.password, secrets.certificate)
         ssh = SftpEndpoint(host.address, host.ports["ssh"], ssh_user, secrets.host_key, secrets.client_key)
@@ -56,7 +56,7 @@ class BootableGuest(Guest, Protocol):
         """Connections to a running guest, none of them open yet."""
 
     def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
-        """Blocks until the guest answers and an interpreter waits in it; says where: see `Link.agent`.
+        """Blocks until the guest answers and an interpreter waits in it; returns what `Link.agent` needs.
 
         Raises:
             BootError: it does not become ready.

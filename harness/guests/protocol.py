@@ -1,4 +1,4 @@
-"""What the bench needs to know of a flavour of guest; a new flavour is one file beside this one."""
+"""What the bench needs to know of a flavour of guest; a new flavour is one package beside this file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reachable(Protocol):
 
 
 class Link(Protocol):
-    """The connections to one running guest; opened at first use, useless once it was reverted."""
+    """The connections to one running guest; opened at first use, unusable after the guest was reverted."""
 
     @property
     def transport(self) -> Transport:
@@ -69,13 +69,13 @@ class Guest(Protocol):
         """Connections to a running guest, none of them open yet."""
 
     def debug_stream(self, machine: Machine, log: Path, nonce: str, skip: int = 0) -> DebugStream:
-        """The live debug output, logged to `log`; `nonce` names this run in the agent's markers.
+        """The live debug output, logged to `log`; `nonce` identifies this run in the agent's markers.
 
         `skip`: bytes of the machine's debug channel that an earlier stream has read.
         """
 
     def dump(self, crash: KernelCrash, debug: DebugStream) -> DumpSource:
-        """How the dump of a crash comes to the host, or why there is none.
+        """Where the host gets the dump of a crash from, or why there is none.
 
         `debug`: the guest's own stream, see `debug_stream`.
         """

@@ -1,4 +1,4 @@
-"""From a profile to its flavour of guest. Nothing else in winvm asks which flavour a guest is of."""
+"""Finds the flavour of guest that a profile names. No other module of winvm asks for a guest's flavour."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build_options() -> list[BuildOption]:
         for option in flavour.build_options:
             if found.setdefault(option.name, option) != option:
                 raise ConfigurationError(
-                    f"Two guest flavours have an option --{option.name} that is not the same.",
+                    f"Two guest flavours define the option --{option.name} differently.",
                     remedy="Remove the package that brings one of them.",
                 )
     return list(found.values())
@@ -79,7 +79,7 @@ def reopen(profile: str, image: Path, project: Path | None = None) -> BootableGu
 
     Raises:
         ImageError: the image is gone or damaged.
-        ConfigurationError: the profile is.
+        ConfigurationError: the profile is gone or cannot be used.
     """
     known = Profile.named(profile, project)
     return flavour_of(known).reopen(known, image)

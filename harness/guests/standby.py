@@ -43,7 +43,7 @@ def make_ready(
     remedy: str,
     before: Callable[[], object] = lambda: None,
 ) -> dict[str, str]:
-    """Blocks until WinRM answers completely, then starts the interpreter that a saved guest holds warm.
+    """Blocks until WinRM answers completely, then starts the interpreter that waits in a saved guest.
 
     Args:
         argv: the interpreter and `guest/agent/standby.py`.

@@ -14,8 +14,8 @@ from harness.errors import TransportError
 class MeteredSocket(socket.socket):
     """A connected socket with an allowance of bytes to receive; takes over the one it is made of.
 
-    `allow` sets what may still come. What comes beyond it is not read, and the stream ends. paramiko reads in
-    a thread of its own, so the failure is asked for with `check`.
+    `allow` sets how many more bytes may arrive. Bytes beyond that are not read, and the stream ends. paramiko
+    reads in a thread of its own, so `check` reports the failure to the caller.
     """
 
     def __init__(self, connected: socket.socket, allowance: int) -> None:
@@ -27,7 +27,7 @@ class MeteredSocket(socket.socket):
         self._exceeded = False
 
     def allow(self, allowance: int) -> None:
-        """Lets `allowance` bytes more come than have by now; replaces what was left."""
+        """Allows `allowance` more bytes from now on; replaces what is left of the last allowance."""
         with self._guard:
             self._allowance = allowance
 
@@ -40,7 +40,7 @@ class MeteredSocket(socket.socket):
             )
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """As a socket's; ends the stream when nothing more may come."""
+        """As `socket.recv`; ends the stream when no more bytes are allowed."""
         with self._guard:
             bufsize = min(bufsize, self._allowance)
             self._exceeded = self._exceeded or bufsize <= 0

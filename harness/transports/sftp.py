@@ -34,7 +34,7 @@ ANSWERS_LIMIT = 4 << 20
 REPLY_BYTES = 256
 """Bytes that SSH and SFTP put around the reply to one request, at most."""
 MESSAGE_LIMIT = 300
-"""Characters of an error that the guest's server words."""
+"""Characters that are kept of an error text of the guest's server."""
 
 # One fast, modern algorithm of each kind first: an emulated guest pays for every round of key exchange, and
 # paramiko's first choice (a post-quantum exchange) buys nothing on the loopback interface.
@@ -204,7 +204,7 @@ class SftpTransfer:
 
     @contextlib.contextmanager
     def _session(self, what: str, deadline: Deadline) -> Iterator[paramiko.SFTPClient]:
-        """The SFTP session, bounded by the deadline; foreign exceptions leave as the bench's."""
+        """The SFTP session, bounded by the deadline; paramiko's exceptions are raised as the bench's."""
         try:
             if self._sftp is None or self._transport is None or not self._transport.is_active():
                 self._transport, self._sftp = self._connect(deadline)
@@ -214,7 +214,7 @@ class SftpTransfer:
             with _cut_off(self._transport, deadline):
                 yield self._sftp
         except DeadlineError:
-            self.close()  # answers to what was asked may still come, and would be taken for others
+            self.close()  # late answers would be taken for those of later requests
             raise
         except (paramiko.SSHException, paramiko.SFTPError, EOFError, ConnectionError, TimeoutError) as error:
             meter = self._meter
@@ -271,7 +271,7 @@ class SftpTransfer:
             )
 
     def _allow(self, content: int) -> None:
-        """What may be received from now on: `content` bytes of files, and the answers around them."""
+        """Allows `content` bytes of files, and the answers around them, from now on."""
         if self._meter is not None:
             self._meter.allow(content + ANSWERS_LIMIT)
 

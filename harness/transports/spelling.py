@@ -1,4 +1,4 @@
-"""Paths in the guest's own spelling: Windows names ignore case, its file system may not."""
+"""Paths in the guest's own spelling: Windows ignores the case of names, the SFTP server may not."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from paramiko.sftp_attr import SFTPAttributes
 from harness.errors import TransportError
 
 NAMES_LIMIT = 50_000
-"""Names of one folder that are looked at; Windows' largest folders have some thousands."""
+"""Names of one folder that are compared; Windows' largest folders have some thousands."""
 
 
 def existing_case(sftp: paramiko.SFTPClient, path: str, *, make_folders: bool = False) -> str:
-    """`path` in the spelling that exists.
+    """`path` in the spelling that exists in the guest.
 
-    Parts that do not exist keep their spelling; their folders are made if asked.
+    Parts that do not exist keep their spelling; their folders are made with `make_folders`.
 
     Raises:
         TransportError: a folder has too many names.

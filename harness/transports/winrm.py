@@ -1,9 +1,8 @@
 """Commands in the guest over WinRM: one shell kept open, programs started directly, output streamed.
 
-Protocol facts: [MS-WSMV] and pywinrm 0.5. Programs are started with WINRS_SKIP_CMD_SHELL because a cmd.exe in
-front of each costs 3 s in an emulated guest, and without WINRS_CONSOLEMODE_STDIN because Windows then hands
-them what is sent in a pipe, not as if typed on a console. Files never go through here (see
-`harness.transports.sftp`).
+Protocol facts: [MS-WSMV] and pywinrm 0.5. Programs are started with WINRS_SKIP_CMD_SHELL, because a cmd.exe
+for each costs 3 s in an emulated guest, and without WINRS_CONSOLEMODE_STDIN, because stdin is then a pipe and
+not console input. Files never go through here (see `harness.transports.sftp`).
 """
 
 from __future__ import annotations
@@ -150,7 +149,7 @@ class WinRmTransport:
         check()
         raise DeadlineError(
             f"WinRM at {self.endpoint.url} did not answer within {deadline.seconds:g} s.",
-            remedy="Look at the console log and screenshot for how far the guest came.",
+            remedy="The console log and the screenshot show how far the guest got.",
             detail=str(failure or ""),
         )
 

@@ -75,7 +75,7 @@ class ShellNotFoundError(TransportError):
 class _BoundedSocket(ssl.SSLSocket):
     """A TLS socket whose every operation ends by the deadline of its context.
 
-    A plain socket's timeout starts anew with each byte: a guest that drips headers would never run into it.
+    A plain socket's timeout starts anew with each byte: a guest that sends slowly would never exceed it.
     """
 
     context: _BoundedContext
@@ -248,7 +248,7 @@ class ConnectionPool:
             AttributeError,
             AssertionError,
         ) as error:
-            # What pywinrm does on an answer without the elements it looks for.
+            # pywinrm raises these for an answer without the elements it looks for.
             self._drop(connection)
             raise TransportError(
                 f"WinRM: {what}: the answer from {self.endpoint.url} is not WS-Management: {error!r:.200}.",
@@ -321,7 +321,7 @@ def _translate(
 
 
 def _innermost(error: BaseException) -> str:
-    """The system's own words, without the layers of urllib3 around them."""
+    """The operating system's error text, without the layers of urllib3 around it."""
     while True:
         inner = getattr(error, "reason", None) or next(
             (argument for argument in error.args if isinstance(argument, BaseException)), None

@@ -1,4 +1,4 @@
-"""The ways to a Windows kernel's debugger, by the `hardware.kd` of a profile."""
+"""The connections to a Windows kernel's debugger, by the `hardware.kd` of a profile."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 
 
 class WindowsStream(DebugStream, Protocol):
-    """A debug stream that others can add to: the panic device tells of bugchecks, too."""
+    """A debug stream that others can add to: the panic device reports bugchecks, too."""
 
     def add(self, time: float, source: str, text: str, crash: KernelCrash | None = None) -> None:
         """See `LoggedStream`."""
 
 
 class Debugger(Protocol):
-    """One way; registered in `harness.plugins.DEBUGGERS`."""
+    """One kind of connection; registered in `harness.plugins.DEBUGGERS`."""
 
     def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> WindowsStream:
         """The live stream of a running machine, whose folder is `machine`; see `Guest.debug_stream`.
@@ -36,11 +36,11 @@ class Debugger(Protocol):
         """
 
     def line(self, machine: Path, secrets: WindowsSecrets) -> KernelLine | None:
-        """Where another debugger reaches the kernel; None if it has none."""
+        """Where another debugger reaches the kernel; None if there is no connection."""
 
 
 def debugger_of(profile: WindowsProfile) -> Debugger:
-    """The way that a profile names; raises `ConfigurationError` if it is not installed any more."""
+    """The connection that a profile names; raises `ConfigurationError` if it is not installed any more."""
     return cast("Debugger", DEBUGGERS.find(profile.hardware.kd))
 
 
@@ -69,7 +69,7 @@ class Kdnet:
 
 
 class Off:
-    """No debugger: what the panic device tells is all that is heard."""
+    """No debugger: only the panic device reports crashes."""
 
     def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> MuteDebugStream:  # noqa: ARG002
         """See `Debugger`."""

@@ -1,4 +1,4 @@
-"""The Windows flavour: its images are installed from the user's ISO, and a kernel debugger hears it."""
+"""The Windows flavour: its images are installed from the user's ISO, and it prints to a kernel debugger."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class WindowsFlavour:
     def find(
         self, profile: Profile, accelerator: Accelerator, home: Path, journal: Journal, verified: str
     ) -> Installed:
-        """See `Flavour`. A profile that shares the image of another takes that."""
+        """See `Flavour`. A profile that shares the image of another uses that image."""
         from harness.images import base
         from harness.images.windows import sealed
 
@@ -108,7 +108,7 @@ class WindowsFlavour:
         return WindowsGuest(sealed.load(image), cast("WindowsProfile", profile))
 
     def build(self, request: BuildRequest, journal: Journal) -> WindowsImage | DryRun:
-        """See `Flavour`. For a profile that shares the image of another, that is built."""
+        """See `Flavour`. For a profile that shares the image of another, that image is built."""
         wanted = _request(request)
         if target := request.options.get(DRY_RUN):
             from harness.images.windows.dryrun import dry_run
@@ -151,19 +151,19 @@ class WindowsFlavour:
         if line is None:
             raise ConfigurationError(
                 f"The kernel's debugger is off in profile {profile.name}.",
-                remedy='Say kd = "serial" or "kdnet" there, and build the image again.',
+                remedy='Set kd = "serial" or "kdnet" there, and build the image again.',
             )
         return line
 
     def debug_output(self, profile: Profile, channels: Channels) -> Path:  # noqa: ARG002
         """See `Flavour`."""
         raise ConfigurationError(
-            f"What {profile.name} prints goes to its kernel debugger, and nowhere while there is none.",
+            f"The debug output of {profile.name} goes to its kernel debugger; without one it is lost.",
             remedy="Listen with `winvm debug`.",
         )
 
     def debug_lines(self) -> WineLines:
-        """See `Flavour`. Never asked for: there is no file to read."""
+        """See `Flavour`. Never called for a running guest: there is no file to read."""
         raise ConfigurationError("A Windows guest prints to no file.", remedy="Listen with `winvm debug`.")
 
     def _installed(
@@ -213,7 +213,7 @@ def _driver(config: Config | None) -> Driver | None:
 
 
 def _warn_of_end(image: WindowsImage, journal: Journal) -> None:
-    """Whoever does not know it looks for a crash: the guest just goes off."""
+    """An expired evaluation shuts the guest down without a crash; warn about it here."""
     from datetime import UTC, datetime
 
     if image.runs_out and image.runs_out < datetime.now(UTC).date():

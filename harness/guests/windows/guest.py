@@ -1,7 +1,7 @@
 """The Windows guest: where things are inside it, and how to reach them.
 
 Paths and accounts are those that the image builder sets up (`harness.images.windows`, `guest/provision`).
-No real Windows has met this file yet.
+This file has not been tried on a real Windows yet.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class WindowsGuest:
         nonce: str,
         skip: int = 0,  # noqa: ARG002 - nothing lies in a file
     ) -> WindowsStream:
-        """See `Guest`. A crash is the debugger's or the panic device's, whichever tells of it first.
+        """See `Guest`. The debugger or the panic device reports a crash; the first report counts.
 
         Raises:
             HostError: KDNET's port is taken.
@@ -137,7 +137,7 @@ class WindowsGuest:
         )
 
     def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
-        """See `make_ready`. Before it Driver Verifier is set, and the interpreter's script copied in."""
+        """See `make_ready`. First sets Driver Verifier and copies the interpreter's script in."""
 
         def connect() -> WinRmTransport:
             transport = self.link(machine).transport
@@ -158,7 +158,7 @@ class WindowsGuest:
 
 
 def hear(stream: WindowsStream, panic: Panic) -> None:
-    """Puts a panic into a stream; its crash is the stream's unless the debugger has told of one already."""
+    """Adds a panic to a stream; its crash is the stream's unless the debugger has reported one already."""
     if panic.code is None:
         stream.add(panic.time, "qemu", "the panic device reports a panic, and no bugcheck code")
         return

@@ -1,8 +1,8 @@
 """Installing a driver by its INF package on a Windows guest, with pnputil.
 
 Syntax and exit codes are those of Microsoft's documentation of PnPUtil (Windows 10, version 1607 and later)
-and of certutil. No real Windows has run these commands for winvm yet: what is tested is that they are the
-documented ones, and that outputs which others have published are read rightly.
+and of certutil. No real Windows has run these commands for winvm yet: the tests check that the commands are
+the documented ones, and that published outputs are read correctly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.interfaces import Transport
 
 CERTUTIL = r"C:\Windows\System32\certutil.exe"
 STORES = ("Root", "TrustedPublisher")
-"""What a catalogue's signer must be in, so that nobody is asked whether the driver may be installed."""
+"""Stores that must hold a catalogue's signer: otherwise Windows asks whether to install the driver."""
 PNPUTIL = r"C:\Windows\System32\pnputil.exe"
 _PUBLISHED = re.compile(r"\boem\d{1,6}\.inf\b", re.IGNORECASE)
 
@@ -33,10 +33,10 @@ def install(
     """Installs a package that is in the guest; returns the store's name of it.
 
     Args:
-        certificates: guest paths of what is to be trusted first.
+        certificates: guest paths of the certificates to trust first.
 
     Raises:
-        DriverLoadError: it is refused.
+        DriverLoadError: Windows refuses a certificate or the package.
         TransportError, DeadlineError: the guest does not answer; the driver may have taken it down.
     """
     for certificate in certificates:
@@ -56,7 +56,7 @@ def uninstall(transport: Transport, published: str, deadline: Deadline) -> None:
     """Removes an installed package and its driver.
 
     Raises:
-        DriverLoadError: it stays.
+        DriverLoadError: Windows does not remove it.
         TransportError, DeadlineError: the guest does not answer; the driver may have taken it down.
     """
     done = transport.run(delete_command(published), deadline)
@@ -113,10 +113,10 @@ def published_name(inf: PureWindowsPath, exit_code: int, output: str) -> str:
 
 
 def check_deleted(published: str, exit_code: int, output: str) -> None:
-    """Raises `DriverLoadError` unless pnputil deleted the package there and then."""
+    """Raises `DriverLoadError` unless pnputil deleted the package at once."""
     if exit_code in (REBOOT_INITIATED, REBOOT_REQUIRED):
         raise DriverLoadError(
-            f"{published} goes only when the guest restarts.",
+            f"{published} is removed only when the guest restarts.",
             remedy="Close every handle to its devices, and check its DriverUnload.",
             detail=output,
         )
@@ -132,5 +132,5 @@ def check_deleted(published: str, exit_code: int, output: str) -> None:
 
 
 def _text(output: bytes) -> str:
-    """In whatever code page: only names in ASCII are looked for."""
+    """The output as text; its code page does not matter, because only ASCII names are searched."""
     return output.decode("ascii", "backslashreplace")

@@ -1,7 +1,7 @@
-"""Has Driver Verifier watch the driver under test: set once, before the guest's ready state is saved.
+"""Sets Driver Verifier for the driver under test, once, before the guest's ready state is saved.
 
-Syntax and exit codes are those of Microsoft's documentation of `verifier.exe`. The word /standard is used,
-not the number of its flags: that one leaves rules out on Windows 10 1803 and later.
+Syntax and exit codes are those of Microsoft's documentation of `verifier.exe`. `/standard` is used, not the
+number of its flags: on Windows 10 1803 and later the number leaves out some of the standard rules.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ ANSWER_S = 30.0
 UPTIME = (
     "import ctypes;clock=ctypes.windll.kernel32.GetTickCount64;clock.restype=ctypes.c_uint64;print(clock())"
 )
-"""Milliseconds since the start: fewer than before say that the guest has restarted."""
+"""Prints the milliseconds since boot: fewer than before mean that the guest has restarted."""
 
 
 def verify_driver(driver: str, python: str, connect: Callable[[], Transport], deadline: Deadline) -> None:
     """Sets Driver Verifier's standard settings for `driver` (a file name) and restarts the guest.
 
     Args:
-        python: of the guest.
-        connect: a connection to the guest, once it answers; called again after the restart.
+        python: path of the guest's interpreter.
+        connect: returns a connection to the guest once it answers; called again after the restart.
 
     Raises:
-        BootError: Driver Verifier refuses, or Windows to restart.
+        BootError: Driver Verifier refuses the driver, or Windows refuses to restart.
         DeadlineError, TransportError: the guest does not come back.
     """
     transport = connect()
@@ -42,8 +42,8 @@ def verify_driver(driver: str, python: str, connect: Callable[[], Transport], de
         done = transport.run([VERIFIER, "/standard", "/driver", driver], deadline)
         if done.exit_code not in DONE:
             raise BootError(
-                f"Driver Verifier does not take {driver}: exit code {done.exit_code}.",
-                remedy="Its own words are below; without --verifier the guest starts as it is.",
+                f"Driver Verifier refused {driver}: exit code {done.exit_code}.",
+                remedy="Its output is below; without --verifier the guest starts as it is.",
                 detail=(done.stdout + done.stderr).decode("utf-8", "backslashreplace"),
             )
         _restart(transport, deadline.at_most(ANSWER_S))
@@ -59,7 +59,7 @@ def _restart(transport: Transport, deadline: Deadline) -> None:
         if done.exit_code:
             raise BootError(
                 f"The guest refuses to restart: shutdown ended with exit code {done.exit_code}.",
-                remedy="Its own words are below; without --verifier no restart is needed.",
+                remedy="Its output is below; without --verifier no restart is needed.",
                 detail=(done.stdout + done.stderr).decode("utf-8", "backslashreplace"),
             )
 
@@ -80,7 +80,7 @@ def _uptime(transport: Transport, python: str, deadline: Deadline) -> int:
         return int(done.stdout)
     except ValueError as error:
         raise TransportError(
-            f"The guest does not tell its uptime: exit code {done.exit_code}.",
+            f"The guest did not report its uptime: exit code {done.exit_code}.",
             remedy="Its Python may be damaged: build the image again.",
             detail=(done.stdout + done.stderr)[-2000:].decode("utf-8", "backslashreplace"),
         ) from error

@@ -1,4 +1,4 @@
-"""The Wine flavour: its image is built from packages, its debug output is a file, and it has no kernel."""
+"""The Wine flavour: its image is built from packages, it prints to a file, and it has no Windows kernel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class WineFlavour:
-    """Implements `Flavour`. One image serves all profiles: none of them decides what is in it."""
+    """Implements `Flavour`. One image serves all profiles: no profile changes its contents."""
 
     profile_type = Profile
     build_options: Sequence[BuildOption] = ()

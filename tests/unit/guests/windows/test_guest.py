@@ -299,7 +299,7 @@ def test_driver_verifier_is_set_and_the_restart_waited_for(shutdown: int | None)
 
 def test_driver_verifier_that_refuses_is_told() -> None:
     guest = Rebooting([b"90000\r\n"], verifier=1)
-    with pytest.raises(BootError, match=r"does not take drv\.sys: exit code 1") as caught:
+    with pytest.raises(BootError, match=r"Driver Verifier refused drv\.sys: exit code 1") as caught:
         verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
     assert "its own words" in caught.value.detail
     assert guest.open == 0
