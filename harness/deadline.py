@@ -45,8 +45,8 @@ class Deadline:
     def tries(self, every: float, pause: Callable[[float], None] = time.sleep) -> Iterator[int]:
         """Numbers of tries: one at once, then one `every` seconds, the last when the deadline has passed.
 
-        The loop that asks for something ends when it has it; what stands behind the loop, or in its `else`,
-        says what it means that the deadline has passed.
+        The caller leaves the loop when it has what it waits for. The code after the loop, or its `else`,
+        handles a deadline that has passed.
 
         Example:
             >>> list(Deadline.after(0.0).tries(every=1.0))

@@ -1,4 +1,4 @@
-"""Checks of the host, each by use and not by presence; pure data, printed by the command line."""
+"""Checks the host by using each tool, not just by finding it. Returns data that the command line prints."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ HEADERS = ("include/windows.h", "include/ddk/wdm.h", "lib/libntoskrnl.a")
 
 @dataclass(frozen=True)
 class Check:
-    """One need of the bench and what this host has of it.
+    """One requirement of the bench and what this host has for it.
 
-    found: path or name of what was found, empty when nothing was. note: why it is so, in words.
+    found: path or name of what was found, empty when nothing was. note: the reason, as text.
     remedy: empty when it works.
     """
 
@@ -45,7 +45,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Tool:
-    """A program that must run and say its version; `oldest` is the first version that will do."""
+    """A program that must run and print its version; `oldest` is the lowest version that is sufficient."""
 
     need: str
     names: tuple[str, ...]
@@ -68,7 +68,7 @@ TOOLS = (
 
 @dataclass(frozen=True)
 class Host:
-    """What the checks look at; tests put fakes in."""
+    """What the checks examine; tests replace it with fakes."""
 
     home: Path
     run: Run = run_program
@@ -109,7 +109,7 @@ def _python(host: Host) -> Check:
 
 def _user(host: Host) -> Check:
     root = host.user == 0
-    remedy = "" if root else "Use sudo for what starts a guest or builds an image; the rest needs no root."
+    remedy = "" if root else "Use sudo for commands that start a guest or build an image; the rest need none."
     return Check("root", f"uid {host.user}", "", root, remedy)
 
 
@@ -123,7 +123,7 @@ def _accelerator(host: Host) -> Check:
         probe = choose_accelerator(host.home / "accelerator.json", deadline, run=host.run, kvm=host.kvm)
     except (WinvmError, OSError) as error:
         return Check("accelerator", "", "", works=False, remedy=str(error))
-    # Emulation works, only slowly: a reason is worth reading, but it is no fault of the host.
+    # Emulation works, but slowly: the check passes and shows the reason.
     slow = "" if probe.accelerator is Accelerator.KVM else ", which emulates: slower"
     return Check("accelerator", f"{probe.accelerator}{slow}", "", works=True, note=probe.reason)
 

@@ -5,7 +5,7 @@
     │   ├── ContractError        driver, generated code and agent disagree about the IOCTL contract
     │   ├── ScenarioError        a scenario file cannot be collected
     │   ├── DumpError            a crash dump cannot be read at all
-    │   └── BundleError          a crash bundle is damaged, or has in it what a bundle may not have
+    │   └── BundleError          a crash bundle is damaged, or holds something that a bundle may not hold
     ├── BuildError          (2)  the driver does not compile, link, sign or pass its static checks
     ├── InfrastructureError (3)  host, libvirt, image or transport failed; the driver is not to blame
     │   ├── HostError            a tool is missing, too old or broken; no disk space; port taken
@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 BUILD_AGAIN = "Remove the image's folder and run: winvm image build"
-"""The remedy for an image that is not whole."""
+"""The remedy for an image that is damaged or incomplete."""
 
 
 class WinvmError(Exception):
@@ -72,7 +72,7 @@ class DumpError(ConfigurationError):
 
 
 class BundleError(ConfigurationError):
-    """A crash bundle is damaged, or has in it what a bundle may not have."""
+    """A crash bundle is damaged, or holds something that a bundle may not hold."""
 
 
 class BuildError(WinvmError):

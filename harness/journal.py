@@ -1,7 +1,7 @@
 """Step events of a run: each step's start and end go to run.jsonl as they happen, one JSON object a line.
 
 A killed run leaves a file whose last line is the step it was in. Listeners (progress on a terminal) see the
-same events. A full disk loses events, and the next one that fits says how many: it never ends a run.
+same events. On a full disk events are lost, and the next event that fits records how many; the run goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Listener = Callable[[Event], None]
 
 
 class StepKind(StrEnum):
-    """What a step is about, whatever its name says; the value stands in run.jsonl as `kind`."""
+    """What a step is about, independent of its name; run.jsonl holds the value as `kind`."""
 
     SETUP = "setup"
     """Work on the host before and around a guest: builds, probes, checks."""
@@ -45,7 +45,7 @@ class StepKind(StrEnum):
     CRASH = "crash"
     """The evidence of a crash is kept."""
     BUNDLE = "bundle"
-    """What a crash left is packed to be replayed elsewhere."""
+    """The evidence of a crash is packed to be replayed elsewhere."""
     HANG = "hang"
     """A guest that no longer answers is examined."""
     REPLAY = "replay"
@@ -79,7 +79,7 @@ class Journal:
         """Brackets one step.
 
         Args:
-            kind: what programs tell steps apart by.
+            kind: by which programs distinguish steps.
             name: what people read; no program depends on its words.
             data: goes into the start event.
 
@@ -101,11 +101,11 @@ class Journal:
         self._write({"event": event, "time": time.time(), **data})
 
     def note(self, text: str) -> None:
-        """Records something worth telling a person."""
+        """Records a message for the user."""
         self.record("note", text=text)
 
     def warn(self, text: str) -> None:
-        """Records something that a person must be told even where progress is quiet."""
+        """Records a message that the user must see even if progress is quiet."""
         self.record("warning", text=text)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""What can be plugged in, by name: what winvm brings itself, and what installed packages add by entry points.
+"""Registries of plug-ins by name: winvm's own, and those that installed packages add by entry points.
 
-A plug-in is imported when it is asked for, so that a command pays only for what it uses. What winvm brings is
-named here as `module:attribute`; other packages declare an entry point of the registry's group.
+A plug-in is imported when it is asked for, so that a command imports only what it uses. winvm's own plug-ins
+are named here as `module:attribute`; other packages declare an entry point of the registry's group.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Registry:
 
     Args:
         group: the entry point group that other packages use.
-        what: how messages call one.
-        own: name -> `module:attribute` of those that winvm brings. No other package can replace them.
+        what: how messages name one plug-in.
+        own: name -> `module:attribute` of winvm's own plug-ins. No other package can replace them.
     """
 
     def __init__(self, group: str, what: str, own: Mapping[str, str]) -> None:
@@ -62,7 +62,7 @@ class Registry:
 
     @contextmanager
     def added(self, name: str, plugin: object) -> Iterator[None]:
-        """Has one more in this process, until the block ends; winvm's tests plug in theirs so."""
+        """Adds a plug-in in this process until the block ends; winvm's tests use it."""
         if name in self.names():
             raise ValueError(f"there is a {self._what} {name!r} already")
         self._added[name] = plugin
@@ -88,7 +88,7 @@ REPORTS = Registry(
     "report writer",
     {"gitlab": "harness.report.gitlab:WRITER", "html": "harness.report.page:WRITER"},
 )
-"""What is written of every run, in this order; each is a `harness.report.reports.ReportWriter`."""
+"""The reports written of every run, in this order; each is a `harness.report.reports.ReportWriter`."""
 
 DEBUGGERS = Registry(
     "winvm.debuggers",

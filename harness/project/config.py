@@ -51,8 +51,8 @@ class DriverSection(_Section):
     `libraries` and further clang `options`; `project` names a .vcxproj or .sln that lists them. Without these
     and without `build`, the folder decides: a Makefile, a Visual Studio project, or its C and C++ files.
 
-    `prebuilt` is a `.sys` that somebody else builds, with `{build}` replaced; nothing is built then. `inf`
-    installs it by the INF package that it is in, on guests that can.
+    `prebuilt` is a `.sys` that is built elsewhere, with `{build}` replaced; winvm builds nothing then. `inf`
+    is the INF of the package that holds it; guests with capability `inf-package` install the driver by it.
     """
 
     name: Name = "winvm"
@@ -101,7 +101,7 @@ class ScenariosSection(_Section):
 class GuestSection(_Section):
     """`[guest]`: which profile of vm/profiles/ runs when `--guest` is not given, and where.
 
-    `uri` names a libvirt daemon (`qemu:///system`); empty for the driver in this process, which needs none.
+    `uri` names a libvirt daemon (`qemu:///system`); empty for libvirt's driver inside this process.
     """
 
     profile: Name = "wine"
@@ -142,7 +142,7 @@ class NightlySection(_Section):
 class Config(_Section):
     """The whole file. `root` is the folder that holds it; every path property is absolute.
 
-    `[parameters]` declares what scenarios find in `t.params`: names, defaults and, by these, types.
+    `[parameters]` declares what scenarios find in `t.params`: names and defaults, which also give the types.
     """
 
     driver: DriverSection = DriverSection()
@@ -155,7 +155,7 @@ class Config(_Section):
     root: Path = Field(default=Path(), exclude=True)
 
     def with_changes(self, artifacts: str | None = None, uri: str | None = None) -> Self:
-        """The same with another artifacts folder or libvirt daemon, where one is given."""
+        """This configuration with another artifacts folder or libvirt daemon, if one is given."""
         changes: dict[str, object] = {}
         if artifacts is not None:
             changes["artifacts"] = ArtifactsSection(folder=Path(artifacts).resolve())
@@ -212,7 +212,7 @@ def find(start: Path) -> Path:
     """The nearest winvm.toml in `start` or a folder above it.
 
     Raises:
-        ConfigurationError: there is none, or somebody else may have put it there.
+        ConfigurationError: there is none, or another user may have put it there.
     """
     for folder in (start, *start.parents):
         if (folder / FILE_NAME).is_file():

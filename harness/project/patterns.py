@@ -26,7 +26,7 @@ _LINES_A_CHECK = 256
 
 
 class PatternError(ValueError):
-    """A pattern that RE2 does not take; its text says why."""
+    """A pattern that RE2 does not accept; its text says why."""
 
 
 def unmatched(
@@ -35,7 +35,7 @@ def unmatched(
     budget_s: float = BUDGET_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> str:
-    """Why a slice of debug output does not hold what was expected of it; empty when it does.
+    """Why debug output does not match the patterns expected of it; empty if it does.
 
     Args:
         budget_s: seconds after which the patterns that are left count as not matched; the text says so.
@@ -43,7 +43,7 @@ def unmatched(
     lines = [record.text for record in records if record.source == "dbgprint"]
     wanted = list(dict.fromkeys(patterns))
     if len(wanted) > PATTERNS_LIMIT:
-        return f"The scenario expects {len(wanted)} DbgPrint patterns; {PATTERNS_LIMIT} are the limit."
+        return f"The scenario expects {len(wanted)} DbgPrint patterns; {PATTERNS_LIMIT} is the limit."
     missing, end = [], clock() + budget_s
     for pattern in wanted:
         try:
@@ -68,7 +68,7 @@ def unmatched(
 def compile_pattern(pattern: str) -> Any:
     """One compiled pattern. Raises `PatternError`."""
     if len(pattern) > LENGTH_LIMIT:
-        raise PatternError(f"it has {len(pattern)} characters; {LENGTH_LIMIT} are the limit")
+        raise PatternError(f"it has {len(pattern)} characters; {LENGTH_LIMIT} is the limit")
     options = re2.Options()
     options.log_errors = False
     options.max_mem = PROGRAM_LIMIT

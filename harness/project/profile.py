@@ -1,6 +1,6 @@
 """What a profile (`vm/profiles/*.toml`) says about a guest: its hardware, capabilities and timeouts.
 
-A flavour of guest may have more to say, in a subclass: see `windows_profile.py`.
+A flavour of guest may add entries in a subclass: see `windows_profile.py`.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ CAPABILITIES: frozenset[str] = frozenset(
         "wow64",
     }
 )
-"""Everything a real Windows kernel can show; a profile declares what its guest lacks of it."""
+"""All capabilities of a real Windows kernel; a profile declares those that its guest lacks."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=7200)]
 
 
 class Table(BaseModel):
-    """A table of a profile: what it does not know is refused."""
+    """A table of a profile: unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Hardware(Table):
-    """Virtual hardware. Part of the ready state's key: a change boots and saves anew."""
+    """Virtual hardware. Part of the ready state's key: after a change the guest boots and is saved again."""
 
     memory_mib: Annotated[int, Field(ge=256, le=65536)]
     vcpus: Annotated[int, Field(ge=1, le=16)] = 1
@@ -64,14 +64,14 @@ class Timeouts(Table):
     boot: Seconds
     """Power on until the guest answers."""
     restore: Seconds
-    """Start from the ready state, or a revert, until libvirt says it runs."""
+    """Start from the ready state, or a revert, until libvirt reports that the guest runs."""
     answer: Seconds
     """After a restore until the guest answers."""
     stop: Seconds
 
 
 class Hang(Table):
-    """What is tried on a guest that hangs before it is killed: seconds for each, 0 where it is of no use."""
+    """Seconds for each step tried on a hung guest before it is killed; 0 where the step is of no use."""
 
     break_in: Annotated[float, Field(ge=0, le=600)] = 20
     """The kernel's debugger halts it and reads every processor's registers."""
@@ -84,7 +84,7 @@ class Profile(Table):
     """One validated profile file."""
 
     guests: ClassVar[str] = "winvm"
-    """How messages call the guests that this class is for."""
+    """How messages name the guests that this class is for."""
 
     name: str
     guest: str
@@ -104,7 +104,7 @@ class Profile(Table):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What the guest can show: the agent is told these, and scenarios that need others are skipped."""
+        """The guest's capabilities: the agent receives them, and scenarios that need others are skipped."""
         return CAPABILITIES - self.missing_capabilities
 
     @property
@@ -113,7 +113,7 @@ class Profile(Table):
         return False
 
     def without(self, capability: str) -> Self:
-        """The same guest in a run that does not show a capability."""
+        """This profile for a run in which the guest lacks one more capability."""
         return self.model_copy(update={"missing_capabilities": self.missing_capabilities | {capability}})
 
     @classmethod
@@ -132,7 +132,7 @@ class Profile(Table):
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        """Reads and checks a profile; it is of the class that its guest's flavour has.
+        """Reads and checks a profile; the result has the class of its guest's flavour.
 
         Raises:
             ConfigurationError: the file is missing, is not TOML, holds a wrong or unknown entry, or is not of

@@ -1,9 +1,9 @@
-"""Where profiles are found, and how one extends another.
+"""Finds profiles, and merges a profile with the one that it extends.
 
 A profile `NAME` is `NAME.toml`, in the first of these folders that has it: `profiles/` beside the project's
-winvm.toml, `WINVM_HOME/profiles`, `vm/profiles` of winvm itself. One that says `extends = "windows-11"`
-changes that profile: tables are merged key by key, all else is replaced. One that extends its own name
-changes the profile of that name in the folders after its own.
+winvm.toml, `WINVM_HOME/profiles`, `vm/profiles` of winvm itself. A profile with `extends = "windows-11"`
+changes that profile: tables are merged key by key, other values are replaced. A profile that extends its own
+name changes the profile of that name in the folders after its own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def folders(project: Path | None = None) -> list[tuple[str, Path]]:
 
 
 def listed(project: Path | None = None) -> list[ProfileFile]:
-    """The profiles that names mean, by origin and name; those that others hide are left out."""
+    """The profiles that a name can refer to, by origin and name; profiles hidden by others are left out."""
     found: dict[str, ProfileFile] = {}
     for origin, folder in folders(project):
         for file in sorted(folder.glob("*.toml")):
@@ -77,7 +77,7 @@ def _load(file: Path, project: Path | None, extending: tuple[Path, ...]) -> Prof
     if file in extending:
         chain = " -> ".join(path.name for path in (*extending, file))
         raise ConfigurationError(
-            f"Profile {file} extends itself: {chain}.", remedy="Remove one extends of these files."
+            f"Profile {file} extends itself: {chain}.", remedy="Remove extends from one of these files."
         )
     if len(extending) > LONGEST_CHAIN:
         raise ConfigurationError(
@@ -156,7 +156,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Both, `over` first: of editions, the first is the one to prefer."""
+    """Both tables merged, keys of `over` first: the first of `editions` is the preferred one."""
     merged = {}
     for key, value in over.items():
         below = base.get(key)
@@ -172,14 +172,14 @@ def _checked(file: Path, document: dict[str, Any]) -> Profile:
         wrong = "; ".join(_explained(error))
         raise ConfigurationError(
             f"Profile {file}: {wrong}.",
-            remedy="docs/windows-guest.md and vm/profiles show what a profile may say.",
+            remedy="docs/windows-guest.md and vm/profiles show what a profile may hold.",
         ) from error
 
 
 def _profile_type(file: Path, document: dict[str, Any]) -> type[Profile]:
     guest = document.get("guest")
     if not isinstance(guest, str):
-        return Profile  # which says that it is missing
+        return Profile  # its validation reports the missing key
     try:
         flavour = FLAVOURS.find(guest)
     except ConfigurationError as error:

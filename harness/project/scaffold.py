@@ -23,12 +23,12 @@ RESERVED = frozenset(
     {"skeleton", "winvm", "wdm", "ntddk", "int", "char", "long", "short", "void", "double"}
     | {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 )
-"""Of headers, C and winvm itself, and the DOS devices: Windows keeps no file with the name of one."""
+"""Names of headers, C types and winvm itself, and of DOS devices, which no Windows file can have."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a template became: files written, and files that were there already and left alone."""
+    """The files written from a template, and the existing files that were left alone."""
 
     new: tuple[Path, ...]
     kept: tuple[Path, ...]
@@ -64,7 +64,7 @@ def write_driver(folder: Path, name: str) -> Written:
 
 
 def project_name(folder: Path) -> str:
-    """A name for the driver in `folder`: the folder's own, as far as it can be one."""
+    """A name for the driver in `folder`: the folder's own, reduced to a valid one."""
     words = re.findall(r"[a-z0-9]+", folder.resolve().name.lower())
     name = re.sub(r"^[0-9_]+", "", "_".join(words))[:NAME_LIMIT].rstrip("_")
     return name if NAME.fullmatch(name) and not _taken(name) else "mydriver"
@@ -77,7 +77,7 @@ def _taken(name: str) -> bool:
 def _write(template: Path, folder: Path, name: str) -> Written:
     if _taken(name):
         raise ConfigurationError(
-            f"{name!r} cannot be the name of a driver: C, Python, Windows or winvm has it.",
+            f"{name!r} cannot be the name of a driver: C, Python, Windows or winvm reserves it.",
             remedy="Choose another name.",
         )
     if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:

@@ -1,4 +1,4 @@
-"""Whose winvm.toml is believed: it names commands that are run as this user.
+"""Decides which winvm.toml is trusted: the file names commands that run as this user.
 
 The rules are those of git's safe.directory: a file that was not named, but found, must be this user's.
 """
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from harness.errors import ConfigurationError
 
 VARIABLE = "WINVM_TRUST"
-"""Folders, separated by `:`, whose winvm.toml is believed whoever owns it; `*` for all."""
+"""Folders, separated by `:`, whose winvm.toml is trusted whoever owns it; `*` for all."""
 PROGRAM_PARAMETERS = frozenset({"command", "netcat", "proxy", "socket", "keyfile", "known_hosts"})
 """Parameters of libvirt's remote URIs that name a program or a file of this host (libvirt: remote)."""
 
@@ -40,7 +40,7 @@ def require_trusted(file: Path) -> None:
 
 
 def _own_users() -> set[int]:
-    """This user, root, and who called sudo."""
+    """This user, root, and the user who called sudo."""
     users = {os.geteuid(), 0}
     if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
         users.add(int(os.environ["SUDO_UID"]))

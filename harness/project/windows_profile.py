@@ -10,10 +10,10 @@ from harness.plugins import DEBUGGERS
 from harness.project.profile import Hardware, Profile, Seconds, Table
 
 KDNET_HOST, KDNET_PORT, KDNET_BUSPARAMS = "10.0.2.2", 50000, "0.4.0"
-"""What a KDNET target is told with `bcdedit /dbgsettings net` and `/set {dbgsettings} busparams`: the host as
-the user network shows it, the UDP port, and the PCI address (bus.device.function, decimal) of its NIC."""
+"""Settings of a KDNET target (`bcdedit /dbgsettings net`, `/set {dbgsettings} busparams`): the host's address
+in QEMU's user network, the UDP port, and the PCI address (bus.device.function, decimal) of the NIC."""
 HYPERV_VENDOR, OTHER_VENDOR = "Microsoft Hv", "KVMKVMKVM"
-"""Names that Hyper-V's enlightenments may go by: QEMU's own, and that of KVM itself."""
+"""Vendor names that the Hyper-V enlightenments may report: QEMU's own, and that of KVM itself."""
 KD_COM, JOURNAL_COM = 1, 2
 """Numbers of the COM ports that the kernel's debugger (where it is serial) and the agent's journal use."""
 
@@ -29,7 +29,7 @@ ProductKey = Annotated[str, StringConstraints(pattern=r"^(|[A-Z0-9]{5}(-[A-Z0-9]
 class WindowsHardware(Hardware):
     """The machine of a Windows guest: q35, standard VGA, Secure Boot off, which test signing needs.
 
-    SATA and e1000e are served by drivers that every Windows brings; dumps through virtio depend on a driver.
+    Every Windows includes drivers for SATA and e1000e; dumps through virtio depend on an added driver.
     """
 
     machine: Literal["q35"] = "q35"
@@ -44,17 +44,17 @@ class WindowsHardware(Hardware):
     hyperv: bool = True
     """Hyper-V enlightenments, and the panic device, which is one of them."""
     hyperv_vendor: Annotated[str, StringConstraints(pattern=r"^[ -~]{0,12}$")] = ""
-    """What the enlightenments are called; empty: see `vendor`."""
+    """The vendor name that the enlightenments report; empty: see `vendor`."""
     on_bugcheck: Literal["dump", "stop"] = "dump"
-    """What the machine does once the panic device has told of a bugcheck: `dump` lets Windows go on, write
+    """What the machine does once the panic device has reported a bugcheck: `dump` lets Windows go on, write
     its own dump and restart; `stop` stops the CPUs, so that only the host can dump the memory."""
 
     @property
     def vendor(self) -> str:
-        """What the enlightenments are called: by QEMU's own name, unless a KDNET NIC is to be used.
+        """The vendor name that the enlightenments report: QEMU's own, unless a KDNET NIC is to be used.
 
-        Under that name Windows sends the debugger's packets to Hyper-V's synthetic transport and none to the
-        NIC; under another, it is not confirmed that it tells the panic device of a bugcheck.
+        Under QEMU's name Windows sends the debugger's packets to Hyper-V's synthetic transport and none to
+        the NIC. Under another name it is not confirmed that Windows reports a bugcheck to the panic device.
         """
         return self.hyperv_vendor or (OTHER_VENDOR if self.kd == "kdnet" else HYPERV_VENDOR)
 
@@ -135,7 +135,7 @@ class WindowsProfile(Profile):
     install: Install
     provision: Provision = Provision()
     image_of: WindowsProfile | None = None
-    """The profile that it extends and shares the image of; no file says so itself."""
+    """The profile that this one extends and whose image it shares; set by the loader, never in a file."""
 
     @property
     def image_profile(self) -> WindowsProfile:
@@ -143,7 +143,7 @@ class WindowsProfile(Profile):
         return self.image_of or self
 
     def shared_image(self, base: Self) -> Self | None:
-        """See `Profile`. Windows adapts itself to memory and processors; all else binds its image."""
+        """See `Profile`. Windows adapts to the hardware in `FREE`; every other setting binds the image."""
         return base.image_profile if self._bound() == base._bound() else None  # type: ignore[return-value]
 
     def _bound(self) -> dict[str, object]:

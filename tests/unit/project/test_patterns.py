@@ -46,5 +46,5 @@ def test_matching_has_a_budget() -> None:
 
 
 def test_patterns_are_counted_and_measured() -> None:
-    assert "expects 201 DbgPrint patterns; 200 are the limit" in unmatched(map(str, range(201)), RECORDS)
-    assert "has 5000 characters; 4096 are the limit" in unmatched(["a" * 5000], RECORDS)
+    assert "expects 201 DbgPrint patterns; 200 is the limit" in unmatched(map(str, range(201)), RECORDS)
+    assert "has 5000 characters; 4096 is the limit" in unmatched(["a" * 5000], RECORDS)

@@ -104,7 +104,10 @@ def test_an_existing_folder_is_left_alone(driver: Path) -> None:
         for name in ("", "Echo", "1echo", "echo-driver", "a__b", "../x")
     ]
     + [("x" * 33, "at most 32")]
-    + [(name, "or winvm has it") for name in ("class", "int", "skeleton", "winvm", "con", "com1", "lpt0")],
+    + [
+        (name, "or winvm reserves it")
+        for name in ("class", "int", "skeleton", "winvm", "con", "com1", "lpt0")
+    ],
 )
 def test_a_name_that_cannot_be_a_drivers_is_refused(tmp_path: Path, name: str, says: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
