@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that are missing: those of packages.txt, or of the list in this folder that is named.
-# Owns nothing else of the host.
+# Installs missing Debian packages: those of packages.txt, or of the list in this folder that the argument names.
+# Changes nothing else on the host.
 # Safe to run again: with nothing missing it neither needs root nor asks apt anything.
 set -eu
 cd "$(dirname "$0")"

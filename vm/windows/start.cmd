@@ -1,6 +1,6 @@
 @echo off
 rem Run once by the first logon, from the configuration CD: unpacks Python and hands over to the provisioning.
-rem Where this goes wrong the host is told on COM2, the journal's port; nobody reads the screen.
+rem Errors are reported to the host on COM2, the journal's port: nobody reads the screen.
 setlocal
 set HERE=%~dp0
 set PORT=\\.\COM2
@@ -11,7 +11,7 @@ mkdir C:\Python
 if errorlevel 1 goto unpacking
 :provision
 C:\Python\python.exe "%HERE%provision.pyz" "%HERE%provision.json"
-rem 0: done, 4: restarting. Every other end is in the provisioning's own journal, unless Python did not start.
+rem 0: done, 4: restarting. The provisioning journals every other end itself, unless Python did not start.
 if %ERRORLEVEL% GEQ 0 if %ERRORLEVEL% LEQ 4 goto end
 echo {"step":"first logon","phase":"end","state":"failed","message":"Python ended with %ERRORLEVEL%"}>%PORT%
 goto end
