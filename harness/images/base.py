@@ -1,4 +1,4 @@
-"""A built image on disk: its files, its manifest, and whether they still belong together.
+"""A built image on disk: its files, its manifest, and the check that they are complete and unchanged.
 
 images/wine-<digest12>/
     manifest.json   digest, kernel command line, versions, size and SHA-256 of the disk
@@ -19,7 +19,7 @@ from harness.errors import BUILD_AGAIN, ImageError
 from harness.host.digest import file_sha256, is_unchanged
 
 USER = "winvm"
-"""The account that the guest's WinRM endpoint knows."""
+"""The account that the guest's WinRM endpoint accepts."""
 
 VERIFIED = ".verified"
 
@@ -69,7 +69,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class DiskImage:
-    """What images of every flavour have: a folder, complete when it was loaded, with a read-only disk.
+    """The part that images of every flavour share: a folder, found complete by `load`, with a read-only disk.
 
     digest: hex SHA-256 over everything the image was made from; its first 12 digits are in the folder's name.
     versions: what the image holds (`wine`, `kernel`, `python`, `debian`; `windows`, `python`).
@@ -83,7 +83,7 @@ class DiskImage:
 
     @property
     def manifest(self) -> Path:
-        """What it was made from and holds."""
+        """JSON: what the image was made from and what it holds."""
         return self.folder / "manifest.json"
 
     @property
@@ -172,7 +172,7 @@ def verify(image: DiskImage) -> None:
 
 
 def verify_if_touched(image: DiskImage) -> None:
-    """`verify`, unless the disk's inode is as it was when it was last found whole.
+    """Calls `verify` only if the disk's inode has changed since the disk was last verified.
 
     Raises:
         ImageError: the disk is not the one that was built.

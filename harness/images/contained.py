@@ -1,4 +1,4 @@
-"""Runs the tools of an image build so that nothing outlives it.
+"""Runs the tools of an image build so that no process and no mount outlives the build.
 
 Each tool gets its own process and mount namespace (`unshare`). Whatever ends it - success, failure, Ctrl-C, a
 SIGKILL of this process - the kernel then ends every process that it started (wineserver among them) and drops
@@ -74,7 +74,7 @@ class ContainedTools:
         if code:
             raise ImageError(
                 f"{argv[0]} failed with exit code {code} while the guest image was being built.",
-                remedy=f"Correct what it says and run the build again; the whole log is {self._log}.",
+                remedy=f"Correct the error below and run the build again; the whole log is {self._log}.",
                 detail=_tail(self._log, start),
             )
 
@@ -83,7 +83,7 @@ class ContainedTools:
         return [*_namespaces(), *inside, "--", *argv]
 
     def _wait(self, argv: list[str], stdin: bytes, environment: Mapping[str, str], log: int) -> int | None:
-        # Everything that the tool starts inherits `held`: reading ends when the last of it is gone.
+        # Every process that the tool starts inherits `held`: the read returns when the last one has ended.
         alive, held = os.pipe()
         try:
             process = programs.start(

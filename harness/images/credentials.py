@@ -72,6 +72,6 @@ def _write_ssh_pair(path: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Never readable by others, not even for a moment."""
+    """Creates the file with mode 0600, so that other users can never read it."""
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(content)

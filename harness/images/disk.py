@@ -1,4 +1,4 @@
-"""From a folder tree to a read-only qcow2, without mounting anything; and whether there is room for it."""
+"""Writes a folder tree to a read-only qcow2 without mounting anything, and checks the disk space for that."""
 
 from __future__ import annotations
 

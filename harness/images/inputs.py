@@ -14,7 +14,7 @@ from harness.images.recipe import Recipe, folder_files, input_digest, read_recip
 
 PACK_SECONDS = 60.0
 _NOT_BUILDING = frozenset({"base.py", "lock.py"})
-"""Modules of this package whose changes leave images as they are."""
+"""Modules of this package that take no part in a build; the digest leaves them out."""
 
 
 @dataclass(frozen=True)

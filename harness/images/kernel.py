@@ -1,6 +1,6 @@
 """Kernel and initial RAM disk for direct boot: BusyBox, modules, one script; no udev, no compression.
 
-Uncompressed, because QEMU hands over megabytes in no time while an emulated processor unpacks them slowly.
+The RAM disk is not compressed: QEMU loads megabytes in no time, an emulated processor unpacks them slowly.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def write_kernel(tree: Path, recipe: Recipe, busybox: Path, folder: Path) -> str
 
 
 def initrd(init: bytes, busybox: bytes, modules: dict[str, bytes]) -> bytes:
-    """The archive: `init` is process 1 and finds the modules, with their order, in /modules."""
+    """The cpio archive: `init` is process 1; /modules holds the modules and their load order."""
     entries: list[tuple[str, int, bytes]] = [
         *((folder, _FOLDER | 0o755, b"") for folder in ("bin", "dev", "modules", "root")),
         ("bin/busybox", _FILE | 0o755, busybox),

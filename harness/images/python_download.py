@@ -34,7 +34,7 @@ def download(recipe: Recipe, downloads: Path, tools: Toolbox) -> Path:
     pip checks the hash before it runs the sdist's own metadata step, and this function checks it again.
 
     Raises:
-        ImageError: no pin, not to be had, or bytes that differ from the pin.
+        ImageError: no package is pinned, the download fails, or its bytes differ from the pin.
     """
     requirements = recipe.folder / "python-requirements.txt"
     pin = _PIN.search(requirements.read_text(encoding="utf-8"))
@@ -118,10 +118,10 @@ def executables(folder: Path) -> list[Path]:
 
 
 def verify_signature(path: Path, organisation: str, certificates: Path = CERTIFICATES) -> None:
-    """Checks the Authenticode signature offline: digest, chain, time stamp, and whose it is.
+    """Checks the Authenticode signature offline: digest, chain, time stamp and signer.
 
     Raises:
-        ImageError: no valid signature, or somebody else's.
+        ImageError: there is no valid signature, or another organisation signed.
         HostError: osslsigncode is not installed.
     """
     trust = ["-ignore-crl", "-CAfile", str(certificates), "-TSA-CAfile", str(certificates)]
@@ -155,7 +155,7 @@ def _sha256(path: Path) -> str:
 
 
 def compile_zipapp(archive: bytes, path: str, root: Path, tools: Toolbox) -> bytes:
-    """The same zipapp with byte code beside its sources, which the emulated guest is slow to compile.
+    """Returns the zipapp with byte code beside its sources: the emulated guest compiles sources slowly.
 
     `path` is its path in the guest, for tracebacks.
     """

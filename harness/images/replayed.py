@@ -1,4 +1,4 @@
-"""The guest image that a bundle's crash happened in: the very one, or a clear word why not."""
+"""Finds the image that a bundle's crash happened in, or raises ConfigurationError with the reason."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from harness.journal import Journal
 
 
 def replay_image(digest: str, home: Path, journal: Journal, *, any_image: bool) -> BaseImage:
-    """The image of this digest if it is here or this winvm makes it; otherwise today's, if that will do.
+    """The image of this digest, if it is here or this winvm makes it; with `any_image`, else today's image.
 
     Raises:
-        ConfigurationError: it cannot be had, and no other is wanted.
+        ConfigurationError: this winvm makes another image, and `any_image` is not set.
         ImageError: it cannot be built.
     """
     for image in base.list_images(home):

@@ -22,7 +22,7 @@ def debian_mirror() -> str:
     """The mirror from which this host takes its own Debian release.
 
     Raises:
-        HostError: apt is missing, or names none.
+        HostError: apt is missing, or names no mirror.
     """
     try:
         listed = programs.run(
@@ -74,15 +74,15 @@ def make_rootfs(recipe: Recipe, mirror: str, root: Path, kernel_folder: Path, to
 
 
 def strip_wine(root: Path, tools: Toolbox) -> None:
-    """Drops DWARF from Wine's Windows modules: two thirds of their size, and what makes winedbg slow.
+    """Strips DWARF from Wine's Windows modules: it is two thirds of their size and makes winedbg slow.
 
-    Must come before the prefix is made, which copies them.
+    Must run before `make_prefix`, which copies the modules.
     """
     tools.run(["sh", "-c", f"cd '{root / WINE_PE}' && {_STRIP}"])
 
 
 def add_overlay(recipe: Recipe, root: Path) -> None:
-    """Copies `rootfs/` of the recipe into `root`; what starts with `#!` becomes executable.
+    """Copies `rootfs/` of the recipe into `root`; files that start with `#!` become executable.
 
     A wheel carries no file modes, so they are not taken from the source.
     """
@@ -101,7 +101,7 @@ def add_overlay(recipe: Recipe, root: Path) -> None:
 
 
 def write_banner(root: Path, digest: str, versions: dict[str, str]) -> None:
-    """What the guest shows on its screen at boot."""
+    """Writes what the guest shows on its screen at boot."""
     clear = "\033[H\033[2J"
     found = "".join(f"  {name:<8} {version}\n" for name, version in versions.items())
     text = f"{clear}\n  winvm guest, image {digest[:12]}\n\n{found}\n"

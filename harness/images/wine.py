@@ -1,7 +1,7 @@
 """The Wine guest image: found by the digest of its inputs, or built.
 
-A build works in `images/.build-<random>/` and renames the finished folder into place, so an image either is
-there as a whole or is not. The next build removes what a killed one left.
+A build works in `images/.build-<random>/` and renames the finished folder into place, so an image is
+either complete or absent. The next build removes the folders of killed builds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BUILD_S = 1800.0
 """A build takes about 70 s on two cores; the rest is for slow mirrors."""
 
 Build = Callable[[Inputs, Path, Path, Journal, Deadline], None]
-"""Fills a work folder with a sub-folder `image`: inputs, home, work folder, journal, deadline."""
+"""Makes the sub-folder `image` of a work folder from: inputs, home, work folder, journal, deadline."""
 
 _WORK = ".build-"
 
@@ -49,7 +49,7 @@ def ensure(home: Path, journal: Journal, build: Build | None = None) -> BaseImag
     inputs = gather()
     image = find(home, inputs)
     if image:
-        private_folder(image.folder)  # older versions left it open
+        private_folder(image.folder)  # older versions let others read it
         return image
     private_folder(home)
     images = private_folder(images_folder(home))
@@ -142,7 +142,7 @@ def _place(home: Path, inputs: Inputs) -> Path:
 
 
 def _versions(root: Path, inputs: Inputs, kernel_release: str) -> dict[str, str]:
-    """What a report says about the guest."""
+    """The versions that a report names."""
     return {
         "debian": (root / "etc/debian_version").read_text(encoding="ascii").strip(),
         "kernel": kernel_release,

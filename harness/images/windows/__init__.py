@@ -7,6 +7,6 @@
     Installation(...).run(...)                installation.py  boot, watch, shut down
     seal(...)                                 sealed.py        manifest, read-only, in place as a whole
 
-`build.py` is the whole of it as `winvm image build` runs it. The package's modules are no part of the Wine
-image's digest, which covers the folder above.
+`build.py` runs all these steps for `winvm image build`. The Wine image's digest covers the folder above, not
+the modules of this package.
 """

@@ -1,7 +1,7 @@
 """The answer file: `vm/windows/autounattend.xml.j2` rendered for one profile and one edition of its ISO.
 
-Setup finds it in the root of the second CD. The passwords in it are encoded, which hides nothing: the file
-and any medium that it is on are as secret as they are.
+Setup finds it in the root of the second CD. The passwords in it are encoded, not encrypted: the file, and any
+medium that holds it, must be kept as secret as the passwords.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.project.windows_profile import JOURNAL_COM, WindowsProfile
 
 TEMPLATE = "windows/autounattend.xml.j2"
 COMPUTER = "WINVM-GUEST"
-"""Windows takes no account of the computer's own name."""
+"""The computer's name; Windows accepts no account of the same name."""
 DRIVERS = "drivers"
 """Folder of the configuration ISO that holds the drivers Setup needs."""
 START = r"winvm\start.cmd"
@@ -88,12 +88,12 @@ class Answers:
 
 
 def encoded(password: str, element: str) -> str:
-    """A password as Windows System Image Manager hides it: `PlainText` is false then."""
+    """A password in the form that Windows System Image Manager writes with `PlainText` false."""
     return base64.b64encode((password + element).encode("utf-16-le")).decode("ascii")
 
 
 def _phase(name: str) -> Command:
-    """Tells the host where Setup is. Whether the port can be written to or not, Setup goes on."""
+    """Reports Setup's pass to the host. Setup goes on even if the port cannot be written to."""
     line = f'{{"step":"{name}","phase":"setup","state":"running"}}'
     return f"winvm: journal, {name}", f"cmd.exe /c echo {line}>\\\\.\\COM{JOURNAL_COM} & exit 0"
 

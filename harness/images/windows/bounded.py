@@ -1,6 +1,6 @@
 """Runs a parser of a foreign file in a process of its own, with bounded memory, processor time and output.
 
-A crafted ISO may lead any parser astray: into taking all memory, all time, or an exception nobody thought of.
+A crafted ISO may make any parser take all memory, run for ever, or raise an unforeseen exception.
 The module that parses is started with `python -m`; it calls `answer`, which prints one JSON object.
 """
 

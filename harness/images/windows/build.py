@@ -1,9 +1,9 @@
 """Builds a Windows image: prepared, installed on a machine of its own, sealed.
 
 Several processes may build images of different profiles at once; of one profile, one at a time. A build works
-in images/.install-<profile>-<random>/ and renames the finished folder into place: an image is there as
-a whole or not at all. What a killed build left, its machine too, is removed by the next, or by the next run
-(`harness.run.prune`). What an installation showed stays in installations/<profile>/ when it fails.
+in images/.install-<profile>-<random>/ and renames the finished folder into place: an image is either
+complete or absent. The next build, or the next run (`harness.run.prune`), removes the folder and the machine
+of a killed build. The evidence of an installation that failed stays in installations/<profile>/.
 """
 
 from __future__ import annotations
@@ -162,6 +162,6 @@ def _manifest(
 
 
 def _runs_out(choice: Choice, installed: datetime.datetime) -> str:
-    """The last day of an evaluation, as ISO 8601 has it; empty for a Windows without one."""
+    """The last day of an evaluation, as ISO 8601 has it; empty if it is no evaluation."""
     days = choice.evaluation_days
     return (installed + datetime.timedelta(days=days)).date().isoformat() if days else ""

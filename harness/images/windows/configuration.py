@@ -5,7 +5,7 @@
     winvm/openssh/        only where Windows has no SSH server of its own
     drivers/<driver>/     only for virtio hardware
 
-It holds the image's secrets: mode 0600, and gone when the image is sealed.
+It holds the image's secrets: mode 0600, and removed when the image is sealed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANSWER_FILE = "autounattend.xml"
 LABEL = "WINVM"
 _FOLDER = "winvm"
 _JOLIET_LIMIT = 64
-"""Characters of a name that every reader of Joliet takes."""
+"""Characters of the longest name that every reader of Joliet accepts."""
 
 
 def contents(
@@ -65,7 +65,7 @@ def write_iso(target: Path, files: Mapping[str, bytes]) -> None:
         iso.add_directory(places[folder], joliet_path=f"/{_checked(folder, name)}")
     for number, (path, content) in enumerate(files.items()):
         parent, _, name = path.rpartition("/")
-        # Windows reads the Joliet names. Those of ISO 9660 only have to be there, and short.
+        # Windows reads the Joliet names. The ISO 9660 names only have to exist and be short.
         plain = f"{places[parent]}/F{number}.;1"
         iso.add_fp(io.BytesIO(content), len(content), plain, joliet_path=f"/{_checked(path, name)}")
     with open(target, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:

@@ -1,4 +1,4 @@
-"""Makes one Windows image's secrets: those of every image, in forms that Windows takes, and the KDNET key.
+"""Makes one Windows image's secrets: those of every image, in formats Windows accepts, and the KDNET key.
 
 Folder 0700, files 0600, as for the Wine image.
 """
@@ -47,7 +47,7 @@ class WindowsSecrets(Secrets):
 
     @property
     def public_client_key(self) -> Path:
-        """What the guest's sshd accepts."""
+        """OpenSSH public key that the guest's sshd accepts."""
         return self.client_key.with_name(f"{self.client_key.name}.pub")
 
     @property
@@ -61,7 +61,7 @@ def make_windows_secrets(folder: Path) -> WindowsSecrets:
     """Creates `folder` and fills it with fresh secrets."""
     made = WindowsSecrets(make_secrets(folder).folder)
     password = _password()
-    # RSA, with a purpose: WinRM takes no certificate that is not meant for servers.
+    # RSA, with the key usage "server authentication": WinRM refuses a certificate without it.
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     certificate = _certificate(key)
     private = key.private_bytes(
@@ -107,9 +107,9 @@ def _certificate(key: rsa.RSAPrivateKey) -> x509.Certificate:
 
 
 def _pfx(key: rsa.RSAPrivateKey, certificate: x509.Certificate, password: str) -> bytes:
-    """Encrypted as every Windows reads it; newer ciphers are read by newer builds only.
+    """PKCS#12 with a cipher that every Windows reads; only newer builds read newer ciphers.
 
-    The cipher is weak, and protects nothing: the password travels beside the file, on a secret medium.
+    The cipher is weak, but nothing depends on it: the password is on the same medium, which is secret.
     """
     encryption = (
         serialization.PrivateFormat.PKCS12.encryption_builder()
@@ -121,6 +121,6 @@ def _pfx(key: rsa.RSAPrivateKey, certificate: x509.Certificate, password: str) -
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """A new file, never readable by others, not even for a moment."""
+    """Creates a file with mode 0600, so that other users can never read it."""
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(content)

@@ -1,6 +1,6 @@
-"""virtio drivers out of the virtio-win ISO: those that the profile's hardware needs, for its Windows alone.
+"""virtio drivers out of the virtio-win ISO: those that the profile's hardware needs, for its Windows only.
 
-Its layout is <driver>/<Windows>/amd64. Setup fails when it is shown a driver for several versions of Windows.
+Its layout is <driver>/<Windows>/amd64. Setup fails if it finds a driver for several versions of Windows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.project.windows_profile import WindowsProfile
 
 STORAGE, NETWORK = "viostor", "NetKVM"
 SUFFIXES = (".inf", ".cat", ".sys", ".dll", ".exe")
-"""What an INF may name; the symbols beside it are larger than all the rest."""
+"""Files that an INF may name. Symbol files are left out: they are larger than all the others."""
 FILES_LIMIT = 40
 BYTES_LIMIT = 32 << 20
 """Of one file."""
@@ -26,7 +26,7 @@ _WHICH = "Name the virtio-win ISO: --virtio-iso PATH."
 
 
 def needed_drivers(profile: WindowsProfile) -> list[str]:
-    """Drivers that Windows does not bring; none for SATA and e1000e."""
+    """Drivers that Windows does not include; none for SATA and e1000e."""
     hardware = profile.hardware
     disk = [STORAGE] if hardware.disk_bus == "virtio" else []
     return disk + ([NETWORK] if hardware.control_nic == "virtio" else [])

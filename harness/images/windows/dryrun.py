@@ -87,7 +87,7 @@ def _domain(preparation: Preparation, settings: Path, home: Path) -> str:
 
 
 def _command_line(xml: str, home: Path) -> str:
-    """As libvirt would run QEMU; where libvirt cannot be had, why."""
+    """QEMU's command line as libvirt would run it; without libvirt, the reason why it is not known."""
     try:
         with RunFolder.create(home / "runs") as folder:
             connection = folder.connection

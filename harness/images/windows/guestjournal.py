@@ -1,7 +1,7 @@
 """The journal a Windows guest writes to COM2 while it is installed: answer file, start.cmd, provisioning.
 
 One JSON object a line; guest/provision/journal.py says what is in it. The guest is hostile: lines, their
-number and their texts are bounded, and what is no entry is passed over.
+number and their texts are bounded, and lines that are no entries are skipped.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ class Entry:
 
     @property
     def ends(self) -> bool:
-        """Whether it is the last: the provisioning ended, or could not begin or go on."""
+        """Whether it is the last entry: the provisioning ended, could not start, or could not go on."""
         return self.phase == "end" or (self.phase in ("start", "restart") and self.state == "failed")
 
     @property
     def line(self) -> str:
-        """For a person."""
+        """The entry as text for a person."""
         parts = (f"{self.phase} {self.step}: {self.state}", self.setting, self.message)
         return ", ".join(part for part in parts if part)
 
 
 class GuestJournal:
-    """Entries of the file that a serial port is written to, as they come.
+    """Reads entries, as they arrive, from the file that QEMU writes the serial port to.
 
     Args:
-        copy: where what is understood is kept, a JSON object a line.
+        copy: file that gets each parsed entry, a JSON object a line.
     """
 
     def __init__(self, file: Path, copy: Path) -> None:

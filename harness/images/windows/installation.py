@@ -1,7 +1,7 @@
 """Watches Windows install itself: from power on over Setup and the first logon until the machine is off.
 
-Nothing is asked of the guest. Three things tell how it fares: its journal on COM2, its screen, and its disk;
-when none of them changes for too long, the installation is given up, with the last screenshot.
+The host sends the guest no requests. It watches the guest's journal on COM2, its screen and its disk. When
+none of them changes for too long, it gives the installation up and keeps the last screenshot.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from harness.machine.channels import bound
 from harness.machine.protocol import Machine, MachineState
 
 KEY_ENTER = 28
-"""KEY_ENTER of linux/input-event-codes.h. Any key starts Setup; pressed again, this one goes on with the
-default wherever a menu shows, while the space bar calls up the boot manager's."""
+"""KEY_ENTER of linux/input-event-codes.h. Any key starts Setup. If a menu shows, this key takes its
+default entry; the space bar would open the boot manager's menu."""
 LOOK_S = 1.0
 SCREENSHOT_S = 60.0
 SCREENSHOT_DEADLINE_S = 20.0
 KEPT_ENTRIES = 30
-"""Of the journal, in an error."""
+"""Journal entries that an error shows."""
 NAME_LIMIT = 60
 
 FIRST_LOGON = "first logon"
@@ -41,7 +41,7 @@ SETUP_STEPS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """How long what may take, in seconds.
+    """Time limits, in seconds.
 
     Attributes:
         stall: no change of journal, screen and disk.
@@ -55,7 +55,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Report:
-    """What the guest said of itself at the end. checks: every setting that its self-check read back."""
+    """The result of an installation. checks: every setting that its self-check read back."""
 
     checks: tuple[Entry, ...]
     seconds: float
@@ -128,7 +128,7 @@ class Installation:
     def _watch(self, guest: GuestJournal, began: float, deadline: Deadline) -> Report:
         alive = _SignOfLife(began)
         while True:
-            # Asked first: what the guest wrote before it went off is then read below.
+            # Read first: the journal read below then has all that the guest wrote before it powered off.
             state = self._machine.state()
             now = self._clock()
             for entry in guest.read():
@@ -154,7 +154,7 @@ class Installation:
 
     @property
     def _provisioning(self) -> bool:
-        """Whether only the journal tells of progress: a desktop's clock changes each minute."""
+        """Whether only the journal shows progress: a desktop's clock changes the screen each minute."""
         return any(entry.phase != "setup" or entry.step == FIRST_LOGON for entry in self._entries)
 
     @property
@@ -211,7 +211,7 @@ class Installation:
             raise
 
     def _screenshot(self, name: str) -> str:
-        """Keeps a screenshot; returns what tells one screen from another."""
+        """Keeps a screenshot; returns its digest, or nothing if none can be taken."""
         folder = self._evidence / "screenshots"
         folder.mkdir(exist_ok=True)
         try:

@@ -1,4 +1,4 @@
-"""Which edition of an ISO a profile's image is installed from; or, for each that it cannot be, why."""
+"""Chooses the edition of an ISO that a profile installs, or says for each edition why it cannot be used."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Choice:
 def choose(media: Media, profile: WindowsProfile) -> Choice:
     """The edition of `media` that the profile prefers.
 
-    Setup is told its index: on some consumer media an edition's name is another Windows'.
+    Setup gets the image's index: on some consumer media an edition has the name of another Windows.
 
     Raises:
         ConfigurationError: the ISO holds no edition that the profile takes; says why, and which profile
@@ -74,7 +74,7 @@ def _unfit(image: WimImage, install: Install) -> str:
     if image.edition not in install.editions:
         return f"is edition {image.edition or 'unknown'}, not {' or '.join(install.editions)}"
     if not image.languages or not _LANGUAGE.fullmatch(image.languages[0]):
-        return f"has no language that Setup could be told ({', '.join(image.languages) or 'none'})"
+        return f"has no language that Setup accepts ({', '.join(image.languages) or 'none'})"
     return ""
 
 

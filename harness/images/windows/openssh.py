@@ -1,7 +1,7 @@
-"""Win32-OpenSSH out of its release's zip, for Windows versions that do not bring an SSH server.
+"""Win32-OpenSSH out of its release's zip, for Windows versions that do not include an SSH server.
 
 The zip is the one that Microsoft's project publishes (OpenSSH-Win64.zip): one folder with sshd.exe and its
-programs. It is somebody else's file: its entries are bounded, and nothing of it is run on the host.
+programs. It is not trusted: its entries are bounded, and nothing of it is run on the host.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Preparation:
 
     @property
     def ssh(self) -> str:
-        """Where the guest has OpenSSH's server from."""
+        """Where the guest gets OpenSSH's server from."""
         return ssh_source(self.request.profile, bundled=bool(self.openssh))
 
     @property
@@ -97,11 +97,11 @@ class Preparation:
 
 
 def prepare(request: Request, home: Path, journal: Journal) -> Preparation:
-    """Reads the ISOs and the zip, chooses the edition, and has Windows Python at hand.
+    """Reads the ISOs and the zip, chooses the edition, and gets Windows Python.
 
     Raises:
         ConfigurationError: a file that the request names cannot be used; says why and what to do.
-        ImageError, HostError, DeadlineError: Windows Python cannot be had.
+        ImageError, HostError, DeadlineError: Windows Python cannot be downloaded or verified.
     """
     deadline = Deadline.after(PREPARE_S)
     with journal.step(StepKind.IMAGE, "image: read the installation ISO") as found:
@@ -123,12 +123,12 @@ def sha256(file: Path) -> str:
 
 
 def _tell(request: Request, choice: Choice, journal: Journal) -> None:
-    """What a person should know before an hour of installing."""
+    """Notes what the user should know before an installation of about an hour."""
     if days := choice.evaluation_days:
         journal.note(
             f"{choice.image.edition} runs for {days} days; then it shuts itself down about every hour"
         )
     if not choice.language.startswith("en"):
-        journal.warn(f"the ISO is in {choice.language}: only English ones were considered")
+        journal.warn(f"the ISO is in {choice.language}; winvm was written for English ISOs only")
     if request.virtio_iso and not needed_drivers(request.profile):
         journal.note(f"{request.profile.name} has no virtio hardware: {request.virtio_iso} is not used")

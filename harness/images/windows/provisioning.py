@@ -1,6 +1,6 @@
-"""What the provisioning in the guest gets: its program, `provision.json` and the files that this names.
+"""The input of the provisioning in the guest: its program, `provision.json` and the files named there.
 
-The schema is guest/provision/settings.py's; `provision.pyz --check` there judges what is written here.
+guest/provision/settings.py defines the schema; `provision.pyz --check` checks what is written here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TEST_CERTIFICATE = "test.cer"
 DBGPRINT_MASK = 0xF
 """Error, warning, trace and info: DbgPrint and KdPrint are info, which Windows hides by default."""
 SERVER_WITH_SSH = 26100
-"""Windows Server 2025 is the first that brings OpenSSH's server."""
+"""Build of Windows Server 2025, the first that includes OpenSSH's server."""
 
 
 def program() -> bytes:
@@ -41,7 +41,7 @@ def program() -> bytes:
 
 
 def ssh_source(profile: WindowsProfile, *, bundled: bool) -> str:
-    """Where the guest has OpenSSH's server from: `bundle`, `present`, or `capability` of Windows Update."""
+    """Where the guest gets OpenSSH's server from: `bundle`, `present`, or `capability` of Windows Update."""
     if bundled:
         return "bundle"
     brings = profile.install.kind != "Client" and profile.install.oldest_build >= SERVER_WITH_SSH
@@ -50,7 +50,7 @@ def ssh_source(profile: WindowsProfile, *, bundled: bool) -> str:
 
 @dataclass(frozen=True)
 class Driver:
-    """The driver under test, as far as an image knows of it.
+    """What an image needs to know of the driver under test.
 
     Attributes:
         certificate: of its test signatures, PEM.
@@ -74,7 +74,7 @@ def files(
     """
     if profile.provision.driver_verifier and driver is None:
         raise ConfigurationError(
-            f"{profile.name} switches Driver Verifier on, and no driver is known.",
+            f"{profile.name} switches Driver Verifier on, but no driver is known.",
             remedy="Run it in the folder of a winvm.toml, or name one: winvm --config PATH image build ...",
         )
     keys = {
@@ -143,7 +143,7 @@ def _debugger(profile: WindowsProfile, secrets: WindowsSecrets) -> dict[str, obj
 
 
 def _check(settings: bytes) -> None:
-    """Has the guest's own reader judge the settings: a wrong one would show after an hour of Setup."""
+    """Has the guest's own reader check the settings: otherwise an error would show after an hour of Setup."""
     with tempfile.TemporaryDirectory(prefix="winvm-") as folder:  # mode 0700
         file = Path(folder) / SETTINGS
         file.write_bytes(settings)

@@ -1,7 +1,7 @@
 """Windows CPython as one zip: the interpreter of the Wine guest, with the C run-time that Windows lacks.
 
-Every executable in it is verified: Python's own to be signed by its publisher, the run-time by its digest.
-The zip is made once and kept with the downloads; its name has the digest of what it was made from.
+Every executable in it is verified: Python's own files by their publisher's signature, the run-time by its
+digest. The zip is made once and kept with the downloads; its name has the digest of its inputs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from harness.images.recipe import PythonRecipe, Recipe, read_recipe
 _WINE_HAS_ITS_OWN = "vcruntime140*.dll"
 """The pattern by which the Wine guest's recipe leaves the run-time out."""
 _DATE = (2020, 1, 1, 0, 0, 0)
-"""The same zip from the same files, whenever it is made."""
+"""Time stamp of each entry: the same files give the same zip whenever it is made."""
 
 
 def python_zip(downloads: Path, tools: Toolbox) -> Path:
     """The zip, made first when there is none for the pinned interpreter.
 
     Raises:
-        ImageError: the download is not to be had, or a file in it is not what it must be.
+        ImageError: the download fails, or a file in it has a wrong signature or digest.
         HostError: osslsigncode is not installed.
     """
     wine = read_recipe(vm_folder() / "wine")
@@ -58,14 +58,14 @@ def _with_run_time(recipe: PythonRecipe) -> PythonRecipe:
 
 
 def verify(folder: Path, signer: str, run_time: Mapping[str, str]) -> None:
-    """Checks every executable of an unpacked interpreter; parts of the run-time that are not listed go.
+    """Checks every executable of an unpacked interpreter; removes run-time files that are not listed.
 
     Args:
         signer: of Python's own files.
         run_time: file name -> hex SHA-256.
 
     Raises:
-        ImageError: one is not what it must be.
+        ImageError: a file is missing, or has a wrong signature or digest.
         HostError: osslsigncode is not installed.
     """
     for name, digest in run_time.items():

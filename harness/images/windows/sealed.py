@@ -1,6 +1,6 @@
 """A Windows image on disk: sealed as a whole, found by its profile's name.
 
-images/windows-11-<digest12>/    0700: what Windows knows is secret too, its keys are on the disk
+images/windows-11-<digest12>/    0700: the disk is secret too, it holds Windows' keys
     manifest.json   what it was made from and holds, the self-check's report, size and SHA-256 of the disk
     base.qcow2      0400; machines run on overlays of it
     nvram.fd        0400; UEFI's variables as Setup left them; not there under BIOS
@@ -60,7 +60,7 @@ class WindowsImage(DiskImage):
         return WindowsSecrets(self.folder / "secrets")
 
     def fits(self, profile: WindowsProfile) -> bool:
-        """Whether the profile has not been changed since, as far as an image depends on it."""
+        """Whether the settings of the profile that an image depends on are unchanged since then."""
         return self.settings == settings_digest(profile)
 
 
@@ -92,7 +92,7 @@ def unfinished(images: Path) -> Iterator[tuple[Path, bool]]:
 def seal(draft: Path, place: Path, manifest: Mapping[str, Any]) -> WindowsImage:
     """Completes the draft folder with its manifest, makes it durable and read-only, renames it to `place`.
 
-    Until the rename nobody finds it. `manifest` lacks only size and digest of the disk.
+    No process finds it before the rename. `manifest` lacks only size and digest of the disk.
     """
     disk = draft / "base.qcow2"
     with disk.open("rb") as file:

@@ -42,6 +42,6 @@ class HostTools:
         if done.code:
             raise ImageError(
                 f"{what} failed with exit code {done.code} while the guest image was being built.",
-                remedy="Correct what it says and run the build again.",
+                remedy="Correct the error below and run the build again.",
                 detail=done.said,
             )

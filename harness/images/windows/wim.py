@@ -132,6 +132,6 @@ def _clean(text: str | None) -> str:
 
 
 def _integer(text: str | None) -> int:
-    """-1 for what is not a number: no rule accepts it."""
+    """The number, or -1 if the text is none: no rule accepts -1."""
     text = (text or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 15 else -1
