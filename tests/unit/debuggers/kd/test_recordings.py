@@ -127,7 +127,8 @@ def test_the_decoder_tells_what_the_live_host_told(bench: Bench, samples: Path, 
     recording = recorded(samples, name)
     *events, summary = decode(samples / "kdcom-reactos" / f"{name}.txt.gz")
     host, kernel = replayed(bench, recording)
-    assert not kernel.refused
+    # Frames are unwound from the images' memory, which the recorded host did not read.
+    assert {request.api for request in kernel.refused} <= {Api.READ_VIRTUAL}
     told = [event for event in host.events if event.kind in TOLD]
     known = [event for event in events if event["kind"] in TOLD]
     assert [event["kind"] for event in known] == [event.kind for event in told]
