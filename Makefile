@@ -13,7 +13,7 @@ help: ## this list
 
 setup: $(VENV)/.installed ## host packages (needs root when some are missing) and .venv/
 
-# Before any set-up: what starts a guest needs root, and an ordinary user is told so with the line to run.
+# Targets that start a guest need root. Checked before any set-up; an ordinary user is told the command to run.
 .PHONY: root
 root:
 	@[ "$$(id -u)" = 0 ] || { printf 'winvm: a guest needs root: libvirt runs inside winvm. Run:\n    sudo make %s\n' \
@@ -30,7 +30,7 @@ test-host:
 
 $(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
 	@echo "winvm: installing Python packages into $(VENV) ($(shell $(PYTHON) --version 2>/dev/null || echo python3))"
-	@# In place where it was complete once: another command may be running from it.
+	@# A complete .venv is updated in place, because another command may be running from it.
 	@$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
 	@touch $@
@@ -44,17 +44,17 @@ check: setup ## format, lint, types, imports, contract drift; no VM
 	$(MAKE) --no-print-directory -C driver format-check
 	$(BIN)/python -m harness.contract --check
 
-test: setup test-host ## unit and host-side tests; no VM
+test: setup test-host ## unit tests and host-side tests; no VM
 	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile
 
-coverage: setup test-host ## what the unit and host-side tests reach, by line and branch (build/coverage)
+coverage: setup test-host ## line and branch coverage of the unit and host-side tests (build/coverage)
 	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile \
 	    --cov --cov-report=term --cov-report=html:build/coverage
 
-vm-test: root setup ## the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
+vm-test: root setup ## test the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
 	$(BIN)/pytest tests/vm/test_scenarios.py --winvm-guest $(GUEST)
 
-self-test: root setup ## the bench itself in a VM: its commands, crashes, faults, other drivers
+self-test: root setup ## test the bench itself in a VM: its commands, crashes, faults, other drivers
 	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py
 
 SCALE ?= 1
@@ -67,10 +67,10 @@ reproduce: root setup ## replay a crash from its bundle (BUNDLE=crash-....tar.zs
 smoke: root setup ## a quick subset of the scenarios, in a guest that is kept warm
 	$(BIN)/winvm smoke --guest $(GUEST)
 
-nightly: root setup ## every guest profile with every driver build, compared with the night before
+nightly: root setup ## run every guest profile with every driver build, and compare with earlier nights
 	$(BIN)/winvm nightly
 
-fuzz: setup ## hostile input for every parser, at length
+fuzz: setup ## run the parsers on hostile input, for a long time
 	$(BIN)/python -m tests.fuzz.kd --count 1000000
 	$(BIN)/python -m tests.fuzz.dump --count 200000
 

@@ -1,4 +1,4 @@
-"""The agent in the guest, and what a scenario author imports from it.
+"""The agent in the guest, and the names that a scenario author imports from it.
 
     from agent import Context, equal, scenario
 

@@ -1,4 +1,4 @@
-"""Entry of the zipapp: `--list` prints the scenarios' metadata, no argument serves a host on stdin/stdout."""
+"""Entry of the zipapp: `--list` prints the scenarios' metadata, no argument serves the host on stdio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.windows import WindowsGuest
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the agent; returns the exit code (0, or 2 for scenarios or commands that cannot be used)."""
+    """Runs the agent; returns the exit code: 0, or 2 if the scenarios or the host's commands are invalid."""
     if list(arguments) == ["--list"]:
         return _list()
     if arguments:
@@ -40,7 +40,7 @@ def _list() -> int:
 
 
 def _take_streams() -> Wire:
-    """Keeps the real stdin and stdout for the protocol and gives everybody else empty ones.
+    """Keeps the real stdin and stdout for the protocol and gives all other code empty ones.
 
     File descriptor 1 is given stderr's target, for C code that writes there.
     """

@@ -1,4 +1,4 @@
-"""Checks that say both values when they fail; each raises AssertionError, which means `failed`.
+"""Checks whose failure message has both values; each raises AssertionError, whose outcome is `failed`.
 
 A plain `assert` works as well: the report shows the scenario's local variables beside it.
 """
@@ -10,17 +10,17 @@ from typing import Self
 
 from agent.errors import NTSTATUS_NAMES, WIN32_NAMES, NtStatusError, Win32Error
 
-SHOWN = 512  # characters of a value that a message repeats
+SHOWN = 512  # characters of a value in a message
 
 
 def show(value: object) -> str:
-    """A value as a message repeats it: `repr`, cut when it is long."""
+    """A value as messages show it: its `repr`, cut when it is long."""
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
 
 
 def equal(actual: object, expected: object, what: str = "value") -> None:
-    """Fails unless `actual == expected`; `what` names the thing that was looked at."""
+    """Fails unless `actual == expected`; `what` names the compared value in the message."""
     if actual != expected:
         raise AssertionError(f"{what}: expected {show(expected)}, got {show(actual)}")
 
@@ -32,11 +32,11 @@ def one_of(actual: object, allowed: Container[object], what: str = "value") -> N
 
 
 class _Raises:
-    """Base of the two expectations below. A class rather than a generator, so that a failure's traceback
-    shows the scenario's line and nothing in between.
+    """Base of the two expectations below. A class, not a generator: a failure's traceback then shows the
+    scenario's line and no line of contextlib.
 
     Attributes:
-        code: the code that was raised, once the block has ended.
+        code: the code that was raised; set when the block has ended.
         text: the error's text.
     """
 

@@ -21,7 +21,7 @@ def collect() -> tuple[Registered, ...]:
     """All scenarios, in the order of module names and lines.
 
     Raises:
-        RegistryError: a module cannot be imported or declares something unusable; names file and line.
+        RegistryError: a module cannot be imported, or a declaration in it is invalid; names file and line.
     """
     package = importlib.import_module(PACKAGE)
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
@@ -35,12 +35,12 @@ def listing(scenarios: tuple[Registered, ...]) -> dict[str, Any]:
 
 
 def listing_error(error: RegistryError) -> dict[str, Any]:
-    """The JSON object of `--list` for scenarios that cannot be used."""
+    """The JSON object of `--list` when the scenarios are invalid."""
     return {"error": str(error), "file": shown_file(error.file), "line": error.line}
 
 
 def shown_file(path: str) -> str:
-    """A scenario file relative to its folder (`ioctl.py`): where the zipapp lies is nobody's business."""
+    """A scenario file relative to its folder (`ioctl.py`), without the path of the zipapp."""
     parts = PurePath(path.replace("\\", "/")).parts
     return "/".join(parts[parts.index(PACKAGE) + 1 :]) if PACKAGE in parts else path
 
@@ -54,7 +54,7 @@ def _import(name: str) -> None:
         raise RegistryError(
             f"syntax error: {error.msg}", error.filename or f"{PACKAGE}/{name}.py", error.lineno or 0
         ) from error
-    except BaseException as error:  # whatever a module does at import, the author gets file and line
+    except BaseException as error:  # a module may raise anything at import; report its file and line
         if isinstance(error, KeyboardInterrupt):
             raise
         file, line = _place(error, name)

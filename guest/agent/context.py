@@ -1,4 +1,4 @@
-"""What a scenario function receives: operations, capabilities, notes, services, second processes."""
+"""`Context`, a scenario's first argument: operations, capabilities, notes, services, second processes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Context(Operations):
         name: the scenario's full name.
         capabilities: what the guest can do, as its profile declares it.
         params: parameters of this run of the scenario, given by the host; usually empty.
-        seed: of the run; the same when a crash is reproduced.
+        seed: the run's random seed; a replay of a crash has the seed of the crash.
         service: name of the driver's service.
-        driver_path: the guest's path of the `.sys` that the service was installed from.
+        driver_path: path in the guest of the `.sys` that the service was installed from.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Context(Operations):
         self._processes: list[Process] = []
 
     def has(self, capability: str) -> bool:
-        """Whether the guest has a capability; for a scenario that shows more where it can."""
+        """Whether the guest has a capability; for a scenario that checks more on guests that have it."""
         return capability in self.capabilities
 
     def note(self, text: object) -> None:
@@ -69,7 +69,8 @@ class Context(Operations):
     def expect_dbgprint(self, *patterns: str) -> None:
         """Adds regular expressions, each of which must match a DbgPrint line of this scenario.
 
-        The host checks them when the scenario has ended, on top of the decorator's. Raises `re.error`.
+        The host checks them when the scenario has ended, in addition to those of the decorator. Raises
+        `re.error`.
         """
         for pattern in patterns:
             re.compile(pattern)
@@ -79,16 +80,17 @@ class Context(Operations):
         """The service control manager, for scenarios about the driver's life cycle.
 
         A scenario may stop or delete the driver's own service (`t.service`, installed from
-        `t.driver_path`): when it does not run afterwards, the agent loads it again for the next scenario.
+        `t.driver_path`). If the service does not run afterwards, the agent loads it again for the next
+        scenario.
         """
         self.used_services = True
         return ServiceManager(self)
 
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> Process:
-        """Starts a second process running `function(child, *arguments)`; a module-level function of a
-        scenario module, with arguments that JSON can carry. Its first argument is a `Child`.
+        """Starts a second process that runs `function(child, *arguments)`; `child` is a `Child`.
 
-        Use it in a `with` statement: the process is killed at the end of the block if it still runs.
+        `function` is a module-level function of a scenario module; JSON must be able to carry `arguments`.
+        Use the result in a `with` statement: it kills the process at the end of the block if it still runs.
         """
         process = Process(function, arguments, self)
         self._processes.append(process)

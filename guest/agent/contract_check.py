@@ -1,7 +1,7 @@
-"""Compares the contract that the scenarios were generated from with the one that the loaded driver answers.
+"""Compares the contract of the scenarios with the contract that the loaded driver reports by HELLO.
 
 A contract module (generated) declares HELLO_DEVICE, HELLO_CODE, CONTRACT_VERSION, CONTRACT_HASH and the
-`Hello` structure with `version` and `hash`. A user's contract need declare none; then nothing is checked.
+`Hello` structure with `version` and `hash`. If a user's contract declares no HELLO, nothing is checked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scenario's deadline: one point in monotonic time from which every wait takes what is left."""
+"""The scenario's deadline: one point in monotonic time, at which every wait of the scenario ends."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ class Deadline:
         return self.clock() >= self.at
 
     def seconds(self, timeout_s: float | None) -> float:
-        """Seconds a wait may take: `timeout_s`, or all that is left, whichever is less."""
+        """Seconds that a wait may take: `timeout_s` or the time that is left, whichever is less."""
         left = self.remaining()
         return left if timeout_s is None else min(timeout_s, left)

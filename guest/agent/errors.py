@@ -95,7 +95,7 @@ NTSTATUS_NAMES: dict[int, str] = {
 
 
 def system_text(code: int) -> str:
-    """The system's own sentence for a Win32 error code; empty where there is no Windows to ask."""
+    """The system's message for a Win32 error code; empty on other systems than Windows."""
     if sys.platform != "win32":
         return ""
     import ctypes
@@ -107,9 +107,9 @@ class Win32Error(Exception):
     """A Win32 call failed.
 
     Attributes:
-        code: GetLastError(), unsigned: a driver's own NTSTATUS may come through, as 0xE0000001.
-        operation: what was called on what.
-        output: what an operation on a device delivered all the same, as with ERROR_MORE_DATA.
+        code: GetLastError(), unsigned; may be a driver's own NTSTATUS such as 0xE0000001.
+        operation: the call and what it was made on.
+        output: what an operation on a device delivered although it failed, as with ERROR_MORE_DATA.
         count: bytes that the driver reported.
     """
 
@@ -135,7 +135,7 @@ class NtStatusError(Exception):
 
 
 class WaitTimeoutError(AssertionError):
-    """Something the scenario waited for did not happen in time: the scenario has failed."""
+    """The scenario waited for something that did not happen in time; its outcome is `failed`."""
 
     def __init__(self, what: str, seconds: float) -> None:
         self.seconds = seconds
@@ -143,15 +143,15 @@ class WaitTimeoutError(AssertionError):
 
 
 class ChildError(Exception):
-    """A second process ended or raised where its scenario waited for it; a note carries its traceback."""
+    """A second process ended or raised while its scenario waited for it; a note carries its traceback."""
 
 
-class SkipScenario(Exception):  # noqa: N818  not an error: the way out of a scenario that cannot run here
+class SkipScenario(Exception):  # noqa: N818  not an error: ends a scenario that cannot run on this guest
     """Raised by `Context.skip`; the scenario's outcome is `skipped` with this reason."""
 
 
 class RegistryError(Exception):
-    """A scenario module cannot be used; carries where, so that the author finds the line."""
+    """A scenario module is invalid; carries the file and line of the mistake."""
 
     def __init__(self, message: str, file: str = "", line: int = 0) -> None:
         super().__init__(message)

@@ -1,6 +1,6 @@
-"""What the runner needs of the machine it runs on, as one narrow protocol.
+"""`Guest`: the protocol by which the runner uses the machine it runs on.
 
-`agent.windows.WindowsGuest` is the real one.
+`agent.windows.WindowsGuest` implements it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from agent.win32.handle import Scope
 class Guest(Protocol):
     """The machine: its debug channel, its serial port, its service control manager.
 
-    Everything raises `Win32Error` when Windows refuses.
+    Every method raises `Win32Error` when Windows refuses the call.
     """
 
     def open_serial(self, path: str) -> WriteLine:
-        """Opens a serial port such as `\\\\.\\COM2`; returns what writes a line to it."""
+        """Opens a serial port such as `\\\\.\\COM2`; returns a function that writes a line to it."""
 
     def dbgprint(self, text: str) -> None:
         """Sends text through ntdll!DbgPrint."""
@@ -27,10 +27,10 @@ class Guest(Protocol):
         """Installs and starts a driver, after removing a service of the same name."""
 
     def start(self, service: str, scope: Scope) -> None:
-        """Starts a driver's service that somebody else installed; nothing to do when it runs."""
+        """Starts a driver's service that the agent did not install; does nothing if it runs already."""
 
     def unload(self, service: str, scope: Scope) -> None:
-        """Stops and deletes a driver's service; nothing to do when there is none."""
+        """Stops and deletes a driver's service; does nothing if there is none."""
 
     def is_running(self, service: str, scope: Scope) -> bool:
         """Whether the service exists and runs."""

@@ -1,6 +1,6 @@
 """The write-ahead journal: one JSON line per operation, on a serial port, before the operation is issued.
 
-The host reads the port from outside the guest, so the last line names what took the guest down.
+The host reads the port from outside the guest, so after a crash the last line names the operation under way.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ WriteLine = Callable[[bytes], None]
 
 
 def discard(_line: bytes) -> None:
-    """For development without a serial port: the host said so by giving no journal."""
+    """Used when the host's `hello` names no journal, for development without a serial port."""
 
 
 class Journal:
@@ -34,14 +34,14 @@ class Journal:
         self.count = 0
 
     def enter(self, scenario: str, run: int = 0) -> None:
-        """Names the scenario that the next operations belong to, empty for the agent itself, and its run."""
+        """Sets the scenario (empty: the agent itself) and the run that the next operations belong to."""
         self._scenario, self._run = scenario, run
 
     def record(self, operation: str, detail: str, call: dict[str, Any] | None = None) -> None:
         """Writes one line; returns when the port has taken it.
 
         Args:
-            call: what `agent.replay` needs to issue it again; None if that is not possible.
+            call: arguments with which `agent.replay` issues the operation again; None if it cannot.
         """
         with self._lock:
             self.count += 1

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 
 PREFIX = "WINVM-MARK"
-MAX_PIECE = 900  # bytes; DbgPrint of Wine 10 raises 0x80000005 from 1,000 on, Windows cuts at 512
-MAX_NAME = 300  # characters, which keeps a marker in one piece on Windows too
+MAX_PIECE = 900  # bytes; Wine 10's DbgPrint raises 0x80000005 at 1,000 or more, Windows cuts at 512
+MAX_NAME = 300  # characters; a marker is then shorter than the 512 bytes at which Windows cuts
 NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Print = Callable[[str], None]
@@ -18,7 +18,7 @@ Print = Callable[[str], None]
 
 
 class Marker:
-    """Prints begin and end markers carrying the run's nonce, which a driver cannot guess.
+    """Prints begin and end markers with the run's nonce, so that a driver cannot print one.
 
     Raises:
         ValueError: the nonce is not 1 to 64 letters, digits, `_` or `-`.

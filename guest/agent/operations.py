@@ -1,4 +1,4 @@
-"""Everything of a scenario that reaches the driver, in whichever of its processes it runs."""
+"""`Operations`: all calls by which a scenario, in either of its processes, reaches the driver."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ HandleT = TypeVar("HandleT", bound=Handle)
 
 
 class Operations:
-    """Everything that reaches the driver; each operation is journalled before it is issued.
+    """All calls that reach the driver; each operation is journalled before it is issued.
 
     Attributes:
-        deadline: when the scenario must be done; waits without a timeout of their own take what is left.
+        deadline: when the scenario must be done; a wait without a timeout of its own ends then.
     """
 
     def __init__(self, record: Record, deadline: Deadline) -> None:
@@ -34,7 +34,7 @@ class Operations:
         self._handles: list[Handle] = []
 
     def record(self, operation: str, detail: str, call: Call | None = None) -> None:
-        """Journals an operation that is about to be issued; for calls that this class has no method for."""
+        """Journals an operation before it is issued; for calls that this class has no method for."""
         self._write(operation, detail, call)
 
     def open(
@@ -47,7 +47,8 @@ class Operations:
     ) -> Device:
         """Opens a driver's symbolic link (`CR42VirtualRegister` means `\\\\.\\CR42VirtualRegister`).
 
-        `overlapped` devices take the `_async` calls, others the plain ones. Raises `Win32Error`.
+        With `overlapped`, use the `_async` calls of the device, otherwise the plain ones. Raises
+        `Win32Error`.
         """
         return self._owned(Device.open(link, self, access=access, share=share, overlapped=overlapped))
 
@@ -67,7 +68,7 @@ class Operations:
         return self._owned(Event.create(name, self, manual_reset=manual_reset, signalled=signalled))
 
     def memory(self, size: int, *, guarded: bool = False) -> Memory:
-        """Pages of their own; with `guarded`, the byte after the last one is inaccessible."""
+        """`size` bytes in pages of their own; with `guarded`, the byte after the last one is inaccessible."""
         return Memory(size, guarded=guarded)
 
     def heap(self, size: int) -> HeapMemory:
@@ -82,11 +83,11 @@ class Operations:
         return run_threads(count, function, self.deadline)
 
     def restricted_user(self) -> AbstractContextManager[None]:
-        """This thread acts without privileges and administrator rights inside the `with` block."""
+        """Inside the `with` block this thread acts without privileges and administrator rights."""
         return restricted_user()
 
     def close_leftovers(self) -> list[str]:
-        """Closes handles that were opened here and not closed; says which, and what could not be closed."""
+        """Closes the handles still open; returns a line for each, and for each that could not be closed."""
         problems = []
         for handle in self._handles:
             if handle.is_open:

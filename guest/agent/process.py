@@ -1,7 +1,7 @@
 """A second process of a scenario: same interpreter, same zipapp, JSON lines over its pipes.
 
-The journal's serial port has one owner, the first process. So a child asks: it sends each operation to its
-parent and issues it when the parent says that it is journalled.
+Only the first process can open the journal's serial port. The child therefore sends each operation to its
+parent, and issues it when the parent has answered that the operation is journalled.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from agent.operations import Operations
 from agent.verdict import ScenarioVerdict, verdict
 from agent.win32.handle import Call
 
-# The root is the zipapp, or the folder that holds agent/ and scenarios/: both can stand in sys.path.
+# The root is the zipapp, or the folder that holds agent/ and scenarios/: both can be an entry of sys.path.
 ROOT = str(Path(__file__).absolute().parents[1])
 BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from agent.process import child_main; child_main()"
 
@@ -90,7 +90,7 @@ class Process:
         raise self._failure(kind, value)
 
     def result(self, timeout_s: float | None = None) -> Any:
-        """Waits for the function's end and returns its value (JSON); messages not received are dropped.
+        """Waits for the function's end and returns its value (JSON); drops messages not received before.
 
         Raises as `receive` does.
         """
@@ -111,7 +111,7 @@ class Process:
             raise WaitTimeoutError(f"the end of process {self.pid} ({self._name})", budget) from error
 
     def kill(self) -> None:
-        """TerminateProcess, and waits until the process is gone; does nothing for one that has ended."""
+        """Ends the process by TerminateProcess and waits until it is gone; does nothing if it has ended."""
         if self.running:
             self._parent.record("TerminateProcess", f"{self.pid} {self._name}")
             self._process.kill()
@@ -138,7 +138,7 @@ class Process:
         return error
 
     def _read(self) -> None:
-        """Reader thread: journals the child's operations, passes everything else on."""
+        """Reader thread: journals the child's operations, and queues its other messages for `receive`."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             (kind, value), *_ = json.loads(line).items()
@@ -148,7 +148,7 @@ class Process:
                 try:
                     self._write({"journalled": True})
                 except OSError:
-                    break  # it was killed while it asked
+                    break  # the child was killed while it waited for the answer
             else:
                 self._answers.put((kind, value))
         ended = ScenarioVerdict("error", f"ended with exit code {self._process.wait()}")
@@ -187,7 +187,7 @@ class Child(Operations):
             raise WaitTimeoutError("a message of the parent", budget) from None
 
     def listen(self) -> None:
-        """Reader thread: sorts what the parent sends; ends the process when the parent has gone."""
+        """Reader thread: sorts the parent's lines by kind; ends the process when the parent is gone."""
         for line in sys.stdin.buffer:
             command = json.loads(line)
             if "journalled" in command:
@@ -201,7 +201,10 @@ class Child(Operations):
         self._say({kind: value})
 
     def _ask(self, operation: str, detail: str, _call: Call | None = None, /) -> None:
-        """One operation at a time: the answer carries no number. A replay has no second process."""
+        """Has the parent journal one operation; one at a time, because the answer carries no number.
+
+        `_call` is not sent: a replay has no second process.
+        """
         with self._asking:
             self._say({"operation": [operation, detail]})
             self._journalled.get(timeout=self.deadline.remaining() + 1)
@@ -214,7 +217,7 @@ class Child(Operations):
 
 
 def child_main() -> None:
-    """The second process: runs the function its parent named and reports how it ended."""
+    """Entry of the second process: runs the function that the parent named and reports how it ended."""
     command = json.loads(sys.stdin.buffer.readline())
     child = Child(Deadline.after(command["seconds"]))
     threading.Thread(target=child.listen, daemon=True).start()
@@ -223,4 +226,4 @@ def child_main() -> None:
         child.finish("result", function(child, *command["arguments"]))
     except Exception as error:  # noqa: BLE001  the parent's scenario raises it, with this traceback
         child.finish("error", asdict(verdict(error)))
-    os._exit(0)  # the listening thread sits in a read; what the function left open, the system closes
+    os._exit(0)  # the listening thread blocks in a read; the system closes what the function left open

@@ -1,6 +1,6 @@
 """JSON lines between host and agent: commands in, events out, one object a line, every size capped.
 
-Only this class writes to the process's real stdout, so that nothing a scenario prints can break the framing.
+Only `Wire` writes to the process's real stdout, so that nothing a scenario prints can break the framing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Wire:
         return command
 
     def send(self, event: str, **fields: Any) -> None:
-        """Writes one event. ASCII, so that no code page on the way can change it."""
+        """Writes one event, in ASCII, so that no code page between guest and host can change it."""
         line = json.dumps({"event": event, **_encodable(fields)}, ensure_ascii=True).encode("ascii") + b"\n"
         with self._lock:
             self._sink.write(line)
@@ -55,7 +55,7 @@ class Wire:
 
 
 def _encodable(value: Any) -> Any:
-    """The same without lone surrogates, which JSON may not carry: they become `\\udcNN` in the text."""
+    """`value` with lone surrogates, which JSON must not carry, written as the text `\\udcNN`."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):

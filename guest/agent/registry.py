@@ -1,6 +1,6 @@
 """The `scenario` decorator and the registry behind it: names, metadata, cases.
 
-A scenario module lies in a scenario folder, is shipped as `scenarios.<module>` and holds functions:
+A scenario module is a file of a scenario folder. The agent imports it as `scenarios.<module>`:
 
     from agent import Context, scenario
     from scenarios import contract
@@ -11,8 +11,9 @@ A scenario module lies in a scenario folder, is shipped as `scenarios.<module>` 
     def set_then_get(t: Context) -> None:
         \"\"\"SET 2, then GET 2, gives the value back.\"\"\"
 
-It is named `<module>.<function>`; with `cases`, one scenario per case named `<module>.<function>[<case>]`.
-Importing a scenario module must load no Windows DLL: the host collects on Linux.
+This scenario is named `<module>.<function>`; with `cases`, each case is a scenario
+`<module>.<function>[<case>]`. Importing a scenario module must load no Windows DLL, because the host collects
+on Linux.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ CASE_ID = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 
 @dataclass(frozen=True)
 class Crash:
-    """What a scenario expects to take the guest down; a field left at None matches anything.
+    """The crash that a scenario expects; a field left at None matches anything.
 
     Args:
         bugcheck: bugcheck code.
         parameters: the four bugcheck parameters; None among them matches any value.
         exception: exception code, where the guest reports an exception instead of a bugcheck (Wine).
         address: the address whose access faulted.
-        hang: no progress at all is what is expected.
+        hang: the guest is expected to hang instead.
     """
 
     bugcheck: int | None = None
@@ -56,7 +57,7 @@ class Crash:
 
 @dataclass(frozen=True)
 class Registered:
-    """One scenario ready to run. `run` takes the context; the case, if any, is already bound."""
+    """One scenario, ready to run. `run` takes the context; the case, if any, is bound already."""
 
     name: str
     kind: str
@@ -91,7 +92,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Declared:
-    """What one use of the decorator said; the registry turns it into one or more `Registered`."""
+    """The arguments of one use of the decorator; the registry makes one or more `Registered` from it."""
 
     function: Callable[..., None]
     needs: tuple[str, ...]
@@ -170,16 +171,16 @@ def scenario(
     Args:
         cases: one scenario per case; the function takes the case's value as its second argument.
             A mapping gives the ids; otherwise the id is the value's text (`str`).
-        needs: capabilities the guest must have, else the host skips the scenario and names them.
-        build: the one driver build of winvm.toml that it runs against; empty for any.
-        deadline_s: seconds until the host calls the scenario hung.
+        needs: capabilities the guest must have; if one is missing, the host skips the scenario and names it.
+        build: the only driver build of winvm.toml that the scenario runs against; empty for any.
+        deadline_s: seconds after which the host reports the scenario as hung.
         expect_dbgprint: regular expressions, each of which must match a DbgPrint line of this scenario.
         expect_crash: the scenario passes only when the guest goes down like this.
-        kind: group of the scenario; default is the module's `KIND`, else the module's name.
+        kind: group of the scenario; the default is the module's `KIND`, or else the module's name.
         tags: further pytest markers that select it, besides its kind.
 
     Raises:
-        RegistryError: an option has a value that cannot be meant.
+        RegistryError: an option has an invalid value.
     """
 
     def declare(body: Callable[..., None]) -> Callable[..., None]:
@@ -205,7 +206,7 @@ def declared_scenarios() -> tuple[Registered, ...]:
     """Everything declared so far, in the order of the modules and their lines.
 
     Raises:
-        RegistryError: two scenarios of one name, or an option that cannot be used; names file and line.
+        RegistryError: two scenarios have one name, or an option is invalid; names file and line.
     """
     found: dict[str, Registered] = {}
     for declared in _declared:
@@ -227,7 +228,7 @@ def forget_scenarios() -> None:
 
 
 def _strings(value: Sequence[str], option: str, body: Callable[..., None]) -> tuple[str, ...]:
-    """A sequence of strings; a lone string is the usual slip and would be taken letter by letter."""
+    """A sequence of strings. Refuses a single string, which would be read as a sequence of letters."""
     if isinstance(value, str):
         raise RegistryError(
             f"{option} of {body.__name__} must be a list of strings, not {value!r}", *_where(body)

@@ -1,9 +1,9 @@
-"""Issues journalled operations again, one after another, without the scenario that they came from.
+"""Issues journalled operations again, one after another, without the scenario that issued them first.
 
-A list of `[operation, call]` as the journal holds them. Only calls on devices are issued: the journal has no
-`call` for hostile pointers, long inputs, services and second processes. What Windows answers does not matter,
-a refused operation has been seen by the driver as well; but an operation on a handle that did not open, or
-whose opening is not in the list, is left out.
+The input is a list of `[operation, call]` from the journal. Only calls on devices are issued: the journal has
+no `call` for hostile pointers, long inputs, services and second processes. A failing operation does not stop
+the replay, because the driver has seen it as well. An operation is left out if its handle did not open, or if
+the list does not open it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Recorded = tuple[str, Call]
 
 
 class Opener(Protocol):
-    """What a replay needs of its scenario (`agent.operations.Operations` is one)."""
+    """The part of `agent.operations.Operations` that a replay uses."""
 
     def open(self, link: str, *, access: int, share: int, overlapped: bool) -> Device:
         """Opens a device; raises `Win32Error`."""
 
 
 def replay(operations: Sequence[Recorded], linger_s: float, scope: Opener) -> int:
-    """Issues the operations; devices that are open at the end stay so for `linger_s` seconds.
+    """Issues the operations; devices that are open at the end stay open for `linger_s` seconds.
 
     Returns:
         How many operations were issued.
 
     Raises:
-        KeyError, ValueError: an operation is not one of the journal's.
+        KeyError, ValueError: the list holds an operation that the journal never writes.
     """
     devices: dict[int, Device] = {}
     pending: list[Pending] = []  # overlapped operations live until the end
@@ -52,14 +52,14 @@ def replay(operations: Sequence[Recorded], linger_s: float, scope: Opener) -> in
                 )
             else:
                 pending += _issue(device, operation, call)
-        except (Win32Error, AssertionError):  # an answer; an assertion is about the length of one
+        except (Win32Error, AssertionError):  # an answer of the driver, or a byte count it got wrong
             continue
     time.sleep(linger_s)
     return issued
 
 
 def _issue(device: Device, operation: str, call: Call) -> list[Pending]:
-    """One operation on an open device; what it left under way."""
+    """Issues one operation on an open device; returns the overlapped operations that it left pending."""
     overlapped = device.overlapped
     if operation == "DeviceIoControl":
         data = bytes.fromhex(call["in"])

@@ -29,17 +29,17 @@ Command = dict[str, Any]
 
 SERVICE_DEADLINE_S = 60.0
 DYING_S = 0.2
-"""How long after a failed scenario its driver may take to be seen as dead."""
+"""Seconds after a failed scenario in which the end of its driver is still looked for."""
 POLL_S = 0.05
-MARGIN_S = 2.0  # a scenario's own waits end this much (at most a tenth) before the host calls it hung
+MARGIN_S = 2.0  # a scenario's waits end so much (at most a tenth) before the host reports it as hung
 
 
 class FatalError(Exception):
-    """The run cannot go on; the host gets the text as a `fatal` event."""
+    """The run cannot continue; the host gets the text as a `fatal` event."""
 
 
 class Runner:
-    """The state of one run. Made by the host's `hello`; `serve` in agent.__main__ feeds it commands."""
+    """The state of one run, made from the host's `hello`; `serve` passes it the later commands."""
 
     def __init__(self, wire: Wire, guest: Guest, scenarios: Sequence[Registered], hello: Command) -> None:
         if hello["cmd"] != "hello":
@@ -111,7 +111,7 @@ class Runner:
     def _run(self, command: Command) -> None:
         number, name = int(_field(command, "id")), str(_field(command, "scenario"))
         deadline_s = float(_field(command, "deadline_s"))
-        found = self._scenarios.get(name.partition("@")[0])  # `name@build` is `name` against that build
+        found = self._scenarios.get(name.partition("@")[0])  # `name@build`: `name` against that build
         operations, linger_s = command.get("operations"), float(command.get("linger_s", 0))
         seed = int(command.get("seed", 0))
         started, before = time.perf_counter(), self._journal.count
@@ -131,7 +131,7 @@ class Runner:
         self._marker.begin(number, name)
         self._driver_exit = 0
         if operations is not None:
-            found = None  # nor is its debug output expected
+            found = None  # a replay does not expect the debug output of a scenario
             ended = self._attempt((), lambda t: _replay(operations, linger_s, t), context)
         elif found:
             ended = self._attempt(found.needs, found.run, context)
@@ -169,10 +169,10 @@ class Runner:
         return ended
 
     def _look_at_driver(self, *, patient: bool) -> int:
-        """With which code the driver's service has ended by itself; 0 while it runs, or if it was stopped.
+        """Exit code of the driver's service if it ended by itself; 0 while it runs, or if it was stopped.
 
-        A crash is witnessed so even when the debug output does not tell it. `patient`: an operation has
-        failed, perhaps because the driver is dying; the service control manager needs a moment to see that.
+        This detects a crash even if the debug output does not show it. `patient`: an operation has failed,
+        perhaps because the driver is ending; the service control manager needs a moment to notice that.
         """
         deadline = Deadline.after(DYING_S if patient else 0.0)
         try:
@@ -182,18 +182,18 @@ class Runner:
                     return code
                 time.sleep(POLL_S)
         except (Win32Error, WaitTimeoutError):
-            pass  # a guest in which this fails is found out by the next operation
+            pass  # a guest in which this fails also fails the next operation
         return 0
 
     def _start(self, service: str, path: str, scope: Operations) -> None:
-        """Without a path the service is there: somebody installed it by its INF."""
+        """Loads the driver. Without a path its INF has installed the service, which is only started."""
         if path:
             self._guest.load(service, path, scope)
         else:
             self._guest.start(service, scope)
 
     def _tidy(self, context: Context) -> list[str]:
-        """Closes what the scenario left open and starts the driver again if the scenario took it down."""
+        """Closes what the scenario left open, and loads the driver again if the scenario stopped it."""
         problems = context.close_leftovers()
         if not (context.used_services and self._service) or self._driver_exit:
             return problems  # of a driver that died the host restores the guest
@@ -229,7 +229,7 @@ class _Captured(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Turns each complete line into a note; one without an end waits for it."""
+        """Turns each complete line into a note; an incomplete line is kept until the rest is written."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._context.note(line)
@@ -245,7 +245,7 @@ def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]
     """Serves the host until `quit` or the end of its stream; returns the exit code, 2 after a fatal error."""
     try:
         scenarios = collected()
-        wire.send("standby")  # all imported: from here on a saved guest can go on with any host
+        wire.send("standby")  # everything is imported: a guest saved now can continue with any host
         hello = wire.receive()
         if hello is None:
             return 0
@@ -258,7 +258,7 @@ def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]
     except (FatalError, ProtocolError) as error:
         wire.send("fatal", message=str(error))
         return 2
-    except Exception as error:  # the host must learn of it whatever it is; stderr gets the traceback
+    except Exception as error:  # report any error to the host; the traceback goes to stderr
         wire.send("fatal", message=f"{type(error).__name__}: {error}")
         raise
     return 0

@@ -1,6 +1,6 @@
 """Kernel services through the service control manager: create, start, stop, delete, query.
 
-States and codes: winsvc.h. A driver's start returns when DriverEntry has returned.
+States and codes: winsvc.h. Starting a driver returns when its DriverEntry has returned.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class State(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Status:
-    """What QueryServiceStatusEx says; `exit_code` is the Win32 exit code of the service."""
+    """The result of QueryServiceStatusEx; `exit_code` is the Win32 exit code of the service."""
 
     state: State
     exit_code: int
@@ -65,7 +65,7 @@ class ServiceManager:
         """Creates a kernel-driver service for the `.sys` at `path`.
 
         Raises:
-            Win32Error: 1073 when it exists, 1072 when it is marked for deletion, or another refusal.
+            Win32Error: 1073 when the service exists, 1072 when it is marked for deletion, or another code.
         """
         self._scope.record("CreateService", f"{name} {path}")
         handle = advapi32.CreateServiceW.check(
@@ -97,7 +97,7 @@ class ServiceManager:
 
 
 class Service:
-    """An open service; use it in a `with` statement (a deleted service goes when its handles close)."""
+    """An open service; use it in a `with` statement: a deleted service exists until its handles close."""
 
     def __init__(self, name: str, handle: int, scope: Scope) -> None:
         self.name = name
@@ -118,7 +118,7 @@ class Service:
             advapi32.CloseServiceHandle.call(self._handle)
 
     def start(self) -> None:
-        """Starts it; raises `Win32Error` (1056 when it runs already, else what DriverEntry gave)."""
+        """Starts it; raises `Win32Error`: 1056 when it runs already, or the code of DriverEntry's status."""
         self._scope.record("StartService", self.name)
         advapi32.StartServiceW.check(f"StartService({self.name})", self._handle, 0, None)
 

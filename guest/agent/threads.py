@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class _Worker(threading.Thread, Generic[T]):
-    """One thread. A daemon, so that one stuck in a driver call cannot keep the process from ending."""
+    """One thread; a daemon, so that the process can end while the thread is stuck in a driver call."""
 
     def __init__(self, barrier: threading.Barrier, index: int, function: Callable[[int], T]) -> None:
         super().__init__(name=f"scenario-{index}", daemon=True)
@@ -28,7 +28,7 @@ class _Worker(threading.Thread, Generic[T]):
         try:
             self._barrier.wait()
             self.results.append(self._function(self._index))
-        except BaseException as error:  # noqa: BLE001  whatever it was, the scenario's thread raises it
+        except BaseException as error:  # noqa: BLE001  the scenario's thread raises it again
             self.error = error
 
 

@@ -47,7 +47,7 @@ def verdict(error: BaseException) -> ScenarioVerdict:
 
 
 def _hide_agent(shown: traceback.TracebackException | None) -> None:
-    """Drops the agent's frames from an exception and from those it came of."""
+    """Drops the agent's frames from an exception and from its causes and contexts."""
     while shown is not None:
         shown.stack = traceback.StackSummary.from_list(
             [frame for frame in shown.stack if not frame.filename.startswith(AGENT_FOLDER)]
@@ -56,7 +56,7 @@ def _hide_agent(shown: traceback.TracebackException | None) -> None:
 
 
 def _locals(trace: TracebackType | None) -> str:
-    """The variables of the innermost frame of the scenario's own code: what a plain `assert` looked at."""
+    """The variables of the innermost frame of the scenario's own code, for the report of a plain `assert`."""
     innermost = None
     while trace is not None:
         if not trace.tb_frame.f_code.co_filename.startswith((AGENT_FOLDER, LIBRARY_FOLDER)):
@@ -75,5 +75,5 @@ def _locals(trace: TracebackType | None) -> str:
 def _shown(value: object) -> str:
     try:
         return cut(repr(value), MAX_LOCAL)
-    except Exception as error:  # noqa: BLE001  a __repr__ may raise anything; the report must go out
+    except Exception as error:  # noqa: BLE001  a __repr__ may raise anything; the report is sent anyway
         return f"<repr raised {type(error).__name__}>"

@@ -1,4 +1,4 @@
-"""`WindowsGuest`: the runner's boundary on real Windows and on Wine."""
+"""`WindowsGuest`: implements `agent.guest.Guest` on Windows and on Wine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WindowsGuest:
     """Implements `agent.guest.Guest` with kernel32, ntdll and the service control manager."""
 
     def open_serial(self, path: str) -> WriteLine:
-        """The port is opened once and stays open; a line is written by one WriteFile."""
+        """Opens the port, which stays open; each line is written by one WriteFile."""
         handle = kernel32.CreateFileW.check(
             f"CreateFile({path})",
             path,
@@ -42,13 +42,13 @@ class WindowsGuest:
         return write
 
     def dbgprint(self, text: str) -> None:
-        """In pieces that DbgPrint takes; `%s` keeps the text from being a format."""
+        """Prints the text in pieces that DbgPrint accepts; with `%s`, so that it is no format string."""
         content = text.encode("ascii", "replace")
         for start in range(0, len(content), MAX_PIECE):
             ntdll.DbgPrint.call(b"%s", content[start : start + MAX_PIECE])
 
     def load(self, service: str, path: str, scope: Scope) -> None:
-        """Removes what has the name, creates the service, starts it; leaves nothing when the start fails."""
+        """Removes a service of that name, creates the new one and starts it; removes it if that fails."""
         self.unload(service, scope)
         with ServiceManager(scope) as manager, manager.create(service, path) as created:
             try:
@@ -58,13 +58,13 @@ class WindowsGuest:
                 raise
 
     def start(self, service: str, scope: Scope) -> None:
-        """A device that came up with the installation has started it already."""
+        """Starts the service, unless a device that the installation brought up has started it already."""
         with ServiceManager(scope) as manager, manager.open(service) as installed:
             if installed.status().state is not State.RUNNING:
                 installed.start()
 
     def unload(self, service: str, scope: Scope) -> None:
-        """Stops, deletes, and waits until the name is free: a deleted service lives on while it is open."""
+        """Stops and deletes the service and waits until its last handle is closed and the name is free."""
         with ServiceManager(scope) as manager:
             try:
                 with manager.open(service) as existing:
@@ -101,7 +101,7 @@ class WindowsGuest:
         return status.exit_code
 
     def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:
-        """One control on the driver's own device."""
+        """Sends the control code to the driver's device; returns the output."""
         with Device.open(device, scope) as opened:
             return opened.ioctl(code, out=size)
 

@@ -17,7 +17,7 @@ Failed = Callable[[int], bool]
 
 
 def never(_result: int) -> bool:
-    """For functions whose every result is a legal answer."""
+    """For functions for which no result means failure."""
     return False
 
 
@@ -34,8 +34,8 @@ def invalid_handle(result: int) -> bool:
 class Function:
     """One export. `call` gives (result, last error); `check` raises `Win32Error` on a failing result.
 
-    ctypes keeps a private copy of the last error per thread (`use_last_error`), so that nothing the
-    interpreter does between the call and the question can overwrite it.
+    ctypes keeps a copy of the last error for each thread (`use_last_error`), so that the interpreter cannot
+    overwrite it between the call and GetLastError.
     """
 
     def __init__(self, dll: str, name: str, restype: Any, *argtypes: Any, failed: Failed = zero) -> None:

@@ -1,4 +1,4 @@
-"""What scenarios may pass as data, and how it becomes memory that a driver can be pointed at."""
+"""Data that scenarios pass to a driver, and the buffers made from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def input_buffer(data: Data) -> tuple[Buffer | None, int]:
     """Memory holding `data` and its length; no memory (a NULL pointer) for no data.
 
     Raises:
-        TypeError: a number or text, of which bytes() would make something else than was meant.
+        TypeError: `data` is a number or text; bytes() would make zeros of a number.
     """
     if isinstance(data, int | str):
         meant = "struct.pack or int.to_bytes" if isinstance(data, int) else ".encode()"
@@ -34,7 +34,7 @@ def output_buffer(size: int) -> Buffer | None:
 
 
 def partial(error: int, buffer: Buffer | None, count: int) -> bytes:
-    """What a buffer holds though its operation failed: warnings, as STATUS_BUFFER_OVERFLOW, deliver too."""
+    """The output of a failed operation: warnings such as STATUS_BUFFER_OVERFLOW come with data."""
     if error != constants.ERROR_MORE_DATA or buffer is None:
         return b""
     return ctypes.string_at(buffer, min(count, len(buffer)))

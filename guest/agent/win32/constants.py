@@ -30,7 +30,7 @@ PAGE_READONLY = 0x02
 PAGE_READWRITE = 0x04
 PAGE_GUARD = 0x100
 PAGE_SIZE = 0x1000
-KERNEL_ADDRESS = 0xFFFFF80000000000  # in the kernel's half of every x64 address space
+KERNEL_ADDRESS = 0xFFFFF80000000000  # in kernel space on every x64 Windows
 
 # IOCTL transfer types (the low two bits of a control code)
 METHOD_BUFFERED = 0

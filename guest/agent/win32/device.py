@@ -1,7 +1,7 @@
 """`Device`: an open symbolic link of a driver; read, write and control with bytes in and bytes out.
 
-Every operation journals itself before it is issued. Lengths are exact: what is returned is as long as
-the byte count the driver reported, and a driver that reports more than it was given room for fails.
+Every operation is journalled before it is issued. Returned data is exactly as long as the byte count that the
+driver reported. If the driver reports more bytes than the buffer has, the scenario fails.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _numbers = itertools.count(1)
 class Device(Handle):
     """An open device. Opened by `Context.open`; close it by leaving its `with` block.
 
-    The synchronous calls need a device opened without `overlapped`, the `_async` ones one opened with it.
-    All raise `Win32Error` with the code that GetLastError gave.
+    The synchronous calls need a device opened without `overlapped`, the `_async` calls one opened with it.
+    All raise `Win32Error` with the code of GetLastError.
     """
 
     @classmethod
@@ -97,10 +97,10 @@ class Device(Handle):
         return answer.from_buffer_copy(output)
 
     def ioctl_into(self, code: int, data: Data, buffer: bytearray) -> int:
-        """As `ioctl`, with `buffer` as the output buffer, its present content visible to the driver.
+        """As `ioctl`, with `buffer` as the output buffer; the driver can read the bytes in it.
 
-        This is what METHOD_IN_DIRECT needs (its "output" buffer carries input). `buffer` holds what the
-        driver left there; returns the byte count it reported.
+        METHOD_IN_DIRECT needs this: its "output" buffer carries input. Afterwards `buffer` holds what the
+        driver left there. Returns the byte count that the driver reported.
         """
         source, length = input_buffer(data)
         window = (ctypes.c_char * len(buffer)).from_buffer(buffer)
@@ -112,7 +112,7 @@ class Device(Handle):
         return self._control(code, source_address, length, address, len(buffer), call)
 
     def ioctl_raw(self, code: int, in_address: int, in_length: int, out_address: int, out_length: int) -> int:
-        """DeviceIoControl with any pointers and lengths (0 is NULL), for hostile tests; the byte count."""
+        """DeviceIoControl with any pointers (0 is NULL) and lengths; returns the byte count."""
         return self._control(code, in_address, in_length, out_address, out_length, None)
 
     def _control(
@@ -193,7 +193,7 @@ class Device(Handle):
         return pending
 
     def write_async(self, data: Data) -> Pending:
-        """Starts an overlapped write; the result's `count` is what the driver reported."""
+        """Starts an overlapped write; the byte count that the driver reports is the result's `count`."""
         source, length = input_buffer(data)
         pending = Pending(f"WriteFile({self.name}, {length} bytes)", self.value, source, None, self._scope)
         self._scope.record("WriteFile", f"{self.name} overlapped {length}", self._with_input(source))
@@ -225,14 +225,14 @@ class Device(Handle):
         kernel32.CancelIo.check(f"CancelIo({self.name})", self.value)
 
     def cancel_io_ex(self) -> None:
-        """CancelIoEx of everything pending on this handle, from whichever thread."""
+        """CancelIoEx: cancels everything pending on this handle, whichever thread issued it."""
         self._scope.record("CancelIoEx", self.name, {"on": self.number})
         kernel32.CancelIoEx.check(f"CancelIoEx({self.name})", self.value, None)
 
     def _check(
         self, function: Function, operation: str, output: tuple[int, int], returned: DWORD, *arguments: object
     ) -> None:
-        """Calls it; an error carries the output (address, length) that the driver delivered all the same."""
+        """Makes the call; an error carries the output (address, length) that the driver delivered."""
         result, error = function.call(*arguments)
         if not function.failed(result):
             return
@@ -246,7 +246,7 @@ class Device(Handle):
         return f"DeviceIoControl({self.name}, 0x{code:06X})"
 
     def _with_input(self, source: Buffer | None, **arguments: int | str) -> Call | None:
-        """A call on this device for the journal; None if its input is too long for that."""
+        """A call on this device for the journal; None if the input is longer than MAX_JOURNALLED."""
         if source is not None and len(source) > MAX_JOURNALLED:
             return None
         return {"on": self.number, **arguments, "in": source.raw.hex() if source else ""}
@@ -258,5 +258,5 @@ class Device(Handle):
 
 
 def _memory(address: int, length: int) -> str:
-    """How the journal shows a buffer: its length, and its address where there is none to speak of."""
+    """How the journal shows a buffer: its length, and `@NULL` when it has no address."""
     return f"{length}" if address else f"{length}@NULL"

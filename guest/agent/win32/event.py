@@ -25,7 +25,7 @@ class Event(Handle):
         return cls(value, name or "event", scope)
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Waits until it is signalled; False when `timeout_s` (or the deadline) passed first."""
+        """Waits until it is signalled; returns False if `timeout_s` or the deadline passes first."""
         budget = self._scope.deadline.seconds(timeout_s)
         waited, error = kernel32.WaitForSingleObject.call(self.value, int(budget * 1000))
         if waited not in (constants.WAIT_OBJECT_0, constants.WAIT_TIMEOUT):
@@ -37,5 +37,5 @@ class Event(Handle):
         kernel32.SetEvent.check(f"SetEvent({self.name})", self.value)
 
     def reset(self) -> None:
-        """Takes the signal away."""
+        """ResetEvent: the event is no longer signalled."""
         kernel32.ResetEvent.check(f"ResetEvent({self.name})", self.value)

@@ -8,21 +8,21 @@ from agent.deadline import Deadline
 from agent.win32.kernel32 import CloseHandle
 
 Call = dict[str, Any]
-"""An operation's arguments as JSON can carry them, as `agent.replay` issues it again."""
+"""An operation's arguments as JSON; `agent.replay` issues the operation again with them."""
 
 
 class Record(Protocol):
     """Called *before* an operation is issued; returns once the journal has it."""
 
     def __call__(self, operation: str, detail: str, call: Call | None = None, /) -> None:
-        """`call` is None for an operation that cannot be issued again by its arguments alone."""
+        """`call` is None for an operation that cannot be issued again from its arguments alone."""
 
 
 UNWINDING = "CloseHandle after error"
 
 
 class Scope(Protocol):
-    """What handles need of the scenario they belong to (`agent.operations.Operations` is one)."""
+    """The part of `agent.operations.Operations` that handles use."""
 
     @property
     def deadline(self) -> Deadline:
@@ -35,7 +35,7 @@ class Scope(Protocol):
 class Handle:
     """Owns one handle; use it in a `with` statement. `value` is the number to pass to raw calls.
 
-    `number` is what the journal calls it, not used twice; 0 for a handle that no replay opens.
+    `number` identifies the handle in the journal and is not used twice; 0 for a handle that no replay opens.
     """
 
     def __init__(self, value: int, name: str, scope: Scope, number: int = 0) -> None:
@@ -49,8 +49,8 @@ class Handle:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
-        # An error on the way out may be the crash itself, as the caller sees it: the journal tells the
-        # operation that failed from the closing that follows.
+        # The block may end by an error that the crash caused: the journal then shows the operation that
+        # failed before the CloseHandle that follows.
         self._close("CloseHandle" if kind is None else UNWINDING)
 
     @property

@@ -1,4 +1,4 @@
-"""Win32 and native types with the widths of 64-bit Windows, whatever machine imports them.
+"""Win32 and native types with the widths of 64-bit Windows, on every machine that imports them.
 
 `ctypes.wintypes` follows the host's `long`, so its DWORD has 8 bytes on Linux; these do not.
 Sources: Windows SDK headers (minwinbase.h, winsvc.h, ntdef.h), as published in the API reference.
@@ -11,7 +11,7 @@ import ctypes
 WORD = ctypes.c_uint16
 DWORD = ctypes.c_uint32
 ULONG = ctypes.c_uint32
-NTSTATUS = ctypes.c_uint32  # unsigned, as it is written everywhere
+NTSTATUS = ctypes.c_uint32  # unsigned, as in documentation and messages
 BOOL = ctypes.c_int32
 HANDLE = ctypes.c_void_p
 POINTER = ctypes.c_void_p

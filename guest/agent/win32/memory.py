@@ -1,4 +1,4 @@
-"""Memory at chosen addresses and protections, for drivers that are handed hostile pointers."""
+"""Memory with chosen protections, to pass hostile pointers to drivers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class HeapMemory:
 def read_address(address: int, size: int) -> bytes:
     """Copies `size` bytes from an address of this process, such as one that a driver mapped.
 
-    An address that is not readable ends in an access violation, which ctypes raises as OSError.
+    An address that cannot be read causes an access violation, which ctypes raises as OSError.
     """
     return ctypes.string_at(address, size)
 

@@ -1,6 +1,6 @@
 """The native I/O calls: any pointer, any length, the driver's own NTSTATUS and Information.
 
-They skip what kernel32 does on the way (clearing the byte count, turning a status into a Win32 code).
+Unlike kernel32's calls, they do not clear the byte count or turn a status into a Win32 code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GENERIC_READ_WRITE = 0xC0000000
 
 @dataclass(frozen=True)
 class NativeResult:
-    """What the call returned, and what the driver put into the I/O status block."""
+    """The status that the call returned, and the driver's I/O status block."""
 
     status: int
     block_status: int
@@ -31,8 +31,8 @@ class NativeResult:
 
 
 class NativeDevice(Handle):
-    """A device opened by NtCreateFile for synchronous I/O. No call raises for a failing status:
-    hostile tests look at it.
+    """A device opened by NtCreateFile for synchronous I/O. Its calls return a failing status and do not
+    raise it, because hostile tests check the status.
     """
 
     @classmethod
@@ -70,7 +70,7 @@ class NativeDevice(Handle):
     def ioctl(
         self, code: int, in_address: int, in_length: int, out_address: int, out_length: int
     ) -> NativeResult:
-        """NtDeviceIoControlFile with these very pointers and lengths (0 is NULL)."""
+        """NtDeviceIoControlFile with exactly these pointers (0 is NULL) and lengths."""
         self._scope.record(
             "NtDeviceIoControlFile", f"{self.name} code=0x{code:06X} in={in_length} out={out_length}"
         )

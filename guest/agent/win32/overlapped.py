@@ -1,4 +1,4 @@
-"""One overlapped operation: its OVERLAPPED, its event and its memory, kept alive until it has ended."""
+"""One overlapped operation: its OVERLAPPED, its event and its memory, kept alive until the operation ends."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from agent.win32.handle import Scope
 from agent.win32.layouts import DWORD, OverlappedLayout
 
 _in_flight: set[Pending] = set()
-"""Operations the kernel may still write to: their memory must outlive a scenario that forgets them."""
+"""Pending operations: the kernel may write to their memory, so it outlives a scenario that drops them."""
 
 
 class Pending:
-    """A started operation. It ends by completion or cancellation; its outcome is asked for any number
-    of times. `operation` is the text that errors carry.
+    """A started operation. It ends by completion or cancellation; `wait` may be called any number of times.
+    `operation` is the text that errors carry.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class Pending:
         self.count = 0
 
     def start(self, issue: Callable[[int], tuple[int, int]]) -> None:
-        """Issues the operation; `issue` takes the OVERLAPPED's address, gives (result, last error).
+        """Issues the operation; `issue` takes the OVERLAPPED's address and returns (result, last error).
 
         Raises:
-            Win32Error: it was refused at once.
+            Win32Error: the call failed at once.
         """
         _in_flight.add(self)
         result, error = issue(ctypes.addressof(self._overlapped))
@@ -67,7 +67,7 @@ class Pending:
         return ctypes.string_at(self._output, self.count) if self._output else b""
 
     def cancel(self) -> bool:
-        """CancelIoEx of this operation; False when it had ended already (ERROR_NOT_FOUND)."""
+        """Cancels this operation by CancelIoEx; returns False if it had ended already (ERROR_NOT_FOUND)."""
         self._scope.record("CancelIoEx", self.operation)
         result, error = kernel32.CancelIoEx.call(self._handle, ctypes.addressof(self._overlapped))
         if not result and error != constants.ERROR_NOT_FOUND:

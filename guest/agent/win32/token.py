@@ -1,4 +1,4 @@
-"""Running as somebody with fewer rights: a restricted copy of the process token, impersonated by a thread."""
+"""Fewer rights for a thread: it impersonates a restricted copy of the process token."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class SidAndAttributes(ctypes.Structure):
 
 @contextmanager
 def restricted_user() -> Iterator[None]:
-    """This thread acts without privileges and with the Administrators group for denying only.
+    """This thread acts without privileges, and with the Administrators group used only to deny access.
 
     Raises:
-        Win32Error: the system cannot restrict or impersonate.
+        Win32Error: the token cannot be restricted or impersonated.
     """
     process_token = HANDLE()
     advapi32.OpenProcessToken.check(
