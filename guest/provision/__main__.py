@@ -2,10 +2,10 @@
 
     python.exe provision.pyz D:\\winvm\\provision.json               provision, restart, resume, shut down
     python.exe provision.pyz --no-restart C:\\winvm\\provision.json  change and check only
-    python3 provision.pyz --check provision.json                   on any system: are the settings of use?
+    python3 provision.pyz --check provision.json                   on any system: check the settings only
 
-Exit codes: 0 all as wanted, 1 something is not, 2 the settings cannot be used, 3 a restart is missing that
-was not allowed, 4 a restart is under way.
+Exit codes: 0 all settings are as wanted, 1 some are not, 2 provision.json cannot be used, 3 a restart is
+needed but was not allowed, 4 a restart is under way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from provision.staging import FOLDER, RESUME, stage
 from provision.supplied import supplied
 
 UNUSABLE = 2
-DEFAULT_PORT = "COM2"  # where a problem with the settings themselves is told
+DEFAULT_PORT = "COM2"  # the journal's port while provision.json, which names it, cannot be used
 JOURNAL_FILE = rf"{FOLDER}\journal.jsonl"
 
 
@@ -78,7 +78,7 @@ def _provision(settings: Settings, options: argparse.Namespace, machine: Machine
 
 
 def _journal(port: str, secrets: Sequence[str]) -> Journal:
-    """To the port and to a file; a port that is missing is told on standard error, and the file has to do."""
+    """A journal to the port and to a file; a missing port is reported on stderr and left out."""
     sinks: list[WriteLine] = []
     if sys.platform == "win32":
         from provision.serialport import SerialPort
@@ -92,7 +92,7 @@ def _journal(port: str, secrets: Sequence[str]) -> Journal:
 
 
 def _append(line: bytes) -> None:
-    """Opens anew for each line: what was written is then on the disk's way, whatever ends this process."""
+    """Opens and closes the file for each line, so that a line is not lost if this process ends."""
     with Path(JOURNAL_FILE).open("ab") as file:
         file.write(line)
 

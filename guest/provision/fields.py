@@ -1,4 +1,4 @@
-"""Reads typed fields out of parsed JSON and collects everything that is wrong with it, not the first only."""
+"""Reads typed fields out of parsed JSON and collects all problems, not only the first."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Read = TypeVar("Read")
 
 
 class Fields:
-    """One JSON object. Each getter takes a key off it; `close` complains of the keys nobody asked for.
+    """One JSON object. Each getter removes its key; `close` reports the keys that are left as unknown.
 
     A getter that finds a wrong value notes the problem and returns a value of the right type, so that the
-    reader goes on to the next field.
+    caller can read the next field.
 
     Attributes:
         problems: shared with the objects inside this one; each entry names the full key.
@@ -91,7 +91,7 @@ class Fields:
         return result
 
     def close(self) -> None:
-        """Notes every key that was never asked for."""
+        """Notes a problem for every key that no getter has read."""
         for key in self._rest:
             self.problem(key, "is not a known key")
 
@@ -109,7 +109,7 @@ class Fields:
         return True
 
     def _wrong(self, key: str, what: str, value: Any) -> None:
-        """A value of the wrong type is not repeated: it may be a secret in the wrong place."""
+        """Notes a value of the wrong type without showing it: it may be a secret under the wrong key."""
         found = "it is missing" if value is None else f"it is {_kind(value)}"
         self.problem(key, f"{what}; {found}")
 

@@ -5,10 +5,10 @@
 | phase | state | when |
 |---|---|---|
 | start | running, resumed, failed | the process starts; failed: the settings cannot be used |
-| apply | running, then done, already, failed, or skipped | a step; already: nothing was to be changed |
+| apply | running, then done, already, failed, or skipped | a step; already: it had nothing to change |
 | restart | running, failed | Windows is about to restart; the next line is start/resumed |
 | check | ok, wrong | one line per setting of the self-check; adds `setting`, `wanted`, `found` |
-| end | ok, failed, waiting | the last line; waiting: only a restart is missing, and it was not allowed |
+| end | ok, failed, waiting | the last line; waiting: only a restart is needed, and it was not allowed |
 
 Lines of the phases start, restart and end have the step "provision".
 """
@@ -27,9 +27,9 @@ WriteLine = Callable[[bytes], None]
 
 
 class Journal:
-    """Writes events to every sink; a value of a secret in any text becomes `***`.
+    """Writes events to every sink; replaces the value of a secret in any text by `***`.
 
-    A sink that fails is passed over: what is left to do matters more, and the others have the line.
+    A sink that fails is ignored: provisioning goes on, and the other sinks have the line.
     """
 
     def __init__(self, sinks: Iterable[WriteLine], secrets: Iterable[str] = ()) -> None:
@@ -40,7 +40,7 @@ class Journal:
     def write(
         self, step: str, phase: str, state: str, seconds: float = 0.0, message: str = "", **texts: str
     ) -> None:
-        """One event; `seconds` is how long what it tells of took."""
+        """Writes one event; `seconds` is the duration of what it reports."""
         event: dict[str, str | float] = {
             "step": step,
             "phase": phase,

@@ -1,4 +1,4 @@
-"""The boundary to Windows: everything the steps may do to it. `provision.windows` implements it."""
+"""`Machine`: every operation on Windows that the steps use. `provision.windows` implements it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class ProvisionError(Exception):
-    """Something Windows would not do; the text is one line and says what was tried."""
+    """Windows refused an operation; the text is one line and names the operation."""
 
 
 class Kind(enum.IntEnum):
@@ -75,13 +75,13 @@ class Machine(Protocol):
         """A file's content; None when there is none. Raises `ProvisionError`."""
 
     def write_file(self, path: str, content: bytes) -> None:
-        """Writes a file whole, folders included; raises `ProvisionError`."""
+        """Writes a file and creates its folders; raises `ProvisionError`."""
 
     def remove_file(self, path: str) -> None:
         """Removes a file if it is there; raises `ProvisionError`."""
 
     def copy_folder(self, source: str, target: str) -> None:
-        """Copies a folder with all below it over what is at `target`; raises `ProvisionError`."""
+        """Copies a folder with its whole content over `target`; raises `ProvisionError`."""
 
     def code_integrity(self) -> int:
         """CodeIntegrityOptions of SYSTEM_CODEINTEGRITY_INFORMATION; raises `ProvisionError`."""

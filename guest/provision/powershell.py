@@ -1,15 +1,15 @@
 """Commands for Windows PowerShell, which every supported Windows has.
 
-Scripts hold no double quote, so that no rule of quoting between here and PowerShell matters; what comes from
-the settings has passed their patterns and stands between single quotes.
+Scripts contain no double quote, so that no quoting rule between this process and PowerShell applies. Values
+from the settings have passed the patterns of `provision.settings` and stand between single quotes.
 """
 
 from __future__ import annotations
 
 from provision.steps import Command, Output
 
-# Without Stop a failed cmdlet leaves exit code 0; progress records would come out as CLIXML, and warnings, as
-# of a service that takes its time to start, among what a script prints.
+# Without Stop a failed cmdlet leaves exit code 0. Progress records would be printed as CLIXML, and warnings
+# (such as that of a service that starts slowly) would be mixed with the script's output.
 PREAMBLE = (
     "$ErrorActionPreference='Stop'; $ProgressPreference='SilentlyContinue';"
     " $WarningPreference='SilentlyContinue'; "
@@ -32,5 +32,5 @@ def powershell(script: str, timeout_s: float = 300.0, **environment: str) -> Com
 
 
 def printed(script: str, find: str = LINE) -> Output:
-    """What the script prints, by default line by line."""
+    """A reading of the script's output, by default line by line."""
     return Output(powershell(script), find)

@@ -1,4 +1,4 @@
-"""A scheduled task that carries on when Windows has started again, planned or not, logged on or not.
+"""A scheduled task that continues the provisioning after every start of Windows, also without a logon.
 
 Source: Microsoft Learn: schtasks create. The task runs as SYSTEM: it needs no password and no autologon.
 """
@@ -10,7 +10,7 @@ from provision.steps import Command, Failure, Output, Setting, Step
 TASK = "winvm-provision"
 NOT_FOUND = 1  # exit code of /query for a task that does not exist
 SHUTDOWN_TIMEOUT_S = 60.0
-DELAY = "0001:00"  # minutes and seconds: the services that steps talk to come up first
+DELAY = "0001:00"  # minutes and seconds; the services that the steps use start before
 
 RESTART = Command(("shutdown.exe", "/r", "/f", "/t", "0"), timeout_s=SHUTDOWN_TIMEOUT_S)
 SHUT_DOWN = Command(("shutdown.exe", "/s", "/f", "/t", "0"), timeout_s=SHUTDOWN_TIMEOUT_S)
@@ -20,13 +20,13 @@ _QUERY = Output(
 
 
 def planned(command_line: str) -> Step:
-    """The task exists; without it a restart would end everything half-way."""
+    """Creates the task; without it a restart would stop the provisioning half-way."""
     when = ("/sc", "onstart", "/delay", DELAY, "/ru", "SYSTEM", "/rl", "highest")
     create = Command(("schtasks.exe", "/create", "/tn", TASK, "/tr", command_line, *when, "/f"))
     return Step("resume task", (Setting(TASK, frozenset({TASK}), _QUERY, (create,)),), failure=Failure.STOP)
 
 
 def forgotten() -> Step:
-    """The task is gone."""
+    """Deletes the task."""
     delete = Command(("schtasks.exe", "/delete", "/tn", TASK, "/f"))
     return Step("resume task removed", (Setting(f"no {TASK}", frozenset(), _QUERY, (delete,)),))

@@ -1,8 +1,8 @@
-"""Carries the steps out, restarts and resumes, checks itself, and ends.
+"""Carries out the steps, restarts Windows, resumes, reads every setting back, and ends.
 
-A setting that is as wanted is not touched, so a second run changes nothing. In one provisioning, restarts
-included, every step is carried out once: what does not stay set is told by the self-check, not set again and
-again.
+A setting that has the wanted value is not touched, so a second run changes nothing. In one provisioning,
+restarts included, every step is carried out once. A setting that does not keep its value is reported by the
+self-check and not set again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from provision.supplied import Supplied
 
 STATE = r"SOFTWARE\winvm"
 CARRIED_OUT = "CarriedOut"
-# The profile's name once everything was as wanted, else empty: the host may ask for it.
+# Registry value for the host: the profile's name when every setting was as wanted, else empty.
 PROVISIONED = "Provisioned"
 MAX_NAMED = 5  # settings in the last line's message
 HIDDEN = "(secret)"
@@ -31,17 +31,17 @@ class Outcome(enum.Enum):
 
     OK = 0
     FAILED = 1
-    WAITING = 3  # as wanted, as far as can be told before a restart that was not allowed
+    WAITING = 3  # a restart is needed but not allowed; the settings that can be checked before it are right
     RESTARTING = 4
 
 
 @dataclass(frozen=True)
 class Provisioner:
-    """One process's part of a provisioning.
+    """The part of a provisioning that one process does, between two restarts.
 
     Attributes:
-        resume: command line that carries on after a restart; empty: neither restart nor shut down.
-        resumed: whether this process carries on.
+        resume: command line that continues after a restart; empty: neither restart nor shut down.
+        resumed: whether this process continues after a restart.
     """
 
     settings: Settings
@@ -65,14 +65,14 @@ class Provisioner:
                 return self._restart()
             self._carry_out_all(closing)
         wrong = self._self_check((*steps, *closing))
-        # The task first: without provision.json it could only fail.
+        # The task is deleted first: after provision.json is removed it could only fail.
         task = (resume.forgotten(),) if self.resume else ()
         last = (*task, *plan.last_steps(self.settings, self.files))
         self._carry_out_all(last)
         return self._end(wrong + self._self_check(last), start)
 
     def _carry_out_all(self, steps: Sequence[Step]) -> bool:
-        """Carries out each in turn; False when one failed that stops the rest."""
+        """Carries out each in turn; returns False if a step failed whose failure stops the rest."""
         for done, step in enumerate(steps):
             if not self._carry_out(step) and step.failure is Failure.STOP:
                 for skipped in steps[done + 1 :]:
@@ -81,7 +81,7 @@ class Provisioner:
         return True
 
     def _carry_out(self, step: Step) -> bool:
-        """Brings the step's settings about unless that was done before; False when one of them failed."""
+        """Changes the step's settings unless that was done before; returns False if one of them failed."""
         before = self._carried_out()
         if step.name in before:
             return True
@@ -111,7 +111,7 @@ class Provisioner:
     def _self_check(self, steps: Sequence[Step]) -> list[str]:
         """Reads every setting back; returns the names of those that are not as wanted.
 
-        What only a restart brings about cannot be told while one is pending, and is left out then.
+        Settings that take effect only with a restart are not checked while one is pending.
         """
         pending = self.machine.restart_pending
         return [
@@ -167,7 +167,7 @@ class Provisioner:
 
 
 def _as_wanted(setting: Setting, machine: Machine) -> bool:
-    """A reading that fails means no: what it looks at may not exist yet."""
+    """Whether the setting has the wanted value; False if it cannot be read, as it may not exist yet."""
     try:
         return setting.reading.read(machine) == setting.wanted
     except ProvisionError:
@@ -175,7 +175,7 @@ def _as_wanted(setting: Setting, machine: Machine) -> bool:
 
 
 def _bring_about(setting: Setting, machine: Machine) -> None:
-    """Raises `ProvisionError` when an action fails, or all succeed and the setting is still not as wanted."""
+    """Runs the actions; raises `ProvisionError` if one fails or the setting is still not as wanted."""
     for action in setting.actions:
         action.apply(machine)
     found = setting.reading.read(machine)

@@ -1,4 +1,4 @@
-"""Writes to a serial port. Microsoft Learn: CreateFile, communications resources: nothing may be shared."""
+"""Writes to a serial port. Microsoft Learn, CreateFile, communications resources: share mode must be 0."""
 
 from __future__ import annotations
 

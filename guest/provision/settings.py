@@ -1,9 +1,9 @@
-"""`provision.json`: what the guest shall be set to. This is its schema; the host renders one per profile.
+"""The schema of `provision.json`, which holds the wanted settings; the host renders one per profile.
 
 One JSON object, UTF-8. A key that is left out or null leaves that part of Windows alone. Unknown keys and
-values of the wrong kind are refused, all of them told at once. Files are named without a folder and lie
-beside provision.json. Passwords, the KDNET key and private keys are secrets: the file, the folder and the
-medium that carries them are as secret as they.
+values of the wrong kind are refused; the error names all of them. Files are named without a folder and lie
+beside provision.json. Passwords, the KDNET key and private keys are secrets: keep the file, its folder and
+the medium that carries them as secret.
 
     {
       "version": 1,
@@ -46,12 +46,12 @@ KD_WORD_LIMIT = 1 << 64
 
 
 class SettingsError(Exception):
-    """provision.json cannot be used; the text names every reason, one a line, and no value of a secret."""
+    """provision.json is invalid; the text names every problem, one a line, and no value of a secret."""
 
 
 @dataclass(frozen=True)
 class NoDebugger:
-    """`/debug off`: the machine writes its dump by itself and restarts."""
+    """`/debug off`: after a bugcheck the machine writes its dump and restarts without a debugger."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Kdnet:
 
 @dataclass(frozen=True)
 class CrashSettings:
-    """What a bugcheck leaves.
+    """What Windows writes and does at a bugcheck.
 
     Attributes:
         dump: `small`, `kernel`, `automatic`, `active`, `complete`, or `none`.
@@ -294,7 +294,7 @@ def _ssh(fields: Fields) -> Ssh:
 
 
 def _place(error: Exception) -> str:
-    """Where, and nothing of what stands there: the text may be a secret."""
+    """The position of the error, without the text there, which may be a secret."""
     if isinstance(error, json.JSONDecodeError):
         return f"line {error.lineno}, column {error.colno}"
     return "an unknown place"

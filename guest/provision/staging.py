@@ -1,4 +1,4 @@
-"""Brings all that a resumed run needs to the machine's own disk: a CD may have another letter by then."""
+"""Copies what a resumed run needs to the system disk: after a restart the CD may have another letter."""
 
 from __future__ import annotations
 

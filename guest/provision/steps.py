@@ -1,6 +1,6 @@
-"""Steps as data: what is read, what is wanted, what brings it about, and whether a restart is needed.
+"""Steps as data: how a setting is read, its wanted value, the actions that set it, and if it needs a restart.
 
-A reading gives a set of strings. A setting is as wanted when that set equals the wanted one, so the same rule
+A reading gives a set of strings. A setting is as wanted when that set equals the wanted set. The same rule
 serves "exactly these drivers are verified", "no HTTP listener" and "this value is 2".
 """
 
@@ -25,15 +25,15 @@ class Action(Protocol):
 
 
 class Reading(Protocol):
-    """One look at the machine."""
+    """Reads one thing from the machine."""
 
     def read(self, machine: Machine) -> frozenset[str]:
-        """What is there now; raises `ProvisionError`."""
+        """The present value; raises `ProvisionError`."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A program with its arguments. Secrets go into `environment`; neither is ever shown.
+    """A program with its arguments. Secrets go into `environment`. Neither arguments nor secrets are shown.
 
     Attributes:
         ok: exit codes that mean success.
@@ -123,7 +123,7 @@ class RemoveFile:
 class Output:
     """Matches of `find` in a command's output, without blanks and in small letters; groups joined by `=`.
 
-    Tools are localised: `find` may rest on names, numbers and what the user typed, not on sentences.
+    Tools are localised: `find` may match names, numbers and what the user typed, but no sentences.
     """
 
     command: Command
@@ -137,7 +137,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Value:
-    """A registry value with its type; empty when it does not exist. With `find`, the matches in its text."""
+    """A registry value with its type; empty if it does not exist. With `find`, the matches in its text."""
 
     key: str
     name: str
@@ -176,12 +176,12 @@ class CodeIntegrity:
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that shall be so.
+    """One setting: its reading, its wanted value and the actions that set it.
 
     Attributes:
-        actions: what brings it about, in order; none for what only a restart brings about. Such a setting is
-            read in the self-check alone.
-        secret: neither what was found nor what is wanted may be shown.
+        actions: what sets it, in order; empty for a setting that takes effect only with a restart. Such a
+            setting is read only in the self-check.
+        secret: neither the found value nor the wanted one may be shown.
     """
 
     name: str
@@ -192,7 +192,7 @@ class Setting:
 
 
 class Failure(enum.Enum):
-    """What a failed step means for those after it."""
+    """What a failed step means for the steps after it."""
 
     GO_ON = "go on"
     STOP = "stop"
@@ -200,10 +200,10 @@ class Failure(enum.Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """Settings that belong together, brought about in their order.
+    """Settings that belong together, changed in this order.
 
     Attributes:
-        restart: whether a change here takes effect only when Windows starts again.
+        restart: whether a change takes effect only when Windows starts again.
     """
 
     name: str
@@ -238,6 +238,6 @@ def _code(done: Completed) -> str:
 
 
 def _said(done: Completed) -> str:
-    """The end of what it printed: tools put the reason last."""
+    """The end of the command's output: tools print the reason last."""
     text = " ".join((done.stderr.strip() or done.stdout.strip()).split())
     return text[-MAX_OUTPUT:] or "it printed nothing"

@@ -1,4 +1,4 @@
-"""The files that the settings name, on the machine's own disk: paths, and what identifies their content."""
+"""The files that the settings name, on the system disk: their paths, digests and thumbprints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEGIN, END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 @dataclass(frozen=True)
 class Supplied:
-    """Files in `folder`. What they hold is kept in memory: the secret ones are gone before the self-check."""
+    """Files in `folder`. Their content is kept in memory: secret files are removed before the last check."""
 
     folder: str
     contents: Mapping[str, bytes] = field(repr=False)
@@ -29,7 +29,7 @@ class Supplied:
         return hashlib.sha256(self.contents[name]).hexdigest()
 
     def thumbprint(self, name: str) -> str:
-        """SHA-1 over a PEM or DER certificate's DER, in small hexadecimal: what Windows names it by."""
+        """SHA-1 of the DER form of a PEM or DER certificate, in lower-case hexadecimal, as in Windows."""
         content = self.contents[name]
         if BEGIN in content:
             content = base64.b64decode(content.partition(BEGIN)[2].partition(END)[0])

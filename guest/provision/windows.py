@@ -1,4 +1,4 @@
-"""`WindowsMachine`: the boundary on real Windows and on Wine."""
+"""`WindowsMachine`: implements `provision.machine.Machine` on Windows and on Wine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class WindowsMachine:
         return True
 
     def note_restart(self) -> None:
-        """A volatile key: it is gone when Windows starts again. `winreg` cannot make one."""
+        """Creates a volatile key, which Windows drops when it restarts. `winreg` cannot create one."""
         create = ctypes.WinDLL("advapi32").RegCreateKeyExW
         create.argtypes = (
             ctypes.c_void_p,  # key
@@ -95,7 +95,7 @@ class WindowsMachine:
         winreg.CloseKey(handle.value or 0)
 
     def run(self, argv: Sequence[str], environment: Mapping[str, str], timeout_s: float) -> Completed:
-        """Tools print in the console's code page."""
+        """Runs a program; decodes its output with the console's code page."""
         try:
             done = subprocess.run(
                 list(argv),

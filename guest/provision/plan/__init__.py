@@ -1,4 +1,4 @@
-"""Every step, in the order of carrying out: settings in, data out. Nothing here touches Windows."""
+"""Turns the settings into the list of steps, in the order in which they are carried out; changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from provision.supplied import Supplied
 
 
 def steps(settings: Settings, files: Supplied) -> tuple[Step, ...]:
-    """What is carried out before the restart."""
+    """The steps before the restart."""
     return (
         *certificates.steps(settings, files),
         *boot.steps(settings),
@@ -17,16 +17,16 @@ def steps(settings: Settings, files: Supplied) -> tuple[Step, ...]:
         *verifier.steps(settings),
         *winrm.steps(settings, files),
         *ssh.steps(settings, files),
-        # Late: Windows fetches OpenSSH through the service that is switched off here.
+        # After OpenSSH: Windows downloads it through the update service, which this step switches off.
         *quiet.steps(settings),
     )
 
 
 def closing_steps(settings: Settings) -> tuple[Step, ...]:
-    """What is carried out after the restart; the firewall opens last: who connects meets a ready guest."""
+    """The steps after the restart. The firewall opens last, so that a client connects to a ready guest."""
     return tuple(closing.steps(settings))
 
 
 def last_steps(settings: Settings, files: Supplied) -> tuple[Step, ...]:
-    """What is carried out after the self-check, when nothing is left to resume."""
+    """The steps after the self-check, when nothing is left to resume."""
     return tuple(closing.last_steps(settings, files))

@@ -17,7 +17,7 @@ CODEINTEGRITY_OPTION_HVCI_KMCI_ENABLED = 0x400
 
 
 def steps(settings: Settings) -> list[Step]:
-    """Test signing first: without it nothing else is of use to a driver's developer."""
+    """Test signing is first: without it no test-signed driver loads, and the other steps are of no use."""
     found = []
     if settings.test_signing is not None:
         found.append(_test_signing(settings.test_signing))
@@ -35,12 +35,12 @@ def element(entry: str, name: str, value: str) -> Setting:
 
 
 def bcdedit(*arguments: str) -> Command:
-    """No shell is between: the braces of an identifier need no quotes."""
+    """A bcdedit command; no shell runs it, so the braces of an identifier need no quotes."""
     return Command(("bcdedit.exe", *arguments))
 
 
 def _test_signing(on: bool) -> Step:
-    """Stops the rest where Secure Boot keeps it off: no test-signed driver would ever load."""
+    """Its failure stops the rest: if Secure Boot keeps test signing off, no test-signed driver loads."""
     stored = Setting(
         "testsigning",
         frozenset({"yes" if on else "no"}),
@@ -56,7 +56,7 @@ def _test_signing(on: bool) -> Step:
 
 
 def _memory_integrity(on: bool) -> Step:
-    """Where it is off, virtualization-based security is off too: it slows and hides the guest's kernel."""
+    """Off also switches off virtualization-based security, which slows the guest and hides its kernel."""
     running = (
         Setting(
             "memory integrity in the running kernel",

@@ -1,4 +1,4 @@
-"""Test certificates: in both machine stores, or Windows asks before it installs a driver signed with one.
+"""Test certificates, in both machine stores: otherwise Windows asks before it installs a test-signed driver.
 
 Sources: Microsoft Learn: Installing a test certificate on a test computer; certutil.
 """

@@ -16,7 +16,7 @@ WINLOGON = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\Winlogon"
 
 
 def steps(settings: Settings) -> list[Step]:
-    """What remains when the restart is over."""
+    """The steps that follow the restart."""
     found = [Step("autologon", _no_autologon())]
     ports = {"WinRM": winrm.PORT} if settings.winrm else {}
     ports |= {"SSH": ssh.PORT} if settings.ssh else {}
@@ -26,7 +26,7 @@ def steps(settings: Settings) -> list[Step]:
 
 
 def last_steps(settings: Settings, files: Supplied) -> list[Step]:
-    """What a resumed run would miss: done when there is nothing left to resume."""
+    """Removes what a resumed run needs; carried out when nothing is left to resume."""
     return [Step("secrets", tuple(no_file(files.path(name)) for name in (*settings.secret_files, FILE)))]
 
 
@@ -39,7 +39,7 @@ def _no_autologon() -> tuple[Setting, ...]:
 
 
 def _open(name: str, port: int) -> Setting:
-    """One rule of our own, whatever rules Windows brings: those may hold for private networks alone."""
+    """A firewall rule of our own for the port: the rules of Windows may apply to private networks only."""
     rule = f"winvm-{name}"
     found = f"Get-NetFirewallRule -Name {rule} -ErrorAction SilentlyContinue"
     create = (

@@ -1,4 +1,4 @@
-"""What a bugcheck leaves: dump, minidumps, page file, DbgPrint filter, and a start that waits for nobody.
+"""Crash settings: dump, minidumps, page file, DbgPrint filter, and a restart that waits for no input.
 
 Sources: Microsoft Learn: Overview of memory dump file options; Reading and Filtering Debugging Messages;
 ntdebugging blog: DedicatedDumpFile.
@@ -21,14 +21,14 @@ DUMP_KINDS = {"none": 0, "complete": 1, "active": 1, "kernel": 2, "small": 3, "a
 
 
 def steps(settings: Settings) -> list[Step]:
-    """Everything here is read by Windows when it starts."""
+    """Windows reads all these settings when it starts."""
     found = []
     if settings.crash is not None:
         found.append(Step("crash control", _crash_control(settings.crash), restart=True))
         found.append(Step("page file", _page_file(settings.crash), restart=True))
         found.append(Step("start after a crash", _recovery(), restart=True))
     if settings.dbgprint_mask is not None:
-        # DbgPrint and KdPrint belong to DEFAULT, drivers that say so to IHVDRIVER.
+        # DbgPrint and KdPrint use the component DEFAULT; drivers can name IHVDRIVER in DbgPrintEx.
         mask = settings.dbgprint_mask
         filters = tuple(dword(DEBUG_PRINT_FILTER, name, mask) for name in ("DEFAULT", "IHVDRIVER"))
         found.append(Step("DbgPrint filter", filters, restart=True))
@@ -70,7 +70,7 @@ def _page_file(crash: CrashSettings) -> tuple[Setting, ...]:
 
 
 def _recovery() -> tuple[Setting, ...]:
-    """A guest that crashed twice shall start again, not wait in the recovery environment."""
+    """After two crashes the guest must start again, and not wait in the recovery environment."""
     return (
         element("{default}", "recoveryenabled", "No"),
         element("{default}", "bootstatuspolicy", "IgnoreAllFailures"),

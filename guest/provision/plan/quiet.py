@@ -1,4 +1,4 @@
-"""Whatever would act or ask on its own while a driver is tested: updates, sleep, error boxes, UAC, expiry.
+"""Switches off what would interrupt a test: updates, sleep, error boxes, UAC, expiry of the password.
 
 Sources: Microsoft Learn: powercfg command-line options, Manage additional Windows Update settings.
 """
@@ -11,12 +11,12 @@ from provision.settings import Settings
 from provision.steps import Command, Output, Setting, Step, Value, dword
 
 AUTOMATIC, DISABLED = 2, 4  # a service's Start
-# Of powercfg /query's numbers the last but one is the setting on mains power; 0 is never.
+# The last but one number that powercfg /query prints is the setting on mains power; 0 is never.
 ON_MAINS = r"0x(?!0{8}\s)([0-9a-f]{8})\s[^0]*0x[0-9a-f]{8}\s*\Z"
 
 
 def steps(settings: Settings) -> list[Step]:
-    """The account's step does without `quiet`: a guest whose password expires is lost after 42 days."""
+    """The account's step does not depend on `quiet`: the password would expire after 42 days."""
     found = []
     if settings.quiet:
         found += [
@@ -30,7 +30,7 @@ def steps(settings: Settings) -> list[Step]:
 
 
 def service_start(name: str, start: str, number: int) -> Setting:
-    """How a service starts, in sc.exe's word and in the registry's number."""
+    """How a service starts: `start` is sc.exe's word for it, `number` the registry's value."""
     wanted = dword(rf"{SERVICES}\{name}", "Start", number)
     return Setting(f"{name} start", wanted.wanted, wanted.reading, (_sc_config(name, start),))
 
@@ -46,8 +46,8 @@ def _updates() -> tuple[Setting, ...]:
 
 
 def _power() -> tuple[Setting, ...]:
-    """Fast start-up makes "shut down" hibernate the kernel: changed drivers then look as if they were not."""
-    # A machine that cannot hibernate has no such value, and refuses to switch off what it has not.
+    """With fast start-up, a shutdown hibernates the kernel, and the next start still runs the old drivers."""
+    # A machine that cannot hibernate lacks this value, and refuses to switch hibernation off.
     hibernate = Setting(
         "hibernation",
         frozenset(),

@@ -1,7 +1,7 @@
 """OpenSSH: the service, its host key, and who may log in.
 
 Sources: Microsoft Learn: Get started with OpenSSH for Windows; Key-based authentication in OpenSSH for
-Windows. sshd passes over key files that anybody but SYSTEM and Administrators may read.
+Windows. sshd ignores key files that any account except SYSTEM and Administrators may read.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ PROGRAM_FOLDER = r"C:\Program Files\OpenSSH"
 DATA_FOLDER = r"C:\ProgramData\ssh"
 HOST_KEY = "ssh_host_ed25519_key"
 CAPABILITY = "OpenSSH.Server~~~~0.0.1.0"
-DOWNLOAD_S = 1500.0  # less than the half hour without news after which an installation is given up
+DOWNLOAD_S = 1500.0  # less than the half hour without progress after which the host gives up
 # By number: the groups' names are translated.
 ADMINISTRATORS, SYSTEM = "*S-1-5-32-544", "*S-1-5-18"
 
 
 def steps(settings: Settings, files: Supplied) -> list[Step]:
-    """Nothing when the settings have no `ssh`."""
+    """Empty when the settings have no `ssh`."""
     ssh = settings.ssh
     if ssh is None:
         return []
     host = _key_file(files, ssh.host_key, HOST_KEY)
-    # Of the key that sshd made for itself: older versions present it instead of the private key's own half.
+    # The public key that sshd generated: older versions present it instead of the supplied key's public half.
     stale = no_file(rf"{DATA_FOLDER}\{HOST_KEY}.pub")
     users = _key_file(files, ssh.authorized_keys, "administrators_authorized_keys")
     return [
@@ -63,7 +63,7 @@ def _service() -> Setting:
 
 
 def _key_file(files: Supplied, name: str, target: str) -> tuple[Setting, Setting]:
-    """The file's content, and that only two groups have access: an owner they know, nothing inherited."""
+    """The file's content, and its ACL: owner Administrators, access for two groups, nothing inherited."""
     path = rf"{DATA_FOLDER}\{target}"
     content = Setting(
         target, frozenset({files.sha256(name)}), Digest(path), (CopyFile(files.path(name), path),)

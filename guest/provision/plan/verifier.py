@@ -10,7 +10,7 @@ DRIVER_NAME = r"[\w.-]+\.sys\b"
 
 
 def steps(settings: Settings) -> list[Step]:
-    """The word /standard, not its number: since Windows 10 1803 the number leaves out the WDF rules."""
+    """Uses /standard, not its flags: since Windows 10 1803 the flags do not include the WDF rules."""
     if settings.verifier is None:
         return []
     drivers = settings.verifier.drivers

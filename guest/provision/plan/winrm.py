@@ -1,7 +1,7 @@
-"""WinRM: one HTTPS listener with the supplied certificate, Basic authentication, no quota a run could meet.
+"""WinRM: one HTTPS listener with the supplied certificate, Basic authentication, quotas that no run reaches.
 
 Source: Microsoft Learn: Installation and configuration for Windows Remote Management. The port stays closed
-until the closing steps. Whatever uses WSMan: needs the service, which starts late after a restart.
+until the closing steps. The drive WSMan: needs the service, which starts late after a restart.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from provision.supplied import Supplied
 PORT = 5986
 LISTENERS = "Get-WSManInstance -ResourceURI winrm/config/listener -Enumerate"
 STARTED = "Start-Service -Name WinRM; "
-# WinRM refuses to be configured while a network is public. Later that does not matter: the port is opened for
-# all of them, and a NIC that KDNET takes brings a new network, which may be public.
+# WinRM refuses changes while a network is public. A network that becomes public later does no harm: the port
+# is opened on all networks. (KDNET takes its NIC over, and Windows sees a new network, which may be public.)
 CONFIGURABLE = (
     f"{STARTED}Get-NetConnectionProfile | Where-Object NetworkCategory -EQ Public"
     " | Set-NetConnectionProfile -NetworkCategory Private; "
@@ -35,7 +35,7 @@ OPTIONS = {
 
 
 def steps(settings: Settings, files: Supplied) -> list[Step]:
-    """Nothing when the settings have no `winrm`."""
+    """Empty when the settings have no `winrm`."""
     winrm = settings.winrm
     if winrm is None:
         return []
@@ -48,7 +48,7 @@ def steps(settings: Settings, files: Supplied) -> list[Step]:
 
 
 def _service() -> tuple[Setting, ...]:
-    """A plain automatic start proved unreliable."""
+    """The service with delayed automatic start; a plain automatic start proved unreliable."""
     start = service_start("WinRM", "delayed-auto", AUTOMATIC)
     delayed = Setting(
         "WinRM delayed start",
@@ -56,7 +56,7 @@ def _service() -> tuple[Setting, ...]:
         Value(rf"{SERVICES}\WinRM", "DelayedAutostart"),
         start.actions,
     )
-    # Without it, an administrator who is not the built-in one comes in over the network as nobody special.
+    # Without it, an administrator other than the built-in one has no administrator rights over the network.
     return start, delayed, dword(POLICIES, "LocalAccountTokenFilterPolicy", 1)
 
 
@@ -76,7 +76,7 @@ def _certificate(winrm: Winrm, files: Supplied) -> Setting:
 
 
 def _listener(winrm: Winrm) -> tuple[Setting, ...]:
-    """The HTTPS listener and no other; Server editions come with one for HTTP."""
+    """The HTTPS listener and no other; Server editions have one for HTTP by default."""
     https = (
         CONFIGURABLE + r"Remove-Item -Path WSMan:\localhost\Listener\* -Recurse -Force; "
         rf"New-Item -Path WSMan:\localhost\Listener -Transport HTTPS -Address *"
