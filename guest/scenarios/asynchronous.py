@@ -47,7 +47,7 @@ def one_read_a_period_in_order(t: Context) -> None:
         reads = [device.read_async(13) for _ in range(4)]
         done = [False]
         while not all(done):
-            # Youngest first: one that is asked later may have ended meanwhile.
+            # Youngest first: a read whose state is queried later may have ended meanwhile.
             done = [pending.done for pending in reversed(reads)]
             equal(done, sorted(done), "reads done, youngest first")
         equal([ending(pending) for pending in reads], ["data"] * 4, "ends of four reads")
@@ -83,7 +83,7 @@ def synchronous_caller_is_served(t: Context) -> None:
 
 @scenario
 def cancel_one_of_many(t: Context) -> None:
-    """CancelIoEx of one read ends that read alone; the others get their data."""
+    """CancelIoEx of one read ends only that read; the others get their data."""
     with t.open(LINK, overlapped=True) as device:
         reads = [device.read_async(13) for _ in range(10)]
         equal(reads[8].cancel(), True, "whether there was a read to cancel")
@@ -119,7 +119,7 @@ def cancel_io_ex_from_another_thread(t: Context) -> None:
 
 @scenario
 def cancel_leaves_other_handles_alone(t: Context) -> None:
-    """Cancelling everything on one handle takes nothing from another."""
+    """Cancelling all reads of one handle leaves those of another handle pending."""
     with t.open(LINK, overlapped=True) as cancelled, t.open(LINK, overlapped=True) as spared:
         others = [spared.read_async(13) for _ in range(2)]
         reads = [cancelled.read_async(13) for _ in range(20)]
@@ -162,7 +162,7 @@ def a_thousand_reads_outstanding(t: Context) -> None:
 
 @scenario
 def close_with_reads_pending(t: Context) -> None:
-    """Reads that pend when their handle is closed end, with data or cancelled; none is left hanging."""
+    """Every read that pends when its handle is closed ends, with data or as cancelled."""
     with t.open(LINK, overlapped=True) as device:
         reads = [device.read_async(13) for _ in range(8)]
     for pending in reads:
@@ -205,12 +205,12 @@ def wait_in_reads(child: Child, count: int) -> None:
 
 @scenario(deadline_s=60)
 def unload_with_reads_pending(t: Context) -> None:
-    """Stopping the driver with 20 reads pending ends every one, and the driver starts again."""
+    """Stopping the driver with 20 reads pending ends every read, and the driver starts again."""
     with t.services() as manager, manager.open(t.service) as service:
         try:
             with t.open(LINK, overlapped=True) as device:
                 reads = [device.read_async(13) for _ in range(20)]
-                service.stop()  # Windows unloads only when the handle is closed, and serves it till then
+                service.stop()  # Windows unloads when the handle is closed; until then its reads complete
                 for pending in reads:
                     one_of(ending(pending, 10.0), ("data", "cancelled"), "end of a read at the unload")
             service.wait_for(State.STOPPED, 10.0)
@@ -224,7 +224,7 @@ def unload_with_reads_pending(t: Context) -> None:
 
 @scenario
 def two_threads_share_a_handle(t: Context) -> None:
-    """Reads of two threads on one handle all get their data, none gets another's place or is lost."""
+    """Reads of two threads on one handle all get their data; none is lost or completed for another."""
     with t.open(LINK, overlapped=True) as device:
 
         def read_some(index: int) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""LySharkSync: ReadFile by direct I/O, five strings and then the end of data, by each handle's position."""
+"""LySharkSync: ReadFile by direct I/O gives five strings, then the end of data, for each handle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIMIT = 20  # bytes of one read
 
 @scenario(tags=("smoke",), expect_dbgprint=[r"LySharkSync: read 12 bytes at 48"])
 def five_strings_then_the_end(t: Context) -> None:
-    """Five reads give "hi,lyshark A" to "hi,lyshark E", every later one 0 bytes."""
+    """Five reads give "hi,lyshark A" to "hi,lyshark E"; every later read gives 0 bytes."""
     with t.open(LINK) as device:
         equal([device.read(LIMIT) for _ in range(5)], TEXTS, "five reads")
         equal([device.read(LIMIT) for _ in range(3)], [b"", b"", b""], "reads at the end of data")
@@ -42,7 +42,7 @@ def each_handle_has_its_position(t: Context) -> None:
 
 @scenario
 def one_byte_at_a_time(t: Context) -> None:
-    """Sixty reads of one byte give all five strings, and the sixty-first the end of data."""
+    """Sixty reads of one byte give all five strings; the sixty-first gives the end of data."""
     with t.open(LINK) as device:
         equal(b"".join(device.read(1) for _ in range(60)), b"".join(TEXTS), "60 bytes one by one")
         equal(device.read(1), b"", "the byte after the last")
@@ -50,7 +50,7 @@ def one_byte_at_a_time(t: Context) -> None:
 
 @scenario(cases=(5, 7, 11))
 def odd_lengths(t: Context, size: int) -> None:
-    """Reads of an odd length cut each string into pieces and lose or repeat no byte."""
+    """Reads of an odd length return each string in pieces, and no byte is lost or repeated."""
     with t.open(LINK) as device:
         expected = [text[at : at + size] for text in TEXTS for at in range(0, 12, size)]
         equal([device.read(size) for _ in expected], expected, f"reads of {size} bytes")
@@ -79,7 +79,7 @@ def buffer_at_the_end_of_a_page(t: Context) -> None:
 
 @scenario(cases={"read_only": constants.PAGE_READONLY, "no_access": constants.PAGE_NOACCESS})
 def unwritable_buffer_is_refused(t: Context, protection: int) -> None:
-    """A read into memory that cannot be locked for writing fails, and no data is lost by it."""
+    """A read into memory that cannot be locked for writing fails, and the next read gets the data."""
     with t.open(LINK) as device, t.memory(4096) as memory:
         memory.protect(protection)
         with raises_win32(constants.ERROR_NOACCESS):

@@ -1,7 +1,7 @@
-"""ProcLook: process starts and exits told by the named event `Global\\ProcLook` and by a queue.
+"""ProcLook: process starts and exits, reported by the named event `Global\\ProcLook` and by a queue.
 
 The event is pulsed and the newest note overwritten, so a slow listener misses some; the queue loses none.
-Processes are started as `cmd /c exit` without a console, which would bring a second process each.
+Processes are started as `cmd /c exit` without a console, because each console would start a second process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DETACHED_PROCESS = 0x8  # no console (processthreadsapi.h)
 
 
 def start_process() -> subprocess.Popen[bytes]:
-    """A process that ends by itself; the handle kept in the object keeps its id from being used again."""
+    """Starts a process that ends by itself; the object's handle keeps the process id from being reused."""
     return subprocess.Popen(["cmd.exe", "/c", "exit"], creationflags=DETACHED_PROCESS)
 
 
@@ -60,7 +60,7 @@ def listen(device: Device, timeout_s: float) -> Iterator[ProcessEvent]:
 
 
 def cancelled(pending: Pending) -> None:
-    """The request ends as cancelled, or, where processes are told, with whole events that came first."""
+    """The request ends as cancelled, or, on guests that report processes, with whole events."""
     try:
         output = pending.wait(2.0)
     except Win32Error as error:
@@ -76,7 +76,7 @@ def event_opens_by_name(t: Context) -> None:
         waits = [event.wait(0) or again.wait(0) for _ in range(10)]
         assert not all(waits), "the event stays signalled"
         if not t.has("process-notify"):
-            equal(any(waits), False, "whether the event was signalled where no process is told")
+            equal(any(waits), False, "whether the event was signalled on a guest without process-notify")
 
 
 @scenario
@@ -103,7 +103,7 @@ def newest_note_is_whole(t: Context) -> None:
         equal(bytes(note.padding), b"\0" * 7, "padding")
         one_of(note.created, (0, 1), "created")
         if not t.has("process-notify"):
-            equal(content[:24], b"\0" * 24, "the note where no process is told")
+            equal(content[:24], b"\0" * 24, "the note on a guest without process-notify")
 
 
 @scenario(cases=(0, 16, 23))
@@ -141,7 +141,7 @@ def next_pends_and_is_cancelled(t: Context) -> None:
 
 @scenario
 def a_hundred_requests_cancelled(t: Context) -> None:
-    """100 waiting requests on two handles: cancelling one handle's spares the other's."""
+    """Of 100 waiting requests on two handles, cancelling those of one handle leaves the other's waiting."""
     with t.open(LINK, overlapped=True) as first, t.open(LINK, overlapped=True) as second:
         ours = [ask_next(first) for _ in range(50)]
         others = [ask_next(second) for _ in range(50)]
@@ -169,7 +169,7 @@ def next_needs_read_access(t: Context) -> None:
 
 @scenario
 def unload_with_requests_waiting(t: Context) -> None:
-    """Stopping the driver while requests wait cancels them; none is left to be completed by unmapped code."""
+    """Stopping the driver cancels waiting requests; no IRP is left to unloaded code."""
     with t.services() as manager, manager.open(t.service) as service:
         with t.open(LINK, overlapped=True) as device:
             requests = [ask_next(device) for _ in range(5)]
@@ -210,7 +210,7 @@ def wait_for_events(child: Child) -> None:
 
 @scenario(needs=NEEDS, deadline_s=300)
 def two_hundred_processes_in_order(t: Context) -> None:
-    """Every one of 200 rapid process starts and exits is queued, in order, without a gap, with its parent."""
+    """200 rapid process starts and their exits are all queued, in order, without a gap, with the parent."""
     count, at_once = 200, 8
     with t.open(LINK, overlapped=True) as device:
         processes: list[subprocess.Popen[bytes]] = []
@@ -232,13 +232,13 @@ def two_hundred_processes_in_order(t: Context) -> None:
     equal(
         [event.sequence for event in seen], list(range(first, first + len(seen))), "sequence numbers, no gap"
     )
-    # A process of somebody else may have had and left one of the ids before: the parent tells them apart.
+    # Another program's process may have had one of these ids before, so events are selected by the parent.
     ours = [event for event in seen if event.parent == os.getpid()]
     equal(len(ours), 2 * count, "events of this process's children: each started once, ended once")
     equal([event.pid for event in ours if event.created], pids, "starts, in order")
     place = {(event.pid, event.created): at for at, event in enumerate(ours)}
     early = [pid for pid in pids if place[pid, 0] < place[pid, 1]]
-    equal(early, [], "processes told to have ended before they started")
+    equal(early, [], "processes whose exit was reported before their start")
 
 
 @scenario(needs=NEEDS, tags=("smoke",))
@@ -253,7 +253,7 @@ def event_wakes_a_listener(t: Context) -> None:
 
         listener = threading.Thread(target=wait, daemon=True)
         listener.start()
-        # A pulse before the thread waits is lost, and nothing tells when it waits: hence several processes.
+        # A pulse before the thread waits is lost, and its wait cannot be observed: several processes start.
         for _ in range(20):
             start_process().wait(t.deadline.remaining())
             if woken.wait(0.2):
@@ -264,21 +264,21 @@ def event_wakes_a_listener(t: Context) -> None:
 
 @scenario(needs=NEEDS)
 def newest_is_the_last_queued(t: Context) -> None:
-    """NEWEST tells the same process event as the last one in the queue."""
+    """NEWEST returns the same process event as the last one in the queue."""
     with t.open(LINK, overlapped=True) as queue, t.open(LINK) as device:
-        for _ in range(10):  # another process of the system may start between the two questions
+        for _ in range(10):  # another process of the system may start between the two requests
             process = start_process()
             process.wait(t.deadline.remaining())
             note = device.ioctl_struct(NEWEST, ProcessNote)
             last = list(listen(queue, 0.5))[-1]
             if (note.pid, note.parent, note.created) == (last.pid, last.parent, last.created):
                 return
-    raise AssertionError("in ten attempts NEWEST never told what the queue told last")
+    raise AssertionError("in ten attempts NEWEST never returned the last event of the queue")
 
 
 @scenario(needs=NEEDS)
 def every_listener_gets_every_event(t: Context) -> None:
-    """Two handles are each told of the same ten processes; one opened later knows nothing of them."""
+    """Two handles each get the events of the same ten processes; a handle opened later gets none of them."""
     with t.open(LINK, overlapped=True) as first, t.open(LINK, overlapped=True) as second:
         processes = [start_process() for _ in range(10)]
         for process in processes:
@@ -292,8 +292,8 @@ def every_listener_gets_every_event(t: Context) -> None:
     expected = sorted((pid, created) for pid in pids for created in (0, 1))
     equal(told[0], expected, "events of the first handle")
     equal(told[1], expected, "events of the second handle")
-    # An exit can be told a moment after the process's handle is signalled, hence only the starts.
-    equal([pair for pair in told[2] if pair[1]], [], "starts told to a handle opened afterwards")
+    # An exit may be reported a moment after the process's handle is signalled, so only starts are compared.
+    equal([pair for pair in told[2] if pair[1]], [], "starts reported to a handle opened afterwards")
 
 
 @scenario(needs=NEEDS)
@@ -311,7 +311,7 @@ def small_answers_lose_nothing(t: Context) -> None:
 
 @scenario(needs=NEEDS, deadline_s=60)
 def callback_gone_after_unload(t: Context) -> None:
-    """After the driver has stopped, processes start and end without anything being called in its code."""
+    """After the driver has stopped, process starts and exits call nothing in its code."""
     with t.services() as manager, manager.open(t.service) as service:
         try:
             for _ in range(3):
@@ -326,4 +326,4 @@ def callback_gone_after_unload(t: Context) -> None:
     with t.open(LINK, overlapped=True) as device:
         process = start_process()
         told = {event.pid for event in listen(device, 2.0)}
-        equal(process.pid in told, True, "whether the restarted driver tells of a new process")
+        equal(process.pid in told, True, "whether the restarted driver reports a new process")

@@ -1,7 +1,7 @@
-"""WinvmFault: what takes the system down, each with the crash it must be reported as, and its safeguards.
+"""WinvmFault: deliberate faults, each with the crash that must be reported, and the device's safeguards.
 
-Every scenario that crashes names what a Windows kernel reports, and what Wine reports where it differs: a
-fault in a driver is an exception of the driver's process there, and some faults go on for ever.
+Every scenario that crashes names what a Windows kernel reports, and what Wine reports where it differs: on
+Wine a fault in a driver is an exception in the driver's process, and some faults never end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LINK = "WinvmFault"
 ARM_KEY = contract.FAULT_ARM_KEY
 SEQUENCE = (3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7)
 SEQUENCE_BUGCHECK = 0x57564D30
-HANG_S = 3.0  # how soon a scenario that hangs on purpose is called hung
+HANG_S = 3.0  # seconds after which a scenario that hangs on purpose is reported as hung
 
 ERROR_BAD_LENGTH = 24  # what kernel32 makes of STATUS_INFO_LENGTH_MISMATCH
 STATUS_ACCESS_VIOLATION = 0xC0000005
@@ -45,17 +45,17 @@ WITHOUT_INPUT = (
 
 
 def arm(device: Device) -> None:
-    """Arms the handle; nothing happens on one that was not."""
+    """Arms the handle; a handle that was not armed refuses every fault."""
     device.ioctl(FaultIoctl.ARM, struct.pack("<I", ARM_KEY))
 
 
 def bugcheck(device: Device, code: int, *parameters: int) -> None:
-    """KeBugCheckEx; does not come back."""
+    """Makes the driver call KeBugCheckEx; does not return."""
     device.ioctl(FaultIoctl.BUGCHECK, struct.pack("<II4Q", code, 0, *parameters))
 
 
 def step(device: Device, opcode: int) -> int:
-    """One step of the sequence; how many match now."""
+    """Sends one step of the sequence; returns how many steps match now."""
     answer = device.ioctl(FaultIoctl.STEP, struct.pack("<I", opcode), 4)
     equal(len(answer), 4, "bytes of the count")
     matched: int = struct.unpack("<I", answer)[0]
@@ -64,9 +64,9 @@ def step(device: Device, opcode: int) -> int:
 
 @scenario(build="fault")
 def unarmed_handle_does_nothing(t: Context) -> None:
-    """Every fault asked for on a handle that was not armed is refused as not ready, and nothing happens."""
+    """A handle that was not armed refuses every fault as not ready, and nothing happens."""
     with t.open(LINK) as armed, t.open(LINK) as device:
-        arm(armed)  # arming is of the handle, not of the device
+        arm(armed)  # this arms one handle, not the device
         for code, size in WITH_INPUT.items():
             with raises_win32(constants.ERROR_NOT_READY):
                 device.ioctl(code, b"\0" * size, 4)
@@ -79,7 +79,7 @@ def unarmed_handle_does_nothing(t: Context) -> None:
 
 @scenario(build="fault")
 def wrong_key_does_not_arm(t: Context) -> None:
-    """Arming takes the whole key: another one, a short one and none are refused, and nothing is armed."""
+    """Arming needs the whole key: a wrong key, a short one and none are refused, and nothing is armed."""
     with t.open(LINK) as device:
         for key in (0, ARM_KEY + 1, 0xFFFFFFFF):
             with raises_win32(constants.ERROR_INVALID_PARAMETER):
@@ -117,7 +117,7 @@ def short_input_on_an_armed_handle(t: Context) -> None:
 
 @scenario(build="fault")
 def fault_build_serves_everything_else(t: Context) -> None:
-    """The fault build says that it is one, and a pool block written to its very end is harmless."""
+    """HELLO reports the fault build, and writing a pool block up to its last byte is harmless."""
     with t.open("Winvm") as device:
         equal(device.ioctl_struct(contract.WinvmIoctl.HELLO, contract.Hello).fault_build, 1, "fault_build")
     with t.open(LINK) as device:
@@ -127,7 +127,7 @@ def fault_build_serves_everything_else(t: Context) -> None:
 
 @scenario(build="fault")
 def sequence_counts_and_starts_over(t: Context) -> None:
-    """29 right steps and a wrong one start over; a wrong one that begins the sequence counts as its first."""
+    """A wrong step after 29 right ones starts over; if it is the first opcode, it counts as step 1."""
     with t.open(LINK) as device, t.open(LINK) as other:
         arm(device)
         arm(other)
@@ -166,7 +166,7 @@ def bugcheck_with_wide_parameters(t: Context) -> None:
 
 @scenario(build="fault", expect_crash=Crash(bugcheck=0x57564D01, parameters=(0, 0, 0, 0)))
 def bugcheck_with_work_under_way(t: Context) -> None:
-    """A bugcheck while reads pend and other handles are open is told apart by its own code."""
+    """A bugcheck while reads pend and other handles are open is reported with its own code."""
     with t.open("LySharkAsync", overlapped=True) as reader, t.open(registers.LINK), t.open(LINK) as device:
         arm(device)
         reads = [reader.read_async(13) for _ in range(20)]
@@ -215,7 +215,7 @@ def freed_user_pointer(t: Context) -> None:
     expect_crash=Crash(bugcheck=DRIVER_VERIFIER_DETECTED_VIOLATION, parameters=(0x3B, 2, None, None)),
 )
 def wait_at_dispatch_level(t: Context) -> None:
-    """Driver Verifier stops a wait at DISPATCH_LEVEL and names it, with the IRQL."""
+    """Driver Verifier bugchecks at a wait at DISPATCH_LEVEL and reports the IRQL."""
     with t.open(LINK) as device:
         arm(device)
         device.ioctl(FaultIoctl.WRONG_IRQL)
@@ -232,7 +232,7 @@ def double_completion(t: Context) -> None:
     with t.open(LINK) as device:
         arm(device)
         device.ioctl(FaultIoctl.DOUBLE_COMPLETE)
-        # In Wine the first completion frees the caller; whoever asks next waits for the spinning driver.
+        # In Wine the first completion returns to the caller; the next request waits for the spinning driver.
         with t.open(registers.LINK) as other:
             registers.still_works(other)
 
@@ -268,7 +268,7 @@ def use_the_pool(t: Context) -> None:
     expect_crash=Crash(bugcheck=DRIVER_PAGE_FAULT_BEYOND_END_OF_ALLOCATION),
 )
 def pool_overrun_in_special_pool(t: Context) -> None:
-    """With Driver Verifier's special pool the very first byte past a block's end is caught."""
+    """With Driver Verifier's special pool, a write of one byte past a block's end bugchecks at once."""
     with t.open(LINK) as device:
         arm(device)
         device.ioctl(FaultIoctl.POOL_OVERRUN, struct.pack("<I", 1))
@@ -281,7 +281,7 @@ def pool_overrun_in_special_pool(t: Context) -> None:
     expect_dbgprint=[r"WinvmFault: hang at DISPATCH_LEVEL"],
 )
 def hang_at_dispatch_level(t: Context) -> None:
-    """A driver that spins at DISPATCH_LEVEL is noticed as hung, or by the system's own watchdog."""
+    """A driver that spins at DISPATCH_LEVEL is reported as a hang, or bugchecked by the system's watchdog."""
     with t.open(LINK) as device:
         arm(device)
         device.ioctl(FaultIoctl.HANG)
@@ -293,7 +293,7 @@ def hang_at_dispatch_level(t: Context) -> None:
     expect_dbgprint=[r"WinvmFault: sequence complete"],
 )
 def thirty_step_sequence(t: Context) -> None:
-    """Only the last of thirty operations in the right order crashes, with the sequence's own bugcheck."""
+    """Of thirty operations in the right order only the last crashes, with the sequence's own bugcheck."""
     with t.open(LINK) as device:
         arm(device)
         for number, opcode in enumerate(SEQUENCE[:29], start=1):

@@ -1,7 +1,7 @@
 """WinDDK 0x806: the caller passes a pointer to its own heap, and the driver writes ten records there.
 
-Needs `caller-address-space` throughout: where the driver does not run in the caller's address space, the
-pointer would point into the driver's own process.
+All scenarios need `caller-address-space`: if the driver does not run in the caller's address space, the
+pointer refers to the memory of the driver's own process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ERROR_BAD_LENGTH = 24  # what kernel32 makes of STATUS_INFO_LENGTH_MISMATCH
 
 
 def fill(device: Device, size: int, address: int) -> int:
-    """Sends {nSize, BufferPtr}; the count of records that comes back."""
+    """Sends {nSize, BufferPtr}; returns the driver's count of records."""
     answer = device.ioctl(FILL, struct.pack("<QQ", size, address), 4)
     equal(len(answer), 4, "bytes of the count")
     count: int = struct.unpack("<I", answer)[0]
@@ -30,7 +30,7 @@ def fill(device: Device, size: int, address: int) -> int:
 
 
 def still_fills(t: Context, device: Device) -> None:
-    """The ordinary use works; for the end of a hostile scenario."""
+    """Checks that the ordinary use works; called at the end of a hostile scenario."""
     with t.heap(BYTES) as heap:
         equal(fill(device, BYTES, heap.address), 10, "records")
         equal(heap.read(), RECORDS, "the heap block")
@@ -46,7 +46,7 @@ def fills_ten_records(t: Context) -> None:
 
 @scenario(needs=NEEDS, cases=(81, 128, 4096))
 def larger_block_keeps_its_rest(t: Context, size: int) -> None:
-    """Behind the ten records a larger block keeps what it held."""
+    """The bytes of a larger block behind the ten records do not change."""
     with t.open(LINK) as device, t.memory(size) as memory:
         memory.write(b"\xab" * size)
         equal(fill(device, size, memory.address), 10, "records")
@@ -109,7 +109,7 @@ def freed_and_read_only_pointers(t: Context) -> None:
 
 @scenario(needs=NEEDS, cases=(1, 40, 79))
 def block_running_into_a_bad_page(t: Context, accessible: int) -> None:
-    """A block that nSize says is whole but that ends early fails with no access."""
+    """A block that ends before the nSize bytes it claims to have fails with no access."""
     with t.open(LINK) as device, t.memory(accessible, guarded=True) as memory:
         with raises_win32(constants.ERROR_NOACCESS):
             fill(device, BYTES, memory.address)

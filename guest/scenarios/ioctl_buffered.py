@@ -14,7 +14,7 @@ ADD = {1: contract.Cr42Ioctl.ADD_R1, 2: contract.Cr42Ioctl.ADD_R2, 3: contract.C
 
 @scenario(cases=REGISTERS, tags=("smoke",), expect_dbgprint=[r"CR42: r[123] = 168496141"])
 def set_then_get(t: Context, register: int) -> None:
-    """SET n, then GET n, gives back every value a signed int can have at its edges."""
+    """SET n, then GET n, returns the value, for the limits of a signed int and values next to them."""
     with t.open(registers.LINK) as device:
         for value in (0, 1, -1, 0x7FFFFFFF, -0x80000000, 0x0A0B0C0D):
             equal(device.ioctl(SET[register], pack(value)), b"", "output of SET")
@@ -115,7 +115,7 @@ def bad_input_address(t: Context, address: int) -> None:
     """An input address where there is no memory fails before it is used; the register keeps its value."""
     with t.open(registers.LINK) as device:
         registers.set_register(device, 1, 55)
-        # Windows takes NULL for no input at all, whatever the length says; the driver then finds it short.
+        # Windows treats NULL as no input, whatever the length; the driver then finds the input too short.
         with raises_win32(constants.ERROR_NOACCESS, *(() if address else (ERROR_BAD_LENGTH,))):
             device.ioctl_raw(SET[1], address, 4, 0, 0)
         equal(registers.get_register(device, 1), 55, "register 1")

@@ -1,4 +1,4 @@
-"""The driver's life: install, start, open, HELLO, stop, remove, and the wrong orders of these."""
+"""The driver's life cycle: install, start, open, HELLO, stop, remove, and these in a wrong order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LINKS = {
 
 
 def hello(t: Context) -> contract.Hello:
-    """What the loaded driver says about itself."""
+    """The loaded driver's answer to HELLO."""
     with t.open("Winvm") as device:
         return device.ioctl_struct(contract.WinvmIoctl.HELLO, contract.Hello)
 
@@ -55,7 +55,7 @@ def exists(manager: ServiceManager, name: str) -> bool:
 
 
 def wait_until_gone(manager: ServiceManager, name: str, timeout_s: float = 5.0) -> None:
-    """Waits until the name is free: a deleted service lives on while anybody has it open."""
+    """Waits until the name is free: a deleted service exists until its last handle is closed."""
     deadline = Deadline.after(timeout_s)
     while exists(manager, name):
         if deadline.expired:
@@ -142,7 +142,7 @@ def a_fresh_load_remembers_nothing(t: Context) -> None:
 
 @scenario
 def already_installed(t: Context) -> None:
-    """Installing the service again is refused as existing, and the running driver does not notice."""
+    """Installing the service again is refused as existing, and the driver keeps running."""
     with t.services() as manager:
         for _ in range(3):
             with raises_win32(constants.ERROR_SERVICE_EXISTS):
@@ -196,7 +196,7 @@ def marked_for_deletion(t: Context) -> None:
 
 @scenario(deadline_s=60)
 def deleted_while_running(t: Context) -> None:
-    """A driver whose service is deleted while it runs serves on until it is stopped, then installs again."""
+    """A driver whose service is deleted while it runs works until it is stopped; then it installs again."""
     with t.services() as manager:
         with manager.open(t.service) as service:
             service.delete()
@@ -240,7 +240,7 @@ def missing_file_does_not_start(t: Context) -> None:
 
 @scenario(deadline_s=60, expect_dbgprint=[r"winvm: DriverEntry failed, device Winvm status 0xC0000035"])
 def second_instance_gives_way(t: Context) -> None:
-    """A copy of the driver started beside it fails in DriverEntry, undoes it and leaves the first alone."""
+    """A second copy of the driver fails in DriverEntry and cleans up; the first is not affected."""
     copy = Path(t.driver_path).with_name("winvm-spare.sys")  # Windows loads one file only once
     shutil.copyfile(t.driver_path, copy)
     try:
@@ -259,7 +259,7 @@ def second_instance_gives_way(t: Context) -> None:
 
 @scenario(deadline_s=60)
 def stop_under_an_open_handle(t: Context) -> None:
-    """A stop requested under an open handle admits no new one, ends when it is closed, and can be undone."""
+    """After a stop under an open handle no new one opens; the stop ends at its close; a start works again."""
     with t.services() as manager, manager.open(t.service) as service:
         try:
             with t.open(registers.LINK) as device:
@@ -276,7 +276,7 @@ def stop_under_an_open_handle(t: Context) -> None:
 
 @scenario(deadline_s=60)
 def load_unload_cycles(t: Context) -> None:
-    """The driver survives being loaded and unloaded again and again (parameter `cycles`, by default 2)."""
+    """The driver can be loaded and unloaded many times (parameter `cycles`, 2 by default)."""
     cycles = int(t.params.get("cycles", 2))
     with t.services() as manager, manager.open(t.service) as service:
         for cycle in range(cycles):
@@ -287,7 +287,7 @@ def load_unload_cycles(t: Context) -> None:
 
 @scenario(build="release")
 def release_build_has_no_fault_device(t: Context) -> None:
-    """A release build says that it is one, and its fault device does not exist."""
+    """HELLO reports the release build, and the fault device does not exist."""
     equal(hello(t).fault_build, 0, "fault_build of HELLO")
     with raises_win32(constants.ERROR_FILE_NOT_FOUND):
         t.open("WinvmFault")

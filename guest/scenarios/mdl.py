@@ -41,7 +41,7 @@ DuplicateHandle = Function(
 
 
 def mapped(device: Device) -> int:
-    """Asks for the mapping; its address in this process."""
+    """Requests the mapping; returns its address in this process."""
     answer = device.ioctl(MAP, out=8)
     equal(len(answer), 8, "bytes of the address")
     address: int = struct.unpack("<Q", answer)[0]
@@ -70,7 +70,7 @@ def records_in_the_caller(t: Context) -> None:
 
 @scenario(needs=NEEDS)
 def rest_of_the_last_page_is_zero(t: Context) -> None:
-    """Behind the last record the mapping shows zeros to the end of the page, nothing else of the kernel's."""
+    """Behind the last record the mapping has zeros to the end of the page, and no other kernel memory."""
     used = RECORDS * RECORD_BYTES
     with t.open(LINK) as device:
         address = mapped(device)
@@ -117,7 +117,7 @@ def two_handles_two_mappings(t: Context) -> None:
 
 @scenario(needs=NEEDS, deadline_s=60)
 def killed_process_leaves_nothing(t: Context) -> None:
-    """A process killed while it has a mapping takes nothing down, and another's mapping stays usable."""
+    """A process killed while it has a mapping does no harm, and another process's mapping stays usable."""
     with t.open(LINK) as device:
         address = mapped(device)
         with t.spawn(hold_mapping) as child:
@@ -129,7 +129,7 @@ def killed_process_leaves_nothing(t: Context) -> None:
 
 
 def hold_mapping(child: Child) -> None:
-    """Second process: maps, says what it sees, and waits to be killed."""
+    """Second process: maps the records, sends the first name to the parent, and waits to be killed."""
     with child.open(LINK) as device:
         child.send(read_address(mapped(device), 12).decode())
         child.receive()
@@ -137,7 +137,7 @@ def hold_mapping(child: Child) -> None:
 
 @scenario(needs=NEEDS, deadline_s=60)
 def handle_outlives_the_mapping_process(t: Context) -> None:
-    """A duplicate of a killed process's handle has no claim to its mapping, and afterwards maps afresh."""
+    """A duplicate of another process's handle gets no mapping until that process is gone."""
     with t.spawn(lend_handle) as child:
         value = int(child.receive())
         with duplicate(t, child.pid, value) as device:
@@ -148,7 +148,7 @@ def handle_outlives_the_mapping_process(t: Context) -> None:
 
 
 def lend_handle(child: Child) -> None:
-    """Second process: maps, tells its handle's number, and waits to be killed."""
+    """Second process: maps the records, sends its handle's number to the parent, and waits to be killed."""
     with child.open(LINK) as device:
         mapped(device)
         child.send(device.value)
@@ -156,7 +156,7 @@ def lend_handle(child: Child) -> None:
 
 
 def duplicate(t: Context, pid: int, value: int) -> Device:
-    """A handle of this process to what another process's handle refers to."""
+    """A handle of this process to the device that another process's handle refers to."""
     process = OpenProcess.check(f"OpenProcess({pid})", PROCESS_DUP_HANDLE, False, pid)
     copy = HANDLE()
     try:
@@ -191,7 +191,7 @@ def mapped_by_four_threads(t: Context) -> None:
 
 @scenario(needs=NEEDS)
 def mapped_once_by_racing_requests(t: Context) -> None:
-    """Four threads asking through one handle get one address: no second mapping is made and forgotten."""
+    """Four threads that request the mapping through one handle get one address; no mapping is leaked."""
     with t.open(LINK, overlapped=True) as device:
         addresses = t.threads(4, lambda _index: device.ioctl_async(MAP, out=8).wait())
         equal([len(address) for address in addresses], [8] * 4, "bytes of each address")
@@ -200,14 +200,14 @@ def mapped_once_by_racing_requests(t: Context) -> None:
 
 @scenario(needs=NEEDS, deadline_s=60)
 def closed_while_it_is_asked_for(t: Context) -> None:
-    """A handle closed while another thread asks for its mapping leaves none behind, whoever comes first."""
+    """A handle closed while another thread requests its mapping leaves none behind, in either order."""
     for _ in range(50):
         addresses = ask_and_close(t, t.open(LINK, overlapped=True))
         equal([shows_records(address) for address in addresses], [False] * len(addresses), "what is left")
 
 
 def ask_and_close(t: Context, device: Device) -> list[int]:
-    """Asks for a mapping in one thread and closes the handle in another; the address, if there was one."""
+    """Requests a mapping in one thread and closes the handle in another; the address, if there was one."""
     addresses: list[int] = []
 
     def act(index: int) -> None:
@@ -224,7 +224,7 @@ def ask_and_close(t: Context, device: Device) -> list[int]:
 
 
 def shows_records(address: int) -> bool:
-    """Whether the mapping is there; something else of the process's may be by now."""
+    """Whether the mapping is at the address; the process may have reused the address since."""
     try:
         return read_address(address, RECORD_BYTES) == FIRST
     except OSError:
@@ -233,7 +233,7 @@ def shows_records(address: int) -> bool:
 
 @scenario(needs=NEEDS)
 def mappings_are_bounded(t: Context) -> None:
-    """Beyond 64 mappings one is refused, so handles cannot eat the pool; closing one makes room again."""
+    """A 65th mapping is refused, so that handles cannot exhaust the pool; closing one makes room again."""
     handles = [t.open(LINK) for _ in range(65)]
     try:
         for device in handles[:64]:

@@ -1,4 +1,4 @@
-"""MsgBoard: messages shown, got and looked up by METHOD_OUT_DIRECT, and the same by METHOD_IN_DIRECT."""
+"""MsgBoard: SHOW, GET and LOOKUP of messages by METHOD_OUT_DIRECT, and the same by METHOD_IN_DIRECT."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ERROR_BAD_LENGTH = 24  # what kernel32 makes of STATUS_INFO_LENGTH_MISMATCH
 
 
 def show(device: Device, text: bytes) -> int:
-    """Shows a message; its number."""
+    """Shows a message; returns its number."""
     answer = device.ioctl(SHOW, text, 4)
     equal(len(answer), 4, "bytes of a message number")
     number: int = struct.unpack("<I", answer)[0]
@@ -88,7 +88,7 @@ def cut_is_a_warning_with_the_count(t: Context) -> None:
 
 @scenario
 def zero_length_buffers(t: Context) -> None:
-    """SHOW of nothing is refused, GET and LOOKUP with no room say so, none of them has an MDL to look at."""
+    """Zero-length buffers, which have no MDL: SHOW is refused, GET and LOOKUP give ERROR_MORE_DATA."""
     with t.open(LINK) as device:
         number = show(device, b"still here")
         for code in (SHOW, SHOW_IN):
@@ -161,7 +161,7 @@ def in_direct_get_respects_read_only_pages(t: Context) -> None:
 
 @scenario
 def posters_do_not_mix(t: Context) -> None:
-    """Four threads posting at once get numbers of their own, and each number holds its poster's text."""
+    """Four threads that post at once get different numbers, and each number has its poster's text."""
 
     def post(index: int) -> list[tuple[int, bytes]]:
         with t.open(LINK) as device:

@@ -61,7 +61,7 @@ def pool_tags() -> ctypes.Array[PoolTag]:
 
 
 def live_allocations() -> tuple[int, int]:
-    """Blocks and bytes that carry the driver's tag now; (0, 0) when the tag is not known."""
+    """Blocks and bytes that have the driver's tag now; (0, 0) if the system does not list the tag."""
     for entry in pool_tags():
         if entry.Tag == TAG:
             # The counters wrap at 32 bits, their difference does not.
@@ -148,8 +148,8 @@ def use_refusals(t: Context) -> None:
     },
 )
 def nothing_is_leaked(t: Context, use: Callable[[Context], None]) -> None:
-    """After each use of the driver as many blocks and bytes of its pool tag are live as before."""
-    use(t)  # what is allocated once and kept, is allocated now
+    """After each use of the driver, as many blocks and bytes of its pool tag are live as before."""
+    use(t)  # the first use makes the allocations that the driver keeps
     before = live_allocations()
     for number in range(3):
         use(t)
@@ -158,7 +158,7 @@ def nothing_is_leaked(t: Context, use: Callable[[Context], None]) -> None:
 
 @scenario(needs=NEEDS, deadline_s=60)
 def unload_frees_everything(t: Context) -> None:
-    """While the driver is loaded its pool tag has live blocks, after it has stopped none."""
+    """The driver's pool tag has live blocks while the driver is loaded, and none after it has stopped."""
     with t.open("MsgBoard") as device:
         device.ioctl(contract.MsgboardIoctl.SHOW, b"kept until the unload", 4)
     blocks, size = live_allocations()

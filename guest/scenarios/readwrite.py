@@ -30,7 +30,7 @@ def register_1_round_trip(t: Context) -> None:
 
 @scenario
 def registers_2_and_3_untouched_by_write(t: Context) -> None:
-    """WriteFile moves register 1 only."""
+    """WriteFile changes register 1 only."""
     with t.open(registers.LINK) as device:
         for register in (1, 2, 3):
             registers.set_register(device, register, 100 + register)
@@ -70,7 +70,7 @@ def short_transfer_is_refused(t: Context, size: int) -> None:
 
 @scenario(cases=(1, 5, 12, 13))
 def greeting_prefix(t: Context, size: int) -> None:
-    """LySharkDriver reads as the first n bytes of "hello lyshark", from the start each time."""
+    """A read of n bytes from LySharkDriver gives the first n bytes of "hello lyshark" each time."""
     with open_exclusive(t) as device:
         for _ in range(3):
             equal(device.read(size), GREETING[:size], f"read of {size} bytes")
@@ -120,7 +120,7 @@ def long_write_is_counted(t: Context, size: int) -> None:
 
 @scenario
 def binary_write_is_counted(t: Context) -> None:
-    """A write of every byte value, none of it a terminator the driver may rely on, is counted in full."""
+    """Writes of every byte value but 0, and of zeros alone, are counted in full: no byte is a terminator."""
     with open_exclusive(t) as device:
         equal(device.write(bytes(range(1, 256))), 255, "bytes without a terminator")
         equal(device.write(b"\x00" * 64), 64, "bytes that are all terminators")
@@ -153,7 +153,7 @@ def one_of_many_opens_wins(t: Context) -> None:
 
 @scenario(deadline_s=60)
 def killed_owner_lets_go(t: Context) -> None:
-    """A process that is killed while it holds LySharkDriver gives it back."""
+    """After a process that has LySharkDriver open is killed, the device can be opened again."""
     open_exclusive(t).close()
     with t.spawn(hold_exclusively) as child:
         equal(child.receive(), "hello", "what the second process read")
@@ -190,8 +190,8 @@ def other_requests_get_the_default_answer(t: Context) -> None:
 def try_open(t: Context) -> Device | None:
     """Opens LySharkDriver, or None when it is in use.
 
-    Windows refuses the open itself. Wine opens whatever the driver answers to IRP_MJ_CREATE, and the driver
-    then refuses every request on such a handle: so what counts is whether the handle works.
+    Windows refuses the open itself. Wine opens the device whatever the driver answers to IRP_MJ_CREATE, and
+    the driver then refuses every request on such a handle. This function therefore tests if the handle works.
     """
     try:
         device = t.open(LINK)
@@ -208,7 +208,7 @@ def try_open(t: Context) -> Device | None:
 
 
 def open_exclusive(t: Context, timeout_s: float = 3.0) -> Device:
-    """Opens LySharkDriver, waiting for an earlier owner whose close is still on its way to the driver."""
+    """Opens LySharkDriver; waits until the driver has seen the close of an earlier handle."""
     deadline = Deadline.after(t.deadline.seconds(timeout_s))
     while (device := try_open(t)) is None:
         if deadline.expired:

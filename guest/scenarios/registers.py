@@ -1,6 +1,6 @@
-"""CR42's registers as the scenarios of every transfer type reach them: control codes, packing, get and set.
+"""CR42's registers, for the scenarios of every transfer type: control codes, packing, get and set.
 
-Codes and the device's name are written out, not imported: programs in the field hold these very numbers.
+Codes and the device's name are written out, not imported, because existing programs contain these numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def unpack(data: bytes) -> int:
 
 
 def set_register(device: Device, register: int, value: int) -> None:
-    """Sets a register by METHOD_BUFFERED; nothing comes back."""
+    """Sets a register by METHOD_BUFFERED; checks that no output is returned."""
     equal(device.ioctl(SET[register], pack(value)), b"", f"output of SET {register}")
 
 
@@ -40,7 +40,7 @@ def get_register(device: Device, register: int) -> int:
 
 
 def still_works(device: Device) -> None:
-    """The device stores and returns three values; for the end of a hostile scenario."""
+    """Checks that the device stores and returns three values; called at the end of a hostile scenario."""
     for register, value in ((1, 0x0BADCAFE), (2, -2), (3, 7)):
         set_register(device, register, value)
     equal([get_register(device, n) for n in (1, 2, 3)], [0x0BADCAFE, -2, 7], "registers after hostile input")

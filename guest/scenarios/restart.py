@@ -1,4 +1,4 @@
-"""How scenarios that stop the driver give it back running."""
+"""Starts the driver again after a scenario has stopped it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open what, with which access, and what each device refuses."""
+"""Access checks: which user may open which device, with which access, and what each device refuses."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def closed_handle_is_refused(t: Context) -> None:
 
 @scenario(cases={"below": "below", "two_levels": "a\\b", "digit": "1"})
 def no_names_below_a_device(t: Context, name: str) -> None:
-    """A name below a device opens nothing usable: the driver has no namespace to check access in."""
+    """A name below a device opens nothing usable: the driver has no namespace of its own."""
     try:
         with t.open(f"\\\\.\\{registers.LINK}\\{name}") as device:
-            # Wine opens whatever the driver answers; the driver then refuses every request on the handle.
+            # Wine opens it whatever the driver answers; the driver then refuses every request on the handle.
             with raises_win32(constants.ERROR_INVALID_HANDLE):
                 device.ioctl(registers.GET[1], out=4)
             equal(t.has("exclusive-device"), False, "whether Windows opened the name")

@@ -1,6 +1,6 @@
 """32-bit callers: pointers have 4 bytes in their requests and answers, and must fit their address space.
 
-The 32-bit process is Windows's own 32-bit PowerShell, which compiles a few lines of C#: nothing has to be
+The 32-bit process is Windows's own 32-bit PowerShell, which compiles a few lines of C#. No program has to be
 built or deployed for it.
 """
 
@@ -61,7 +61,7 @@ $device = [Native]::Open('\\\\.\\{mdl.LINK}')
 
 
 def run_narrow(t: Context, script: str) -> list[str]:
-    """Runs a script in a 32-bit process after the declarations above; the lines it wrote."""
+    """Runs the declarations above and a script in a 32-bit process; returns the lines that it wrote."""
     encoded = base64.b64encode((NARROW + script).encode("utf-16-le")).decode("ascii")
     t.record("CreateProcess", f"{POWERSHELL} ({len(script)} characters of script)")
     done = subprocess.run(
@@ -96,7 +96,7 @@ Say ([Native]::Peek([IntPtr][BitConverter]::ToInt32($bytes, 0), {mdl.RECORDS * m
 
 @scenario(needs=("wow64", "caller-address-space"), deadline_s=120)
 def heap_of_a_32_bit_caller(t: Context) -> None:
-    """A 32-bit caller's {nSize, BufferPtr} has 8 bytes; its heap gets the ten records, its mistakes fail."""
+    """A 32-bit caller's {nSize, BufferPtr} has 8 bytes; its heap gets ten records, bad requests fail."""
     lines = run_narrow(
         t,
         f"""
