@@ -11,7 +11,7 @@
 #ifndef WINVM_CONTRACT_H
 #define WINVM_CONTRACT_H
 
-/* Raised whenever a row changes its meaning without changing its text; other changes change the hash. */
+/* Increment it when a row changes its meaning but not its text; every other change of a row changes the hash. */
 #define WINVM_CONTRACT_VERSION 1
 
 /* X(device, name below \Device, symbolic link below \DosDevices) */
@@ -30,7 +30,7 @@
 /*
  * X(device, operation, device type, function, transfer method, required access)
  *
- * WINVM HELLO          out WINVM_HELLO: which contract and which build answers.
+ * WINVM HELLO          out WINVM_HELLO: contract and build of the loaded driver.
  *
  * CR42 GET_Rn, SET_Rn  a 4-byte signed register value. GET writes it to the output buffer, SET takes it from the
  *                      input buffer; the other buffer may be absent. Shorter than 4 bytes: GET fails with
@@ -214,7 +214,7 @@
                             3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7)
 /* clang-format on */
 
-/* The generator expands the rows alone. */
+/* The generator needs the rows only. */
 #ifndef WINVM_CONTRACT_ROWS_ONLY
 
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /*
  * cr42.c - \Device\CR42: three virtual registers, by read/write and by control codes of all four transfer methods.
  *
- * Each access to a register is one interlocked operation, so that concurrent additions are never lost; entering a
- * critical region would only hold off APCs.
+ * Each access to a register is one interlocked operation, so that concurrent additions are never lost. A critical
+ * region would not do: it only disables APCs.
  */
 #include "winvm.h"
 

@@ -4,7 +4,7 @@
  */
 #include "winvm.h"
 
-/* Without a pragma the mingw target exports nothing; the entry point is named to the linker. */
+/* Without a pragma the mingw target exports nothing; the linker gets the name of the entry point as an option. */
 DRIVER_INITIALIZE DriverEntry;
 DRIVER_UNLOAD WinvmUnload;
 DRIVER_DISPATCH WinvmDispatch;

@@ -30,7 +30,7 @@ static NTSTATUS Arm(_Inout_ WINVM_REQUEST *Request) {
     return STATUS_SUCCESS;
 }
 
-/* Says what is about to happen; STATUS_DEVICE_NOT_READY when the handle is not armed. */
+/* Logs the fault that follows; returns STATUS_DEVICE_NOT_READY when the handle is not armed. */
 static NTSTATUS Announce(_In_ const WINVM_REQUEST *Request, _In_ PCSTR What) {
     if (!WINVM_FILE_STATE(FAULT_FILE, Request->File)->Armed) {
         return STATUS_DEVICE_NOT_READY;

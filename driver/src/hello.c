@@ -1,5 +1,5 @@
 /*
- * hello.c - \Device\Winvm: says which contract and which build of the driver answers.
+ * hello.c - \Device\Winvm: reports the contract and the build of the loaded driver.
  */
 #include "winvm.h"
 #include "winvm_contract_hash.h"

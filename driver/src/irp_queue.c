@@ -1,5 +1,5 @@
 /*
- * irp_queue.c - a queue of pending IRPs, each of which may be cancelled, served or swept away with its handle; exactly
+ * irp_queue.c - a queue of pending IRPs. An IRP is cancelled, served, or removed when its handle is cleaned up; exactly
  * one of the three completes it.
  */
 #include "winvm.h"
@@ -36,7 +36,7 @@ _Use_decl_annotations_ NTSTATUS WinvmQueueInsert(WINVM_QUEUE *Queue, PIRP Irp) {
     return STATUS_PENDING;
 }
 
-/* The oldest IRP that matches, now the caller's to complete; NULL when there is none. */
+/* Removes and returns the oldest IRP that matches, which the caller must complete; NULL when there is none. */
 _Use_decl_annotations_ PIRP WinvmQueueRemove(WINVM_QUEUE *Queue, WINVM_QUEUE_MATCH *Match, PVOID Context) {
     PLIST_ENTRY next;
 
@@ -60,7 +60,7 @@ static BOOLEAN IsOfFile(_In_ PIRP Irp, _In_opt_ PVOID FileObject) {
     return FileObject == NULL || IoGetCurrentIrpStackLocation(Irp)->FileObject == FileObject;
 }
 
-/* Completes as cancelled what is pending on one file, or on all of them when FileObject is NULL. */
+/* Completes as cancelled every IRP that is pending on one file, or on all files when FileObject is NULL. */
 _Use_decl_annotations_ VOID WinvmQueueCancelAll(WINVM_QUEUE *Queue, PFILE_OBJECT FileObject) {
     for (;;) {
         KIRQL irql;

@@ -1,5 +1,5 @@
 /*
- * log.c - text of user mode in the debug output.
+ * log.c - prints bytes from user mode to the debug output.
  */
 #include "winvm.h"
 

@@ -1,5 +1,5 @@
 /*
- * msgboard.c - \Device\MsgBoard: shows messages in the log and gives the last ones back, by direct transfer.
+ * msgboard.c - \Device\MsgBoard: logs messages and returns the newest ones, by direct transfer.
  */
 #include "winvm.h"
 

@@ -1,9 +1,9 @@
 /*
- * proclook.c - \Device\ProcLook: process starts and exits, told to user mode in two ways.
+ * proclook.c - \Device\ProcLook: process starts and exits, reported to user mode in two ways.
  *
- * The old way pulses the named event \BaseNamedObjects\ProcLook and keeps only the newest event; who is late misses
- * some. The queued way keeps the last events in a ring; every handle reads on from where it was, and a request pends
- * while there is nothing new.
+ * The old way pulses the named event \BaseNamedObjects\ProcLook and keeps only the newest event; a late reader misses
+ * some. The queued way keeps the last events in a ring; every handle has a read position, and a request pends while
+ * there is nothing new.
  */
 #include "winvm.h"
 

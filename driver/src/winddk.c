@@ -1,14 +1,14 @@
 /*
  * winddk.c - \Device\WinDDK: kernel memory mapped into the caller, and records written to the caller's own heap.
  *
- * A mapping belongs to one handle and one process. It must be undone in that process and before its address space goes:
- * when the handle is cleaned up, or, should a duplicate in another process keep the handle alive, when the owner exits.
+ * A mapping belongs to one handle and one process. It must be unmapped in that process, while its address space exists:
+ * when the handle is cleaned up, or, if a duplicate in another process keeps the handle open, when the owner exits.
  */
 #include "winvm.h"
 
 #define MAPPED_BYTES ROUND_TO_PAGES(WINVM_USER_RECORDS * sizeof(WINVM_USER))
 
-/* Of all callers together, 23 MB: allocations of a page and more are not charged to anybody's quota. */
+/* For all callers together, 23 MB: allocations of a page or more are not charged to a process's quota. */
 #define MAPPINGS_LIMIT 64
 
 typedef struct MAPPING {
@@ -137,7 +137,7 @@ static NTSTATUS Map(_Inout_ WINVM_REQUEST *Request) {
     }
     ExAcquireFastMutex(&State->Lock);
     if (Request->File->CleanedUp) {
-        status = STATUS_INVALID_HANDLE; /* closed under this request: nobody would undo the mapping */
+        status = STATUS_INVALID_HANDLE; /* closed during this request: nothing would unmap the mapping */
     } else if (mapping->Mdl == NULL) {
         status = CreateMapping(mapping);
     } else if (mapping->Owner != PsGetCurrentProcess()) {

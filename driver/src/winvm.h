@@ -17,7 +17,7 @@
 
 #include "winvm_contract.h"
 
-/* Names as SAL spells them where the mingw-w64 headers do not. */
+/* SAL annotations that the mingw-w64 headers do not define. */
 #ifndef _Dispatch_type_
 #define _Dispatch_type_(type)
 #endif
