@@ -1,7 +1,7 @@
 """Measures every number that the bench promises, prints them beside their targets and keeps them as JSON.
 
-Exit code 1 means that a target is missed; a measurement that cannot be made ends with another, and those made
-by then are shown and kept. Everything is measured in one run on one host, so that ratios are fair.
+Exit code 1 means that a target is missed. A measurement that fails ends the run with another exit code; the
+rows before it are shown and kept. Everything is measured in one run on one host, so that ratios are fair.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tests.bench.project import ROOT, project
 from tests.bench.row import Row
 
 BUSY = 0.7
-"""Load average from which on somebody else's work is in the numbers."""
+"""Load average above which other work on the host distorts the numbers."""
 
 
 def main(arguments: Sequence[str]) -> int:

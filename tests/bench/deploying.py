@@ -1,9 +1,9 @@
-"""10 MB into the guest: over SFTP, and as base64 over WinRM as people do it who have nothing else.
+"""Copies 10 MB into the guest: over SFTP, and for comparison as base64 over WinRM in two ways.
 
-Two such ways. The one that tools use is `echo ... >> file`, one cmd.exe for each 6 KB: a command line of
-cmd.exe ends at 8,191 characters. It is estimated from a few of its steps. The best that base64 can do is one
-stream of lines into the standard input of a Python that decodes them, 64 KiB a request.
-The target is about the first; both are in the table.
+Tools commonly use `echo ... >> file`, one cmd.exe for each 6 KB, because a command line of cmd.exe ends at
+8,191 characters; its time is estimated from a few steps. The fastest way for base64 is one stream of lines to
+the standard input of a Python that decodes them, 64 KiB a request. The target compares SFTP with the first
+way; the table has both.
 """
 
 from __future__ import annotations

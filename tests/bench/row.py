@@ -14,7 +14,7 @@ class Row:
     Args:
         what: names the measurement.
         value: in `unit`.
-        target: the limit, in `unit`; None for a value that is there to be compared with.
+        target: the limit, in `unit`; None for a value that only serves as a comparison.
         at_least: the value must reach the target; otherwise it must not exceed it.
         note: how it was measured, as far as a reader must know.
         detail: what else was seen, for the JSON file.

@@ -57,7 +57,7 @@ class Project:
         return self
 
     def with_image(self) -> Project:
-        """An image that will do until a machine is to boot from it."""
+        """An image that passes all checks made before a machine boots from it."""
         wine.ensure(self.home, Journal(), FakeBuild())
         return self
 

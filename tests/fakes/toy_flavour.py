@@ -1,4 +1,4 @@
-"""A third flavour of guest, as another package would bring it: `registered()` plugs it in, nothing else does.
+"""A third flavour of guest, as another package would add it; it exists only inside `registered()`.
 
 Its image is a folder with a disk of a few bytes; its guest is `FakeGuest`. Its profiles may say how loud
 it is.

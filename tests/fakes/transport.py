@@ -13,7 +13,7 @@ Answer = Callable[[Sequence[str]], CommandResult]
 
 
 class FakeGuestProcess:
-    """A guest command whose output, end and failures come from the test, in the order it calls for them."""
+    """A guest command whose output, end and failures come from the test, in the order of the test's calls."""
 
     def __init__(self, on_input: Callable[[bytes], None] = lambda data: None) -> None:
         self.sent = bytearray()

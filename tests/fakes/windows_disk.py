@@ -107,7 +107,7 @@ def _mbr(sizes: list[int]) -> bytes:
 
 
 def _gpt(sizes: list[int], total: int) -> bytes:
-    """Protective MBR, header and entries; a damaged backup at the disk's end is nobody's concern here."""
+    """Protective MBR, header and entries, without the backup at the disk's end, which nothing here reads."""
     protective = struct.pack("<B3sB3sII", 0, b"", 0xEE, b"", 1, total // SECTOR - 1)
     entries, at = b"", START
     for size in sizes:

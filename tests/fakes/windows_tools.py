@@ -1,4 +1,4 @@
-"""A Windows without Windows: the tools that provisioning uses, with grammar, refusals and state of the real.
+"""A fake Windows: the tools that provisioning uses, with the grammar, refusals and state of the real tools.
 
 It is made from Microsoft's documentation, not from the commands that provisioning happens to issue: a wrong
 command line fails here as it would there. What takes effect only with a restart does so in `restart`.
@@ -34,7 +34,7 @@ CONSOLE: Mapping[str, Callable[[FakeWindows, list[str]], Completed]] = {
 
 
 class PowerCut(BaseException):
-    """The machine lost its power in the middle of something."""
+    """The machine lost its power in the middle of a change."""
 
 
 class FakeWindows:

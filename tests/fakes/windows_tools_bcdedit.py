@@ -30,7 +30,7 @@ DONE = "The operation completed successfully.\r\n"
 
 
 class RefusedError(Exception):
-    """What the tool prints when it does not do as told."""
+    """The tool refuses its arguments; carries the text that it prints."""
 
 
 class Bcdedit:

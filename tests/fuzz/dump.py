@@ -43,7 +43,7 @@ _NUMBERS = (
 _WIDE = (1 << 40, 1 << 52, 1 << 63, (1 << 64) - 1, writer.LIST_HEAD, writer.DRIVER, writer.STACK)
 SAMPLES = ("wine-null-write.mdmp", "triage_x64.dmp", "unwind/d1.dmp")
 _INTERESTING = 0x3000
-"""Most of what steers a reader lies in the first bytes."""
+"""Most fields that control a reader are in the first bytes."""
 
 
 def seeds() -> list[bytes]:
@@ -110,7 +110,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
 
 
 def check(path: Path) -> None:
-    """Summarises one dump and shows it both ways; whatever but DumpError is raised here is a fault."""
+    """Summarises one dump and shows it both ways; any exception other than DumpError is a defect."""
     started = time.monotonic()
     try:
         summary = summarise(path)

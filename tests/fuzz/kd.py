@@ -265,7 +265,7 @@ def fuzz(count: int, seed: int) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Runs from the command line; says the seed, so that a failure can be had again."""
+    """Runs from the command line; prints the seed, so that a failure can be repeated."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))

@@ -1,4 +1,4 @@
-"""`python -m tests.soak`: runs that are long, large, or killed, each with what it must not cost."""
+"""`python -m tests.soak`: long, large and killed runs, which must not leak memory, files or processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ VICTIM = ("-k", "knows_the_time or busy", "--param", "seconds=3")
 RSS_LIMIT_KIB = 20 * 1024
 FILES_LIMIT = 2
 CHANCE = random.Random(20261121)
-"""Kills come at the same points in every soak, as far as the machine is as quick."""
+"""A fixed seed: kills come at the same points in every soak on an equally fast host."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def quiet(here: Project, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def held(samples: Sequence[Sample]) -> tuple[str, bool]:
-    """What a run came to hold: in words, and whether that is no more than in its beginning."""
+    """Growth of a run's memory and open files: as text, and whether it is within the limits."""
     rss = [sample.rss for sample in samples]
     flat, files = max(rss) - min(rss[: len(rss) // 3]), growth([sample.files for sample in samples])
     return f"{flat / 1024:+.1f} MiB, {files:+d} files", flat <= RSS_LIMIT_KIB and files <= FILES_LIMIT
@@ -114,10 +114,10 @@ def wait_for_clean_up(here: Project, run: subprocess.Popen[bytes], known: set[Pa
 
 
 def killed_runs(here: Project, count: int) -> tuple[str, str, bool]:
-    """Runs end by a signal at any point between their start and their end; none leaves anything.
+    """Ends runs by a signal at random points; none may leave anything behind.
 
-    One in ten is interrupted while it cleans up. What one leaves that was killed by SIGKILL is removed as the
-    next run removes it first of all.
+    One in ten is interrupted while it cleans up. What a run killed by SIGKILL leaves is removed here, as
+    the next run removes it before anything else.
     """
     began = time.monotonic()
     with quiet(here, *VICTIM) as run:

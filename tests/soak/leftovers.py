@@ -1,4 +1,4 @@
-"""What runs have left on the host, to the last lock: nothing is excused.
+"""Finds everything that runs have left on the host: folders, files, processes, mounts, locks, ports.
 
 A run's processes are known by the bench's home, which they have in their environment or their command line.
 """

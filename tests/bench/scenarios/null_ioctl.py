@@ -27,7 +27,7 @@ def microseconds(operation: Callable[[], object], count: int) -> float:
 
 @scenario(deadline_s=120)
 def round_trips(t: Context) -> None:
-    """Measures what an author writes, `device.ioctl`, each journalled; and the same without the journal."""
+    """Measures `device.ioctl` as a scenario calls it, with its journal line, and without the journal."""
     count = int(t.params["operations"])
     with t.open("CR42VirtualRegister") as device:
         value, returned = ctypes.c_int(), DWORD()

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import winvm
+from harness.debuggers.kd.manipulate import Api
 from tests.fakes.kd_lines import Noise
 from tests.fakes.kd_listening import Bench, Listening
 from tests.fakes.kd_recording import RecordedKernel, Recording, continued_with, prompts
