@@ -25,7 +25,7 @@ STORM = {"loss": 0.2, "double": 0.2, "late": 0.2}
 
 
 class Listening:
-    """A host that runs in a thread, with the events it reported; `resets` is the share of steps with a RESET."""
+    """A host that runs in a thread, with the events it reported; `resets` is the share of steps with one."""
 
     def __init__(
         self, wire: Wire, *, hold: bool = False, patience_s: float = 10.0, resets: float = 0.0
