@@ -82,10 +82,12 @@ class DebugRecord:
 class KernelCrash:
     """What the kernel, Wine or the host's own deadline reports of a crash, the moment it is known.
 
-    `kind` is `bugcheck`, `exception`, `hang` (no progress before a deadline) or `flood` (the guest was given
-    up because it prints faster than the host reads). `parameters` are the four bugcheck parameters; for an
-    exception they hold (code, instruction address, accessed address, 1 for a write). `time` is host UNIX time
-    in seconds, `text` the line that reported it, `notes` the driver images that were loaded.
+    `kind` is one of `bugcheck`, `exception`, `hang` (no progress before a deadline), `flood` (the guest was
+    given up because it prints faster than the host reads) and `ended` (the service control manager found the
+    driver dead and nothing else reported why). `code` is that of the bugcheck or exception, or the exit code
+    of the service. `parameters` are the four bugcheck parameters; for an exception they hold (code,
+    instruction address, accessed address, 1 for a write). `time` is host UNIX time in seconds, `text` the
+    line that reported it, `notes` the driver images that were loaded.
     """
 
     kind: str

@@ -66,7 +66,11 @@ class Unloaded(_Event):
 
 
 class Finished(_Event):
-    """A scenario came to its end; `expect_dbgprint` are regular expressions that its slice must match."""
+    """A scenario came to its end.
+
+    `expect_dbgprint` are regular expressions that its slice must match. `driver_exit` is the exit code of a
+    driver's service that has ended by itself, 0 while it runs.
+    """
 
     event: Literal["finished"]
     id: _Count
@@ -78,6 +82,7 @@ class Finished(_Event):
     operations: _Count = 0
     expect_dbgprint: Annotated[list[_Name], Field(max_length=1000)] = []
     notes: Annotated[list[_Text], Field(max_length=10_000)] = []
+    driver_exit: _Code = 0
 
 
 class Fatal(_Event):

@@ -187,6 +187,8 @@ class AgentSession:
             # means that there was none.
             complete = self._debug.wait_for_end_marker(scenario_id, Deadline.after(MARKER_GRACE_S))
             crash = self._debug.crash()
+            if crash is None and answer.driver_exit:
+                crash = self.late_crash(Deadline.after(CRASH_GRACE_S)) or _ended(answer.driver_exit)
             if crash is None:
                 note = "The debug output may be incomplete: its end marker did not arrive."
                 return answer if complete else answer.model_copy(update={"notes": [*answer.notes, note]})
@@ -258,6 +260,12 @@ class AgentSession:
 
     def _error(self, message: str) -> AgentError:
         return _agent_error(message, self._lines.stderr)
+
+
+def _ended(exit_code: int) -> KernelCrash:
+    """A crash that only the service control manager witnessed."""
+    text = f"The driver's service ended by itself with exit code {exit_code}; nobody stopped it."
+    return KernelCrash("ended", exit_code, (), time=time.time(), text=text)
 
 
 def _agent_error(message: str, stderr: bytes) -> AgentError:

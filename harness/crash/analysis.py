@@ -120,6 +120,11 @@ def likely_cause(crash: KernelCrash, summary: Summary | None) -> str:
     who = _who(place)
     if crash.kind == "hang":
         return "The driver made no progress before the deadline: it waits or spins without end."
+    if crash.kind == "ended":
+        return (
+            "The driver's process ended without a report of why: a call that ends the process, or a fault "
+            "that left no stack to report it on."
+        )
     if crash.kind == "flood":
         return "The driver prints without end."
     if missing := missing_in_wine(crash):

@@ -25,6 +25,8 @@ def describe(crash: KernelCrash) -> str:
         where = crash.parameters[1:3]
         places = (f"{word} {value:#x}" for word, value in zip(("at", "on address"), where, strict=False))
         return " ".join((f"exception 0x{crash.code:08x}", *places))
+    if crash.kind == "ended":
+        return f"end of the driver's service by itself, exit code {crash.code}"
     if crash.kind == "flood":
         return "flood: more debug output than the host can read"
     return "hang: no progress before the deadline"
@@ -37,8 +39,8 @@ def mismatch(expected: CrashExpectation, crash: KernelCrash) -> str:
     scenario names both, what a Windows kernel reports and what Wine reports for the same fault.
     """
     got = describe(crash)
-    if crash.kind == "flood":
-        return f"Expected a crash, got a {got}."
+    if crash.kind in ("flood", "ended"):
+        return f"Expected a crash, got {got}."
     if crash.kind == "hang":
         return "" if expected.hang else f"Expected a crash, got a {got}."
     if crash.kind == "bugcheck":

@@ -1,8 +1,9 @@
-"""ARCHITECTURE.md and the tree agree: every room is named, every path exists."""
+"""ARCHITECTURE.md and the tree agree: every room is named, every path exists, files stay readable."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,23 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+LIMIT = 400
+"""Lines of a source file; about 300 are the aim."""
+
+
+def sources() -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "*.py", "*.c", "*.h"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
 
 
 @pytest.mark.parametrize(
@@ -44,3 +62,9 @@ def test_its_rows_are_the_layers_that_are_checked() -> None:
         places.append((min(at), max(at)))
     for (_, above), (below, _) in pairwise(places):
         assert above < below, "the table lists a package above one that imports it"
+
+
+@pytest.mark.parametrize("name", sources())
+def test_no_file_is_too_long_to_read(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").count("\n")
+    assert lines <= LIMIT, f"{name} has {lines} lines: it holds more than one concept"

@@ -26,6 +26,7 @@ SSH_USER = "root"
 NO_DUMP = {
     "bugcheck": "Wine ends the process of the driver at KeBugCheckEx without writing one.",
     "hang": "a guest that hangs writes none.",
+    "ended": "the driver's process ended without one.",
     "flood": "a guest that floods its debug output is ended at once.",
 }
 """Why a crash of this kind leaves no minidump."""

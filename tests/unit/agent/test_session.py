@@ -135,6 +135,29 @@ def test_a_crash_wins_over_the_result_that_it_caused(
     assert isinstance(session.run(1, "ioctl.set", soon()), ScenarioCrash)
 
 
+def test_a_driver_that_ended_by_itself_has_crashed(session: AgentSession, agent: FakeAgent) -> None:
+    """The debug output tells no crash; the service control manager does."""
+    agent.when("ioctl.set", lambda command: agent.finish(command, driver_exit=1067))
+    ended = session.run(1, "ioctl.set", soon(10))
+    assert isinstance(ended, ScenarioCrash)
+    assert (ended.report.kind, ended.report.code, ended.scenario) == ("ended", 1067, "ioctl.set")
+    assert "ended by itself with exit code 1067" in ended.report.text
+
+
+def test_what_the_debug_output_tells_of_a_dead_driver_comes_first(
+    session: AgentSession, agent: FakeAgent, debug: FakeDebugStream
+) -> None:
+    def react(command: dict[str, object]) -> None:
+        agent.finish(command, "error", driver_exit=1067)
+        time.sleep(0.3)
+        debug.break_down()
+
+    agent.when("ioctl.set", react)
+    ended = session.run(1, "ioctl.set", soon(10))
+    assert isinstance(ended, ScenarioCrash)
+    assert ended.report.kind == "bugcheck"
+
+
 def test_a_crash_wins_over_the_lost_connection_it_causes(
     session: AgentSession, agent: FakeAgent, debug: FakeDebugStream
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,21 +18,19 @@ from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.deadline import Deadline
 from harness.debuggers.kd.key import Key
 from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
-from harness.errors import BootError, ConfigurationError, HostError, ImageError, TransportError
+from harness.errors import ConfigurationError, HostError, ImageError
 from harness.guests.protocol import Reachable
 from harness.guests.registry import find_flavour, reopen, replayed_flavour
 from harness.guests.windows.guest import (
     MEMORY_DUMP,
-    PYTHON,
     SET_CLOCK,
     WindowsGuest,
     session_version,
     system_time,
 )
-from harness.guests.windows.verifier import SHUTDOWN, VERIFIER, verify_driver
 from harness.images.windows.credentials import make_windows_secrets
 from harness.images.windows.sealed import WindowsImage, seal, settings_digest
-from harness.interfaces import CommandResult, DebugStream, GuestProcess
+from harness.interfaces import DebugStream
 from harness.journal import Journal
 from harness.machine.accelerator import Accelerator
 from harness.machine.protocol import Machine
@@ -252,64 +250,6 @@ def test_a_guest_that_is_up_prints_to_its_debugger(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="goes to its kernel debugger") as caught:
         LiveGuest.model_validate(record | {"profile": "windows-11"}).debug_output()
     assert "winvm debug" in caught.value.remedy
-
-
-class Rebooting:
-    """A transport to a guest that runs `verifier` and restarts: `uptimes` are told one after another."""
-
-    def __init__(self, uptimes: list[bytes], verifier: int = 2, shutdown: int | None = 0) -> None:
-        self.uptimes = uptimes
-        self.exit_codes = {VERIFIER: verifier, SHUTDOWN: shutdown}  # None: it is gone before it answers
-        self.ran: list[list[str]] = []
-        self.open = 0
-
-    def connect(self) -> Rebooting:
-        self.open += 1
-        return self
-
-    def run(self, argv: Sequence[str], deadline: Deadline, on_output: object = None) -> CommandResult:
-        deadline.check(argv[0])
-        if argv[1:2] == ["-c"]:
-            answer = self.uptimes.pop(0)
-            if not answer:
-                raise TransportError("Connection reset.")
-            return CommandResult(0, answer, b"")
-        self.ran.append(list(argv))
-        if (code := self.exit_codes[argv[0]]) is None:
-            raise TransportError("Connection reset.")
-        return CommandResult(code, b"", b"its own words")
-
-    def start(self, argv: Sequence[str], deadline: Deadline) -> GuestProcess:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        self.open -= 1
-
-
-@pytest.mark.parametrize("shutdown", [0, None])
-def test_driver_verifier_is_set_and_the_restart_waited_for(shutdown: int | None) -> None:
-    guest = Rebooting([b"90000\r\n", b"90500\r\n", b"", b"1200\r\n"], shutdown=shutdown)
-    verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
-    assert guest.ran == [
-        [VERIFIER, "/standard", "/driver", "drv.sys"],
-        [SHUTDOWN, "/r", "/f", "/t", "0"],
-    ]
-    assert (guest.open, guest.uptimes) == (0, [])
-
-
-def test_driver_verifier_that_refuses_is_told() -> None:
-    guest = Rebooting([b"90000\r\n"], verifier=1)
-    with pytest.raises(BootError, match=r"Driver Verifier refused drv\.sys: exit code 1") as caught:
-        verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
-    assert "its own words" in caught.value.detail
-    assert guest.open == 0
-
-
-def test_a_guest_that_does_not_restart_for_driver_verifier_is_told_at_once() -> None:
-    guest = Rebooting([b"90000\r\n"], shutdown=5)
-    with pytest.raises(BootError, match="refuses to restart: shutdown ended with exit code 5"):
-        verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
-    assert guest.open == 0
 
 
 def test_a_verified_guest_has_a_ready_state_of_its_own(tmp_path: Path, secrets: Path) -> None:
