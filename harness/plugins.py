@@ -88,7 +88,7 @@ REPORTS = Registry(
     "report writer",
     {"gitlab": "harness.report.gitlab:WRITER", "html": "harness.report.page:WRITER"},
 )
-"""The reports written of every run, in this order; each is a `harness.report.reports.ReportWriter`."""
+"""The reports written of every run, in this order; each is a `harness.report.writer.ReportWriter`."""
 
 DEBUGGERS = Registry(
     "winvm.debuggers",

@@ -90,7 +90,13 @@ def list_(as_json: bool) -> None:
 
     home = configuration.home()
     for found in (image for flavour in flavours() for image in flavour.images(home)):
-        size = found.disk.stat().st_size
+        try:
+            size = found.disk.stat().st_size
+        except OSError as error:
+            click.echo(
+                printable(f"{found.folder.name}  damaged: {error.strerror}: {error.filename}"), err=True
+            )
+            continue
         if as_json:
             click.echo(json.dumps({"folder": str(found.folder), "bytes": size, **found.versions}))
         else:

@@ -82,11 +82,17 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
         click.echo(json.dumps({"kind": "summary", **summary.fields()}))
     elif summary.packets or damage is None:
         kinds = ", ".join(f"{number} {kind}" for kind, number in summary.by_kind.most_common())
-        click.echo(f"{summary.packets} packets: {kinds or 'none that this key opens'}")
+        nothing = "none of the kernel debugger's" if serial else "none that this key opens"
+        click.echo(f"{summary.packets} packets: {kinds or nothing}")
         for warning in summary.warnings:
             click.echo(warning)
     if damage is not None:  # of a file that the user named, not of a connection
         raise ConfigurationError(damage.message, remedy=damage.remedy) from damage
+    if serial and not summary.by_kind:
+        raise ConfigurationError(
+            f"{capture} holds no packet of the kernel debugger's serial protocol.",
+            remedy="Record the line from before the target starts, at its debugger's baud rate.",
+        )
     if summary.bad_mac and not summary.by_kind:
         raise ConfigurationError(
             f"Not one of {summary.packets} KDNET datagrams was made with this key.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness.host.regular import open_regular
+
 
 def last_bytes(file: Path, limit: int) -> bytes:
     """At most the last `limit` bytes.
@@ -12,7 +14,7 @@ def last_bytes(file: Path, limit: int) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         stream.seek(max(0, stream.seek(0, os.SEEK_END) - limit))
         return stream.read(limit)
 

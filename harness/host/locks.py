@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.host.regular import open_regular
 
 POLL_S = 0.05
 
@@ -92,7 +93,7 @@ def is_shared(path: Path) -> bool:
 
 def _refused(path: Path, kind: int) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

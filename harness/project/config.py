@@ -6,8 +6,10 @@ silently ignored costs its writer an hour.
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -24,6 +26,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigurationError
 from harness.project.trust import require_trusted, runs_no_program
@@ -244,10 +247,25 @@ def load(path: Path) -> Config:
     try:
         return Config(**document, root=path.resolve().parent)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors()
-        )
+        wrong = "; ".join(f"{_place(problem)}: {_wrong(problem)}" for problem in error.errors())
         raise ConfigurationError(
             f"{path}: {wrong}.", remedy="`winvm init` writes one that explains every key."
         ) from error
+
+
+def _place(problem: ErrorDetails) -> str:
+    """Where it stands, as `driver.builds`."""
+    return ".".join(str(part) for part in problem["loc"])
+
+
+def _wrong(problem: ErrorDetails) -> str:
+    """What is wrong there; for an unknown key, the known one that is most like it."""
+    if problem["type"] != "extra_forbidden":
+        return problem["msg"]
+    *above, key = (str(part) for part in problem["loc"])
+    fields: Iterable[str] = Config.model_fields
+    for name in above:
+        section = Config.model_fields[name].annotation if name in Config.model_fields else None
+        fields = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else ()
+    like = difflib.get_close_matches(key, fields, 1)
+    return f"unknown key{f'; did you mean {like[0]}?' if like else ''}"

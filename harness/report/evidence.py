@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.display.terminal import printable
 from harness.dumps.summary import Found, Place
+from harness.host.regular import open_regular
 from harness.outcome import CrashRecord
 
 TEXT_CHARACTERS = 600
@@ -72,7 +73,7 @@ def analysis_of(folder: Path | None) -> Analysis:
     if folder is None:
         return Analysis()
     try:
-        with (folder / "analysis.json").open("rb") as file:
+        with open_regular(folder / "analysis.json") as file:
             return _ANALYSIS.validate_json(file.read(ANALYSIS_LIMIT))
     except (OSError, ValidationError):
         return Analysis()
@@ -118,7 +119,7 @@ def crash_folder(run: Path, crash: CrashRecord) -> Path | None:
 def screenshot(folder: Path) -> str:
     """The screenshot as a data URI; empty if there is none, or none of a bearable size."""
     try:
-        with (folder / "screenshot.png").open("rb") as file:
+        with open_regular(folder / "screenshot.png") as file:
             image = file.read(SCREENSHOT_LIMIT + 1)
     except OSError:
         return ""

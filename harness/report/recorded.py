@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import ConfigurationError
 from harness.host.fileend import last_bytes
+from harness.host.regular import open_regular
 from harness.journal import Event, is_open
 from harness.outcome import ScenarioResult
 from harness.results import SCHEMA, TAIL_SPACE, crash_fields
@@ -62,7 +63,7 @@ class RecordedRun:
         if not self._file.is_file():
             self._file = folder / "results.json.partial"
         try:
-            with self._file.open("rb") as file:
+            with open_regular(self._file) as file:
                 head = _head(file.readline(LINE_LIMIT))
             end = _end(last_bytes(self._file, TAIL_SPACE))
         except OSError as error:
@@ -89,7 +90,7 @@ class RecordedRun:
 
     def results(self) -> Iterator[ScenarioResult]:
         """Every result, in the order in which they were found; ends early where the file is damaged."""
-        with self._file.open("rb") as file:
+        with open_regular(self._file) as file:
             file.readline(LINE_LIMIT)
             while line := file.readline(LINE_LIMIT):
                 if line.startswith(b"]"):
@@ -102,7 +103,7 @@ class RecordedRun:
     def events(self) -> Iterator[Event]:
         """Every event of run.jsonl that can be read."""
         try:
-            with (self.folder / "run.jsonl").open("rb") as file:
+            with open_regular(self.folder / "run.jsonl") as file:
                 while line := file.readline(LINE_LIMIT):
                     try:
                         event = json.loads(line)

@@ -7,6 +7,7 @@ interface, enhanced, simple and obsolete packet blocks. Anything that is not who
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import BinaryIO
 
 from harness.debuggers.kd.captured_udp import FrameCounts
 from harness.errors import KdError
+from harness.host.regular import open_regular
 
 BLOCK_LIMIT = 1 << 20
 """Bytes of one packet or block; captures of a network have far smaller ones."""
@@ -49,6 +51,10 @@ def udp_datagrams(path: Path, counts: FrameCounts | None = None) -> Iterator[Udp
         yield from read_datagrams(file, counts)
 
 
+FILE_LIMIT = 4 << 30
+"""Bytes of a capture or recording: a serial line at 115,200 baud takes four days for them."""
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """A file to read, unpacked if it is gzip.
@@ -57,7 +63,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         KdError: it cannot be read, or its gzip is damaged.
     """
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
+            if os.fstat(raw.fileno()).st_size > FILE_LIMIT:
+                raise KdError(
+                    f"{path} has more than {FILE_LIMIT >> 30} GiB.",
+                    remedy="Cut the capture to the time in question, as with editcap -A -B.",
+                )
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             file: BinaryIO = gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[assignment]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import ConfigurationError
+from harness.host.regular import open_regular
 
 _PART = re.compile(r"[0-9a-zA-Z]{1,13}")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -55,7 +56,7 @@ class Key:
             ConfigurationError: the file cannot be read or holds no key.
         """
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 text = file.read(KEY_FILE_LIMIT).decode("ascii", "replace")
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error

@@ -79,3 +79,17 @@ def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.delenv("WINVM_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert config.home() == tmp_path / "cache" / "winvm"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[driver]\nbulids=['x']\n", "driver.bulids: unknown key; did you mean builds?"),
+        ("[gest]\nprofile='x'\n", "gest: unknown key; did you mean guest?"),
+        ("[driver]\nzzz=1\n", "driver.zzz: unknown key."),
+    ],
+)
+def test_the_known_key_that_was_meant_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(write(tmp_path, text))
+    assert said in str(caught.value)
