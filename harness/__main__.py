@@ -1,4 +1,4 @@
-"""`winvm` and `python -m harness`: maps every outcome to an exit code; nobody sees a traceback."""
+"""`winvm` and `python -m harness`: maps every outcome to an exit code; no error is shown as a traceback."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Runs the command line and exits the process."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a CI job must not leave its machine
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled CI job must end its guest
     try:
         code = _run()
     except KeyboardInterrupt:  # also while modules are imported
         print("winvm: interrupted.", file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe (head, less) has gone: not an error, and nothing more can be said to it.
+        # The pipe's reader (head, less) has closed it: not an error, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
@@ -41,7 +41,7 @@ def _run() -> int:
         return 2
     except BrokenPipeError:
         raise
-    except Exception as error:  # whatever it is, it ends in one paragraph
+    except Exception as error:  # every error is printed as one paragraph
         if interrupted(error):
             raise KeyboardInterrupt from error
         shown = as_winvm_error(error)

@@ -9,41 +9,41 @@ from pathlib import Path
 import click
 
 COMMANDS = {
-    "doctor": ("harness.commands.doctor", "Say for each need of the bench whether this host meets it."),
+    "doctor": ("harness.commands.doctor", "Check whether this host has everything that winvm needs."),
     "build": ("harness.commands.build", "Build, sign and inspect the driver."),
     "init": ("harness.commands.scaffold", "Write winvm.toml, an example scenario and a test file here."),
     "new-driver": ("harness.commands.scaffold", "Write a small driver with its scenarios into a new folder."),
     "image": ("harness.commands.image", "Build and list guest images."),
     "run": ("harness.commands.run", "Run scenarios in a fresh guest."),
-    "nightly": ("harness.commands.nightly", "Run the whole matrix, and say what is new since last night."),
+    "nightly": ("harness.commands.nightly", "Run the whole matrix and report what is new since last night."),
     "smoke": ("harness.commands.smoke", "Run a quick subset in a guest that is kept warm."),
-    "up": ("harness.commands.live", "Bring a guest up with the driver deployed, and leave it."),
-    "down": ("harness.commands.live", "End every guest that `up` or `smoke` left."),
-    "report": ("harness.commands.report", "Write report.html of a run anew."),
-    "history": ("harness.commands.history", "Say what is new, fixed, flaky and known over the runs."),
+    "up": ("harness.commands.live", "Start a guest with the driver loaded, and leave it running."),
+    "down": ("harness.commands.live", "End every guest that `up` or `smoke` left behind."),
+    "report": ("harness.commands.report", "Write a run's report.html again."),
+    "history": ("harness.commands.history", "Show new, fixed, flaky and known failures and crashes."),
     "prune": ("harness.commands.prune", "Remove old images, saved states, downloads and artifacts."),
     "exec": ("harness.commands.live", "Run a Windows program in the guest that is up."),
     "push": ("harness.commands.live", "Copy a file into the guest that is up."),
     "pull": ("harness.commands.live", "Copy a file out of the guest that is up."),
     "shell": ("harness.commands.live", "Open cmd.exe in the guest that is up."),
     "logs": ("harness.commands.live", "Print the debug output of the guest that is up."),
-    "reproduce": ("harness.commands.reproduce", "Replay a crash from its bundle; cut its operations."),
-    "dump": ("harness.commands.dump", "Say what a crash dump holds: bugcheck, faulting driver, stack."),
-    "rescue": ("harness.commands.rescue", "Disable a driver that takes its guest down at every boot."),
-    "debug": ("harness.commands.debug", "Give the guest's kernel to WinDbg or ntoseye, and go on listening."),
+    "reproduce": ("harness.commands.reproduce", "Replay a crash from its bundle; minimise its operations."),
+    "dump": ("harness.commands.dump", "Show a crash dump's bugcheck, faulting driver and stack."),
+    "rescue": ("harness.commands.rescue", "Disable a driver that crashes its guest at every boot."),
+    "debug": ("harness.commands.debug", "Attach WinDbg or ntoseye to the guest's kernel; log its DbgPrint."),
     "kd": ("harness.commands.kd", "Decode a Windows kernel's debugger traffic, or listen to it live."),
 }
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """What the options before the command said."""
+    """The options given before the command's name."""
 
     config_path: Path | None
 
 
 class _Lazy(click.Group):
-    """Imports a command's module when it is called: `winvm exec` should not wait for what `run` needs."""
+    """Imports a command's module only when it is called: `winvm exec` need not load what `run` needs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -66,10 +66,10 @@ class _Lazy(click.Group):
     "--config",
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The winvm.toml to use; default is the nearest one upwards.",
+    help="The winvm.toml to use; default is the nearest one, here or in a parent folder.",
 )
 @click.option(
-    "-v", "--verbose", is_flag=True, help="Show on stderr what is asked of programs, libvirt and the guest."
+    "-v", "--verbose", is_flag=True, help="Log requests to programs, libvirt and the guest on stderr."
 )
 @click.version_option(package_name="winvm", message="%(version)s")
 @click.pass_context

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def load_config(invocation: Invocation) -> config.Config:
-    """The configuration this invocation means.
+    """Loads the winvm.toml that `--config` names, else the nearest one, here or in a parent folder.
 
     Raises:
-        ConfigurationError: there is none, or it is wrong.
+        ConfigurationError: there is no winvm.toml, or it is invalid.
     """
     from harness.project import config  # pydantic takes 60 ms, and not every command needs it
 

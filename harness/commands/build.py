@@ -1,4 +1,4 @@
-"""`winvm build`: the driver without a guest."""
+"""`winvm build`: builds the driver; starts no guest."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.project import config as configuration
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print build name -> .sys as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object: build name -> path of its .sys.")
 @click.pass_context
 def build(context: click.Context, as_json: bool) -> None:
-    """Build, sign and inspect the driver, every build of winvm.toml."""
+    """Build, sign and inspect every driver build in winvm.toml."""
     from harness.display.progress import Progress
     from harness.images.base import list_images
     from harness.journal import Journal

@@ -1,4 +1,4 @@
-"""`winvm debug`: the running guest's kernel for WinDbg or ntoseye, while winvm goes on listening.
+"""`winvm debug`: attaches WinDbg or ntoseye to the running guest's kernel; winvm keeps listening.
 
 Command lines of the debuggers: Microsoft Learn, "Live Kernel-Mode Debugging Using WinDbg (Classic)", and
 ntoseye's own documentation (dmaivel/ntoseye, docs/setup).
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 SOCKET = "debugger.sock"
 LOG = "debug.log"
 DEBUGGER_PORT = 50001
-"""Where debuggers listen for a KDNET target, or connect to for a serial one, unless an option says else."""
+"""Default port: a debugger of a KDNET target listens on it, one of a serial target connects to it."""
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="UDP port that the target was told to call.")
+@click.option("--port", type=click.IntRange(0, 65535), help="UDP port in the target's debug settings.")
 @click.option(
     "--key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A file that holds the connection's key.",
+    help="File that holds the connection's key.",
 )
 @click.option("--bind", default="127.0.0.1", show_default=True, help="Address to listen on for the target.")
 @click.option("--serial", type=click.Path(path_type=Path), help="Socket, pty or device of a serial line.")
 @click.option("--to", metavar="HOST:PORT", help="KDNET: where the debugger listens.")
 @click.option("--tcp", metavar="ADDRESS:PORT", help="Serial: where WinDbg connects to, on this machine.")
 @click.option("--socket", type=click.Path(path_type=Path), help="Serial: where ntoseye connects to.")
-@click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Append what is said to a file.")
-@click.option("--break-in", is_flag=True, help="Halt the target once: it hears of us, and prints again.")
+@click.option("--log", type=click.Path(path_type=Path, dir_okay=False), help="Append events to this file.")
+@click.option("--break-in", is_flag=True, help="Halt the target once, so that it prints to winvm again.")
 @click.option("--show-key", is_flag=True, help="Print the key itself in the command lines.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def debug(
     port: int | None,
     key_file: Path | None,
@@ -59,11 +59,12 @@ def debug(
     show_key: bool,
     as_json: bool,
 ) -> None:
-    """Give the guest's kernel to WinDbg or ntoseye, and log its DbgPrint.
+    """Attach WinDbg or ntoseye to the guest's kernel, and log its DbgPrint.
 
-    winvm stays between them until Ctrl-C: a debugger has the target while it is there, winvm answers it
-    otherwise. Ctrl-\\ (SIGQUIT) takes the target back from a debugger that is gone without a word; it halts a
-    target that runs. --port or --serial name a target that winvm did not start.
+    winvm relays between target and debugger until Ctrl-C. An attached debugger controls the target; while
+    there is none, winvm answers the target. Ctrl-\\ (SIGQUIT) takes the target back from a debugger that
+    went away without detaching, and halts a target that winvm controls. --port or --serial name a target
+    that winvm did not start.
     """
     from harness.debuggers.kd.host import KdHost
 
@@ -74,7 +75,7 @@ def debug(
         guest = live.find(config.home())
         line = kernel_line(guest)
         socket, log = socket or guest.machine / SOCKET, log or guest.machine / LOG
-        break_in = True  # a kernel that found nobody listening prints no more until it is halted once
+        break_in = True  # a kernel that found no debugger prints nothing until it is halted once
     else:
         line = KernelLine(serial, port or 0, key_file)
     shown = Shown(as_json=as_json)
@@ -84,7 +85,7 @@ def debug(
     for text in told:
         click.echo(text, err=as_json)
     if log:
-        click.echo(f"What is said is logged to {log}.", err=True)
+        click.echo(f"Events are logged to {log}.", err=True)
     host = KdHost(wire, _logged(log, shown) if log else shown)
 
     def on_quit(_signal: int, _frame: object) -> None:
@@ -100,7 +101,7 @@ def debug(
 
 
 def kernel_line(guest: LiveGuest) -> KernelLine:
-    """How the kernel of a guest that is up is debugged; see `LiveGuest.kernel_line`."""
+    """The debugger connection of a running guest's kernel; see `LiveGuest.kernel_line`."""
     return guest.kernel_line()
 
 
@@ -111,14 +112,14 @@ def _kdnet(
     from harness.debuggers.kd.net.relay import KdnetRelayWire
 
     if line.key_file is None:
-        raise ConfigurationError("KDNET needs its key.", remedy="Give --key-file.")
+        raise ConfigurationError("No KDNET key is given.", remedy="Give --key-file.")
     key = Key.read(line.key_file)
     debugger = _endpoint(to, "--to") if to else ("127.0.0.1", DEBUGGER_PORT)
     wire = KdnetRelayWire(key, line.port, debugger, bind)
     file = shlex.quote(str(line.key_file.absolute()))
-    here, there = (key.text, key.text) if show_key else (f'"$(cat {file})"', f"<what {file} holds>")
+    here, there = (key.text, key.text) if show_key else (f'"$(cat {file})"', f"<contents of {file}>")
     return wire, [
-        f"Listening for the target on {bind}, UDP port {wire.port}. A debugger gets it that listens on "
+        f"Listening for the target on {bind}, UDP port {wire.port}. winvm relays it to a debugger on "
         f"{debugger[0]}:{debugger[1]}.",
         "ntoseye, on this machine:",
         f"    ntoseye --backend kdnet --connect 127.0.0.1:{debugger[1]} --kdnet-key {here}",
@@ -154,12 +155,12 @@ def _serial(path: Path, socket: Path | None, tcp: str | None) -> tuple[KdcomRela
 def _endpoint(text: str, option: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
-        raise ConfigurationError(f"{option} {text} is no address.", remedy="Write it as HOST:PORT.")
+        raise ConfigurationError(f"{option} {text} is not an address.", remedy="Write it as HOST:PORT.")
     return host.strip("[]"), int(port)
 
 
 def _logged(log: Path, shown: Callable[[Event], None]) -> Callable[[Event], None]:
-    """Also writes events to a file, in the form of dbgprint.log."""
+    """Also writes events to a file, in the format of dbgprint.log."""
     from harness.debuggers.kd.show import summary_line
     from harness.debuggers.kd.text import PrintedLines
     from harness.debuggers.log import DebugLog

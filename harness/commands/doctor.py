@@ -1,4 +1,4 @@
-"""`winvm doctor`: what this host has of what the bench needs."""
+"""`winvm doctor`: checks this host for everything that winvm needs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from harness.project import config
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Say for each need of the bench: found, version, works or not, remedy. Exit code 3 if one is not met."""
+    """Check what winvm needs: found, version, works or not, remedy. Exit code 3 if a need is not met."""
     from harness.doctor import diagnose
 
     broken = []

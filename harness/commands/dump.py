@@ -1,4 +1,4 @@
-"""`winvm dump`: what a crash dump says."""
+"""`winvm dump`: shows what a crash dump holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--symbols",
     "symbol_path",
@@ -18,12 +18,12 @@ import click
     default="",
     help="Folders with drivers and PDBs, or a symbol path as in _NT_SYMBOL_PATH: DIR;srv*CACHE*http://SERVER.",
 )
-@click.option("--download", is_flag=True, help="Ask the servers that _NT_SYMBOL_PATH names.")
+@click.option("--download", is_flag=True, help="Also ask the symbol servers in _NT_SYMBOL_PATH.")
 def dump(file: Path, as_json: bool, symbol_path: str, download: bool) -> None:
-    """Say what crashed: bugcheck, faulting driver, registers, drivers and stack of a kernel or user dump.
+    """Show what crashed: bugcheck, faulting driver, registers, drivers and stack of a kernel or user dump.
 
-    PDBs and images come from --symbols, else from _NT_SYMBOL_PATH. Only the servers that --symbols
-    names are asked unless --download is given.
+    PDBs and images come from --symbols, else from _NT_SYMBOL_PATH. Without --download, only symbol servers
+    named by --symbols are asked.
     """
     from harness.dumps.reader import summarise
 

@@ -39,7 +39,7 @@ TITLES = {
 @click.option(
     "--last", metavar="N", type=click.IntRange(1), default=LAST, show_default=True, help="Runs to show."
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @click.pass_context
 def history(context: click.Context, last: int, as_json: bool) -> None:
     """Show what is new, fixed, flaky and known over the last runs.
@@ -85,14 +85,14 @@ def history(context: click.Context, last: int, as_json: bool) -> None:
 
 @history.command()
 @click.argument("signature")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @click.pass_context
 def show(context: click.Context, signature: str, as_json: bool) -> None:
     """Show one crash, by its signature.
 
     When it was seen, in which scenarios and builds, its stack, and where its evidence lies.
 
-    The beginning of a signature is enough if no other one begins so.
+    The beginning of a signature is enough if no other signature begins the same way.
     """
     with _open(context.obj) as found:
         named = _complete(signature, {one.signature for one in found.sightings()})
@@ -132,21 +132,19 @@ def _open(invocation: Invocation) -> History:
 
     folder = load_config(invocation).artifacts_folder
     if not folder.is_dir():
-        raise ConfigurationError(
-            f"There are no artifacts in {folder}.", remedy="The history begins with the first run."
-        )
+        raise ConfigurationError(f"There are no artifacts in {folder}.", remedy="Run `winvm run` first.")
     found = History(folder)
     if found.set_aside:
         found.close()
         raise HostError(
             f"The history {found.path} was damaged.",
-            remedy=f"It is {found.set_aside} now; a new one was made from the runs there. Ask again.",
+            remedy=f"It was moved to {found.set_aside} and rebuilt from its runs. Run this command again.",
         )
     return found
 
 
 def _by_signature(sightings: Iterable[Sighting]) -> dict[str, list[Sighting]]:
-    """Signature -> where it was seen, oldest first; the one seen last comes first."""
+    """Signature -> its sightings, oldest first. The signature seen most recently comes first."""
     found: dict[str, list[Sighting]] = {}
     for one in sightings:
         found.setdefault(one.signature, []).append(one)
@@ -168,7 +166,7 @@ def _crash(signature: str, seen: Sequence[Sighting]) -> dict[str, Any]:
 
 
 def _complete(signature: str, known: set[str]) -> str:
-    """The signature meant; raises `ConfigurationError` where none or several are."""
+    """The known signature that `signature` begins; raises `ConfigurationError` for none or several."""
     if signature in known:
         return signature
     meant = sorted(one for one in known if one.startswith(signature))
@@ -177,7 +175,7 @@ def _complete(signature: str, known: set[str]) -> str:
     near = meant or get_close_matches(signature, known, 3)
     raise ConfigurationError(
         f"The history has {'several crashes' if meant else 'no crash'} {signature!r}.",
-        remedy=f"Known: {', '.join(near)}." if near else "`winvm history` lists them.",
+        remedy=f"Known: {', '.join(near)}." if near else "List them with `winvm history`.",
     )
 
 
@@ -194,7 +192,7 @@ def _counts(run: RunEntry) -> str:
 
 
 def _evidence(places: Iterable[dict[str, str]], folder: Path) -> list[str]:
-    """Folders and bundles that are still there, newest first."""
+    """Crash folders and bundles that still exist, newest first."""
     named = [place[kind] for place in places for kind in ("folder", "bundle") if place[kind]]
     there = [str(folder / name) for name in dict.fromkeys(reversed(named)) if (folder / name).exists()]
     gone = len(set(named)) - len(there)

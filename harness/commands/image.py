@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _BuildCommand(click.Command):
-    """Its options are those of all flavours; they are looked up when it is called."""
+    """Has the options of all image flavours, and looks them up when it is called."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         from harness.guests.registry import build_options
@@ -49,10 +49,10 @@ def image() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
 @click.pass_obj
 def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | None) -> None:
-    """Build an image, unless one with the same inputs is there.
+    """Build an image, unless one with the same inputs exists.
 
     NAME is wine (the default), or a Windows profile: windows-10, windows-11, windows-server-2019,
-    windows-server-2022, windows-server-2025, or your own. Those are installed from your own ISO.
+    windows-server-2022, windows-server-2025, or your own. Windows is installed from your own ISO.
     """
     from harness.guests.flavour import BuildRequest, DryRun
     from harness.guests.registry import build_options, flavour_of
@@ -83,9 +83,9 @@ def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | N
 
 
 @image.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def list_(as_json: bool) -> None:
-    """List the images that are there, those of each flavour newest first."""
+    """List the images on this host, those of each flavour newest first."""
     from harness.guests.registry import flavours
 
     home = configuration.home()
@@ -105,13 +105,13 @@ def list_(as_json: bool) -> None:
 
 
 @image.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.pass_obj
 def profiles(invocation: Invocation, as_json: bool) -> None:
-    """List the guest profiles and the files that they come from.
+    """List the guest profiles and their files.
 
-    A profile is looked for in profiles/ beside winvm.toml, then in WINVM_HOME/profiles, then among those
-    that winvm brings.
+    winvm looks for a profile in profiles/ beside winvm.toml, then in WINVM_HOME/profiles, then among its
+    own.
     """
     from harness.project.profiles import listed
 
@@ -132,7 +132,7 @@ def _project(invocation: Invocation) -> Path | None:
 
 
 def _config(invocation: Invocation) -> Config | None:
-    """The project that this runs in, if it runs in one."""
+    """The configuration of the project that this runs in; None outside a project."""
     try:
         path = invocation.config_path or configuration.find(Path.cwd())
     except ConfigurationError:
@@ -142,7 +142,7 @@ def _config(invocation: Invocation) -> Config | None:
 
 @contextmanager
 def _told() -> Iterator[Journal]:
-    """A journal whose steps a person sees."""
+    """A journal whose steps are shown on the terminal."""
     from harness.display.progress import Progress
     from harness.journal import Journal
 

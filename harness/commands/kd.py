@@ -1,4 +1,4 @@
-"""`winvm kd decode|key|listen`: what a Windows kernel says to its debugger, recorded or live."""
+"""`winvm kd decode|key|listen`: a Windows kernel's debugger traffic, recorded or live."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def kd() -> None:
 def key(file: Path | None) -> None:
     """Make a key for KDNET.
 
-    It is printed, or written to the new FILE, which only its owner may read.
+    The key is printed, or written to the new FILE, which only its owner may read.
     """
     made = Key.generate()
     if file is None:
@@ -50,13 +50,13 @@ def key(file: Path | None) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file that holds the key: unlike --key, no other user sees it.",
 )
-@click.option("--serial", is_flag=True, help="CAPTURE is of a serial line.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--serial", is_flag=True, help="CAPTURE was taken from a serial line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: bool, as_json: bool) -> None:
-    """Print what a recorded kernel said.
+    """Decode recorded kernel debugger traffic.
 
-    CAPTURE is a pcap or a pcapng; or of a serial line (--serial) the bytes of one side, or both directions
-    as text, one line for each read: seconds, T for the target or H for the host, bytes in hex. Any of them
+    CAPTURE is a pcap or pcapng file. With --serial it holds the raw bytes of one side, or both directions as
+    text: one line per read with seconds, T for the target or H for the host, and the bytes in hex. CAPTURE
     may be gzipped.
     """
     from harness.debuggers.kd.com.both_sides import RecordingDecoder
@@ -76,17 +76,17 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
                 click.echo(json.dumps({"frame": frame, "time": time, "kind": kind, **fields}))
             elif kind not in ("ack", "control"):
                 click.echo(f"{frame:>6} {_human(kind, fields)}")
-    except KdError as error:  # what was read before still counts
+    except KdError as error:  # events before the error are still shown
         damage = error
     if as_json:
         click.echo(json.dumps({"kind": "summary", **summary.fields()}))
     elif summary.packets or damage is None:
         kinds = ", ".join(f"{number} {kind}" for kind, number in summary.by_kind.most_common())
-        nothing = "none of the kernel debugger's" if serial else "none that this key opens"
+        nothing = "none of the kernel debugger's" if serial else "none that this key decrypts"
         click.echo(f"{summary.packets} packets: {kinds or nothing}")
         for warning in summary.warnings:
             click.echo(warning)
-    if damage is not None:  # of a file that the user named, not of a connection
+    if damage is not None:  # the damage is in a file that the user named
         raise ConfigurationError(damage.message, remedy=damage.remedy) from damage
     if serial and not summary.by_kind:
         raise ConfigurationError(
@@ -95,8 +95,8 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
         )
     if summary.bad_mac and not summary.by_kind:
         raise ConfigurationError(
-            f"Not one of {summary.packets} KDNET datagrams was made with this key.",
-            remedy="Use the key that the target was set up with: `bcdedit /dbgsettings` shows it.",
+            f"This key decrypts none of {summary.packets} KDNET datagrams.",
+            remedy="Use the target's key; `bcdedit /dbgsettings` shows it there.",
         )
 
 
@@ -149,9 +149,9 @@ def _serial_events(capture: Path, decoder: SerialDecoder | RecordingDecoder) -> 
 
 
 def key_of(text: str | None, file: Path | None) -> Key:
-    """The key that the options name."""
+    """The key that --key or --key-file gives."""
     if (text is None) == (file is None):
-        raise ConfigurationError("KDNET needs its key.", remedy="Give either --key-file or --key.")
+        raise ConfigurationError("No KDNET key is given.", remedy="Give either --key-file or --key.")
     return Key.parse(text) if text is not None else Key.read(file) if file is not None else Key.generate()
 
 
@@ -175,8 +175,8 @@ def _human(kind: str, fields: Mapping[str, object]) -> str:
 )
 @click.option("--serial", type=click.Path(path_type=Path), help="Socket, pty or device of a serial line.")
 @click.option("--hold", is_flag=True, help="Leave the target halted after an exception.")
-@click.option("--break-in", is_flag=True, help="Halt the target as soon as it is there.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--break-in", is_flag=True, help="Halt the target as soon as it connects.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def listen(
     port: int | None,
     bind: str,
@@ -187,11 +187,11 @@ def listen(
     break_in: bool,
     as_json: bool,
 ) -> None:
-    """Be the debugger of a target until Ctrl-C.
+    """Act as a target's kernel debugger until Ctrl-C.
 
-    The target is never kept waiting, unless --hold says so.
+    winvm continues the target at once, unless --hold is given.
 
-    Ctrl-\\ (SIGQUIT) halts the target, and lets one go on that is held.
+    Ctrl-\\ (SIGQUIT) halts a running target, and continues a held one.
     """
     from harness.debuggers.kd.com.wire import KdcomWire
     from harness.debuggers.kd.host import KdHost
@@ -215,7 +215,7 @@ def listen(
 
 
 def serve(host: KdHost) -> None:
-    """Is the debugger of a target until Ctrl-C, or until the line is gone."""
+    """Acts as a target's kernel debugger until Ctrl-C, or until the line closes."""
     try:
         while True:
             host.step()
@@ -224,7 +224,7 @@ def serve(host: KdHost) -> None:
 
 
 class Shown:
-    """Prints events as they come: lines for a person, or one JSON object a line."""
+    """Prints events as they come: readable lines, or one JSON object per line."""
 
     def __init__(self, *, as_json: bool) -> None:
         from harness.debuggers.kd.text import PrintedLines

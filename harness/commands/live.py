@@ -28,12 +28,12 @@ FOREVER_S = 10 * 365 * 86400.0
 @click.command()
 @click.option("--guest", metavar="PROFILE", help="Guest profile; default is winvm.toml's.")
 @click.option("--build", "build_name", metavar="NAME", help="Driver build to load; default is the first one.")
-@click.option("--json", "as_json", is_flag=True, help="Print where the guest listens as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the guest's address and ports as JSON.")
 @click.pass_context
 def up(context: click.Context, guest: str | None, build_name: str | None, as_json: bool) -> None:
-    """Bring a guest up with the driver deployed, and leave it until `winvm down`.
+    """Start a guest with the driver loaded, and leave it running until `winvm down`.
 
-    A project has one such guest of each profile: if it is up already, that one is named.
+    A project has one such guest per profile. If that guest is already up, `winvm up` prints it.
     """
     from harness.display.progress import Progress
     from harness.run.artifacts import Artifacts
@@ -50,7 +50,7 @@ def up(context: click.Context, guest: str | None, build_name: str | None, as_jso
     if build not in loaded.driver.builds:
         raise ConfigurationError(
             f"There is no driver build {build!r}.",
-            remedy=f"winvm.toml builds {', '.join(loaded.driver.builds)}.",
+            remedy=f"Choose one of the builds in winvm.toml: {', '.join(loaded.driver.builds)}.",
         )
     artifacts, progress = Artifacts(loaded.artifacts_folder / "up"), Progress()
     artifacts.journal.listen(progress)
@@ -67,9 +67,9 @@ def up(context: click.Context, guest: str | None, build_name: str | None, as_jso
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the folders of what was ended as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the ended guests' run folders as JSON.")
 def down(as_json: bool) -> None:
-    """End every guest that `up` or `smoke` left, and remove what it used."""
+    """End every guest that `up` or `smoke` left behind, and remove its files."""
     from harness.machine.leftovers import end_kept
     from harness.machine.runfolder import runs_of
 
@@ -86,13 +86,16 @@ def down(as_json: bool) -> None:
 
 
 @click.command(name="exec", context_settings={"ignore_unknown_options": True})
-@click.option("--timeout", "timeout_s", type=float, default=FOREVER_S, help="Seconds before it is ended.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=FOREVER_S, help="Seconds until the program is ended."
+)
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
 def execute(context: click.Context, timeout_s: float, argv: tuple[str, ...]) -> None:
     """Run a Windows program in the guest; streams its output and returns its exit code.
 
-    Standard input is passed on unless it is a terminal. `winvm exec -- C:\\dir\\program.exe arguments`
+    Standard input is passed on unless it is a terminal.
+    Example: `winvm exec -- C:\\dir\\program.exe arguments`
     """
     context.exit(_attached(list(argv), Deadline.after(timeout_s), interactive=False))
 
@@ -135,9 +138,9 @@ def pull(guest_path: str, local: Path) -> None:
 
 
 @click.command()
-@click.option("-f", "--follow", is_flag=True, help="Go on until interrupted.")
-@click.option("--all", "everything", is_flag=True, help="Wine's own messages too, not only DbgPrint.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until interrupted.")
+@click.option("--all", "everything", is_flag=True, help="Print Wine's own messages too, not only DbgPrint.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def logs(follow: bool, everything: bool, as_json: bool) -> None:
     """Print the debug output of the guest that is up."""
     from harness.debuggers.tail import FileTail
@@ -167,7 +170,7 @@ def logs(follow: bool, everything: bool, as_json: bool) -> None:
 
 
 def _attached(argv: list[str], deadline: Deadline, *, interactive: bool) -> int:
-    """Runs `argv` with this process's standard streams; the exit code as Linux can carry it."""
+    """Runs `argv` with this process's standard streams; returns the exit code as Linux can carry it."""
     from harness.run.pipeline import reach
 
     transport = reach(live.find(config.home())).transport
@@ -203,7 +206,7 @@ def _feed(process: GuestProcess, source: BinaryIO) -> None:
 
 
 def _print(stream: object, data: bytes) -> None:
-    """Raw bytes into a file or pipe; a terminal gets no control characters from the guest."""
+    """Writes raw bytes to a file or pipe; a terminal gets no control characters from the guest."""
     assert hasattr(stream, "buffer")
     assert hasattr(stream, "isatty")
     if stream.isatty():

@@ -1,4 +1,4 @@
-"""`winvm nightly`: the matrix of winvm.toml, compared with the night before; only news make it fail."""
+"""`winvm nightly`: runs the matrix of winvm.toml; fails only for what is new since the night before."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ INTERRUPTED = 130
 
 
 @click.command()
-@click.option("--cell", "names", metavar="NAME", multiple=True, help="Only this cell, as `wine/release`.")
 @click.option(
-    "--workers", type=click.IntRange(1), help="Cells at once; by default what the hosts have room for."
+    "--cell", "names", metavar="NAME", multiple=True, help="Run only this cell, such as `wine/release`."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Cells at once; default is as many as the hosts have room for."
 )
 @click.option(
     "-k", "keyword", metavar="EXPRESSION", help="Only scenarios whose name matches, as pytest's -k."
@@ -49,17 +51,17 @@ def nightly(
     only_list: bool,
     as_json: bool,
 ) -> None:
-    """Run every guest profile with every driver build, and say what is new since the night before.
+    """Run every guest profile with every driver build, and report what is new since the night before.
 
-    Exit codes: 0 no news, 1 a scenario fails that did not, 4 a crash never seen before, 3 or 2 a cell that
-    did not run to its end.
+    Exit codes: 0 nothing new, 1 a scenario newly fails, 4 a crash never seen before, 3 or 2 a cell that did
+    not run to its end.
     """
     invocation: Invocation = context.obj
     config = load_config(invocation)
     cells = matrix(config)
     if unknown := sorted(set(names) - {cell.name for cell in cells}):
         known = ", ".join(cell.name for cell in cells)
-        raise ConfigurationError(f"The matrix has no cell {unknown[0]!r}.", remedy=f"Its cells are {known}.")
+        raise ConfigurationError(f"The matrix has no cell {unknown[0]!r}.", remedy=f"Choose one of: {known}.")
     cells = tuple(cell for cell in cells if not names or cell.name in names)
     if only_list:
         for cell in cells:
@@ -85,7 +87,7 @@ def nightly(
 def _show(results: Sequence[CellResult]) -> None:
     rows = [COLUMNS]
     for result in results:
-        # Of a guest or a log, so escaped.
+        # The text comes from a guest or a log, so it is escaped.
         what = [*lines(result), *result.message.strip().splitlines()[-5:]]
         shown = [printable(line) for line in what] or [""]
         rows.append((result.cell, str(result.verdict), f"{result.seconds:.0f} s", result.run, shown[0]))

@@ -19,10 +19,10 @@ from harness.run.prune import OLD_DAYS, inventory, old, remove
     "--older-than", "days", metavar="DAYS", type=click.FloatRange(0), default=OLD_DAYS, show_default=True
 )
 @click.option(
-    "--keep-size", "gigabytes", metavar="GB", type=click.FloatRange(0), help="Go on until no more is left."
+    "--keep-size", "gigabytes", metavar="GB", type=click.FloatRange(0), help="Remove until no more is left."
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object an item, with what stays and why.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per item; says why one stays.")
 @click.pass_context
 def prune(context: click.Context, days: float, gigabytes: float | None, dry_run: bool, as_json: bool) -> None:
     """Remove old images, saved states, downloads and artifacts; never what is in use."""
@@ -32,7 +32,7 @@ def prune(context: click.Context, days: float, gigabytes: float | None, dry_run:
     except ConfigurationError:
         if invocation.config_path:
             raise
-        artifacts = None  # not inside a project: what the host keeps is pruned all the same
+        artifacts = None  # outside a project, images, states and downloads are still pruned
     home = configuration.home()
     items = inventory(home, artifacts)
     chosen = old(items, days, None if gigabytes is None else int(gigabytes * 1e9), time.time())

@@ -1,4 +1,4 @@
-"""`winvm report`: report.html of a run, made anew."""
+"""`winvm report`: writes a run's report.html again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.errors import ConfigurationError, HostError
 @click.argument("folder", metavar="[RUN_FOLDER]", required=False, type=click.Path(path_type=Path))
 @click.pass_context
 def report(context: click.Context, folder: Path | None) -> None:
-    """Write report.html of a run anew, also of a run that was killed; default is the latest run."""
+    """Write a run's report.html again, also for a run that was killed; default is the latest run."""
     from harness.report.reports import make_reports
 
     invocation: Invocation = context.obj
@@ -24,7 +24,7 @@ def report(context: click.Context, folder: Path | None) -> None:
     except ConfigurationError:
         if invocation.config_path or folder is None:
             raise
-        config = None  # a run's folder that was brought here without its project
+        config = None  # the run's folder was copied here without its project
     chosen = folder or (config.artifacts_folder / "latest" if config else Path())
     chosen = chosen.resolve()
     own = config.artifacts_folder if config and chosen.parent == config.artifacts_folder.resolve() else None
@@ -35,5 +35,5 @@ def report(context: click.Context, folder: Path | None) -> None:
         lambda text: click.echo(f"winvm: {text}", err=True),
     )
     if made.page is None:
-        raise HostError(f"There is no report of {chosen}.", remedy="What is said above is in the way.")
+        raise HostError(f"No report of {chosen} was written.", remedy="Correct the problem printed above.")
     click.echo(made.page)

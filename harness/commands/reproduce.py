@@ -1,4 +1,4 @@
-"""`winvm reproduce`: a crash replayed from its bundle."""
+"""`winvm reproduce`: replays a crash from its bundle."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ SHOWN_OPERATIONS = 100
 @click.option(
     "--minimise", is_flag=True, help="Cut the journalled operations to the fewest that still crash."
 )
-@click.option("--any-image", is_flag=True, help="In today's guest, if that of the crash cannot be had.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object; everything else goes to stderr.")
+@click.option("--any-image", is_flag=True, help="Use today's image if the crash's own is unavailable.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; the rest goes to stderr.")
 @click.pass_context
 def reproduce(
     context: click.Context, bundle: Path, times: int, minimise: bool, any_image: bool, as_json: bool
 ) -> None:
-    """Replay the crash of a bundle, each time in a restored guest, and say how often it recurs.
+    """Replay a bundle's crash, each time in a restored guest, and report how often it recurs.
 
-    Agent and driver of the bundle run in the guest, nothing of it on this host. Exit code 0 if every replay
-    ended in the bundle's signature, 1 if not.
+    The bundle's agent and driver run in the guest; nothing of the bundle runs on this host. Exit code 0 if
+    every replay crashed with the bundle's signature, 1 if not.
     """
     from harness.display.progress import Progress
     from harness.reproduce.replays import Request
@@ -54,7 +54,7 @@ def reproduce(
 
 
 def _config(invocation: Invocation) -> Config:
-    """A bundle has all it takes. A winvm.toml may have come with it, so only a named one is read."""
+    """A bundle needs no winvm.toml. One beside it is not trusted: only what --config names is read."""
     from harness.project import config
 
     if invocation.config_path:
@@ -63,7 +63,7 @@ def _config(invocation: Invocation) -> Config:
 
 
 def show_bundle(bundle: Bundle, *, to_stderr: bool) -> None:
-    """Says what will be executed."""
+    """Prints what will be executed."""
     from harness.display.terminal import printable
 
     manifest, trigger = bundle.manifest, bundle.manifest.trigger
@@ -83,7 +83,7 @@ def show_bundle(bundle: Bundle, *, to_stderr: bool) -> None:
 
 
 def show_result(found: Reproduction) -> None:
-    """Says what came of it."""
+    """Prints the replays' results and the minimised operations."""
     from harness.display.terminal import printable
 
     wanted = found.manifest.signature
@@ -97,7 +97,7 @@ def show_result(found: Reproduction) -> None:
     if (before := found.manifest.trigger.before) and found.reproduced < len(found.attempts):
         click.echo(
             f"  {len(before)} scenarios had run in the same guest before it, {printable(before[-1])} last:"
-            " it may take what they left."
+            " the crash may depend on what they left behind."
         )
     if found.unminimised:
         click.echo(f"not minimised: {found.unminimised}.")

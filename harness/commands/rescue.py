@@ -1,4 +1,4 @@
-"""`winvm rescue`: a guest that its driver takes down at every boot is made to boot again."""
+"""`winvm rescue`: disables a driver that crashes its guest at every boot, so that the guest boots again."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ START_TYPES = {0: "boot", 1: "system", 2: "automatic", 3: "demand", 4: "disabled
 def rescue(context: click.Context, disk: Path, driver: str | None, as_json: bool) -> None:
     """Disable a driver on DISK, the qcow2 disk of a Windows guest that is off.
 
-    Only its start type in the registry is changed; the rest of DISK, and what it is backed by, stay as they
-    are.
+    Only the driver's start type in the registry changes; the rest of DISK and its backing files stay as
+    they are.
     """
     from harness.deadline import Deadline
     from harness.offline.rescue import disable_driver

@@ -42,7 +42,7 @@ from harness.testing.session import Session
 )
 @click.option("--verifier", is_flag=True, help="Let Driver Verifier watch the driver.")
 @click.option(
-    "--artifacts", metavar="FOLDER", help="Leave the results below this folder; default is winvm.toml's."
+    "--artifacts", metavar="FOLDER", help="Write the results below this folder; default is winvm.toml's."
 )
 @click.option("--uri", metavar="URI", help="Use this libvirt daemon; default is winvm.toml's.")
 @click.option("-x", "first", is_flag=True, help="Stop at the first failure.")
@@ -102,18 +102,18 @@ def run(
 def exit_code(pytest_code: int, result: RunResult | None) -> int:
     """winvm's exit code of a finished pytest session.
 
-    pytest's own 0 and 1 are looked at through the results: an unexpected crash outranks a lost guest, which
-    outranks a failure.
+    Where pytest returns 0 or 1, the results decide: an unexpected crash outranks a lost guest, which outranks
+    a failure.
     """
     if pytest_code == pytest.ExitCode.USAGE_ERROR:
         return 2
     if pytest_code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        return pytest_code  # an error of winvm's own, which ended the session with its exit code
+        return pytest_code  # a winvm error ended the session with its own exit code
     return outcome.exit_code(result.counts if result else {}) or pytest_code
 
 
 class _Watcher:
-    """Takes the run's result out of the session."""
+    """Keeps the run's result beyond the pytest session."""
 
     result: RunResult | None = None
     interrupted = False

@@ -1,4 +1,4 @@
-"""`winvm init|new-driver`: the files of a project that does not have them yet."""
+"""`winvm init|new-driver`: writes the files that a project does not have yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def init(name: str | None) -> None:
     if written.new:
         click.echo("Next: say in winvm.toml how the driver is built, then: winvm run")
     else:
-        click.echo("Everything is here already: winvm run")
+        click.echo("Every file exists already. Next: winvm run")
 
 
 @click.command(name="new-driver")

@@ -29,7 +29,7 @@ from harness.smoke.watch import Sources
 @click.option(
     "-m", "marker", metavar="EXPRESSION", help="Scenarios of a kind or tag, as pytest's -m; default smoke."
 )
-@click.option("--watch", is_flag=True, help="Again on every save, until Ctrl-C; the guest stays warm.")
+@click.option("--watch", is_flag=True, help="Run again on every save, until Ctrl-C; the guest stays warm.")
 @click.pass_context
 def smoke(
     context: click.Context, guest: str | None, keyword: str | None, marker: str | None, watch: bool
@@ -53,7 +53,7 @@ def _watch(invocation: Invocation, guest: str | None, keyword: str | None, marke
         try:
             child.join()
         except KeyboardInterrupt:
-            child.join()  # the terminal interrupted it as well; it ends its guest
+            child.join()  # Ctrl-C interrupted it as well; it ends its guest
             raise
         changed = sources.wait()
         started = time.monotonic()
@@ -71,7 +71,7 @@ def _child(
 
 
 def _smoke(request: Request, started: float) -> int:
-    """One run, told to the user; its last line is the verdict, whatever happened."""
+    """Runs once and prints what happens; the last line is the verdict, whatever happened."""
 
     def refused(error: WinvmError) -> None:
         click.echo(paragraph(error), err=True)
@@ -101,7 +101,7 @@ def _tell(verdict: SmokeVerdict) -> None:
 
 
 def _show(result: ScenarioResult) -> None:
-    """A result that is not good, with its evidence."""
+    """Prints a result that neither passed nor was skipped, with its evidence."""
     if result.outcome in (Outcome.PASSED, Outcome.SKIPPED):
         return
     click.echo(f"{result.outcome} {result.name}: {printable(result.message)}")

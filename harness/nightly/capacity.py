@@ -1,7 +1,7 @@
-"""Which host may run one more guest: memory and cores, counted across the processes of a night.
+"""Which host has room for one more guest: memory and cores, counted across the processes of a night.
 
-A guest's share is a file beside the others, locked for as long as its process lives: a process that is killed
-gives its share back by dying.
+A guest's share is a file, locked for as long as its process lives. When a process is killed, the kernel drops
+the lock, and the share is free again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Need:
-    """What one guest takes of a host: MiB of memory, and cores."""
+    """What one guest needs of a host: MiB of memory, and cores."""
 
     memory_mib: int
     cores: int
@@ -31,7 +31,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Host:
-    """A libvirt host and what guests may take of it; `uri` is empty for the driver in winvm's own process."""
+    """A libvirt host and what guests may use of it; `uri` is empty for the driver in winvm's own process."""
 
     uri: str
     memory_mib: int
@@ -39,17 +39,17 @@ class Host:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """The host's name in messages."""
         return self.uri or "this host"
 
     def holds(self, need: Need, taken: Sequence[Need] = ()) -> bool:
-        """Whether a guest fits beside those that run."""
+        """Whether a guest fits beside those that hold `taken`."""
         memory = sum(one.memory_mib for one in taken) + need.memory_mib
         return memory <= self.memory_mib and sum(one.cores for one in taken) + need.cores <= self.cores
 
 
 class Capacity:
-    """The hosts of a night and their guests' shares, in `folder`, which all its processes name alike."""
+    """The hosts of a night and their guests' shares, kept in `folder`, which all its processes use."""
 
     def __init__(self, folder: Path, hosts: Sequence[Host]) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class Capacity:
         folder.mkdir(parents=True, exist_ok=True)
 
     def check(self, need: Need, what: str) -> None:
-        """Raises `ConfigurationError` when `what` fits on no host, however idle."""
+        """Raises `ConfigurationError` when `what` fits on no host, even an idle one."""
         if any(host.holds(need) for host in self._hosts):
             return
         have = "; ".join(f"{host.name} has {host.memory_mib} MiB, {host.cores} cores" for host in self._hosts)
@@ -67,7 +67,7 @@ class Capacity:
         )
 
     def at_once(self, needs: Sequence[Need]) -> int:
-        """How many of these guests fit at the same time, placed one after another."""
+        """How many of these guests fit at the same time, when placed in this order."""
         taken: dict[Host, list[Need]] = {host: [] for host in self._hosts}
         for need in needs:
             host = next((host for host in self._hosts if host.holds(need, taken[host])), None)
@@ -80,7 +80,7 @@ class Capacity:
         """Waits for a host with room and holds a guest's share of it.
 
         Raises:
-            DeadlineError: no host had room by then.
+            DeadlineError: no host had room before the deadline.
         """
         shares = (self._try(need) for _ in deadline.tries(every=POLL_S))
         share = next(filter(None, shares), None)
@@ -97,7 +97,7 @@ class Capacity:
             os.close(descriptor)
 
     def wait_until_free(self, deadline: Deadline) -> bool:
-        """Waits for the end of whatever holds a share; False when the deadline passed first."""
+        """Waits until no process holds a share; False when the deadline passed first."""
         return any(not self._taken() for _ in deadline.tries(every=POLL_S))
 
     def _taken(self) -> bool:
@@ -111,13 +111,13 @@ class Capacity:
                     continue
                 file = self._folder / f"{number}-{secrets.token_hex(4)}.share"
                 descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                locks.take(descriptor)  # nobody else knows of the file yet
+                locks.take(descriptor)  # no other process knows the file yet
                 os.write(descriptor, json.dumps(asdict(need)).encode())
                 return host, file, descriptor
         return None
 
     def _shares(self, number: int) -> Iterator[Need]:
-        """What is taken of a host; a share that nobody holds locked is removed."""
+        """The shares held on a host; a share whose lock nobody holds is removed."""
         for file in self._folder.glob(f"{number}-*.share"):
             with suppress(FileNotFoundError), file.open("rb") as share:
                 if locks.take(share.fileno()):

@@ -1,4 +1,4 @@
-"""The cells of a night: which guest, which driver build, with Driver Verifier or without."""
+"""The cells of a night: guest, driver build, with Driver Verifier or without."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.report.history import cell
 from harness.run.skip import missing
 
 QEMU_MIB = 256
-"""What QEMU itself takes beside the guest's memory."""
+"""MiB that QEMU itself uses beside the guest's memory."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,22 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """How history, artifacts and people call it: `wine/release`, `windows-11/release/driver-verifier`."""
+        """The cell's name in history and messages: `wine/release`, `windows-11/release/driver-verifier`."""
         return cell(self.profile, (self.build,), (VERIFIER,) if self.verifier else ())
 
 
 def matrix(config: Config) -> tuple[Cell, ...]:
-    """Every combination that `[nightly]` asks for; what it leaves out is taken from the rest of the file.
+    """Every combination that `[nightly]` asks for; keys it leaves out are taken from the rest of winvm.toml.
 
     Raises:
-        ConfigurationError: there is no such profile or build.
+        ConfigurationError: `[nightly]` names an unknown profile or build.
     """
     nightly = config.nightly
     builds = nightly.builds or config.driver.builds
     if unknown := sorted(set(builds) - set(config.driver.builds)):
         raise ConfigurationError(
-            f"nightly.builds names {unknown[0]!r}, which driver.builds does not have.",
-            remedy=f"winvm.toml builds {', '.join(config.driver.builds)}.",
+            f"nightly.builds names {unknown[0]!r}, which is not in driver.builds.",
+            remedy=f"Choose one of the builds in winvm.toml: {', '.join(config.driver.builds)}.",
         )
     profiles = [Profile.named(name, config.root) for name in nightly.profiles or (config.guest.profile,)]
     return tuple(

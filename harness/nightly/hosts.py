@@ -1,4 +1,4 @@
-"""What the hosts of `[[nightly.hosts]]` have: asked of libvirt, bounded by what winvm.toml grants."""
+"""Memory and cores of the hosts in `[[nightly.hosts]]`: as libvirt says, at most what winvm.toml grants."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ASK_SECONDS = 30.0
 
 
 def host(section: HostSection) -> Host:
-    """A host with what guests may take of it.
+    """A host with the memory and cores that guests may use.
 
     Raises:
-        ConfigurationError: its URI leads to another host, and not over SSH.
+        ConfigurationError: its URI leads to another host, but not over SSH.
         HostError: its libvirt daemon cannot be reached.
-        MachineError: it says nothing.
-        DeadlineError: it does not answer.
+        MachineError: the daemon does not report its memory and cores.
+        DeadlineError: the daemon does not answer in time.
     """
     memory_mib, cores = _asked(section.uri) if section.uri else _own()
     return Host(section.uri, section.memory_mib or memory_mib, section.cores or cores)

@@ -1,4 +1,4 @@
-"""One night: its cells run in parallel, each is compared with the night before, and news decide its end."""
+"""One night: runs its cells in parallel, compares each with the night before; news decide its exit code."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from harness.project.config import Config
 from harness.results import write_json
 
 FOLDER = "nightly"
-"""Below the artifacts folder: the runs of every night, their history, and `nights/`."""
+"""Folder below the artifacts folder, with the runs of every night, their history, and `nights/`."""
 VARIABLE = "WINVM_NIGHT"
-"""Names the night's folder to the processes that pytest-xdist starts."""
+"""Environment variable that names the night's folder to the processes that pytest-xdist starts."""
 PLAN = "night.json"
 CLEAN_UP_SECONDS = 120.0
 
@@ -42,7 +42,7 @@ class Night(BaseModel):
 
     @classmethod
     def of_environment(cls) -> Night:
-        """The night that this process works for."""
+        """The night that this process is a worker of."""
         return cls.model_validate_json((Path(os.environ[VARIABLE]) / PLAN).read_bytes())
 
     @property
@@ -57,12 +57,12 @@ def begin(
     """Makes the night's folder.
 
     Args:
-        file: winvm.toml.
-        options: for each cell's `winvm run`.
+        file: path of winvm.toml.
+        options: command-line options for each cell's `winvm run`.
 
     Raises:
         ConfigurationError: a cell fits on no host.
-        HostError: the folder cannot be made.
+        HostError: the night's folder cannot be made.
     """
     artifacts = config.artifacts_folder / FOLDER
     folder = artifacts / "nights" / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
@@ -87,10 +87,10 @@ def begin(
 
 
 def run(night: Night, workers: int | None = None) -> tuple[list[CellResult], bool]:
-    """Runs every cell; their results in the matrix' order, and whether the night was interrupted.
+    """Runs every cell; returns the results in the matrix' order, and whether the night was interrupted.
 
     Args:
-        workers: cells at once; by default as many as the hosts hold.
+        workers: cells at once; by default as many as fit on the hosts.
     """
     wanted = [cell for cell in night.cells if not cell.missing]
     at_once = workers or max(1, night.capacity.at_once([cell.need for cell in wanted]))
@@ -116,7 +116,7 @@ def run(night: Night, workers: int | None = None) -> tuple[list[CellResult], boo
 
 
 def finish(night: Night, results: Sequence[CellResult], seconds: float) -> Mapping[str, object]:
-    """Writes what became of the night to `results.json` in its folder, and returns it."""
+    """Writes the night's results to `results.json` in its folder, and returns them."""
     document = {
         "night": night.folder.name,
         "seconds": round(seconds, 3),
@@ -128,7 +128,7 @@ def finish(night: Night, results: Sequence[CellResult], seconds: float) -> Mappi
 
 
 def exit_code(results: Sequence[CellResult]) -> int:
-    """Of the whole night: a new crash (4), a cell that did not run (2, 3), a new failure (1), no news (0)."""
+    """The exit code: a new crash (4), a cell that did not run (2, 3), a new failure (1), no news (0)."""
     codes = {result.exit_code for result in results}
     return next((code for code in (4, 3, 2, 1) if code in codes), 0)
 

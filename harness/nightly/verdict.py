@@ -28,30 +28,30 @@ if TYPE_CHECKING:
 ROOM_SECONDS = 12 * 3600.0
 RUN_SECONDS = 6 * 3600.0
 END_SECONDS = 60.0
-"""For an interrupted run to clean up."""
+"""How long an interrupted run may take to clean up."""
 LOG_TAIL = 4000
 BROKEN = (2, 3)
 
 
 class CellVerdict(enum.StrEnum):
-    """What the morning needs to know of a cell."""
+    """The verdict on a cell's run, compared with the night before."""
 
     QUIET = "quiet"  # nothing failed that had not failed before
     NEWS = "news"  # a new failure or a new crash
-    BROKEN = "broken"  # it could not run, or not to its end
-    SKIPPED = "skipped"  # its guest lacks what the cell is about
+    BROKEN = "broken"  # the cell did not run, or not to its end
+    SKIPPED = "skipped"  # the guest lacks a capability that the cell needs
 
 
 class CellResult(BaseModel):
-    """What became of a cell.
+    """The result of a cell.
 
     Attributes:
         run: id of its run in the nightly artifacts; empty if it never began.
         host: URI of the libvirt host, or `this host`.
-        exit_code: what the cell means for the night's exit code; not that of its run, in which known
-            failures count.
-        message: why it is broken or skipped.
-        log: what `winvm run` said, a file in the night's folder.
+        exit_code: what the cell contributes to the night's exit code. It is not its run's exit code, in which
+            known failures count.
+        message: why the cell is broken or skipped.
+        log: the output of `winvm run`, a file in the night's folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,16 +68,16 @@ class CellResult(BaseModel):
 
     @classmethod
     def load(cls, folder: Path, cell: str) -> CellResult:
-        """As it was saved in the night's folder; raises `OSError` if it was not."""
+        """Reads a cell's result from the night's folder; raises `OSError` if none was saved."""
         return cls.model_validate_json((folder / f"{_safe(cell)}.json").read_bytes())
 
     def save(self, folder: Path) -> None:
-        """Writes it to the night's folder."""
+        """Writes the result to the night's folder."""
         (folder / f"{_safe(self.cell)}.json").write_text(self.model_dump_json(indent=1), encoding="utf-8")
 
 
 def run_cell(night: Night, cell: Cell) -> CellResult:
-    """Waits for a host with room, runs the cell there, and looks at what is new; saves the result.
+    """Waits for a host with room, runs the cell there, finds what is new, and saves the result.
 
     Raises:
         HostError: the history cannot be used.
@@ -100,7 +100,7 @@ def run_cell(night: Night, cell: Cell) -> CellResult:
 
 
 def _run(night: Night, cell: Cell, uri: str, log: Path) -> int:
-    # The run ends as by Ctrl-C when this process dies: its guest and files go with it (prctl(2)).
+    # When this process dies, the run is interrupted (prctl(2)) and removes its guest and files.
     argv = [sys.executable, "-m", "harness", "--config", str(night.config)]
     argv += ["run", "--guest", cell.profile, "--build", cell.build, "--artifacts", str(night.artifacts)]
     argv += ["--verifier"] if cell.verifier else []
@@ -110,17 +110,17 @@ def _run(night: Night, cell: Cell, uri: str, log: Path) -> int:
 
 
 def bounded(argv: Sequence[str], log: Path, seconds: float) -> int:
-    """Runs `argv` with its output in `log`; its exit code, 3 when it did not end in time.
+    """Runs `argv` with its output in `log`; returns its exit code, or 3 when it did not end in time.
 
-    It is then ended as by Ctrl-C, so that it can clean up; likewise when this process is interrupted.
+    In that case, and when this process is interrupted, the run gets SIGINT first, so that it can clean up.
     """
     with log.open("wb") as output:
-        # Interrupted when this process dies as well.
+        # The run is interrupted when this process dies, too.
         run = programs.start(argv, stdout=output, stderr=output, death_signal="INT")
         try:
             return run.wait(seconds)
         except subprocess.TimeoutExpired:
-            output.write(f"It was ended because it had not after {seconds:g} s.\n".encode())
+            output.write(f"winvm ended this run because it had not ended after {seconds:g} s.\n".encode())
             output.flush()
             return 3
         finally:
@@ -128,7 +128,7 @@ def bounded(argv: Sequence[str], log: Path, seconds: float) -> int:
                 run.send_signal(signal.SIGINT)
                 with suppress(subprocess.TimeoutExpired):
                     run.wait(END_SECONDS)
-                run.kill()  # of no effect on one that has ended
+                run.kill()  # has no effect on a run that has ended
                 run.wait()
 
 
@@ -149,7 +149,7 @@ def _judged(night: Night, cell: Cell, code: int, started: float, log: Path) -> C
 
 
 def lines(result: CellResult) -> list[str]:
-    """What is to be told of a cell's news, a line for each kind."""
+    """A cell's news, one line for each kind."""
     kinds = ((field.name, getattr(result.news, field.name)) for field in dataclasses.fields(result.news))
     return [f"{kind.replace('_', ' ')}: {', '.join(names)}" for kind, names in kinds if names]
 

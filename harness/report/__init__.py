@@ -1,1 +1,1 @@
-"""What a run leaves for people and scripts to read."""
+"""Reports and history that are made of a run's results."""

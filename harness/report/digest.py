@@ -1,6 +1,6 @@
-"""A run reduced to what a report shows and history keeps: one row a scenario, one group a crash signature.
+"""Reduces a run to what reports show and history keeps: a row per scenario, a group per crash signature.
 
-Bounded in memory whatever the run printed, and from here on free of control characters: every text passes
+A digest's memory is bounded whatever the run printed. Its texts hold no control characters: each one passes
 `printable`.
 """
 
@@ -25,7 +25,7 @@ GRAVITY = (
     Outcome.HUNG,
     Outcome.CRASHED,
 )
-"""Outcomes from the least to the gravest."""
+"""Outcomes from the least to the most severe."""
 BAD = frozenset(GRAVITY[2:])
 LINES_SHOWN = 200
 DETAIL_LINES = 120
@@ -35,10 +35,10 @@ NAME_CHARACTERS = 200
 MESSAGE_CHARACTERS = 4000
 SHORT_MESSAGE = 300
 BUDGET = 768 << 10
-"""Characters of messages, details and debug output that are kept of scenarios that passed, and as many of
-those that did not. What comes later has a short message only."""
+"""Characters of messages, details and debug output kept for scenarios that passed, and as many for those that
+did not. Later scenarios have a short message only."""
 OCCURRENCES = 20
-"""Crashes of one signature that are kept one by one."""
+"""Crashes of one signature that are kept individually."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Printed:
 
 @dataclass
 class Row:
-    """All executions of one scenario in a run. What is told is of the gravest, the first of equals.
+    """All executions of one scenario in a run. Reports the most severe outcome; of equal ones, the first.
 
     Attributes:
         seconds: shortest and longest by the host's clock, restores included.
-        guest_seconds: shortest of those that passed, by the agent's clock; 0 if none did.
+        guest_seconds: shortest execution that passed, by the agent's clock; 0 if none passed.
     """
 
     name: str
@@ -85,10 +85,10 @@ class CrashGroup:
 
     Attributes:
         expected: how many of `times` the scenario expected.
-        first: the crashes themselves, at most `OCCURRENCES`; `folders` are theirs, None where it is gone.
-        analysis: analysis.json of the first that has one.
+        first: the first crashes, at most `OCCURRENCES`; `folders` are theirs, None where one is gone.
+        analysis: analysis.json of the first crash that has one.
         scenarios: (scenario, driver build) -> (times, expected).
-        sources: (scenario, driver build) -> base name of the source that the crash is in, empty if unknown.
+        sources: (scenario, driver build) -> base name of the source file that crashed, empty if unknown.
     """
 
     signature: str
@@ -107,7 +107,7 @@ class CrashGroup:
 
     @property
     def what(self) -> str:
-        """Code and parameters, in words."""
+        """Bugcheck code and parameters, as text."""
         return text(self.analysis.what or describe(self.first[0].report))
 
     @property
@@ -117,7 +117,7 @@ class CrashGroup:
 
     @property
     def last_words(self) -> list[str]:
-        """The end of the debug output before it."""
+        """The last debug output before the crash."""
         return [text(line) for line in self.analysis.dbgprint_tail[-LAST_WORDS:]]
 
     @property
@@ -137,12 +137,12 @@ class Digest:
     results: int = 0
 
     def count(self, *outcomes: Outcome) -> int:
-        """Scenarios with one of these outcomes."""
+        """Number of scenarios with one of these outcomes."""
         return sum(row.outcome in outcomes for row in self.rows.values())
 
     @property
     def not_run(self) -> int:
-        """Scenarios that were chosen and have no result."""
+        """Number of chosen scenarios without a result."""
         return max(0, self.record.planned - len(self.rows))
 
 
@@ -168,7 +168,7 @@ def digest(run: RecordedRun) -> Digest:
 
 
 def lines(value: str, limit: int = DETAIL_LINES) -> tuple[str, ...]:
-    """Several lines as they may be shown; the last ones if there are too many."""
+    """A text's lines, made printable; only the last ones if there are more than `limit`."""
     found = value.split("\n")
     cut = [f"… {len(found) - limit} lines left out"] if len(found) > limit else []
     return (*cut, *(text(line.rstrip("\r")) for line in found[-limit:]))
@@ -183,13 +183,13 @@ def _count(row: Row, result: ScenarioResult) -> None:
 
 
 class _Budget:
-    """Room that is left."""
+    """The room left in the digest."""
 
     def __init__(self) -> None:
         self.left = BUDGET
 
     def takes(self, *texts: str) -> bool:
-        """Whether there is room for them; it is theirs then."""
+        """Reserves room for the texts; returns whether there was enough."""
         size = sum(map(len, texts))
         if size > self.left:
             return False

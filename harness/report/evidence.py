@@ -1,4 +1,4 @@
-"""What lies in a crash's folder, as reports need it: analysis.json, checked, and the screenshot, bounded."""
+"""Reads a crash's folder for reports: analysis.json, validated, and the screenshot, bounded in size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
-    """One line from anywhere as it may be shown: without control characters, and short."""
+    """One line of untrusted text for display: without control characters, at most `limit` of its characters."""
     return printable(value[:limit]) + (" …" if len(value) > limit else "")
 
 
@@ -35,7 +35,7 @@ class FramePlace(Place):
 
 @dataclass(frozen=True)
 class Analysis:
-    """analysis.json, but for what results.json says too."""
+    """analysis.json, without the parts that results.json has too."""
 
     signature: str = ""
     what: str = ""
@@ -53,7 +53,7 @@ class Analysis:
 class Call:
     """A line of a stack: `where` is module and offset, `source` a file and line, or empty.
 
-    scanned: it is a word on the stack that may be of a call long over.
+    scanned: the address was found on the stack, and may belong to a call that has long returned.
     """
 
     where: str
@@ -69,7 +69,7 @@ _ANALYSIS = TypeAdapter(Analysis)
 
 
 def analysis_of(folder: Path | None) -> Analysis:
-    """The analysis in a crash's folder; an empty one where there is none that can be read."""
+    """The analysis in a crash's folder; an empty one if there is none or it cannot be read."""
     if folder is None:
         return Analysis()
     try:
@@ -80,9 +80,9 @@ def analysis_of(folder: Path | None) -> Analysis:
 
 
 def calls(analysis: Analysis) -> list[Call]:
-    """The stack, the faulting function first, inlined functions as lines of their own.
+    """The stack, the faulting function first; each inlined function has its own line.
 
-    A line is `own` if its source is known: then it is the driver's, whose PDB the bench has.
+    A line is `own` if its source is known: then it is in the driver, whose PDB winvm has.
     """
     found = []
     places: list[Place] = list(analysis.stack)
@@ -111,13 +111,13 @@ def calls(analysis: Analysis) -> list[Call]:
 
 
 def crash_folder(run: Path, crash: CrashRecord) -> Path | None:
-    """Where the evidence of a crash lies now, wherever the run's folder was taken to."""
+    """The folder with a crash's evidence, also when the run's folder was moved; None if it is gone."""
     folder = run / "crashes" / crash.folder.name
     return folder if folder.is_dir() else None
 
 
 def screenshot(folder: Path) -> str:
-    """The screenshot as a data URI; empty if there is none, or none of a bearable size."""
+    """The screenshot as a data URI; empty if there is none, or it is larger than `SCREENSHOT_LIMIT`."""
     try:
         with open_regular(folder / "screenshot.png") as file:
             image = file.read(SCREENSHOT_LIMIT + 1)

@@ -1,4 +1,4 @@
-"""What did not pass, each with the source line that a code review shows it at."""
+"""The scenarios that did not pass, each with the source line at which a code review shows it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Finding:
     """One scenario that did not pass. Its texts are free of control characters.
 
     Attributes:
-        file: relative to the repository; empty if the source is not known to lie in it.
+        file: relative to the repository; empty if the source file is not in the repository.
         fingerprint: the same for the same finding in another run.
     """
 
@@ -35,11 +35,11 @@ class Finding:
 def findings(digest: Digest, project: Path, environment: Mapping[str, str] = os.environ) -> list[Finding]:
     """Every scenario that did not pass, in the order of the run.
 
-    A crash is shown at the innermost line of its stack that lies in the project, others at their scenario.
+    A crash is shown at the innermost line of its stack inside the project, other failures at their scenario.
 
     Args:
         project: folder of winvm.toml; paths in stacks are relative to it, or to the driver's folder in it.
-        environment: says where the repository was checked out; else it is taken to be the project.
+        environment: names the checked-out repository; without that, the project is taken for it.
     """
     repository = _repository(project, environment)
     found = []
@@ -76,7 +76,7 @@ def _scenario_line(row: Row, repository: Path) -> tuple[str, int]:
 
 
 def _inside(named: str, base: Path, repository: Path) -> str:
-    """A path below the repository, relative to it; empty if there is no such file. PDBs may name anything."""
+    """A path relative to the repository; empty if it has no such file: a PDB may name any path."""
     try:
         path = (base / named).resolve()
         return path.relative_to(repository).as_posix() if path.is_file() else ""

@@ -1,7 +1,7 @@
-"""GitHub Actions: failures as annotations of the changed lines, and a page for the run's summary.
+"""GitHub Actions: failures as annotations of the changed lines, and a summary of the run.
 
-A runner takes every line `::name::` of a step's output for a command, and a guest can print such a line. So
-commands are switched off while a run prints, and nothing from the guest is in a command unescaped.
+A runner takes every line `::name::` of a step's output for a command, and a guest can print such a line.
+Therefore commands are switched off while a run prints, and guest text in a command is always escaped.
 
 Source: "Workflow commands for GitHub Actions" of GitHub's documentation (stop-commands, error, escaping).
 """
@@ -23,16 +23,16 @@ SHOWN = 50
 
 
 class Silence:
-    """Lines that switch the runner's commands off and on again; what is printed between them does nothing."""
+    """Lines that switch the runner's commands off and on; between them, the runner executes no command."""
 
     def __init__(self) -> None:
-        token = secrets.token_hex(16)  # the guest must not guess it
+        token = secrets.token_hex(16)  # the guest must not be able to guess it
         self.begin = f"::stop-commands::{token}"
         self.end = f"::{token}::"
 
 
 def error_commands(found: Iterable[Finding]) -> list[str]:
-    """One `error` command a finding."""
+    """One `error` command per finding."""
     lines = []
     for finding in list(found)[:SHOWN]:
         where = {"file": finding.file, "line": str(finding.line)} if finding.file else {}
@@ -78,7 +78,7 @@ def summary(digest: Digest, found: Iterable[Finding], since: Since | None) -> st
 
 
 def append_summary(text: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Adds to the page that GitHub shows for the step, if it gave a file for it.
+    """Appends to the step's summary file, if GitHub names one.
 
     Raises:
         OSError: that file cannot be written.

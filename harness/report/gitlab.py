@@ -1,4 +1,4 @@
-"""gl-code-quality-report.json: what GitLab shows beside the changed lines of a merge request.
+"""gl-code-quality-report.json: findings that GitLab shows beside the changed lines of a merge request.
 
 Source: "Code Quality report format" of GitLab's documentation.
 """
@@ -19,7 +19,7 @@ _SEVERITY = {Outcome.CRASHED: "blocker", Outcome.HUNG: "critical", Outcome.LOST:
 
 
 def code_quality(found: Iterable[Finding]) -> list[dict[str, Any]]:
-    """The report as JSON-ready data. A finding without a known source line cannot be in it."""
+    """The report as JSON-ready data. Findings without a known source line are left out."""
     return [
         {
             "description": f"{finding.outcome}: {finding.scenario}: {finding.message}",

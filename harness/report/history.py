@@ -1,7 +1,7 @@
-"""history.sqlite of an artifacts folder: every run, what became of its scenarios, and the crashes it saw.
+"""history.sqlite of an artifacts folder: every run, its scenarios' outcomes, and its crashes.
 
-Several runs may write at once. A damaged file costs no run: it is set aside, and a new one is made from the
-runs that still lie in the folder.
+Several runs may write at once. A damaged file fails no run: it is set aside, and a new one is made from the
+runs that are still in the folder.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from harness.run.artifacts import RUN_NAME
 WINDOW = 10
 """Newest runs of a scenario that decide whether it is flaky and how long it takes."""
 KEPT_RUNS = 2000
-"""Newest runs whose scenarios are kept; runs and crashes are kept for ever."""
+"""Newest runs whose scenarios' outcomes are kept; runs and crashes are kept for ever."""
 REFILLED_RUNS = 100
 """Newest run folders that a new file is made from."""
 
 
 def cell(guest: str, builds: Iterable[str] = (), labels: Iterable[str] = ()) -> str:
-    """What a run is compared within: its guest, the driver builds it was asked to run against, its labels."""
+    """The group of runs that a run is compared with: same guest, same builds asked for, same labels."""
     return "/".join((guest, *builds, *sorted(set(labels))))
 
 
@@ -57,7 +57,7 @@ class Sighting:
     """A crash signature in one run, scenario and driver build.
 
     Attributes:
-        driver: digest of the driver binary; empty if the run did not say.
+        driver: digest of the driver binary; empty if the run did not record it.
         evidence: `what`, `likely_cause`, `stack` (lines), and `folder` and `bundle`, both relative to the
             artifacts folder.
     """
@@ -102,12 +102,12 @@ class History:
         self._db.close()
 
     def record(self, run: Digest) -> None:
-        """Adds a run, or replaces what was kept of it."""
+        """Adds a run, or replaces its earlier entry."""
         with errors(self.path), transaction(self._db):
             _record(self._db, run)
 
     def runs(self, last: int, cell: str | None = None) -> list[RunEntry]:
-        """The newest runs, newest first; of one cell, or of all."""
+        """The newest runs, newest first: of one cell, or of all cells."""
         found = self._rows(
             "SELECT run, cell, guest, started, seconds, broke_off, counts FROM runs"
             " WHERE ?1 IS NULL OR cell = ?1 ORDER BY started DESC, run DESC LIMIT ?2",
@@ -117,7 +117,7 @@ class History:
         return [RunEntry(*(*row[:-1], json.loads(row[-1]))) for row in found]
 
     def sightings(self, signature: str | None = None) -> list[Sighting]:
-        """Crashes, oldest first; of one signature, with those that had it without its source, or all."""
+        """Crashes, oldest first: all, or those of one signature, also where it was recorded without its source."""
         found = self._rows(
             "SELECT run, cell, started, signature, scenario, build, driver, times, expected, evidence"
             " FROM sightings WHERE ?1 IS NULL OR signature = ?1 OR (signature = ?2 AND source = ?3)"
@@ -128,7 +128,7 @@ class History:
         return [Sighting(*(*row[:-1], json.loads(row[-1]))) for row in found]
 
     def news(self, run: str) -> News:
-        """What changed in a run against everything that its cell had seen before it.
+        """What changed in a run, compared with all earlier runs of its cell.
 
         Raises:
             ConfigurationError: there is no such run; `before` and `after` do so, too.
@@ -145,7 +145,7 @@ class History:
         return str(found[0][0]) if found else ""
 
     def before(self, run: str) -> State:
-        """What was known in the run's cell before it; crashes by the signature that the run gives them."""
+        """The state of the run's cell before it; crashes are named by the signatures that the run uses."""
         when = self._when(run)
         last_run = dict(
             self._rows(
@@ -171,7 +171,7 @@ class History:
         return State(self._scenarios(*when), crashes)
 
     def after(self, run: str) -> State:
-        """What the run itself says. Whether a scenario is flaky is judged with the runs before it."""
+        """The state after the run. Earlier runs count for whether a scenario is flaky."""
         known = self._scenarios(*self._when(run), with_it=True)
         scenarios = {
             name: ScenarioState(Outcome(outcome), seconds, known[name].flaky)
@@ -191,7 +191,7 @@ class History:
         found = self._rows("SELECT cell, started FROM runs WHERE run = ?1", run)
         if not found:
             raise ConfigurationError(
-                f"The history {self.path} has no run {run!r}.", remedy="`winvm history` lists them."
+                f"The history {self.path} has no run {run!r}.", remedy="List them with `winvm history`."
             )
         return found[0][0], found[0][1], run
 
@@ -217,7 +217,7 @@ class History:
     def _fill(self, db: sqlite3.Connection) -> None:
         runs = sorted(path.parent for path in self._folder.glob("*/results.json"))
         for folder in [run for run in runs if re.fullmatch(RUN_NAME, run.name)][-REFILLED_RUNS:]:
-            with suppress(ConfigurationError):  # of an older schema
+            with suppress(ConfigurationError):  # the run is of an older schema
                 _record(db, digest(RecordedRun(folder)))
 
 
@@ -265,7 +265,7 @@ def _evidence(run: Digest, group: CrashGroup, scenario: str) -> dict[str, Any]:
 
 
 def _state(rows: list[Any]) -> ScenarioState:
-    """Of (outcome, times, bad, guest_seconds, driver), oldest first."""
+    """A scenario's state from rows of (outcome, times, bad, guest_seconds, driver), oldest first."""
     passes = [seconds for outcome, _, _, seconds, _ in rows if outcome == Outcome.PASSED and seconds]
     flaky = is_flaky([(times > bad, bad > 0, driver) for _, times, bad, _, driver in rows])
     return ScenarioState(Outcome(rows[-1][0]), median(passes[-5:]) if passes else 0.0, flaky)

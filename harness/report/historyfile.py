@@ -1,4 +1,4 @@
-"""The SQLite file of the history: its tables, opening it beside other runs, and what a damaged one costs."""
+"""The SQLite file of the history: its tables, concurrent opening, and replacing a damaged file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harness.report.sources import source_of_stack
 
 FILE_NAME = "history.sqlite"
 SCHEMA = 2
-"""1: crashes had no `source`."""
+"""Version of the tables. In schema 1, crashes had no `source`."""
 BUSY_S = 20.0
-"""How long a run waits for another one that writes."""
+"""Seconds a run waits for another one that writes."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _TABLES = """
 CREATE TABLE runs (
@@ -48,16 +48,16 @@ class Refusal(sqlite3.Error):
 def connect(
     artifacts: Path, fill: Callable[[sqlite3.Connection], None]
 ) -> tuple[sqlite3.Connection, Path | None]:
-    """Opens the history of an artifacts folder; makes it where there is none, or none that can be used.
+    """Opens the history of an artifacts folder; makes a new one if there is none or it is damaged.
 
     Args:
-        fill: puts into new tables what the folder holds already; one process does it.
+        fill: fills new tables from the runs in the folder; called in one process only.
 
     Returns:
         The connection, in autocommit mode, and where a damaged file was moved.
 
     Raises:
-        HostError: it cannot be opened.
+        HostError: the file cannot be opened.
     """
     path = artifacts / FILE_NAME
     with errors(path):
@@ -72,7 +72,7 @@ def connect(
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Everything in it is written, or nothing; other processes wait."""
+    """Writes everything in the block or nothing; other writing processes wait."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -89,7 +89,7 @@ def errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        remedy = "Make room on its disk, and see that the folder can be written."
+        remedy = "Free disk space, and make the folder writable."
         if _is_damage(error):
             remedy = "The next run moves it aside and makes a new one from the runs in that folder."
         if isinstance(error, Refusal):
@@ -98,7 +98,7 @@ def errors(path: Path) -> Iterator[None]:
 
 
 def _use_write_ahead_log(db: sqlite3.Connection) -> None:
-    """Readers do not wait for writers then. SQLite does not wait for others here, whatever the time-out."""
+    """Lets readers go on while a run writes. SQLite's busy time-out does not apply to this statement."""
     try:
         db.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError as error:
@@ -113,7 +113,7 @@ def _open(path: Path, fill: Callable[[sqlite3.Connection], None]) -> sqlite3.Con
             _use_write_ahead_log(db)
             with transaction(db):
                 version = _version(db)
-                if version == 0:  # nobody else made it meanwhile
+                if version == 0:  # no other process made it meanwhile
                     for statement in _TABLES.split(";"):
                         db.execute(statement)
                     fill(db)
@@ -129,8 +129,8 @@ def _open(path: Path, fill: Callable[[sqlite3.Connection], None]) -> sqlite3.Con
 def _add_sources(db: sqlite3.Connection) -> None:
     """From schema 1, in which crashes in functions of one name shared a signature: adds the source of each.
 
-    It is taken from the stack that was kept. That is one for all scenarios of a run with the same signature;
-    where there are several, it stays unknown.
+    The source is taken from the recorded stack. A run kept one stack per signature; where several scenarios
+    share it, the source stays unknown.
     """
     db.execute("ALTER TABLE crashes ADD COLUMN source TEXT NOT NULL DEFAULT ''")
     alone = db.execute(
@@ -150,7 +150,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 def _put_aside(path: Path, fill: Callable[[sqlite3.Connection], None]) -> Path | None:
-    """Moves a damaged file away; under a lock, since another process may be at it as well."""
+    """Moves a damaged file away, under a lock: another process may be doing the same."""
     with locks.hold(path.parent):
         try:
             _open(path, fill).close()

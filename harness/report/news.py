@@ -1,6 +1,6 @@
-"""What changed between two states of the same scenarios: the question of every morning after a nightly run.
+"""Compares two states of the same scenarios: what is new, fixed, flaky, slower.
 
-A state is what is known of one cell (guest, driver builds, labels) at one time; `history` makes them.
+A state is what is known of one cell (guest, driver builds, labels) at one time; `history` makes states.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class ScenarioState:
     """The last outcome of a scenario.
 
     Attributes:
-        seconds: in the guest, the median of its newest passes; 0 if it never passed.
-        flaky: one driver binary both passed and did not: in one run, or passed again after it had failed.
+        seconds: time in the guest, the median of its newest passes; 0 if it never passed.
+        flaky: with one driver binary it both passed and failed in one run, or passed again after a failure.
     """
 
     outcome: Outcome
@@ -36,8 +36,8 @@ class CrashState:
     """A crash that a scenario did not expect.
 
     Attributes:
-        scenarios: those that it took down.
-        open: whether it came up when one of them last ran.
+        scenarios: those that crashed so.
+        open: whether the crash happened when one of them last ran.
     """
 
     scenarios: frozenset[str]
@@ -57,14 +57,14 @@ class News:
     """Names of scenarios and signatures of crashes, sorted.
 
     Attributes:
-        failing: passed, or were not there, and do not pass now.
-        still_failing: did not pass before either.
-        fixed: did not pass before, and do now.
-        flaky: come and go with one and the same driver; they are in none of the three above.
-        slower: passed before and now, see `SLOWER_FACTOR`.
-        crashes: unexpected crashes of a signature that the cell had never seen.
-        known_crashes: unexpected crashes that it had.
-        fixed_crashes: came up when one of their scenarios last ran, and do not now that all of them ran.
+        failing: do not pass now, and passed before or did not exist.
+        still_failing: passed neither before nor now.
+        fixed: did not pass before, and pass now.
+        flaky: pass and fail with the same driver; they are in none of the three above.
+        slower: passed before and now, but slower; see `SLOWER_FACTOR`.
+        crashes: unexpected crashes whose signature is new in the cell.
+        known_crashes: unexpected crashes whose signature the cell had seen.
+        fixed_crashes: happened when one of their scenarios last ran; not now, when all of them ran.
     """
 
     failing: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class News:
 
     @property
     def bad(self) -> bool:
-        """Whether somebody must look: a new failure or a new crash."""
+        """Whether there is a new failure or a new crash."""
         return bool(self.failing or self.crashes)
 
     @property
@@ -99,7 +99,7 @@ class News:
 
 
 def news(previous: State, current: State) -> News:
-    """What `current` says that `previous` did not. A scenario that `current` lacks did not run: no news."""
+    """What changed from `previous` to `current`. A scenario missing in `current` did not run, and is no news."""
     was, now = previous.scenarios, current.scenarios
     flaky = {name for name, state in now.items() if state.flaky}
     bad = {name for name, state in now.items() if state.outcome in BAD} - flaky
@@ -122,7 +122,7 @@ def news(previous: State, current: State) -> News:
 
 
 def is_flaky(outcomes: list[tuple[bool, bool, str]]) -> bool:
-    """Whether a scenario comes and goes by itself.
+    """Whether a scenario both passes and fails with the same driver.
 
     Args:
         outcomes: (an execution passed, one did not, digest of the driver) of its newest runs, oldest first.

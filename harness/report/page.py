@@ -1,7 +1,7 @@
-"""report.html: a run for people, in one file without scripts, readable on a phone.
+"""report.html: a run as one page without scripts, readable on a phone.
 
-Nothing in it is trusted: Jinja2 escapes every value, control characters never reach it, and the page's own
-policy forbids scripts and any request.
+No value in it is trusted: Jinja2 escapes every one, control characters are replaced before, and the page's
+content security policy forbids scripts and any request.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Since:
-    """What the history says: what changed, since which run; `run` is empty when this is its cell's first."""
+    """What changed, and since which run; `run` is empty for the first run of a cell."""
 
     news: News
     run: str = ""
@@ -91,7 +91,7 @@ def render(run: RecordedRun, digest: Digest, since: Since | None) -> str:
 
 
 def write(run: RecordedRun, digest: Digest, since: Since | None) -> Path:
-    """Writes the page into the run's folder, so that a reader sees the old one or the whole new one.
+    """Writes the page into the run's folder atomically: a reader sees the old page or the whole new one.
 
     Raises:
         OSError: the disk is full or the folder is gone.
@@ -116,7 +116,7 @@ WRITER = PageWriter()
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it."""
+    """A duration as text, such as `2 min 5 s`."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
@@ -128,7 +128,7 @@ def duration(seconds: float) -> str:
 
 
 def moment(unix: float) -> str:
-    """A time of day, in UTC."""
+    """A date and time in UTC; `unknown` for 0."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix)) if unix else "unknown"
 
 
@@ -174,7 +174,7 @@ def _by_kind(rows: list[Row], shown: set[str]) -> list[tuple[str, list[Row], Cou
 
 
 def _pictures(groups: list[CrashGroup]) -> dict[str, str]:
-    """Signature -> screenshot as a data URI, for as many as the page can bear."""
+    """Signature -> screenshot as a data URI, for as many as fit on the page."""
     found: dict[str, str] = {}
     for group in groups:
         folder = next((folder for folder in group.folders if folder), None)

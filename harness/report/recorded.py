@@ -1,6 +1,6 @@
-"""A run's folder as it was left: results.json and run.jsonl, read back, also of a run that was killed.
+"""Reads a run's folder: results.json and run.jsonl, also of a run that was killed.
 
-Results are read one at a time, as `ResultsFile` wrote them: a run may have more than fit in memory.
+Results are read one at a time, as `ResultsFile` wrote them: a run's results may not fit in memory.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from harness.results import SCHEMA, TAIL_SPACE, crash_fields
 LINE_LIMIT = 64 << 20
 """Bytes of one result or event that are read; a scenario's debug output is bounded far below."""
 LATEST_TIME = 1e11
-"""UNIX seconds; what is behind is no time."""
+"""UNIX seconds; a later value is not taken for a time."""
 KILLED = "The run was killed."
 UNDER_WAY = "The run is still under way."
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the end of results.json says of the whole run; of a run without an end, what is known."""
+    """What the end of results.json says about the whole run; for a run without an end, what is known."""
 
     run: str
     guest: str = ""
@@ -51,10 +51,10 @@ class RecordedRun:
     """One run folder.
 
     Attributes:
-        record: the run but for its results.
+        record: everything about the run except its results.
 
     Raises:
-        ConfigurationError: there is no run in `folder`, or it is of another schema.
+        ConfigurationError: there is no run in `folder`, or its schema is another one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,11 +69,11 @@ class RecordedRun:
         except OSError as error:
             raise ConfigurationError(
                 f"{folder} holds no results of a run: {error.strerror}.",
-                remedy="Name the folder of one run, as artifacts/latest.",
+                remedy="Name the folder of one run, such as artifacts/latest.",
             ) from error
         if head.get("schema") != SCHEMA or not isinstance(head.get("run"), str):
             raise ConfigurationError(
-                f"{self._file} is not a results.json of schema {SCHEMA} as winvm wrote it.",
+                f"{self._file} is not a results.json of schema {SCHEMA} written by winvm.",
                 remedy="Name the folder of a run of this version of winvm.",
             )
         if end is None:
@@ -85,11 +85,11 @@ class RecordedRun:
                 first = error.errors(include_url=False, include_input=False)[0]
                 raise ConfigurationError(
                     f"{self._file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
-                    remedy="Name the folder of a run as winvm wrote it.",
+                    remedy="Name the folder of a run that winvm wrote.",
                 ) from error
 
     def results(self) -> Iterator[ScenarioResult]:
-        """Every result, in the order in which they were found; ends early where the file is damaged."""
+        """Every result, in the order of the run; ends early where the file is damaged."""
         with open_regular(self._file) as file:
             file.readline(LINE_LIMIT)
             while line := file.readline(LINE_LIMIT):
@@ -101,7 +101,7 @@ class RecordedRun:
                     return  # ValidationError is a ValueError
 
     def events(self) -> Iterator[Event]:
-        """Every event of run.jsonl that can be read."""
+        """Every readable event of run.jsonl."""
         try:
             with open_regular(self.folder / "run.jsonl") as file:
                 while line := file.readline(LINE_LIMIT):
@@ -138,7 +138,7 @@ def _head(line: bytes) -> dict[str, Any]:
 
 
 def _end(data: bytes) -> dict[str, Any] | None:
-    """The object behind the results; None if the file has no end."""
+    """The object after the results; None if the file has no end."""
     _, found, end = data.rpartition(b"\n], ")
     try:
         document = json.loads(b"{" + end) if found else None

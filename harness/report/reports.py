@@ -1,6 +1,6 @@
-"""What is made of a run once it has ended: its place in the history, and a file by each report writer.
+"""Made after a run has ended: its entry in the history, and one file by each report writer.
 
-A part that fails costs only itself: a run is never lost over a report of it.
+Where one part fails, the others are still made: a report never fails its run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Reports:
-    """What was found out while they were made. page: report.html, None if it could not be written."""
+    """What was found while making them. page: report.html, None if it could not be written."""
 
     digest: Digest
     since: Since | None
@@ -34,12 +34,12 @@ class Reports:
 
 
 def make_reports(folder: Path, project: Path, artifacts: Path | None, warn: Callable[[str], None]) -> Reports:
-    """Reads a run's folder and writes everything that is made of it.
+    """Reads a run's folder; writes its history entry and its reports.
 
     Args:
         project: folder of winvm.toml.
         artifacts: the artifacts folder whose history the run belongs to; None leaves history alone.
-        warn: is told what could not be made, and why.
+        warn: called with what could not be made, and why.
 
     Raises:
         ConfigurationError: there is no run in `folder`.
@@ -64,7 +64,7 @@ def _remember(run: Digest, artifacts: Path, warn: Callable[[str], None]) -> Sinc
     with History(artifacts) as history:
         if history.set_aside:
             warn(
-                f"The history was damaged; it is {history.set_aside} now,"
+                f"The history was damaged. It was moved to {history.set_aside},"
                 " and a new one was made from the runs in its folder."
             )
         history.record(run)
@@ -72,7 +72,7 @@ def _remember(run: Digest, artifacts: Path, warn: Callable[[str], None]) -> Sinc
 
 
 def attempt(what: str, make: Callable[[], _T], warn: Callable[[str], None]) -> _T | None:
-    """What `make` returns; None, and a warning, where it raises anything."""
+    """The result of `make`; None, and a warning, if it raises anything."""
     try:
         return make()
     except Exception as error:  # noqa: BLE001 - whatever it is, the run's results are there

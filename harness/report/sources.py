@@ -1,7 +1,7 @@
-"""Which crashes of the history are the same: by signature, and by source where signatures hold none.
+"""Which crashes of the history are the same: by signature, and by source file if the signature has none.
 
-A signature names the source only while several sources of the driver have a function of that name, and in
-histories of schema 1 never. A crash must not look new because that changed.
+A signature names the source file only while several files of the driver have a function of that name, and
+never in histories of schema 1. A crash must not look new because that changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LINE = re.compile(r"\S+ (?P<function>.+?) (?P<file>\S.*):\d+")
 
 
 def source_of_stack(signature: str, stack: Sequence[str]) -> str:
-    """The source of a crash from its stack as the history keeps it: lines of place, function and source."""
+    """The source file of a crash, from the stack in the history: lines of place, function and source."""
     function = signature.split("-")[2:3]
     for line in stack:
         if (found := _LINE.fullmatch(line)) and [found["function"]] == function:
@@ -27,13 +27,13 @@ def source_of_stack(signature: str, stack: Sequence[str]) -> str:
 
 
 def parted(signature: str) -> Named:
-    """A signature without its source, and the source in it; empty if it holds none."""
+    """A signature without its source file, and that source file; empty if it names none."""
     plain = without_source(signature)
     return plain, signature[len(plain) + 1 :]
 
 
 def same_crash(known: Named, seen: Named) -> bool:
-    """Whether a known crash is the one seen now; one of unknown source is any of its signature."""
+    """Whether a known crash is the one seen now; an unknown source file matches any."""
     if known[0] == seen[0]:
         return True
     if without_source(known[0]) != without_source(seen[0]):
@@ -42,5 +42,5 @@ def same_crash(known: Named, seen: Named) -> bool:
 
 
 def called_now(known: Named, seen: Iterable[Named]) -> list[str]:
-    """Signatures that a known crash has among those seen now; its own if it is not among them."""
+    """The signatures among those seen now that are the known crash; its own if there is none."""
     return [now[0] for now in seen if same_crash(known, now)] or [known[0]]

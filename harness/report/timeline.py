@@ -1,6 +1,6 @@
-"""The run as a picture: the steps of run.jsonl as bars in lanes, and where its time went.
+"""The run's timeline: the steps of run.jsonl as bars in lanes, and the time spent in each lane.
 
-However long the run was, there are only about as many bars as a screen has columns.
+However long the run was, there are at most about as many bars as a screen has columns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LABEL_CHARACTERS = 120
 COLUMNS = 1000
 """Bars narrower than a column join their neighbour of the same state."""
 COLUMNS_SEEN = 250
-"""Narrower than one of these nothing is that somebody must see."""
+"""Bars of failures, crashes and open steps are at least one of these columns wide."""
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 """Distances between marks on the time axis, in seconds."""
 MOST_TICKS = 6
@@ -30,7 +30,7 @@ _LANE_OF: dict[str, str] = {
     StepKind.SCENARIO: "Scenarios",
     StepKind.CRASH: "Crashes",
 }
-"""What is not here is the host's own work."""
+"""Kinds that are not here are the host's own work."""
 _KIND_OF_NAME = {
     "start guest": StepKind.BOOT,
     "restore guest": StepKind.RESTORE,
@@ -44,7 +44,7 @@ _KIND_OF_NAME = {
     "unload driver": StepKind.DRIVER,
     "keep crash evidence": StepKind.CRASH,
 }
-"""Steps of runs that were recorded before steps had kinds; never added to."""
+"""Steps of runs recorded before steps had kinds; nothing is added here."""
 OPEN = "open"
 """State of a step that never ended."""
 
@@ -84,7 +84,7 @@ class Timeline:
 
 
 def lane_of(event: Event) -> str:
-    """The lane that shows a step, by its start or end event: from its kind, whatever its name says."""
+    """The lane of a step, from its start or end event: by its kind, whatever its name."""
     kind = event.get("kind")
     if kind is None:
         kind = _kind_of_name(str(event.get("step", "")))
@@ -103,8 +103,8 @@ def timeline(events: Iterable[Event], started: float, seconds: float) -> Timelin
     """Reads a journal.
 
     Args:
-        started: of the run, UNIX seconds.
-        seconds: it lasted; the picture is longer if the journal is.
+        started: when the run began, UNIX seconds.
+        seconds: how long the run took; the timeline is longer if the journal is.
     """
     running: list[_Step] = []
     spans: list[tuple[str, str, str, float, float]] = []
@@ -160,7 +160,7 @@ def _bars(spans: Iterable[tuple[str, str, str, float, float]], total: float) -> 
                 continue
         newest[key] = len(made)
         made.append(Bar(lane, label, state if state in _STATES else "ok", x, width))
-    return sorted(made, key=lambda bar: bar.state not in _QUIET)  # what is drawn last is on top
+    return sorted(made, key=lambda bar: bar.state not in _QUIET)  # the bar drawn last is on top
 
 
 def _ticks(total: float) -> list[tuple[float, float]]:

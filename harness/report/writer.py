@@ -1,6 +1,6 @@
-"""What writes one report of a run: one file each, and a name in `harness.plugins.REPORTS`.
+"""The protocol of report writers: each writes one file, and has a name in `harness.plugins.REPORTS`.
 
-Other packages add theirs by an entry point of the group `winvm.reports`.
+Other packages add writers by an entry point of the group `winvm.reports`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reported:
-    """What there is to write about.
+    """Everything that a report is made from.
 
     Attributes:
         run: everything in the run's folder. digest: the same, summed up.
-        since: what is new against earlier runs; None where the history was left alone, or is damaged.
+        since: what is new against earlier runs; None where the history was left alone or is damaged.
         findings: failures with their source lines.
     """
 
@@ -39,7 +39,7 @@ class ReportWriter(Protocol):
 
     @property
     def file_name(self) -> str:
-        """Its name there."""
+        """Name of the file in the run's folder."""
 
     def write(self, reported: Reported) -> Path:
-        """Writes the file and returns its path; whatever is raised costs the user this file only."""
+        """Writes the file and returns its path; an exception costs only this file."""

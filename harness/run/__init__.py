@@ -1,1 +1,1 @@
-"""A run from its plan to its artifacts: the pipeline, the bench, what is deployed, what is pruned."""
+"""A run from its plan to its artifacts: pipeline, bench, guest session, crash evidence, pruning."""

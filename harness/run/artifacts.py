@@ -1,9 +1,9 @@
-"""artifacts/<run>/: the one place a run leaves what it found. Owns the names in it and `latest`.
+"""artifacts/<run>/: the folder with everything a run found. Owns the names in it and `latest`.
 
 run.jsonl      every step and result as it happens      results.json   every result, `.partial` until the end
 dbgprint.log   the guest's debug output                 junit.xml      by pytest
-debug.log      what was asked of programs, libvirt and the guest, at most 8 MiB with debug.log.1
-crashes/NN-scenario/   one folder per crash             crashes/crash-*.tar.zst   what replays it
+debug.log      requests to programs, libvirt and the guest, at most 8 MiB with debug.log.1
+crashes/NN-scenario/   one folder per crash             crashes/crash-*.tar.zst   the bundle that replays it
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Artifacts:
     Attributes:
         counts: results so far by outcome.
         crashes: results so far that have a crash.
-        signatures: of those crashes; for each, how many a scenario had.
+        signatures: signature of each crash -> scenario -> how often it crashed that way.
 
     Raises:
         HostError: the folder cannot be made.
@@ -78,7 +78,7 @@ class Artifacts:
         """A new folder for one crash of `scenario`.
 
         Raises:
-            HostError: it cannot be made.
+            HostError: the folder cannot be made.
         """
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", scenario)[:80]
         parent = self.path / "crashes"
@@ -94,7 +94,7 @@ class Artifacts:
         return folder
 
     def bundle_file(self, signature: str) -> Path:
-        """A file beside the crash folders that does not exist yet: the second of a signature ends in `-2`."""
+        """A new bundle's file beside the crash folders; the second one of a signature ends in `-2`."""
         name, number = f"crash-{signature}", 1
         while True:
             file = self.path / "crashes" / f"{name}{f'-{number}' if number > 1 else ''}.tar.zst"
@@ -167,7 +167,7 @@ class Artifacts:
         return run
 
     def _link(self, latest: Path) -> None:
-        """Points `latest` at this run; two runs starting together each win for a moment, neither fails."""
+        """Points `latest` at this run. When two runs start together, the later one wins and neither fails."""
         temporary = latest.with_name(f".latest-{self.run_id}")
         temporary.symlink_to(self.path.name)
         with suppress(IsADirectoryError):

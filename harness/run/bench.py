@@ -1,4 +1,4 @@
-"""Runs scenarios in a guest, one after another, and makes results of what happens: crashes included."""
+"""Runs scenarios in a guest, one after another, and turns what happens into results, crashes included."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.run.crashes import CrashKeeper
 from harness.run.guest_session import GuestSession
 
 LATE_GRACE_S = 3.0
-"""How long an expected line may take that is not there when the scenario ends: Wine answers CreateFile and
+"""How long after a scenario's end an expected debug line may still arrive: Wine answers CreateFile and
 CloseHandle before the driver has seen them."""
 POLL_S = 0.02
 
@@ -34,15 +34,15 @@ POLL_S = 0.02
 class Bench:
     """A guest that runs scenarios.
 
-    A scenario's failure and a crash are results. Infrastructure that fails during a scenario makes that
-    scenario `LOST`, and the guest is restored before the next; if it cannot be restored, `run` raises.
+    A scenario's failure and a crash are results. If the infrastructure fails during a scenario, that scenario
+    is `LOST`, and the guest is restored before the next one; if it cannot be restored, `run` raises.
 
     Args:
-        resources: what lies under the guest; ended with the bench, after the guest was disconnected.
+        resources: the machine and everything under it; closed by `close`, after the guest was disconnected.
 
     Attributes:
         guest: the running guest.
-        crashes: keeps the evidence of its crashes.
+        crashes: keeps the evidence of the guest's crashes.
     """
 
     def __init__(self, guest: GuestSession, artifacts: Artifacts, resources: ExitStack) -> None:
@@ -55,12 +55,12 @@ class Bench:
     def connect(self, build: str) -> None:
         """Deploys agent and drivers, starts the agent, loads one build.
 
-        A guest that was handed over gets only what changed. It is restored if that does not work: what counts
-        is what a guest says that has no past.
+        A guest that another process handed over gets only the files that changed. If this fails, the guest is
+        restored and tried again: only a failure in a freshly restored guest counts.
 
         Raises:
             InfrastructureError: the guest does not answer.
-            DriverLoadError, ContractError: the driver is refused, or goes down in DriverEntry.
+            DriverLoadError, ContractError: the driver is refused, or crashes in DriverEntry.
         """
         if not self.guest.handed_over:
             self.guest.deploy()
@@ -79,7 +79,7 @@ class Bench:
 
         Raises:
             InfrastructureError: the guest does not answer.
-            DriverLoadError, ContractError: the driver is refused, or goes down in DriverEntry.
+            DriverLoadError, ContractError: the driver is refused, or crashes in DriverEntry.
         """
         self.guest.recover()
         if crash := self.guest.load(build):
@@ -90,7 +90,7 @@ class Bench:
 
         Raises:
             InfrastructureError: the guest does not answer.
-            DriverLoadError: the driver does not stop, or goes down in its unload routine.
+            DriverLoadError: the driver does not stop, or crashes in its unload routine.
         """
         if not self.guest.answers or not self.guest.loaded:
             return
@@ -104,7 +104,7 @@ class Bench:
             )
 
     def take_crash(self, blamed: str) -> None:
-        """Keeps the evidence of a crash that came while no scenario ran, and gives up the guest."""
+        """Keeps the evidence of a crash that happened while no scenario ran, and gives up the guest."""
         crash = self.guest.debug.crash()
         if crash and self.guest.answers:
             self.crashes.keep(crash, blamed)
@@ -112,11 +112,11 @@ class Bench:
     def run(
         self, scenario: Scenario, parameters: Mapping[str, Parameter] | None = None, **replayed: Any
     ) -> ScenarioResult:
-        """Runs one scenario to its end, whatever that is.
+        """Runs one scenario to its end: a pass, a failure, a crash or a lost guest.
 
         Args:
-            parameters: over those of the payload.
-            replayed: `operations` and `linger_s`, see `AgentSession.run`: replayed in the scenario's place.
+            parameters: override those of the payload.
+            replayed: `operations` and `linger_s` of `AgentSession.run`, replayed in the scenario's place.
 
         Raises:
             InfrastructureError: the guest could not be restored for it.
@@ -202,7 +202,7 @@ class Bench:
             if missing:
                 outcome, message = Outcome.FAILED, missing
         if outcome in (Outcome.FAILED, Outcome.ERROR):
-            self.guest.loaded = ""  # what a failed scenario left in the driver must not fail the next
+            self.guest.loaded = ""  # driver state left by a failed scenario must not fail the next one
         return ScenarioResult(
             scenario.name,
             scenario.kind,
@@ -216,7 +216,7 @@ class Bench:
         )
 
     def _printed(self, scenario_id: int, patterns: Iterable[str]) -> tuple[tuple[DebugRecord, ...], str]:
-        """A scenario's debug output, and what of the expected it lacks even some time after the end."""
+        """A scenario's debug output, and the expected lines still missing `LATE_GRACE_S` after its end."""
         records, deadline = self.guest.debug.slice(scenario_id), Deadline.after(LATE_GRACE_S)
         for _ in deadline.tries(every=POLL_S):
             if not (missing := unmatched(patterns, records)):
@@ -249,7 +249,7 @@ class Bench:
         )
 
     def _explained(self, message: str) -> str:
-        """An error's message, with what libvirt says when the machine is gone."""
+        """An error's message; if the machine has ended, with the reason that libvirt gives."""
         if self.guest.machine.state() in (MachineState.RUNNING, MachineState.PAUSED):
             return message
         events = self.guest.machine.events()
@@ -261,5 +261,5 @@ class Bench:
         crash = self.crashes.keep(report, doing)
         return DriverLoadError(
             f"The driver crashed while it was {doing}: {describe(crash.report)}.",
-            remedy=f"Its evidence is in {crash.folder}.",
+            remedy=f"Look at its evidence in {crash.folder}.",
         )

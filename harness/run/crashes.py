@@ -1,4 +1,4 @@
-"""From a crash that was reported to its record: evidence, analysis, bundle; crash.json is written last."""
+"""Turns a reported crash into its record: evidence, analysis, bundle; crash.json is written last."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CrashKeeper:
 
     Attributes:
         last: the newest crash of the run.
-        bundles: whether each crash gets its bundle.
+        bundles: whether a bundle is written for each crash.
     """
 
     def __init__(self, guest: GuestSession, artifacts: Artifacts) -> None:
@@ -38,7 +38,7 @@ class CrashKeeper:
         self._ran_since = 0
 
     def runs(self, scenario: Scenario, parameters: Mapping[str, Parameter]) -> None:
-        """Notes that a scenario is about to run: a replay needs what ran since the guest was restored."""
+        """Notes that a scenario is about to run: a replay needs those that ran since the last restore."""
         if self._ran_since != self._guest.machine.generation:
             self._ran, self._ran_since = (), self._guest.machine.generation
         self._ran = (*self._ran, (scenario, parameters))[-BEFORE_LIMIT:]
@@ -47,10 +47,10 @@ class CrashKeeper:
         """Keeps the evidence of a crash and gives up the guest.
 
         Args:
-            scenario: whom the crash is blamed on.
+            scenario: the scenario that the crash is blamed on.
 
         Raises:
-            HostError: its folder cannot be made.
+            HostError: the crash's folder cannot be made.
             OSError: the artifacts' disk is full or gone, so that not even crash.json could be written.
         """
         journal, folder = self._artifacts.journal, self._artifacts.crash_folder(scenario)
@@ -92,7 +92,7 @@ class CrashKeeper:
         )
 
     def _probed(self, hang: KernelCrash, scenario: str, folder: Path) -> tuple[KernelCrash, Sequence[str]]:
-        """Tries what can be had of a hung guest: what took it down at last, and a note for each probe."""
+        """Probes a hung guest; returns the crash that ended it, and a note for each probe."""
         guest = self._guest
         with self._artifacts.journal.step(StepKind.HANG, "look into the hang") as found:
             limits = guest.profile.hang
@@ -103,7 +103,7 @@ class CrashKeeper:
         return report.bugcheck or hang, report.notes
 
     def _bundled(self, crash: CrashRecord) -> CrashRecord:
-        """Writes the bundle of a crash: the crash with its name, or with a note why there is none."""
+        """Writes a crash's bundle; returns the crash with its name, or with a note why there is none."""
         guest, target = self._guest, self._artifacts.bundle_file(crash.signature)
         trigger = trigger_of(crash.scenario, self._ran, guest.payload.seed)
         fallen = CrashedGuest(

@@ -1,4 +1,4 @@
-"""A running guest with agent and drivers in it: deployed, met, restored, suspended for another process."""
+"""A running guest with agent and drivers: deploys, connects, restores, suspends it for another process."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from harness.run.artifacts import Artifacts
 CONNECT_DEADLINE_S = 120.0
 LOAD_DEADLINE_S = 60.0
 INSTALL_DEADLINE_S = 180.0
-"""For an INF package: Windows verifies its catalogue and looks at every device."""
+"""For installing an INF package: Windows verifies its catalogue and looks at every device."""
 QUIT_DEADLINE_S = 20.0
 SETTLE_S = 0.1
 """Guest time between its last connection and a suspension. QEMU's user network polls every 2 ms (1.2% of a
-core) as long as an acknowledgement is delayed, and does so for ever once the guest's clock stands still."""
+core) while an acknowledgement is delayed, and never stops polling once the guest's clock stands still."""
 WAKE_DEADLINE_S = 15.0
-"""From a suspended guest to an agent that answers; a second or two."""
+"""From resuming a suspended guest to the agent's answer; it usually takes a second or two."""
 SESSION_LIFETIME_S = 7 * 86400.0
 
 
@@ -42,16 +42,16 @@ class GuestSession:
 
     Args:
         machine: started already.
-        standby: where the restored guest's waiting interpreter is found.
-        environment: what is known of the run; what the guest says is added.
-        handover: of the process that suspended this guest; its agent is still there.
+        standby: how to reach the Python interpreter that waits in the restored guest.
+        environment: what is known of the run; the guest's own facts are added to it.
+        handover: from the process that suspended this guest; its agent still runs.
 
     Attributes:
-        link: the connections to the guest; other ones after each restore.
-        debug: its live debug output.
+        link: the connections to the guest; each restore makes new ones.
+        debug: the guest's live debug output.
         loaded: the driver build that is loaded; empty when none is.
-        newest: the driver build that was loaded last, or should have been.
-        handed_over: whether another process suspended it; else its machine has just started.
+        newest: the driver build that was loaded last, or failed to load.
+        handed_over: whether another process suspended the guest; else its machine has just started.
     """
 
     def __init__(
@@ -90,15 +90,15 @@ class GuestSession:
 
     @property
     def answers(self) -> bool:
-        """Whether its agent was met and has not been lost."""
+        """Whether the agent has connected and has not been lost since."""
         return self._agent is not None
 
     @property
     def agent(self) -> AgentSession:
-        """The agent that answers.
+        """The connected agent.
 
         Raises:
-            AgentError: a crash or a lost connection took it, or it was never met.
+            AgentError: a crash or a lost connection ended it, or it never connected.
         """
         if self._agent is None:
             raise AgentError("No agent answers in the guest.", remedy="Restore the guest first.")
@@ -115,7 +115,7 @@ class GuestSession:
         return tuple(self.payload.drivers)
 
     def deploy(self) -> None:
-        """From a machine that has just started to an agent that waits for `meet`.
+        """Starts the agent in a machine that has just started; the agent then waits for `meet`.
 
         Raises:
             InfrastructureError: the guest does not answer.
@@ -127,10 +127,10 @@ class GuestSession:
             start_agent(self.link.agent(self._standby), self._agent_path, deadline)
 
     def meet(self) -> None:
-        """From an agent that waits to one that answers; no driver is loaded then.
+        """Connects to the agent that waits; no driver is loaded afterwards.
 
         Raises:
-            InfrastructureError: it does not answer.
+            InfrastructureError: the agent does not answer.
         """
         deadline = Deadline.after(CONNECT_DEADLINE_S)
         with self._journal.step(StepKind.DEPLOY, "meet agent"), ThreadPoolExecutor(1) as beside:
@@ -147,10 +147,10 @@ class GuestSession:
         self.loaded = ""
 
     def take_over(self) -> None:
-        """From the suspended guest that was handed over to its agent, which answers.
+        """Resumes the suspended guest that was handed over, and connects to its agent.
 
         Raises:
-            InfrastructureError: it does not.
+            InfrastructureError: the agent does not answer.
         """
         deadline = Deadline.after(WAKE_DEADLINE_S)
         with self._journal.step(StepKind.RESTORE, "resume guest"):
@@ -168,7 +168,7 @@ class GuestSession:
         """Loads a driver build in place of what is loaded, which may be this one already.
 
         Returns:
-            The crash in its DriverEntry; None if it was loaded.
+            The crash in its DriverEntry; None if the driver was loaded.
 
         Raises:
             InfrastructureError: the guest does not answer.
@@ -179,7 +179,7 @@ class GuestSession:
         if build not in self.payload.drivers:
             raise DriverLoadError(
                 f"There is no driver build {build!r}.",
-                remedy=f"winvm.toml builds {', '.join(self.payload.drivers)}.",
+                remedy=f"Choose one of the builds in winvm.toml: {', '.join(self.payload.drivers)}.",
             )
         self.loaded, self.newest = "", build
         with self._journal.step(StepKind.DRIVER, f"load driver ({build})"):
@@ -195,7 +195,7 @@ class GuestSession:
         return None
 
     def unload(self) -> Unloaded | KernelCrash:
-        """Stops and removes the driver's service, and its package; the answer says whether that worked.
+        """Stops and removes the driver's service and its package; the result says whether that worked.
 
         Raises:
             InfrastructureError: the guest does not answer.
@@ -207,7 +207,7 @@ class GuestSession:
             )
 
     def new_link(self) -> Link:
-        """Connections of their own to the guest, none of them open yet; the caller closes them."""
+        """Separate connections to the guest, none of them open yet; the caller closes them."""
         return self._guest.link(self.machine)
 
     def next_id(self) -> int:
@@ -216,16 +216,16 @@ class GuestSession:
         return number
 
     def dump(self, crash: KernelCrash) -> DumpSource:
-        """How the dump of a crash comes to the host."""
+        """How the host gets the dump of a crash."""
         return self._guest.dump(crash, self.debug)
 
     def recover(self) -> bool:
-        """Restores the guest if a crash or a lost connection took it, and says so; no driver is loaded then.
+        """Restores the guest if a crash or a lost connection took it; returns whether it did. No driver is loaded then.
 
-        What broke a restore may be over at the next try, and a run need not end with it.
+        A failed restore is tried once more: its cause may be temporary, and the run should go on.
 
         Raises:
-            InfrastructureError: it could not be restored, twice.
+            InfrastructureError: both restores failed.
         """
         lost = not self.answers
         if lost:
@@ -238,10 +238,10 @@ class GuestSession:
         return lost
 
     def restore(self) -> None:
-        """Throws the guest away and goes back to an agent that answers; no driver is loaded then.
+        """Discards the guest's state, restores it and connects to its agent; no driver is loaded afterwards.
 
         Raises:
-            InfrastructureError: it could not be restored.
+            InfrastructureError: the guest could not be restored.
         """
         self.give_up()
         with self._journal.step(StepKind.RESTORE, "restore guest"):
@@ -259,7 +259,7 @@ class GuestSession:
     def hand_over(self) -> Handover:
         """Leaves the guest suspended for another process: driver unloaded, agent waiting.
 
-        A guest that a crash took is restored first.
+        A crashed guest is restored first.
 
         Raises:
             InfrastructureError: the guest does not answer, or could not be restored.
@@ -290,7 +290,7 @@ class GuestSession:
         self.disconnect()
 
     def give_up(self) -> None:
-        """Leaves the guest as one that a crash or a lost connection took: `recover` restores it."""
+        """Marks the guest as lost, as after a crash or a lost connection; `recover` restores it."""
         if self._agent:
             self._agent.abandon()
         self._agent, self._installed = None, ""
@@ -310,9 +310,9 @@ class GuestSession:
             self.link = self.new_link()
 
     def _change_package(self, build: str) -> KernelCrash | None:
-        """Installs a build's INF package in place of the one that is installed; an empty name installs none.
+        """Installs a build's INF package in place of the installed one; an empty name installs none.
 
-        The driver's own routines run meanwhile, so it may go down here.
+        The driver's own routines run meanwhile, so the driver may crash here.
         """
         deadline, package = Deadline.after(INSTALL_DEADLINE_S), self.payload.packages.get(build)
         try:
@@ -331,7 +331,7 @@ class GuestSession:
         return None
 
     def _push(self, deadline: Deadline) -> None:
-        """Copies in what the guest does not have."""
+        """Copies the files that the guest does not have."""
         wanted = {self._agent_path: self.payload.agent}
         wanted |= {self._driver_path(build): driver for build, driver in self.payload.drivers.items()}
         for build, package in self.payload.packages.items():

@@ -1,4 +1,4 @@
-"""The guest that `winvm up` leaves running: its record on disk, and finding it again from another process."""
+"""The guest that `winvm up` leaves running: its record on disk, and how another process finds it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class LiveGuest(BaseModel):
     Attributes:
         folder: run folder that holds the machine.
         profile: name of its profile.
-        root: the project's folder, where profiles are looked for first.
+        root: the project's folder, searched first for profiles.
         image: folder of its image.
         address, ports: where its forwards listen on the host.
         machine: the machine's own folder, with its channel files.
-        project: of `project_key`.
+        project: key from `project_key`.
         build, driver: the driver build that was loaded, and the SHA-256 (hex) of its `.sys`.
     """
 
@@ -48,24 +48,24 @@ class LiveGuest(BaseModel):
 
     @property
     def channels(self) -> Channels:
-        """Where the guest's serial ports and debug channel end on the host."""
+        """The host's ends of the guest's serial ports and debug channel."""
         return Channels.inside(self.machine)
 
     def debug_output(self) -> Path:
         """The file that the guest prints to.
 
         Raises:
-            ConfigurationError: its kernel prints to a debugger instead, and nobody listens meanwhile.
+            ConfigurationError: its kernel prints to a debugger instead, and no debugger is connected.
         """
         profile = self.loaded_profile()
         return flavour_of(profile).debug_output(profile, self.channels)
 
     def debug_lines(self) -> DebugLines:
-        """What reads that file."""
+        """The reader of that file's format."""
         return flavour_of(self.loaded_profile()).debug_lines()
 
     def kernel_line(self) -> KernelLine:
-        """How its kernel is debugged.
+        """The debugger connection of its kernel.
 
         Raises:
             ConfigurationError: it has no Windows kernel, or its debugger is off.
@@ -74,7 +74,7 @@ class LiveGuest(BaseModel):
         return flavour_of(profile).kernel_line(profile, self.machine, self.image)
 
     def loaded_profile(self) -> Profile:
-        """What its profile says now; raises `ConfigurationError` if it cannot be used any more."""
+        """Its profile as it is now; raises `ConfigurationError` if that is unusable."""
         return Profile.named(self.profile, self.root)
 
     def save(self) -> None:
@@ -83,7 +83,7 @@ class LiveGuest(BaseModel):
 
 
 def project_key(root: Path, profile: str) -> str:
-    """Names the guest of one project and profile: projects do not take each other's."""
+    """A key for the guest of one project and profile: no project uses another one's guest."""
     return hashlib.sha256(f"{root.resolve()}\0{profile}".encode()).hexdigest()[:12]
 
 

@@ -51,7 +51,7 @@ from harness.toolchain.package import take_package
 
 PROBE_DEADLINE_S = 30.0
 ANSWER_DEADLINE_S = 30.0
-"""For a guest that is up already, and may be busy with somebody's program."""
+"""For a guest that is up already; it may be busy with a user's program."""
 END_DEADLINE_S = 60.0
 UP_ANEW = "Run winvm down, then winvm up."
 
@@ -60,7 +60,7 @@ def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
     """From a plan to a running guest with agent and driver; `Bench.close` ends all of it.
 
     Raises:
-        WinvmError: a stage fails; everything started by then is ended.
+        WinvmError: a stage fails; everything started before is ended.
     """
     resources = ExitStack()
     try:
@@ -78,16 +78,16 @@ def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
 def bring_up(plan: Plan, artifacts: Artifacts, build: str, waiting: Callable[[], None]) -> LiveGuest:
     """A guest with one driver build loaded, which outlives this process until its run folder is removed.
 
-    That is the one that this project has up already, if it has one. `waiting` is called if another process
-    is bringing it up.
+    If the project's guest is up already, that guest is returned. `waiting` is called if another process is
+    starting it.
 
     Raises:
         ConfigurationError: the guest that is up has another driver or image.
-        WinvmError: a stage fails; nothing new is left then.
+        WinvmError: a stage fails; nothing new is left behind.
     """
     if Target.of(plan.config.guest.uri):
         raise ConfigurationError(
-            f"A guest on {plan.config.guest.uri} cannot be left up: its ports end with this command.",
+            f"A guest on {plan.config.guest.uri} cannot be left running: its ports end with this command.",
             remedy="Run winvm up on that host, or: winvm run",
         )
     home = configuration.home()
@@ -105,7 +105,7 @@ def bring_up(plan: Plan, artifacts: Artifacts, build: str, waiting: Callable[[],
 
 
 def _require_same(running: LiveGuest, prepared: Prepared, wanted: Mapping[str, str]) -> None:
-    """Raises `ConfigurationError` unless the guest is as wanted, `MachineError` if it does not answer."""
+    """Raises `ConfigurationError` if the guest has another driver or image, `MachineError` if it is mute."""
     differing = ""
     if (running.build, running.driver) != (wanted["build"], wanted["driver"]):
         differing = (
@@ -153,14 +153,14 @@ def _leave_new(plan: Plan, prepared: Prepared, artifacts: Artifacts, wanted: Map
             folder.keep()
             unattended.leave(machine.folder)
     except BaseException:
-        if made:  # interrupted after it was kept
+        if made:  # interrupted after the guest was recorded
             end_kept(made, Deadline.after(END_DEADLINE_S))
         raise
     return guest
 
 
 def reach(guest: LiveGuest) -> GuestLink:
-    """Connections to the guest that is up; nothing is opened yet.
+    """Connections to the guest that is up; none is opened yet.
 
     Raises:
         ImageError: its image is gone or damaged.
@@ -170,7 +170,7 @@ def reach(guest: LiveGuest) -> GuestLink:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything there is before a guest runs."""
+    """Everything that is prepared before a guest runs."""
 
     profile: Profile
     installed: Installed
@@ -188,9 +188,9 @@ class Prepared:
         """A bench in a running machine, not connected yet.
 
         Args:
-            standby: where the guest's waiting interpreter is found.
-            resources: ends the machine and what lies under it.
-            handover: of the process that suspended the guest.
+            standby: how to reach the Python interpreter that waits in the guest.
+            resources: ends the machine and everything under it.
+            handover: from the process that suspended the guest.
         """
         environment = dict(self.environment)
         guest = GuestSession(
@@ -207,7 +207,7 @@ class Prepared:
 
 
 def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -> Prepared:
-    """Accelerator, image and driver builds, all of winvm.toml's or those named; leftovers are removed."""
+    """Prepares accelerator, image and driver builds (all, or those in `builds`); removes leftovers."""
     accelerator = _accelerator(plan, journal)
     home = configuration.home()
     installed = _whole(lambda: find_flavour(plan.profile, accelerator, home, journal, plan.verified), journal)
@@ -222,14 +222,14 @@ def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -
 def prepare_replay(
     plan: Plan, payload: Payload, digest: str, journal: Journal, *, any_image: bool = False
 ) -> Prepared:
-    """As `prepare`, but for a payload that there is already, in the image that it ran in.
+    """As `prepare`, but for an existing payload, in the image that it ran in.
 
     Args:
-        digest: of that image.
-        any_image: take today's if that one cannot be had.
+        digest: digest of that image.
+        any_image: use today's image if that one is unavailable.
 
     Raises:
-        ConfigurationError: the image is not here, and this winvm makes another.
+        ConfigurationError: the image is not on this host, and this winvm builds a different one.
     """
     accelerator = _accelerator(plan, journal)
     home, profile = configuration.home(), plan.profile
@@ -243,7 +243,7 @@ def prepare_replay(
 
 
 def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
-    """First of all: a host that cannot run a guest need not build one."""
+    """Chooses the accelerator before any build: a host that cannot run a guest need not build one."""
     if not plan.config.guest.uri:
         require_root("Running a guest without a libvirt daemon")
     with journal.step(StepKind.SETUP, "choose accelerator") as found:
@@ -259,7 +259,7 @@ def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
 
 
 def _require_no_debugger(plan: Plan) -> None:
-    """A kernel debugger's port is on QEMU's host, and no tunnel leads to it."""
+    """Refuses a kernel debugger on a remote host: its port is on QEMU's host, and no tunnel leads to it."""
     profile = plan.profile
     if flavour_of(profile).debugged_here(profile):
         raise ConfigurationError(
@@ -298,7 +298,7 @@ def _prepared(
 
 
 def start_guest(prepared: Prepared, folder: RunFolder, artifacts: Artifacts, resources: ExitStack) -> Bench:
-    """A machine in `folder`, restored from the ready state; `resources` gets what must be ended later."""
+    """Starts a machine in `folder` from the ready state; `resources` gets what must be ended later."""
     timeouts, installed = prepared.profile.timeouts, prepared.installed
     with artifacts.journal.step(StepKind.BOOT, "start guest"):
         boot = Deadline.after(timeouts.boot)
@@ -306,7 +306,7 @@ def start_guest(prepared: Prepared, folder: RunFolder, artifacts: Artifacts, res
         try:
             machine, ready = launch(installed.spec, folder, installed.guest.wait_ready, boot, restore)
         except InfrastructureError:
-            # A disk that rots unseen explains more than a guest that does not boot.
+            # A damaged disk is the better explanation for a guest that does not boot.
             base.verify(installed.image)
             raise
         resources.callback(_end, machine, folder)

@@ -30,7 +30,7 @@ class Plan:
         agent: the zipapp with agent and scenarios.
         scenarios: in the order in which they are best run: by driver build, those that expect a crash last.
         parameters: what every scenario finds in `t.params`.
-        left_out: builds that were not asked for -> how many scenarios run only against that.
+        left_out: build that was not asked for -> number of scenarios that run only against it.
         verifier: whether Driver Verifier watches the driver.
     """
 
@@ -44,7 +44,7 @@ class Plan:
 
     @property
     def verified(self) -> str:
-        """File name of the driver that Driver Verifier watches; empty when it watches none."""
+        """File name of the driver that Driver Verifier watches; empty without Driver Verifier."""
         return f"{self.config.driver.name}.sys" if self.verifier else ""
 
 
@@ -59,14 +59,14 @@ def make_plan(
     """Collects the scenarios; boots nothing.
 
     Args:
-        builds: driver builds to run against, or `all`; every scenario that fits a build is then there once
-            for it, as `name@build`. By default each scenario runs against its own build, or else the first.
-        parameters: `name=value`, over the values of winvm.toml.
+        builds: driver builds to run against, or `all`; every scenario is then planned once for each build
+            that it fits, as `name@build`. By default a scenario runs against its own build, else the first.
+        parameters: `name=value`, overriding the values of winvm.toml.
         verifier: Driver Verifier watches the driver.
 
     Raises:
-        ConfigurationError: there is no such profile, build or parameter, or the guest has no Driver Verifier
-            or takes no INF package.
+        ConfigurationError: there is no such profile, build or parameter, or the guest lacks Driver Verifier
+            or cannot install an INF package.
         ScenarioError: a scenario module cannot be used.
     """
     chosen = _chosen_builds(config, builds)
@@ -84,7 +84,7 @@ def make_plan(
         )
     verifier = verifier or profile.verified
     if not verifier:
-        profile = profile.without(VERIFIER)  # it could, but nothing watches the driver in this run
+        profile = profile.without(VERIFIER)  # the guest has Driver Verifier, but this run does not use it
     with hold(config.build_lock):
         agent = build_agent(config.build_folder / "agent.pyz", config.scenario_folders)
     found = collect(agent, config.scenario_folders)
@@ -104,7 +104,8 @@ def _chosen_builds(config: Config, builds: Sequence[str]) -> tuple[str, ...]:
     known = config.driver.builds
     if unknown := sorted(set(builds) - {ALL_BUILDS, *known}):
         raise ConfigurationError(
-            f"There is no driver build {unknown[0]!r}.", remedy=f"winvm.toml builds {', '.join(known)}."
+            f"There is no driver build {unknown[0]!r}.",
+            remedy=f"Choose one of the builds in winvm.toml: {', '.join(known)}.",
         )
     return known if ALL_BUILDS in builds else tuple(dict.fromkeys(builds))
 
@@ -114,19 +115,19 @@ def _check_builds(scenarios: Iterable[Scenario], builds: Sequence[str]) -> None:
         if scenario.build and scenario.build not in builds:
             raise ScenarioError(
                 f"{scenario.file}:{scenario.line}: {scenario.name} needs the driver build "
-                f"{scenario.build!r}, which winvm.toml does not have.",
+                f"{scenario.build!r}, which is not in winvm.toml.",
                 remedy=f"Name one of {', '.join(builds)}, or add it to driver.builds.",
             )
 
 
 def _check_needs(scenarios: Iterable[Scenario]) -> None:
-    """A misspelt capability would skip its scenario for ever."""
+    """Refuses unknown capabilities: a misspelt one would skip its scenario for ever."""
     for scenario in scenarios:
         if unknown := sorted(set(scenario.needs) - CAPABILITIES):
             raise ScenarioError(
                 f"{scenario.file}:{scenario.line}: {scenario.name} needs {unknown[0]!r}, "
-                "which is no guest's capability.",
-                remedy=f"Known are {', '.join(sorted(CAPABILITIES))}.",
+                "which is not a capability of any guest.",
+                remedy=f"Choose among: {', '.join(sorted(CAPABILITIES))}.",
             )
 
 

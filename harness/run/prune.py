@@ -1,9 +1,9 @@
-"""What the bench keeps on disk beyond the present run, and removing what is old: never what is in use.
+"""Lists what winvm keeps on disk beyond the present run, and removes what is old, never what is in use.
 
-That is guest images and their ready states, downloads (all under WINVM_HOME) and the artifacts of runs. Kept
-whatever its age: the image of the installed recipe, and each Windows profile's newest, with the newest ready
-state of each; whatever a run folder or a living QEMU refers to; the newest run of each artifacts folder, and
-a run that is not over.
+winvm keeps guest images and their ready states, downloads (all under WINVM_HOME) and the artifacts of runs.
+These stay whatever their age: the image of the installed recipe and each Windows profile's newest image, with
+the newest ready state of each; everything that a run folder or a running QEMU refers to; the newest run of
+each artifacts folder; a run that is not over.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ DAY_S = 86400.0
 OLD_DAYS = 14.0
 UNFINISHED = "unfinished image"
 KEPT_SMOKE_RUNS = 20
-"""Smoke runs whose artifacts are kept; one is made on every save."""
+"""Smoke runs whose artifacts are kept; `winvm smoke --watch` makes one on every save."""
 SUPERSEDED = 3
-"""Images, and ready states of one image, that a run leaves beside the one it used."""
+"""Images, and ready states of one image, that a run keeps beside the one it used."""
 _QEMU_LOCK_BYTES = (100, 200)
 """Offset and length of the bytes that QEMU locks in each image file it has open (block/file-posix.c)."""
 _FLOCK = "hhqqi4x"
@@ -44,15 +44,15 @@ _FLOCK = "hhqqi4x"
 
 @dataclass(frozen=True)
 class Item:
-    """One thing on disk.
+    """One file or folder on disk.
 
     Attributes:
         kind: `image`, `unfinished image` (its build was killed), `ready state`, `download`, `artifacts` or
             `smoke artifacts`.
-        group: things that supersede each other have the same.
-        size: bytes it takes on the disk.
-        time: when it was made, or, an image, last used; UNIX seconds.
-        kept: why it must stay; empty if it may go.
+        group: items that supersede each other have the same group.
+        size: bytes used on the disk.
+        time: when it was made or, for an image, last used; UNIX seconds.
+        kept: why it must stay; empty if it may be removed.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Item:
 
 
 def inventory(home: Path, artifacts: Path | None) -> list[Item]:
-    """Everything there is, oldest first.
+    """Every item on disk, oldest first.
 
     Args:
         artifacts: the artifacts folder of a project, if there is one.
@@ -76,7 +76,7 @@ def inventory(home: Path, artifacts: Path | None) -> list[Item]:
 
 
 def old(items: Iterable[Item], days: float, keep_bytes: int | None, now: float) -> list[Item]:
-    """What may go because it is older than `days`, or because everything takes more than `keep_bytes`."""
+    """Items that may be removed: older than `days`, or the oldest ones beyond `keep_bytes` in all."""
     items = sorted(items, key=lambda item: item.time)
     total = sum(item.size for item in items)
     chosen = []
@@ -90,8 +90,8 @@ def old(items: Iterable[Item], days: float, keep_bytes: int | None, now: float) 
 
 
 def superseded(items: Iterable[Item], now: float) -> list[Item]:
-    """What a run that ended well removes: what newer images and ready states replaced or nobody builds any
-    more, smoke runs.
+    """Items that a successful run removes: images and ready states that newer ones replaced or that no recipe
+    makes any more, and old smoke runs.
     """
     limits = {
         "image": SUPERSEDED,
@@ -113,7 +113,7 @@ def superseded(items: Iterable[Item], now: float) -> list[Item]:
 
 
 def remove(items: Iterable[Item], home: Path) -> list[Item]:
-    """Removes what is still not in use; returns what is gone. Leaves images alone while one is built."""
+    """Removes the items that are still unused and returns them. Removes no image while one is being built."""
     removed = []
     images_folder(home).mkdir(parents=True, exist_ok=True)
     with locks.try_hold(images_folder(home) / ".lock") as free:
@@ -122,7 +122,7 @@ def remove(items: Iterable[Item], home: Path) -> list[Item]:
                 continue
             if not item.path.exists() or _in_use(item, _referenced(home)):
                 continue
-            # Out of the way at once, so that nobody finds half of it.
+            # Renamed first, so that no process finds half of it.
             doomed = item.path.with_name(f".gone-{secrets.token_hex(4)}")
             item.path.rename(doomed)
             if doomed.is_dir():
@@ -134,15 +134,15 @@ def remove(items: Iterable[Item], home: Path) -> list[Item]:
 
 
 def tidy(home: Path, artifacts: Path, journal: Journal) -> None:
-    """What a run that ended well does at its end: removes what is superseded."""
+    """Called at the end of a successful run: removes what is superseded."""
     with journal.step(StepKind.REPORT, "prune") as found:
         gone = remove(superseded(inventory(home, artifacts), time.time()), home)
         found["removed"] = [str(item.path) for item in gone]
 
 
 def mark_used(image: Path) -> None:
-    """Makes an image the last one to be superseded; a run that has chosen it has no machine of it yet."""
-    with contextlib.suppress(OSError):  # somebody else's image
+    """Marks an image as just used: a run that chose it has no machine yet that would protect the image."""
+    with contextlib.suppress(OSError):  # another user's image
         os.utime(image)
 
 
@@ -214,7 +214,7 @@ def _judged(item: Item, kept: str) -> Item:
 
 
 def _in_use(item: Item, references: frozenset[Path]) -> str:
-    """Why nobody may remove it now; empty if nobody uses it."""
+    """Why an item must not be removed now; empty if it is unused."""
     path = item.path.resolve()
     if path in references:
         return "a run refers to it"
@@ -230,7 +230,7 @@ def _in_use(item: Item, references: frozenset[Path]) -> str:
 
 
 def _referenced(home: Path) -> frozenset[Path]:
-    """Images and ready states that the machines of all run folders are made of."""
+    """Images and ready states that the machines in all run folders are made from."""
     found = set()
     for record in (home / "runs").glob("*/*/machine.json"):
         try:
@@ -239,7 +239,7 @@ def _referenced(home: Path) -> frozenset[Path]:
             if machine["ready"]:
                 found.add(Path(machine["ready"]["folder"]).resolve())
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # its run ended just now
+            continue  # its run has just ended
     return frozenset(found)
 
 

@@ -1,4 +1,4 @@
-"""Scenarios, tests and cells of a night that a guest lacks a capability for, and the words that say so."""
+"""Which scenarios, tests and nightly cells a guest cannot run for lack of a capability, and the reason text."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from harness.project.profile import Profile
 
 
 def missing(profile: Profile, needs: Iterable[str]) -> tuple[str, ...]:
-    """The capabilities among `needs` that the profile's guest does not have, sorted."""
+    """The capabilities in `needs` that the profile's guest lacks, sorted."""
     return tuple(sorted(set(needs) - profile.capabilities))
 
 
 def reason(profile: Profile, needs: Iterable[str]) -> str:
-    """Why the guest cannot run what has these `needs`, naming every missing capability; empty if it can."""
+    """Names every capability in `needs` that the guest lacks; empty if it lacks none."""
     lacked = missing(profile, needs)
     return f"guest lacks {', '.join(lacked)}" if lacked else ""
 

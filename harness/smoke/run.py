@@ -34,7 +34,7 @@ ATTACH_DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; see `select` for `keyword` and `marker`."""
+    """What the user asks for; see `select` for `keyword` and `marker`."""
 
     config: Config
     guest: str | None = None
@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Told:
-    """How the user hears of it."""
+    """Callbacks that print a run's progress, results and verdict."""
 
     waiting: Callable[[], None]
     step: Listener
@@ -56,13 +56,13 @@ class Told:
 def smoke(request: Request, told: Told, started: float) -> int:
     """Runs the chosen scenarios and suspends the guest for the next time; returns the exit code.
 
-    The verdict is told before the guest is put away. Invocations for the same project follow one another.
+    The verdict is printed before the guest is suspended. Invocations for a project run one after another.
 
     Args:
         started: `time.monotonic()` of the invocation or the save.
 
     Raises:
-        WinvmError: a stage fails; the guest is ended then.
+        WinvmError: a stage fails; the guest has been ended.
     """
     home, config = configuration.home(), request.config
     if config.guest.uri:
@@ -134,7 +134,7 @@ def _run(
 def _guest(
     plan: Plan, prepared: Prepared, project: str, artifacts: Artifacts, stack: ExitStack
 ) -> tuple[Bench, RunFolder, bool]:
-    """The warm guest, still suspended (True), or a new one; what must be ended later is put on `stack`."""
+    """The warm guest, still suspended (True), or a new one; `stack` gets what must be ended later."""
     runs = configuration.home() / "runs"
     if path := find(runs, project):
         attached = stack.enter_context(ExitStack())
@@ -154,12 +154,12 @@ def _guest(
 def _attach(
     folder: RunFolder, plan: Plan, prepared: Prepared, artifacts: Artifacts, stack: ExitStack
 ) -> Bench:
-    """Raises `InfrastructureError` if the guest cannot serve; it is ended then, as its folder is not kept."""
+    """Raises `InfrastructureError` if the guest is unusable; it is ended then, as its folder is not kept."""
     folder.own()
     machine = stack.enter_context(LibvirtMachine.attach(folder))
     warm = WarmGuest.load(folder.path)
     if warm is None:
-        raise MachineError("Its record is damaged.")
+        raise MachineError("The warm guest's record is damaged.")
     spec = prepared.installed.spec
     ready = ReadyState.find(spec.image, spec.ready_key(folder.connection.versions()))
     reason = unfit(warm, machine.state(), machine.spec, spec, ready, content_hash(plan.agent))

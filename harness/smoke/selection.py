@@ -13,14 +13,14 @@ DEFAULT_MARKER = "smoke"
 
 
 def select(scenarios: Sequence[Scenario], keyword: str | None, marker: str | None) -> tuple[Scenario, ...]:
-    """The chosen scenarios, in their order; those tagged `smoke` when nothing is said.
+    """The chosen scenarios, in their order; without either option, those tagged `smoke`.
 
     Args:
-        keyword: as pytest's `-k`: each word is looked for in the name, kind and tags, ignoring case.
+        keyword: as pytest's `-k`: each word is searched in the name, kind and tags, ignoring case.
         marker: as pytest's `-m`: each word is a kind or tag.
 
     Raises:
-        ConfigurationError: an expression is wrong, or chooses nothing.
+        ConfigurationError: an expression is invalid, or chooses no scenario.
     """
     if keyword is None and marker is None:
         marker = DEFAULT_MARKER

@@ -1,4 +1,4 @@
-"""What one smoke run comes down to: a line and an exit code."""
+"""The verdict of one smoke run: a line and an exit code."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SmokeVerdict:
 
     Attributes:
         counts: results by outcome.
-        seconds: from the invocation, or the save, to here.
+        seconds: from the invocation, or the save, to the verdict.
         driver: SHA-256 (hex) of each driver build that was deployed, by name.
-        warm: whether the guest was there already.
+        warm: whether an earlier invocation's guest was used.
     """
 
     counts: Mapping[Outcome, int]
@@ -49,5 +49,5 @@ class SmokeVerdict:
 
     @property
     def exit_code(self) -> int:
-        """As everywhere."""
+        """Exit codes are those of `winvm run`."""
         return exit_code(self.counts)

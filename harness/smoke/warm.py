@@ -17,11 +17,11 @@ RECORD = "warm.json"
 
 
 class WarmGuest(BaseModel):
-    """What the invocation that suspended a guest leaves for the next.
+    """The record that one invocation leaves of its suspended guest for the next.
 
     Attributes:
-        project: of `harness.run.live.project_key`.
-        agent: SHA-256 (hex) of the agent that waits in it.
+        project: key from `harness.run.live.project_key`.
+        agent: SHA-256 (hex) of the agent that waits in the guest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,7 +36,7 @@ class WarmGuest(BaseModel):
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """The record of a run folder; None if it has none that can be used."""
+        """The record in a run folder; None if there is none or it is damaged."""
         try:
             return cls.model_validate_json((folder / RECORD).read_bytes())
         except (OSError, ValidationError):
@@ -44,7 +44,7 @@ class WarmGuest(BaseModel):
 
 
 def find(runs: Path, project: str) -> Path | None:
-    """The run folder with the project's warm guest, if its QEMU lives; the newest."""
+    """The newest run folder with a warm guest of the project whose QEMU process is alive."""
     for folder in reversed(runs_of(runs)):
         record = WarmGuest.load(folder)
         if record and record.project == project:
@@ -60,13 +60,13 @@ def unfit(
     ready: ReadyState | None,
     agent: str,
 ) -> str:
-    """Why a warm guest cannot serve; empty if it can.
+    """Why a warm guest cannot be used; empty if it can.
 
     Args:
-        state: of its machine.
+        state: state of its machine.
         is_: what its machine was made of.
-        wanted: what a new one would be made of.
-        ready: what a new one would be restored from; None if that is still to be made.
+        wanted: what a new machine would be made of.
+        ready: ready state that a new machine would be restored from; None if there is none yet.
         agent: SHA-256 of the agent that is to run.
     """
     if state is not MachineState.PAUSED:
@@ -74,7 +74,7 @@ def unfit(
     if is_ != wanted:
         return "the guest image, the profile or the accelerator has changed"
     if ready is None or ready.facts != warm.handover.standby:
-        return "the saved state that it came from is gone"
+        return "the saved state that it was restored from is gone"
     if warm.agent != agent:
-        return "agent or scenarios have changed"
+        return "the agent or the scenarios have changed"
     return ""

@@ -1,8 +1,8 @@
-"""Waits for a save: looks at the sources five times a second.
+"""Waits for a save: reads the state of the sources five times a second.
 
-Looking costs little, and unlike inotify it works on network file systems, across bind mounts, and whatever
-way an editor replaces a file. What counts is the content: a file that was merely touched, or that a build
-wrote again as it was, is no change.
+Polling costs little. Unlike inotify, it works on network file systems, across bind mounts, and however an
+editor replaces a file. Only the content counts: a file that was merely touched, or that a build wrote again
+with the same content, has not changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.project.config import Config
 
 LOOK_S = 0.2
 QUIET_S = 0.15
-"""A save is over when nothing changed for so long: editors write several files, or one in several steps."""
+"""A save is over after so long without a change: editors write several files, or one in several steps."""
 SUFFIXES = frozenset(
     [
         ".asm",
@@ -41,7 +41,7 @@ SUFFIXES = frozenset(
 )
 NAMES = frozenset({"makefile", "gnumakefile", "cmakelists.txt"})
 SKIPPED = frozenset({"build", "node_modules", "target", "__pycache__"})
-"""Folders that hold what is built; so do those whose name begins with a dot."""
+"""Folders with build results, which are not watched; folders whose name begins with a dot are not either."""
 
 
 class Sources:
@@ -54,11 +54,11 @@ class Sources:
 
     @classmethod
     def of(cls, config: Config, agent: Path) -> Sources:
-        """What a project's driver, scenarios and configuration are made of, and the agent."""
+        """The sources of a project's driver and scenarios, its winvm.toml, and the agent."""
         return cls((config.driver_folder, *config.scenario_folders, config.root / "winvm.toml", agent))
 
     def changed(self) -> list[Path]:
-        """Files whose content is not what it was at the last call, new and removed ones too; sorted."""
+        """Files whose content changed since the last call, new and removed files included; sorted."""
         seen: dict[Path, tuple[tuple[int, int, int], str]] = {}
         for path in self._files():
             try:
@@ -67,7 +67,7 @@ class Sources:
                 known = self._seen.get(path)
                 seen[path] = known if known and known[0] == stamp else (stamp, content_hash(path))
             except OSError:
-                continue  # removed meanwhile
+                continue  # removed since it was listed
         before, self._seen = self._seen, seen
         return sorted(
             path
@@ -76,7 +76,7 @@ class Sources:
         )
 
     def wait(self) -> list[Path]:
-        """Waits for a save and for its end; the files."""
+        """Waits until a save is over; returns the changed files."""
         while not (changed := set(self.changed())):
             time.sleep(LOOK_S)
         while True:

@@ -1,4 +1,4 @@
-"""Every cell of the night, one item each: pytest-xdist spreads them over its workers."""
+"""One test per cell of the night; pytest-xdist spreads them over its workers."""
 
 from __future__ import annotations
 
