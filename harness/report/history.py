@@ -117,7 +117,7 @@ class History:
         return [RunEntry(*(*row[:-1], json.loads(row[-1]))) for row in found]
 
     def sightings(self, signature: str | None = None) -> list[Sighting]:
-        """Crashes, oldest first: all, or those of one signature, also where it was recorded without its source."""
+        """Crashes, oldest first: all, or those of one signature, also if recorded without its source."""
         found = self._rows(
             "SELECT run, cell, started, signature, scenario, build, driver, times, expected, evidence"
             " FROM sightings WHERE ?1 IS NULL OR signature = ?1 OR (signature = ?2 AND source = ?3)"

@@ -220,7 +220,7 @@ class GuestSession:
         return self._guest.dump(crash, self.debug)
 
     def recover(self) -> bool:
-        """Restores the guest if a crash or a lost connection took it; returns whether it did. No driver is loaded then.
+        """Restores a guest lost to a crash or a broken connection, without a driver; returns whether it did.
 
         A failed restore is tried once more: its cause may be temporary, and the run should go on.
 

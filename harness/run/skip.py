@@ -1,4 +1,4 @@
-"""Which scenarios, tests and nightly cells a guest cannot run for lack of a capability, and the reason text."""
+"""Which scenarios, tests and nightly cells a guest cannot run for lack of a capability, and the reason."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """pytest-xdist: a run has one guest and one set of results, so its tests are not spread over workers.
 
-Only workers collect. One that finds a test for the guest runs nothing and says so to the controller, which
-ends the session with the remedy. Tests that need no guest may be spread as ever.
+Only workers collect. A worker that finds a test for the guest runs nothing and reports that to the controller,
+which ends the session with a remedy. Tests that need no guest may be spread over workers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Worker:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leaves nothing to run where a test needs the guest, or would if winvm.toml could be used."""
+        """Removes all items if a test needs the guest, or would if winvm.toml were usable."""
         if self._session.unusable or any(map(needs_guest, items)):
             self._session.unusable = None
             config.workeroutput[FOUND] = True  # type: ignore[attr-defined]  # pytest-xdist adds it
@@ -31,14 +31,14 @@ class Worker:
 
 
 class Controller:
-    """Hooks of the controller, or of a session without workers, where none of them does anything."""
+    """Hooks of the controller; in a session without workers they do nothing."""
 
     def __init__(self) -> None:
         self._found = False
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
-        """Hears what a worker said last."""
+        """Reads a worker's last message."""
         self._found |= bool(getattr(node, "workeroutput", {}).get(FOUND))
 
     def pytest_sessionfinish(self) -> None:
@@ -47,6 +47,6 @@ class Controller:
             leave(
                 ConfigurationError(
                     "pytest-xdist (-n) would spread tests over several processes, but they share one guest.",
-                    remedy="Leave -n out, or say -n 0; run tests that need no guest by themselves with -n.",
+                    remedy="Leave -n out, or use -n 0; run only tests that need no guest with -n.",
                 )
             )

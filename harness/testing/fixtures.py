@@ -2,8 +2,8 @@
 `winvm_dbgprint`, `winvm_crash`.
 
 docs/fixtures.md has an example of each; harness.testing.short_names has them without the prefix.
-All of a session's tests share one guest. A guest that a crash took is restored at the next use, with the
-driver's first build loaded.
+All of a session's tests share one guest. A crashed guest is restored at its next use, with the driver's first
+build loaded.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ MARKER = "WINVM-MARK "
 
 
 class GuestHandle:
-    """The guest's programs and files. Everything raises `TransportError` and `DeadlineError`."""
+    """The guest's programs and files. Every method raises `TransportError` and `DeadlineError`."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
 
     def run(self, *argv: str, timeout_s: float = 60.0) -> CommandResult:
-        """Runs a Windows program to its end: its exit code and output, whatever they are."""
+        """Runs a Windows program to its end; returns its exit code and output, whatever they are."""
         from harness.deadline import Deadline
 
         return usable(self._bench).guest.link.transport.run(argv, Deadline.after(timeout_s))
 
     def push(self, local: Path, guest_path: str, timeout_s: float = 300.0) -> int:
-        """Copies a file to `guest_path` (`C:\\dir\\name`), creating folders; the bytes sent."""
+        """Copies a file to `guest_path` (`C:\\dir\\name`), creating folders; returns the bytes sent."""
         from harness.deadline import Deadline
 
         return usable(self._bench).guest.link.files.push(local, guest_path, Deadline.after(timeout_s))
 
     def pull(self, guest_path: str, local: Path, timeout_s: float = 300.0, limit: int = PULL_LIMIT) -> int:
-        """Copies a file of at most `limit` bytes out of the guest; the bytes received."""
+        """Copies a file of at most `limit` bytes out of the guest; returns the bytes received."""
         from harness.deadline import Deadline
 
         return usable(self._bench).guest.link.files.pull(guest_path, local, Deadline.after(timeout_s), limit)
 
 
 class AgentHandle:
-    """Runs scenarios by name; their results are in the run's results as well."""
+    """Runs scenarios by name; their results are added to the run's results."""
 
     def __init__(self, bench: Bench, session: Session) -> None:
         self._bench = bench
@@ -67,7 +67,7 @@ class AgentHandle:
 
         Args:
             name: as `winvm run` shows it, without `@build`.
-            parameters: over those of winvm.toml and `--winvm-param`.
+            parameters: override those of winvm.toml and `--winvm-param`.
 
         Raises:
             ConfigurationError: there is no such scenario.
@@ -103,7 +103,7 @@ class DriverHandle:
         usable(self._bench).load(build)
 
     def unload(self) -> None:
-        """Stops and removes the driver; raises `DriverLoadError` when it does not let itself be stopped."""
+        """Stops and removes the driver; raises `DriverLoadError` if the driver does not stop."""
         usable(self._bench).unload()
 
 
@@ -114,7 +114,7 @@ class DbgPrintHandle:
         self._bench = bench
         self._records: deque[DebugRecord] = deque(maxlen=RECORDS_KEPT)
         while bench.guest.debug.records():
-            pass  # what came before this test is not its own
+            pass  # skips what was printed before this test
 
     @property
     def records(self) -> Sequence[DebugRecord]:
@@ -126,7 +126,7 @@ class DbgPrintHandle:
         return tuple(self._records)
 
     def wait_for(self, pattern: str, timeout_s: float = 10.0) -> DebugRecord:
-        """The first line that an RE2 pattern matches; fails the test when none has come in time."""
+        """The first line that matches an RE2 pattern; fails the test if none arrives in time."""
         from harness.deadline import Deadline
         from harness.project.patterns import compile_pattern
 
@@ -141,7 +141,7 @@ class DbgPrintHandle:
 
 
 class CrashHandle:
-    """The crash that happened since the test began, evidence kept under the run's artifacts."""
+    """The crash that happened since the test began; its evidence is in the run's artifacts."""
 
     def __init__(self, bench: Bench, test: str) -> None:
         self._bench = bench
@@ -165,7 +165,7 @@ class CrashHandle:
         hang: bool = False,
         timeout_s: float = 10.0,
     ) -> CrashRecord:
-        """The crash, if it is as described, as in `@scenario(expect_crash=...)`; else the test fails."""
+        """The crash, if it is as described (see `@scenario(expect_crash=...)`); else the test fails."""
         from harness.crash.expectation import mismatch
         from harness.deadline import Deadline
         from harness.outcome import CrashExpectation
@@ -181,7 +181,7 @@ class CrashHandle:
 
 
 def usable(bench: Bench) -> Bench:
-    """The bench with a guest that answers: one that has crashed is restored, its evidence kept."""
+    """The bench with a guest that answers: a crashed guest is restored, its evidence kept."""
     bench.take_crash("between scenarios")
     if bench.guest.recover():
         bench.load(bench.guest.builds[0])
@@ -210,7 +210,7 @@ def winvm_agent(winvm_bench: Bench, request: pytest.FixtureRequest) -> AgentHand
 
 @pytest.fixture
 def winvm_driver(winvm_bench: Bench) -> DriverHandle:
-    """The driver build that is loaded, and loading another."""
+    """The loaded driver build; loads another one."""
     return DriverHandle(winvm_bench)
 
 

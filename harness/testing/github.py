@@ -1,4 +1,4 @@
-"""A pytest session as a step of GitHub Actions: what a guest prints is no command; failures are annotated."""
+"""A pytest session as a step of GitHub Actions: guest output is never a command; failures are annotated."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class GithubStep:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        """Switches the runner's commands off before the guest's first word."""
+        """Switches the runner's commands off before the guest prints anything."""
         if self._session.uses_guest:
             self._silence = github.Silence()
             with self._session.unmuted():
                 print(f"\n{self._silence.begin}", flush=True)
 
     def pytest_unconfigure(self) -> None:
-        """Switches them on behind everything that pytest printed, and says what did not pass."""
+        """Switches them on after everything that pytest printed, and annotates what did not pass."""
         if self._silence is None:
             return
         print(f"\n{self._silence.end}", flush=True)

@@ -1,8 +1,8 @@
 """winvm's pytest options, and their short forms.
 
-`--winvm-guest` and its like are options of pytest's parser. The short forms (`--guest`) are not: they are
-rewritten on the command line, after every plugin and initial conftest.py has added its own options, and only
-those that none of them has. So nobody else's `--repeat` ever meets winvm's.
+`--winvm-guest` and the others are options of pytest's parser. The short forms (`--guest`) are not: winvm
+rewrites them on the command line after every plugin and initial conftest.py has added its own options, and
+only those that no other plugin defines. So another plugin's `--repeat` never collides with winvm's.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def add_options(parser: pytest.Parser) -> None:
         "winvm",
         "Windows driver scenarios in a VM; "
         + ", ".join(f"--{name}" for name in SHORT)
-        + " are short forms where nothing else has them",
+        + " are short forms unless another plugin defines them",
     )
     group.addoption("--winvm-guest", metavar="PROFILE", help="guest profile (default: winvm.toml's)")
-    group.addoption("--winvm-config", metavar="FILE", help="the winvm.toml to use (default: nearest upwards)")
+    group.addoption("--winvm-config", metavar="FILE", help="the winvm.toml to use (default: the nearest one)")
     group.addoption(
         "--winvm-build",
         metavar="NAME",
@@ -66,19 +66,19 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def assume(early_config: pytest.Config, parser: pytest.Parser, arguments: Sequence[str]) -> None:
-    """Takes the values of short forms out of the paths that pytest looks for initial conftest.py files in.
+    """Keeps the values of short forms from being taken for paths in which pytest looks for initial conftest.py.
 
-    Which short forms those files define is not known yet: until then, all that no plugin has are winvm's.
+    Which short forms those files define is not known yet: so far, all that no plugin defines are winvm's.
     """
     assumed = list(arguments)
     lengthen(parser, assumed)
-    with contextlib.suppress(pytest.UsageError):  # pytest says it itself, later
+    with contextlib.suppress(pytest.UsageError):  # pytest reports it itself, later
         paths = parser.parse_known_args(assumed, copy.copy(early_config.option)).file_or_dir
         early_config.known_args_namespace.file_or_dir = paths
 
 
 def lengthen(parser: pytest.Parser, arguments: list[str]) -> None:
-    """Replaces the short forms in `arguments`, in place, but for those that others defined."""
+    """Replaces the short forms in `arguments`, in place, except those that another plugin defined."""
     taken: dict[str, bool] = {}
     for position, argument in enumerate(arguments):
         if argument == "--":
@@ -93,7 +93,7 @@ def lengthen(parser: pytest.Parser, arguments: list[str]) -> None:
 
 
 def _is_defined(parser: pytest.Parser, option: str) -> bool:
-    """Whether the parser knows an option; one that takes no value, or another type, is a usage error."""
+    """Whether the parser knows an option. A usage error means that it does: with no value, or another type."""
     try:
         _, unknown = parser.parse_known_and_unknown_args([f"{option}=x"])
     except (pytest.UsageError, ValueError):

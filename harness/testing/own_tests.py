@@ -1,8 +1,8 @@
-"""Results of a project's own tests: what a test did beside the scenarios that it ran is in the run as well.
+"""Results of a project's own tests: a run records the tests themselves beside the scenarios that they run.
 
-A test that uses the guest has a result, named by its node id. So has a test of the same session that needs
-no guest, if it fails. A scenario's test has a result of its own only for what the scenario's result does not
-say: it was skipped by a mark, or its own assertions about the result failed.
+A test that uses the guest has a result, named by its node id. A test of the same session that needs no guest
+has one if it fails. A scenario's test has its own result only where the scenario's result does not cover it:
+a mark skipped the test, or its assertions about the result failed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MESSAGE_LIMIT = 4_000
 
 @dataclasses.dataclass
 class _Test:
-    """One test while it runs. `reports` are of set-up, call and tear-down, with the exception of each."""
+    """One test while it runs. `reports` has set-up, call and tear-down, each with its exception."""
 
     recorded: int
     not_passed: int
@@ -34,7 +34,7 @@ class _Test:
 
 
 class OwnTests:
-    """pytest hooks that record what became of each test."""
+    """pytest hooks that record each test's result."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -87,7 +87,9 @@ class OwnTests:
                     line=scenario.line,
                 )
             )
-        elif failed and self._session.not_passed == test.not_passed:  # it passed, and its test did not
+        elif (
+            failed and self._session.not_passed == test.not_passed
+        ):  # the scenario passed, but its test did not
             self._session.record(result)
 
 
@@ -117,7 +119,7 @@ def _result(item: pytest.Item, test: _Test) -> ScenarioResult:
 
 
 def _outcome(report: pytest.TestReport, raised: BaseException | None) -> Outcome:
-    """An assertion that did not hold is a failure; all else, and all of set-up, is an error."""
+    """A failed assertion is a failure; every other exception, and any in set-up, is an error."""
     from harness.outcome import Outcome
 
     if report.skipped:
@@ -129,7 +131,7 @@ def _outcome(report: pytest.TestReport, raised: BaseException | None) -> Outcome
 
 
 def _said(report: pytest.TestReport) -> tuple[str, str]:
-    """Message and detail of what did not pass."""
+    """Message and detail of a test that did not pass."""
     if report.skipped:
         if hasattr(report, "wasxfail"):
             return f"expected to fail: {report.wasxfail}"[:MESSAGE_LIMIT], ""

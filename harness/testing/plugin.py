@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None]:
-    """Takes winvm's short options once it is known which of them are somebody else's."""
+    """Replaces winvm's short options once it is known which of them other plugins define."""
     assume(early_config, parser, args)
     yield
     lengthen(parser, args)
@@ -87,7 +87,9 @@ class ScenarioRun:
         for _ in range(times):
             result = self._run()
             good = result.outcome in (Outcome.PASSED, Outcome.SKIPPED)
-            if shown is None or (not good and not failures):  # the first failure tells more than the last
+            if shown is None or (
+                not good and not failures
+            ):  # the first failure is more telling than the last
                 shown = result
             failures += not good
         assert shown
@@ -122,20 +124,20 @@ class ScenarioRun:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a test that needs what the guest lacks, before anything boots for it."""
+    """Skips a test that needs a capability the guest lacks, before a guest boots for it."""
     needs = {str(name) for mark in item.iter_markers("winvm_needs") for name in mark.args}
     if needs:
         from harness.run.skip import reason
 
         profile = Session.of(item.config).plan().profile
         if unknown := sorted(needs - profile.capabilities - profile.missing_capabilities):
-            pytest.fail(f"winvm_needs: {unknown[0]!r} is no guest's capability", pytrace=False)
+            pytest.fail(f"winvm_needs: {unknown[0]!r} is not a capability of any guest", pytrace=False)
         if why := reason(profile, needs):
             pytest.skip(why)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One item per scenario, in the order in which they are best run: crashing ones last."""
+    """One item per scenario, in the plan's order: scenarios that expect a crash run last."""
     if "winvm_scenario" not in metafunc.fixturenames:
         return
     session = Session.of(metafunc.config)

@@ -1,4 +1,4 @@
-"""What winvm keeps for one pytest session: plan, artifacts, running bench, results; and the session's end.
+"""winvm's state of one pytest session: plan, artifacts, running bench, results; and the session's end.
 
 Nothing boots until the first test that is not skipped; an infrastructure error ends the session with winvm's
 exit code.
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from harness.run.plan import Plan
 
 NEED_GUEST = {"winvm_scenario", "winvm_bench"}
-"""Fixtures that use the guest, by themselves or for others."""
+"""Fixtures that use the guest, directly or for other fixtures."""
 SHOWN_SIGNATURES = 20
 
 
 class Session:
-    """Everything winvm keeps for one pytest session; made empty, filled by the first test that needs it.
+    """winvm's state of one pytest session; empty until the first test that needs a part fills it.
 
     Attributes:
         recorded: results so far; of these, `not_passed` neither passed nor were skipped.
@@ -65,10 +65,10 @@ class Session:
         return found
 
     def plan(self) -> Plan:
-        """What is to be run where; built and collected once.
+        """The plan of what to run where; collected once.
 
         Raises:
-            WinvmError: configuration or scenarios cannot be used.
+            WinvmError: the configuration or the scenarios are invalid.
         """
         if self._plan is None:
             from harness.run.plan import make_plan
@@ -100,7 +100,7 @@ class Session:
 
     @property
     def _labels(self) -> list[str]:
-        """What the run is compared by, beside its guest and builds."""
+        """The labels by which the run is compared, beside its guest and builds."""
         from harness.project.profile import VERIFIER
 
         labels: list[str] = self._config.getoption("--winvm-label")
@@ -121,7 +121,7 @@ class Session:
         return self._artifacts is not None
 
     def unmuted(self) -> AbstractContextManager[object]:
-        """Lifts pytest's capture of what is printed."""
+        """Suspends pytest's capture of output."""
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if capture is None:
             return nullcontext()
@@ -131,7 +131,7 @@ class Session:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Makes the artifacts folder once it is known that a guest will be used.
 
-        What was found wrong while items were made is reported here: pytest catches an exit during collection.
+        Errors found while items were made are reported here: pytest catches an exit during collection.
         """
         if self.unusable:
             leave(self.unusable)
@@ -150,14 +150,14 @@ class Session:
             _write_junit(session.config, self._artifacts.junit)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Keeps why the session ends early; pytest calls this for its own exits, too."""
+        """Keeps the reason why the session ends early; pytest calls this for its own exits, too."""
         self._broke_off = str(getattr(excinfo.value, "msg", "") or "Interrupted.").strip()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self) -> Generator[None]:
         """Ends the guest and writes results.json, whatever happened before; pytest's own reports come after.
 
-        A disk that is full fails these as well, so their errors leave here too.
+        A full disk can make either fail, so their errors end the session here, too.
         """
         try:
             with ending_the_session():
@@ -195,7 +195,7 @@ class Session:
                 self._progress.close()
 
     def _report(self, artifacts: Artifacts) -> None:
-        """Everything that is made of the results; it fails no run."""
+        """Writes history and reports from the results; a failure here does not fail the run."""
         from harness.report.reports import attempt, make_reports
 
         config, warn = self.plan().config, artifacts.journal.warn
@@ -206,7 +206,7 @@ class Session:
         )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Says where the results are and what this guest could not show."""
+        """Prints where the results are and which capabilities this guest lacks."""
         if self._plan and self._plan.left_out:
             builds = ", ".join(f"{count} of {build}" for build, count in self._plan.left_out.items())
             terminalreporter.line(f"winvm: scenarios that --build leaves out: {builds}")
@@ -227,7 +227,7 @@ class Session:
 
 
 def grouped(signatures: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """Crashes of a run for a person: a line for each signature, with its scenarios."""
+    """A run's crashes as text: one line per signature, with its scenarios."""
     for signature, scenarios in islice(signatures.items(), SHOWN_SIGNATURES):
         names = (f"{name} x{count}" if count > 1 else name for name, count in scenarios.items())
         yield f"  {signature}: {printable(', '.join(names))}"
@@ -246,12 +246,12 @@ def needs_guest(item: pytest.Item) -> bool:
 
 @contextmanager
 def ending_the_session() -> Iterator[None]:
-    """Turns what is no result of a scenario into the end of the session, with winvm's exit code."""
+    """Ends the session, with winvm's exit code, on any error that is not a scenario's result."""
     try:
         yield
     except pytest.exit.Exception:
-        raise  # it has a paragraph and an exit code already
-    except Exception as error:  # a bug is shown as one paragraph, too
+        raise  # it is already an exit with message and code
+    except Exception as error:  # a bug in winvm is shown as one paragraph, too
         if interrupted(error):
             raise KeyboardInterrupt from error
         leave(as_winvm_error(error))

@@ -1,7 +1,7 @@
 """The plugin's fixtures without their prefix: `scenario`, `driver`, `guest`, `agent`, `vm`, `dbgprint`,
 `crash`, `bench`.
 
-A project opts in where no other plugin and no conftest.py of its own has these names:
+A project can use these names if no other plugin and no conftest.py of its own defines them:
 
     pytest_plugins = ["harness.testing.short_names"]  # in the conftest.py beside winvm.toml
 """
