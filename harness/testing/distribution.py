@@ -1,7 +1,7 @@
 """pytest-xdist: a run has one guest and one set of results, so its tests are not spread over workers.
 
-Only workers collect. A worker that finds a test for the guest runs nothing and reports that to the controller,
-which ends the session with a remedy. Tests that need no guest may be spread over workers.
+Only workers collect. A worker that finds a test for the guest runs nothing and tells the controller, which
+ends the session with a remedy. Tests that need no guest may be spread over workers.
 """
 
 from __future__ import annotations

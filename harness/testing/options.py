@@ -66,7 +66,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def assume(early_config: pytest.Config, parser: pytest.Parser, arguments: Sequence[str]) -> None:
-    """Keeps the values of short forms from being taken for paths in which pytest looks for initial conftest.py.
+    """Keeps pytest from taking the values of short forms for paths of initial conftest.py files.
 
     Which short forms those files define is not known yet: so far, all that no plugin defines are winvm's.
     """
@@ -93,7 +93,7 @@ def lengthen(parser: pytest.Parser, arguments: list[str]) -> None:
 
 
 def _is_defined(parser: pytest.Parser, option: str) -> bool:
-    """Whether the parser knows an option. A usage error means that it does: with no value, or another type."""
+    """Whether the parser knows an option. A usage error means that it does, with another type."""
     try:
         _, unknown = parser.parse_known_and_unknown_args([f"{option}=x"])
     except (pytest.UsageError, ValueError):

@@ -1,1 +1,1 @@
-"""From sources to what goes into a guest: driver, signature, static check, agent archive."""
+"""Builds what goes into a guest: driver, signature, static check, agent archive."""

@@ -1,7 +1,7 @@
 """Builds the agent's zipapp from guest/agent and scenario folders, and collects the scenarios in it.
 
 The same inputs give the same bytes: entries are sorted and carry one fixed time. Collecting runs the zipapp's
-own `--list` in a process of its own, so that a scenario module can break nothing but itself.
+own `--list` in a separate process, so that a faulty scenario module cannot harm winvm itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.outcome import CrashExpectation, Scenario
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip entry can carry
 MAIN = b"import sys\nfrom agent.__main__ import main\n\nraise SystemExit(main(sys.argv[1:]))\n"
-# Head of a .pyc that is taken for what it is, without a look at the source (PEP 552).
+# Head of a .pyc that Python loads without checking it against the source (PEP 552).
 UNCHECKED = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
 MAX_LISTING = 16 << 20  # bytes
 REMEDY = "Correct the scenario file and run again."
@@ -53,30 +53,30 @@ def build_agent(output: Path, folders: Sequence[Path]) -> Path:
 
 
 def byte_code(sources: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Compiled modules to lie beside the sources: compiling takes an emulated guest longer than all else.
+    """Compiled modules to put beside the sources: compiling would dominate the start in an emulated guest.
 
-    A guest whose Python is of another version than this one overlooks them and compiles the sources. What
-    does not compile is left out: the import says why, with file and line. Assertions stay in the byte code
-    whatever `-O` or PYTHONOPTIMIZE says on the host: scenarios check by them.
+    A guest with another Python version ignores them and compiles the sources. A module that does not compile
+    is left out: its import reports the error, with file and line. Assertions stay in the byte code whatever
+    `-O` or PYTHONOPTIMIZE says on the host: scenarios check with them.
     """
     compiled = {}
     for name, source in sources.items():
         with contextlib.suppress(SyntaxError, ValueError):
             code = compile(source, name, "exec", dont_inherit=True, optimize=0)
-            # Version 2 has no back-references, which depend on what else the process holds.
+            # Marshal version 2 has no back-references, which depend on other objects in the process.
             compiled[f"{name}c"] = UNCHECKED + importlib.util.source_hash(source) + marshal.dumps(code, 2)
     return compiled
 
 
 def write_zip(output: Path, entries: Mapping[str, bytes]) -> Path:
-    """Writes a zip file whose bytes depend on `entries` alone; `output`, returned, appears whole or not."""
+    """Writes a zip file whose bytes depend on `entries` alone; `output`, returned, is written atomically."""
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.new")
     with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(entries):
             info = zipfile.ZipInfo(name, EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
-            info.create_system = 3  # Unix, whatever builds it
+            info.create_system = 3  # Unix, whatever system builds the zip
             info.external_attr = 0o644 << 16
             archive.writestr(info, entries[name])
     return unfinished.replace(output)
@@ -128,7 +128,7 @@ def collect(
     except DeadlineError as error:
         raise ScenarioError(
             f"Collecting the scenarios of {pyz} did not finish within {limit.seconds:g} s.",
-            remedy="Look for a scenario module that waits or works when it is imported.",
+            remedy="Look for a scenario module that waits or computes for long when it is imported.",
         ) from error
     listing = _parsed(pyz, done)
     sources = {f"{name}.py": path for name, path in scenario_modules(folders).items()}
@@ -138,7 +138,7 @@ def collect(
         return tuple(_scenario(item, sources) for item in listing["scenarios"])
     except (KeyError, TypeError, ValueError) as error:
         raise ScenarioError(
-            f"The list of scenarios of {pyz} cannot be used: {error!r}.", remedy=REMEDY
+            f"The list of scenarios of {pyz} is invalid: {error!r}.", remedy=REMEDY
         ) from error
 
 
@@ -152,7 +152,7 @@ def _parsed(pyz: Path, done: programs.Finished) -> dict[str, Any]:
         listing = None
     if not isinstance(listing, dict):
         raise ScenarioError(
-            f"{pyz} --list ended with exit code {done.code} and without a list.",
+            f"{pyz} --list ended with exit code {done.code} and printed no list.",
             remedy=REMEDY,
             detail=stderr,
         )

@@ -1,4 +1,4 @@
-"""Every build of a configured driver: compiled or taken as it is, signed, verified, inspected."""
+"""Makes every build of a configured driver: compiled or prebuilt, signed, verified, inspected."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def build_drivers(
     A prebuilt driver is not compiled, and keeps the signature that it has.
 
     Args:
-        builds: only these.
+        builds: make only these.
         exports: the guest image's list of what its Wine implements; imports beyond it become notes.
 
     Raises:
-        BuildError: any of it fails.
+        BuildError: a step fails.
     """
     drivers = {}
     wanted = config.driver.builds if builds is None else frozenset(builds)

@@ -1,4 +1,4 @@
-"""Decides how a driver is built, from what winvm.toml says and from what lies in its folder."""
+"""Decides how a driver is built, from winvm.toml and the files in the driver's folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
         output: the folder for the driver, its PDB and object files.
 
     Raises:
-        BuildError: it does not build.
+        BuildError: the driver does not build.
     """
     sources = driver_sources(config, name)
     if sources is None:
@@ -36,7 +36,7 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
 
 
 def driver_sources(config: Config, build: str) -> DriverSources | None:
-    """What winvm itself compiles; None where a command of the user's builds the driver.
+    """The sources that winvm itself compiles; None where a build command of the user builds the driver.
 
     Without `build`, `sources` or `project` the folder decides: a Makefile, else a Visual Studio project, else
     its C and C++ files. The folder is `driver.folder`, or that of winvm.toml where it is missing.

@@ -1,7 +1,7 @@
-"""Builds a driver by its own build command and says where the compiler left it.
+"""Builds a driver by its own build command and returns the path of the `.sys`.
 
-The sample driver's command is its Makefile; a user's may be anything that leaves `<name>.sys` in the folder
-it is told. Compiling is the user's business, so nothing here knows about compilers.
+The sample driver's command is its Makefile. A user's command may be anything that leaves `<name>.sys` in the
+given folder. The command chooses the compiler; nothing here depends on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.errors import BuildError
 from harness.host import programs
 
-TIMEOUT_S = 900.0  # far beyond any driver's build; a build that waits for input would never end
+TIMEOUT_S = 900.0  # longer than any driver's build; a build that waits for input would never end
 END_S = 5.0
 MAX_OUTPUT = 64 << 10  # characters of compiler output kept in an error
 
@@ -71,13 +71,13 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
 
 
 def _without_space(output: Path, folder: Path) -> str:
-    """The folder for the result, relative where only the whole path has a space: make cannot have one."""
+    """The result's folder, relative if only the absolute path has a space: make cannot handle spaces."""
     relative = os.path.relpath(output, folder.resolve())
     return relative if " " in str(output) and " " not in relative else str(output)
 
 
 def _run(argv: Sequence[str], folder: Path) -> tuple[int, bytes]:
-    """Exit code and output. A group of its own: whatever it started ends with it, when it is cut short."""
+    """Exit code and output. The command has its own process group: a time-out ends all its processes."""
     process = programs.start(
         argv, folder=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, own_group=True
     )
@@ -91,7 +91,7 @@ def _run(argv: Sequence[str], folder: Path) -> tuple[int, bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """make removes what it was about to make, and waits for its compilers, if it is asked to end."""
+    """Ends with a signal that make handles: make removes unfinished targets and waits for its compilers."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)

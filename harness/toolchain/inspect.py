@@ -1,7 +1,7 @@
 """Static checks of a built driver: what a Windows kernel would refuse to load, found before anything boots.
 
-All violations are reported at once. What Windows loads and somebody may regret is a note; so is what only the
-guest's Wine lacks, for there the driver is right and Wine is short of a routine. `rules` has the severities.
+All violations are reported at once. A note is about what Windows loads but may cause trouble, or about a
+routine that only the guest's Wine lacks: the driver is correct then. `rules` has the severities.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ def inspect_driver(
     """Checks a signed driver and returns notes, the last of them about imports that the guest's Wine lacks.
 
     Args:
-        prebuilt: nobody here can change it: what a Windows kernel might yet take becomes a note.
+        prebuilt: it cannot be changed here: a violation that some Windows kernels accept becomes a note.
         driver: the `.sys` file.
         exports: an image's `exports.json`, `{"ntoskrnl.exe": {"implemented": [...], "stubs": [...]}, ...}`;
             None for a guest that is not Wine.
         rules: severities of winvm.toml.
 
     Raises:
-        BuildError: it is no PE file, or breaks a rule that is refused; `detail` has one line per violation.
-        ConfigurationError: `rules` names a rule that there is not.
+        BuildError: it is not a PE file, or breaks a refused rule; `detail` has one line per violation.
+        ConfigurationError: `rules` names an unknown rule.
         HostError: the lists of what Windows exports are missing.
         ImageError: `exports` cannot be read.
     """
@@ -87,13 +87,13 @@ def inspect_driver(
 
 
 def is_signed(driver: Path) -> bool:
-    """Whether a PE file carries a signature, whoever's; raises `BuildError` for a file that is none."""
+    """Whether a PE file carries any signature; raises `BuildError` if it is not a PE file."""
     with _opened(driver) as image:
         return not [*_signature_findings(image)]
 
 
 def uses_kmdf(driver: Path) -> bool:
-    """Whether a driver imports the loader of KMDF; raises `BuildError` for a file that is none."""
+    """Whether a driver imports the loader of KMDF; raises `BuildError` if it is not a PE file."""
     with _opened(driver) as image:
         return any(module == KMDF_LOADER for module, _ in _imports(image))
 
@@ -111,7 +111,7 @@ def require_frameworks(drivers: Iterable[Path], exports: Path | None) -> None:
         if uses_kmdf(driver):
             raise ConfigurationError(
                 f"{driver.name} is a KMDF driver, and this guest has no KMDF (wdfldr.sys).",
-                remedy="Run it on a Windows guest: winvm run --guest NAME of a profile with Windows.",
+                remedy="Run it on a Windows guest: winvm run --guest PROFILE, with a Windows profile.",
             )
 
 
@@ -161,7 +161,7 @@ def _import_findings(imports: list[tuple[str, str]]) -> Iterator[Finding]:
             yield from (_unknown(module, name) for name in imported if name not in known.names)
         elif module in _USER_MODE or module.startswith(_USER_MODE_PREFIXES):
             yield Finding(
-                "user-mode-import", f"imports from {module}, which is no kernel module: {', '.join(imported)}"
+                "user-mode-import", f"imports from {module}, not a kernel module: {', '.join(imported)}"
             )
         else:
             yield Finding(

@@ -1,4 +1,4 @@
-"""A driver package that somebody else made: an INF, its catalogue and files, deployed exactly as they are.
+"""A prebuilt driver package: an INF, its catalogue and files, deployed unchanged.
 
 A package is signed by its catalogue, which holds a hash of every other file: changing one breaks it.
 """
@@ -12,7 +12,7 @@ from harness.errors import BuildError
 
 FILES_LIMIT = 500
 SIZE_LIMIT = 512 << 20
-"""Bytes of all files; more than that is a folder that holds something else as well."""
+"""Bytes of all files; a larger folder holds more than a driver package."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Package:
         return {str(folder.joinpath(*file.relative_to(root).parts)): file for file in self.files}
 
     def certificates(self, folder: PureWindowsPath) -> list[str]:
-        """Guest paths of the certificates among the files, which the guest is to trust."""
+        """Guest paths of the certificates among the files; the guest must trust them."""
         return [path for path, file in self.placed(folder).items() if file.suffix.lower() == ".cer"]
 
 
 def take_package(inf: Path) -> Package:
-    """Reads what there is in the INF's folder.
+    """Lists the files in the INF's folder.
 
     Raises:
         BuildError: there is no such INF, or its folder holds more than a driver package does.
@@ -51,7 +51,7 @@ def take_package(inf: Path) -> Package:
     size = sum(file.stat().st_size for file in files)
     if len(files) > FILES_LIMIT or size > SIZE_LIMIT:
         raise BuildError(
-            f"The folder of {inf} holds {len(files)} files of {size >> 20} MiB: that is no driver package.",
+            f"The folder of {inf} holds {len(files)} files of {size >> 20} MiB: not a driver package.",
             remedy="Put the INF, its catalogue and its files into a folder of their own.",
         )
     return Package(inf, files)

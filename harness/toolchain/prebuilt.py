@@ -1,4 +1,4 @@
-"""Takes a driver that was built elsewhere, without sources, as if a build had left it here."""
+"""Takes a prebuilt driver, without sources, as if a build had left it here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.errors import BuildError
 def take_prebuilt(source: Path, name: str, output: Path) -> Path:
     """Copies `source` to `<name>.sys` in `output`, and the PDB beside it, if any, to `<name>.pdb`.
 
-    The copy is what gets signed and deployed; while `source` stays the same, so does the copy.
+    The copy is signed and deployed; it stays the same while `source` does.
 
     Raises:
         BuildError: there is no such file, or it cannot be copied.
@@ -30,7 +30,7 @@ def take_prebuilt(source: Path, name: str, output: Path) -> Path:
             shutil.copyfile(symbols, driver.with_suffix(".pdb"))
     except OSError as error:
         raise BuildError(
-            f"The prebuilt driver {source} cannot be taken: {error.strerror}.",
+            f"The prebuilt driver {source} cannot be copied: {error.strerror}.",
             remedy="Correct driver.prebuilt in winvm.toml.",
         ) from error
     return driver

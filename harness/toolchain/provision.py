@@ -1,4 +1,4 @@
-"""Builds the zipapp that provisions a Windows guest, and has it judge settings before they are shipped."""
+"""Builds the zipapp that provisions a Windows guest, and validates settings with it before shipping them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def build_provision(output: Path) -> Path:
 
 
 def check_settings(pyz: Path, settings: Path, deadline: Deadline | None = None) -> None:
-    """Has the zipapp read a `provision.json`, as the guest will; guest/provision/settings.py has the schema.
+    """Validates a `provision.json` with the zipapp, as the guest does; schema: guest/provision/settings.py.
 
     Args:
         deadline: default 30 s.
 
     Raises:
-        ConfigurationError: the guest would refuse it; names every wrong key, and no value of a secret.
+        ConfigurationError: the guest would refuse it; names every wrong key, but never a secret's value.
     """
     limit = deadline or Deadline.after(CHECK_S)
     try:

@@ -1,6 +1,6 @@
 """The rules of the static check: what each is called, and whether breaking it is refused or noted.
 
-Refused is only what Windows refuses to load. A project may say otherwise in `[check] rules` of winvm.toml.
+By default, only what Windows refuses to load is refused. `[check] rules` in winvm.toml overrides this.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SEVERITY: Mapping[str, str] = {
     "writable-code": NOTE,
     "unaligned-sections": NOTE,
 }
-"""Rule -> what breaking it means. Sources: the loader's own tests, and for the notes, advice of the WDK."""
+"""Rule -> severity. Sources: the loader's own tests; for the notes, advice of the WDK."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule that a driver breaks, and how."""
+    """A rule that a driver breaks, and what exactly breaks it."""
 
     rule: str
     text: str
@@ -40,20 +40,20 @@ class Finding:
 def judge(
     findings: Iterable[Finding], rules: Mapping[str, str], tolerated: frozenset[str] = frozenset()
 ) -> tuple[list[str], list[str]]:
-    """What is refused and what is noted, one line each.
+    """The refused findings and the noted ones, one line each.
 
     Args:
-        rules: rule -> severity, over that of `SEVERITY`.
+        rules: rule -> severity, overriding `SEVERITY`.
         tolerated: rules that are at most a note here, unless `rules` says otherwise.
 
     Raises:
-        ConfigurationError: `rules` has a rule that there is not.
+        ConfigurationError: `rules` has an unknown rule.
     """
     unknown = sorted(set(rules) - set(SEVERITY))
     if unknown:
         raise ConfigurationError(
-            f"[check] rules in winvm.toml has {unknown[0]!r}, which is no rule of the static check.",
-            remedy=f"The rules are: {', '.join(SEVERITY)}.",
+            f"[check] rules in winvm.toml has {unknown[0]!r}, which is not a rule of the static check.",
+            remedy=f"Choose among: {', '.join(SEVERITY)}.",
         )
     refused, noted = [], []
     for finding in findings:

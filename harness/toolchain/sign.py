@@ -1,7 +1,7 @@
 """Test signing: a self-signed code-signing certificate, and Authenticode signatures made with it.
 
 Windows loads such a driver only in test-signing mode with the certificate trusted; Wine loads anything. The
-certificate proves nothing to anybody else, so it is made once per folder and kept there, its key mode 0600.
+certificate is worthless elsewhere, so it is made once per folder and kept there, its key with mode 0600.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ VALID_DAYS = 3650
 class TestCertificate:
     """PEM files of a code-signing certificate and its unencrypted RSA key."""
 
-    __test__: ClassVar[bool] = False  # not a test, whatever pytest makes of its name
+    __test__: ClassVar[bool] = False  # tells pytest that this is not a test class
 
     certificate: Path
     key: Path
 
     @classmethod
     def ensure(cls, folder: Path) -> TestCertificate:
-        """The certificate kept in `folder`, made first when there is none or it has expired.
+        """The certificate kept in `folder`; a new one is made when there is none or it has expired.
 
         Raises:
             HostError: the folder or its files cannot be read or written.
@@ -111,7 +111,7 @@ def sign(driver: Path, certificate: TestCertificate) -> None:
     if not unfinished.is_file():
         raise BuildError(
             f"{driver} cannot be signed.",
-            remedy="Check that it is a complete PE file that nothing else signed.",
+            remedy="Check that it is a complete PE file without another signature.",
             detail=output,
         )
     unfinished.chmod(driver.stat().st_mode & 0o777)

@@ -1,1 +1,1 @@
-"""Compiles a driver's sources with clang and lld, as cl and link of a WDK would."""
+"""Compiles a driver's sources with clang and lld, as the WDK's cl and link would."""

@@ -1,4 +1,4 @@
-"""The command that compiles one unit, and whether its object is still good."""
+"""The command that compiles one unit, and whether its object is up to date."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Command:
     """How a unit is compiled.
 
     Attributes:
-        unit: what is compiled.
+        unit: the file to compile.
         argv: run in `folder`.
-        object: the file that it makes.
-        digest: of the command; another one makes the object out of date.
+        object: the object file that it makes.
+        digest: hash of the command; if it changes, the object is out of date.
     """
 
     unit: Unit
@@ -33,12 +33,12 @@ class Command:
 
     @property
     def digest(self) -> str:
-        """Of everything on the command line."""
+        """Hash of the whole command line."""
         return hashlib.sha256("\0".join(self.argv).encode()).hexdigest()
 
     @property
     def mark(self) -> Path:
-        """Written once the object is complete."""
+        """A file written once the object is complete."""
         return self.object.with_suffix(".done")
 
     def is_current(self) -> bool:
@@ -68,8 +68,8 @@ def unit_command(
     """The command for one unit.
 
     Args:
-        number: its place among the units; two files of one name have objects of their own.
-        root: where it runs, so that names in messages and debug information are relative.
+        number: its place among the units; keeps the objects of two files of the same name apart.
+        root: folder in which it runs, so that names in messages and debug information are relative.
     """
     stem = f"{number:03}-{unit.path.stem}"
     if unit.language == "rc":
@@ -113,5 +113,5 @@ def unit_command(
 
 
 def _shown(path: Path, root: Path) -> str:
-    """Relative to the root where it lies below it."""
+    """The path, relative to the root if it lies below it."""
     return os.path.relpath(path, root) if path.is_relative_to(root) else str(path)

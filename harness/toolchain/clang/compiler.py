@@ -25,7 +25,7 @@ from harness.toolchain.wdk.libraries import build_libraries, link_order
 from harness.toolchain.wdk.tracing import write_tracing_headers
 
 TIMEOUT_S = 300.0
-"""For one command; a file that takes longer is not one of a driver."""
+"""For one command; no source file of a driver takes longer."""
 LOG = "errors.txt"
 CASE = "case.json"
 
@@ -42,7 +42,7 @@ def compile_driver(sources: DriverSources, name: str, root: Path, output: Path) 
     """Compiles and links `<name>.sys` and `<name>.pdb` into `output`.
 
     Args:
-        sources: what it is made of.
+        sources: the driver's sources.
         name: file name of the driver without `.sys`.
         root: the project's folder: paths in the debug information are relative to it.
         output: created when missing; object files are kept in it.
@@ -112,7 +112,7 @@ def _compile_all(commands: Sequence[Command], name: str, output: Path) -> None:
 
 
 def _compile(command: Command) -> str:
-    """Empty when the object is up to date or was made, else what the compiler said."""
+    """Empty if the object is up to date or was made, else the compiler's output."""
     if command.is_current():
         return ""
     command.mark.unlink(missing_ok=True)
@@ -157,7 +157,7 @@ def _link(
 
 
 def _missing(said: str) -> str:
-    """What to do about an entry point under another name, the error that says least."""
+    """The remedy for errors whose own text explains little: no entry point, undefined symbols."""
     if "<root>" in said or "subsystem must be defined" in said:
         return 'Define the entry point DriverEntry; in C++ it is extern "C".'
     if "undefined symbol" in said:

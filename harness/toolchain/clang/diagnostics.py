@@ -1,4 +1,4 @@
-"""What the compilers say, told so that the first errors are seen; all of it is kept in a file."""
+"""Condenses the compilers' output to the first errors; a file keeps all of it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _ERROR = re.compile(r"^(?:.*?: )?(?:fatal )?error: ", re.MULTILINE)
 
 
 def first_errors(outputs: Mapping[str, str], log: Path) -> str:
-    """The first errors of a build, and how many more there are.
+    """The first errors of a build, and the number of further ones.
 
     Args:
-        outputs: what was compiled -> everything its compiler said, of those that failed.
-        log: where everything is written.
+        outputs: name of each failed file -> its compiler's whole output.
+        log: file that gets the whole output.
     """
     whole = "\n".join(f"== {name}\n{text.rstrip()}\n" for name, text in outputs.items())
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -36,11 +36,11 @@ def first_errors(outputs: Mapping[str, str], log: Path) -> str:
             if len(shown) < SHOWN:
                 shown.append(_one(name, lines, start, starts))
     rest = f"{total - len(shown)} more errors; " if total > len(shown) else ""
-    return "\n".join([*shown, f"{rest}everything the compilers said: {log}"])
+    return "\n".join([*shown, f"{rest}the compilers' whole output: {log}"])
 
 
 def _one(name: str, lines: list[str], start: int, starts: list[int]) -> str:
-    """One error with what belongs to it, up to the next."""
+    """One error with its notes, up to the next error."""
     end = min([number for number in starts if number > start], default=len(lines))
     said = "\n".join(lines[start : min(end, start + LINES)])
     return said or f"{name}: failed without a message"

@@ -22,9 +22,9 @@ Diagnostics:
 
 
 def write_editor_files(root: Path, commands: Iterable[Command]) -> None:
-    """Writes both files into the project's folder, where they are missing or winvm's own and have changed.
+    """Writes both files into the project's folder, if they are missing, or are winvm's own and have changed.
 
-    A folder that cannot be written to goes without: the build does not need them.
+    If the folder is not writable, nothing is written: the build does not need the files.
     """
     database = [
         {

@@ -13,9 +13,9 @@ MINGW = Path("/usr/x86_64-w64-mingw32/include")
 TARGET = ("--target=x86_64-w64-windows-gnu",)
 MICROSOFT = (
     "-fms-extensions",
-    "-fms-compatibility",  # the preprocessor of cl: a comma before an empty __VA_ARGS__ goes, \ in #include
-    "-fms-compatibility-version=0",  # ... but no _MSC_VER, by which mingw-w64's headers would take other ways
-    "-D__GNUC__=4",  # which -fms-compatibility takes away, and mingw-w64's headers need
+    "-fms-compatibility",  # cl's preprocessor: drops a comma before an empty __VA_ARGS__, takes \ in #include
+    "-fms-compatibility-version=0",  # ... but no _MSC_VER, which would change what mingw-w64's headers do
+    "-D__GNUC__=4",  # -fms-compatibility undefines it, and mingw-w64's headers need it
     "-D__GNUC_MINOR__=2",
     "-D__GNUC_PATCHLEVEL__=1",
     # mingw-w64's wdm.h defines these two again, after intrin.h has.
@@ -51,11 +51,11 @@ TOLERATED = (
 DEFINES = (
     *("_AMD64_", "AMD64", "_WIN64", "_M_AMD64=100", "_M_X64=100", "WIN32=100", "_KERNEL_MODE=1", "WINNT=1"),
     *("STD_CALL", "CONDITION_HANDLING=1", "NT_UP=0", "UNICODE", "_UNICODE"),
-    *("ALLOC_PRAGMA=1", "ALLOC_DATA_PRAGMA=1"),  # code asks for them before #pragma alloc_text
+    *("ALLOC_PRAGMA=1", "ALLOC_DATA_PRAGMA=1"),  # sources test them before #pragma alloc_text
     *("DEPRECATE_DDK_FUNCTIONS=1", "MSC_NOOPT", "DEVL=1", "FPO=0"),
 )
 VERSION_DEFINES = ("_WIN32_WINNT=0x0A00", "WINVER=0x0A00", "NTDDI_VERSION=0x0A00000B")
-"""Windows 10 21H2. Not given where the project has its own."""
+"""Windows 10 21H2; left out where the project defines its own."""
 CXX = (
     *("-std=gnu++17", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-use-cxa-atexit"),
     *("-fsized-deallocation", "-fno-aligned-allocation"),
@@ -66,8 +66,8 @@ STANDARD_LINK = (
     *("/driver", "/subsystem:native,10.00", "/version:10.0", "/machine:x64", "/nodefaultlib"),
     "/release",  # a valid checksum
     *("/dynamicbase", "/highentropyva", "/nxcompat", "/debug"),
-    "/Brepro",  # no time of the build in the file
-    "/section:INIT,ERD",  # thrown away once DriverEntry has returned, which lld marks only when told
+    "/Brepro",  # no build time in the file
+    "/section:INIT,ERD",  # discarded once DriverEntry has returned; lld marks it so only when told
     "/merge:.CRT=.rdata",
     "/ignore:longsections",
     "/errorlimit:0",
@@ -75,12 +75,12 @@ STANDARD_LINK = (
 
 
 def optimisation(debug: bool) -> tuple[str, ...]:
-    """A debug build keeps its variables; -O1 even there, for the stack of a kernel thread is 24 KiB."""
+    """Options of a build. A debug build keeps its variables, but uses -O1: a kernel stack has only 24 KiB."""
     return ("-O1", "-DDBG=1") if debug else ("-O2", "-DDBG=0", "-DNDEBUG=1")
 
 
 def version_defines(defines: Iterable[str]) -> list[str]:
-    """The Windows version to compile for, unless the project says one."""
+    """The Windows version to compile for, unless the project defines it."""
     own = {define.partition("=")[0] for define in defines}
     if own & {"NTDDI_VERSION", "_WIN32_WINNT"}:
         return []

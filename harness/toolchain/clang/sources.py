@@ -1,4 +1,4 @@
-"""What a driver is made of: its units, resources and libraries, whoever named them."""
+"""What a driver is made of: its units, resources and libraries, from winvm.toml or a project file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.errors import BuildError
 
 SUFFIXES = {".c": "c", ".cc": "c++", ".cpp": "c++", ".cxx": "c++", ".asm": "asm", ".rc": "rc", ".mc": "mc"}
-"""Of the files that are compiled -> language; compared in lower case."""
+"""Suffix of a source file -> language; compared in lower case."""
 UNIT_LIMIT = 5_000
 
 
@@ -24,7 +24,7 @@ class Unit:
         defines: `NAME` or `NAME=VALUE`.
         undefines: names.
         forced: headers included before the file itself.
-        standard: of the language, as clang takes it; empty for the default.
+        standard: the language standard, as clang takes it; empty for the default.
         options: further options for clang.
     """
 
@@ -46,8 +46,8 @@ class DriverSources:
         units: in the order in which they are linked.
         libraries: names without `.lib`, in lower case, or paths of libraries that the project has.
         entry: the entry point.
-        debug: a build for debugging: optimised little, `DBG` is 1.
-        notes: what the project asks for and this build leaves out.
+        debug: a debug build: little optimisation, `DBG` is 1.
+        notes: what the project asks for but this build leaves out.
     """
 
     units: tuple[Unit, ...]
@@ -58,7 +58,7 @@ class DriverSources:
 
 
 def is_debug(build: str) -> bool:
-    """Whether a build's name says that it is for debugging: `Debug`, `checked`, `dbg`."""
+    """Whether a build's name names a debug build: `Debug`, `checked`, `dbg`."""
     return any(word in build.lower() for word in ("debug", "checked", "dbg"))
 
 
@@ -77,7 +77,7 @@ def listed_sources(
     A folder means the files directly in it. Every folder with a source is searched for headers, too.
 
     Raises:
-        BuildError: an entry matches nothing, or there are none at all, or too many.
+        BuildError: an entry matches no file, there are no sources at all, or too many.
     """
     files: dict[Path, None] = {}
     for entry in named:
@@ -91,7 +91,7 @@ def listed_sources(
     if len(files) > UNIT_LIMIT:
         raise BuildError(
             f"driver.sources names {len(files)} files; at most {UNIT_LIMIT} are compiled.",
-            remedy="Name the driver's own.",
+            remedy="Name only the driver's own source files.",
         )
     folders = dict.fromkeys((*include, *(file.parent for file in files)))
     units = tuple(

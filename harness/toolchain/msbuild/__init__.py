@@ -1,1 +1,1 @@
-"""Reads what Visual Studio's project and solution files say about a driver's sources."""
+"""Reads a driver's sources from Visual Studio's project and solution files."""

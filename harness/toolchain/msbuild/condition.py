@@ -1,7 +1,7 @@
 """Evaluates the conditions of MSBuild: comparisons, `Exists`, `HasTrailingSlash`, and, or, not.
 
-Grammar: https://learn.microsoft.com/visualstudio/msbuild/msbuild-conditions. Properties are expanded before;
-values compare without regard to case, and as numbers where both are.
+Grammar: https://learn.microsoft.com/visualstudio/msbuild/msbuild-conditions. Properties are expanded before.
+Values compare without regard to case, and as numbers where both are numbers.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _TOKEN = re.compile(
 
 
 class ConditionError(ValueError):
-    """A condition that this evaluator cannot read; MSBuild may."""
+    """A condition that this evaluator cannot read; MSBuild may be able to."""
 
 
 def holds(condition: str, exists: Callable[[str], bool]) -> bool:
-    """Whether an expanded condition is true; an empty one is.
+    """Whether an expanded condition is true; an empty one counts as true.
 
     Args:
         exists: answers `Exists('path')`.
 
     Raises:
-        ConditionError: it is malformed, too long, or has a function that is not known here.
+        ConditionError: it is malformed, too long, or calls an unknown function.
     """
     if not condition.strip():
         return True

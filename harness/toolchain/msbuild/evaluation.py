@@ -23,7 +23,7 @@ ITEM_LIMIT = 20_000
 EXPANSION_LIMIT = 1 << 20
 """Characters of one expanded value; a property that doubles itself ends here."""
 ABSENT = "winvm.absent"
-"""Stands in paths for a folder of Visual Studio or of the WDK, which this host does not have."""
+"""Placeholder in paths for a folder of Visual Studio or the WDK, which this host does not have."""
 _PROPERTY = re.compile(r"\$\((\w[\w.-]*)\)")
 _FUNCTION = re.compile(r"\$\(\[[^()]*(?:\([^()]*\))*[^()]*\)|\$\(\w+\.\w+\([^()]*\)\)")
 _METADATA = re.compile(r"%\((?:[\w.]+\.)?(\w+)\)")
@@ -39,7 +39,7 @@ class Item:
 
 
 class Evaluation:
-    """What a project says for one configuration.
+    """A project's properties and items for one configuration.
 
     Attributes:
         project: the project file.
@@ -119,7 +119,7 @@ class Evaluation:
         if path.is_file():
             self._file(path)
         else:
-            self.notes.append(f"{file.name} imports {named}, which is not there")
+            self.notes.append(f"{file.name} imports {named}, which does not exist")
 
     def _holds(self, node: Node, file: Path) -> bool:
         condition = node.condition()
@@ -131,7 +131,7 @@ class Evaluation:
                 lambda path: ABSENT not in path and resolve(file.parent, path).exists(),
             )
         except ConditionError as error:
-            self.notes.append(f"{file.name}: condition {condition[:80]!r} is taken as false: {error}")
+            self.notes.append(f"{file.name}: condition {condition[:80]!r} counts as false: {error}")
             return False
 
     def expand(self, text: str, file: Path, metadata: dict[str, str] | None = None) -> str:
@@ -142,7 +142,7 @@ class Evaluation:
         """
         if "$" in text:
             if _FUNCTION.search(text):
-                self.notes.append(f"{file.name}: {text[:80]!r} calls a function, which is left empty")
+                self.notes.append(f"{file.name}: {text[:80]!r} calls a function; its value is left empty")
                 text = _FUNCTION.sub("", text)
             text = _PROPERTY.sub(lambda found: self._value(found[1].lower(), file), text)
         if "%(" in text:
@@ -197,7 +197,7 @@ class Evaluation:
                 if len(self.items) > ITEM_LIMIT:
                     raise BuildError(
                         f"{self.project} has more than {ITEM_LIMIT} items.",
-                        remedy="Name fewer files in it.",
+                        remedy="List fewer files in the project.",
                     )
 
     def _paths(self, listed: str, file: Path) -> Iterator[Path]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def resolve(base: Path, text: str) -> Path:
-    """`text` relative to `base`. A component that exists in another case alone is taken in that case.
+    """Resolves `text` against `base`. A component that exists only in another case is taken in that case.
 
-    What does not exist is returned as written.
+    A path that does not exist is returned as written.
     """
     text = text.strip().strip('"').replace("\\", "/")
     if text[1:2] == ":":  # a drive: a path of another machine

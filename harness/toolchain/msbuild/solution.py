@@ -1,4 +1,4 @@
-"""Reads which projects a Visual Studio solution has, and chooses the driver's."""
+"""Reads which projects a Visual Studio solution has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PROJECT = re.compile(r'^Project\("\{[^}"]*\}"\)\s*=\s*"([^"]*)",\s*"([^"]*\.vcx
 
 
 def projects_of(solution: Path) -> dict[str, Path]:
-    """Name -> .vcxproj, in the order of the file, those that exist.
+    """Name -> .vcxproj of each project that exists, in the order of the file.
 
     Raises:
         BuildError: it cannot be read, or names no project that exists.

@@ -1,4 +1,4 @@
-"""From a .vcxproj or .sln to the sources of a driver, for one configuration of it."""
+"""Reads a driver's sources from a .vcxproj or .sln, for one configuration."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def project_sources(file: Path, name: str, build: str) -> DriverSources:
 
     Args:
         file: a `.vcxproj`, a `.sln`, or a folder with one of them.
-        name: the driver's; chooses among the driver projects of a solution.
+        name: the driver's name; chooses among the driver projects of a solution.
         build: names the configuration; case does not matter.
 
     Raises:
@@ -86,7 +86,7 @@ def project_sources(file: Path, name: str, build: str) -> DriverSources:
 
 
 def _project_file(file: Path) -> Path:
-    """The project or solution itself, where a folder is named."""
+    """The project or solution file; in a folder, the only one."""
     if not file.is_dir():
         return file
     for suffix in (".vcxproj", ".sln"):
@@ -102,7 +102,7 @@ def _project_file(file: Path) -> Path:
 
 
 def _driver_of(solution: Path, name: str, build: str) -> Path:
-    """The project that builds the driver: the only one, or the one of its name."""
+    """The project that builds the driver: the only driver project, or the one with the driver's name."""
     projects = projects_of(solution)
     drivers = {
         title: path for title, path in projects.items() if is_driver(_evaluate(path, solution.parent, build))
@@ -140,7 +140,7 @@ def is_driver_project(project: Path, build: str) -> bool:
     """Whether a .vcxproj builds a kernel-mode driver.
 
     Raises:
-        BuildError: it cannot be read.
+        BuildError: the project cannot be read.
     """
     return is_driver(_evaluate(project.resolve(), project.parent.resolve(), build))
 
@@ -159,7 +159,7 @@ def configurations(project: Path) -> list[str]:
 
 
 def _configuration(project: Path, build: str) -> str:
-    """The declared configuration that a build means: of its name, or the last whose name contains it."""
+    """The declared configuration of a build: the one of its name, else the last whose name contains it."""
     declared = configurations(project)
     for name in declared:
         if name.lower() == build.lower():
@@ -172,7 +172,7 @@ def _configuration(project: Path, build: str) -> str:
             f"{project} has no configuration {build}; it has {', '.join(declared)}.",
             remedy="Name the configurations in driver.builds of winvm.toml.",
         )
-    return build.capitalize()  # declared in a file that is imported
+    return build.capitalize()  # it may be declared in an imported file
 
 
 def _evaluate(project: Path, root: Path, build: str) -> Evaluation:
@@ -197,7 +197,7 @@ def _evaluate(project: Path, root: Path, build: str) -> Evaluation:
 
 
 def _references(found: Evaluation, root: Path, build: str, seen: set[Path]) -> Iterator[Evaluation]:
-    """The static libraries that a project is linked with, and theirs: their sources are compiled along."""
+    """The static libraries that a project links, directly or indirectly; their sources are compiled too."""
     for item in found.of_kind("projectreference"):
         if item.path in seen or not item.path.is_file() or len(seen) > REFERENCE_LIMIT:
             continue
@@ -219,10 +219,10 @@ def _units(found: Evaluation) -> Iterator[Unit]:
             continue
         language = language or _language(item)
         if language == "mc" and item.path.suffix.lower() != ".mc":
-            found.notes.append(f"{item.path.name} is an event manifest, of which no header is made")
+            found.notes.append(f"{item.path.name} is an event manifest; winvm makes no header from it")
             continue
         if not language:
-            found.notes.append(f"{item.path.name} is of no language that is known here")
+            found.notes.append(f"{item.path.name} is in a language that winvm does not compile")
             continue
         yield Unit(
             item.path,
@@ -247,7 +247,7 @@ def _standard(item: Item, language: str) -> str:
 
 
 def _includes(found: Evaluation, item: Item) -> Iterator[Path]:
-    """Folders that exist here; those of Visual Studio and of the WDK fall away."""
+    """Include folders that exist here; those of Visual Studio and of the WDK are left out."""
     listed = f"{item.metadata.get('additionalincludedirectories', '')};{found.property('IncludePath')}"
     base = found.project.parent
     paths = (resolve(base, text) for text in _words(listed) if ABSENT not in text)

@@ -1,1 +1,1 @@
-"""What mingw-w64's driver kit lacks of Microsoft's: headers, import libraries, the names Windows exports."""
+"""What mingw-w64's driver kit lacks: headers, import libraries, the names that Windows exports."""

@@ -21,7 +21,7 @@ HEADERS = frozenset(
 def write_overlay(output: Path, folders: Iterable[Path]) -> Path:
     """Writes the overlay for `folders` and those below them to `output`, and returns it.
 
-    It is left alone when it would not change, so that nothing is compiled anew for it.
+    An unchanged overlay is not rewritten, so that nothing is compiled again because of it.
     """
     roots: list[dict[str, object]] = []
     count = 0
@@ -46,7 +46,7 @@ def write_overlay(output: Path, folders: Iterable[Path]) -> Path:
 
 
 def _outermost(folders: Iterable[Path]) -> list[Path]:
-    """Without folders that lie below another one."""
+    """The folders that do not lie below another one."""
     kept: list[Path] = []
     for folder in sorted({folder.absolute() for folder in folders}):
         if not any(folder.is_relative_to(above) for above in kept):

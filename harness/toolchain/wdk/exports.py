@@ -22,7 +22,7 @@ class KernelModule:
         name: its file name in lower case, as an import table has it.
         routines: exported functions.
         variables: exported data.
-        sources: where the names are from, with versions.
+        sources: origins of the names, with versions.
     """
 
     name: str
@@ -47,7 +47,7 @@ def kernel_modules() -> Mapping[str, KernelModule]:
     for path in sorted((wdk_folder() / "exports").glob("*.txt")):
         found[path.stem] = _parsed(path.stem, path.read_text(encoding="utf-8"))
     if "ntoskrnl.exe" not in found:
-        raise HostError("The list of what Windows' kernel exports is missing.", remedy="Reinstall winvm.")
+        raise HostError("The lists of what Windows' kernel exports are missing.", remedy="Reinstall winvm.")
     return MappingProxyType(found)
 
 

@@ -1,7 +1,7 @@
 """Makes the libraries that a driver is linked with: imports of Windows' modules, and static routines.
 
-The import libraries come from the lists of `wdk.exports` by llvm-dlltool; `wdk.lib` holds what a WDK links
-into a driver, compiled from `driver/wdk/lib`.
+The import libraries come from the lists of `wdk.exports` by llvm-dlltool; `wdk.lib` holds the static routines
+that the WDK links into a driver, compiled from `driver/wdk/lib`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from harness.host.resources import wdk_folder
 from harness.toolchain.wdk.exports import KernelModule, kernel_modules
 
 FIRST = ("hal.dll", "ntoskrnl.exe")
-"""Linked before the other modules: several forward routines of these two. hal.dll is first, for a new
-ntoskrnl.exe exports hal's routines as well, and an older Windows would then refuse the driver."""
+"""Linked before the other modules, several of which forward routines of these two. hal.dll is first: a new
+ntoskrnl.exe exports hal's routines too, and an older Windows would refuse a driver importing them there."""
 STATIC = "wdk.lib"
 
 Run = Callable[[Sequence[str], Path], None]
@@ -23,7 +23,7 @@ Run = Callable[[Sequence[str], Path], None]
 
 
 def build_libraries(folder: Path, compile_command: Sequence[str], run: Run) -> Path:
-    """Makes every library in `folder`, unless they are there, and returns the folder.
+    """Makes every library in `folder`, unless they exist, and returns the folder.
 
     Args:
         compile_command: clang with the options of a driver, without input and output.
@@ -59,9 +59,9 @@ def library_name(module: str) -> str:
 
 
 def link_order(folder: Path, named: Sequence[str | Path]) -> list[str]:
-    """The libraries of a link, in order: the project's, those it names, then all others.
+    """The libraries in link order: the project's own, those it names, then all others.
 
-    A routine that several modules export is so taken from the one that the project names.
+    So a routine that several modules export is imported from the module that the project names.
     """
     modules = [*FIRST, *(name for name in kernel_modules() if name not in FIRST)]
     known = {Path(module).stem: module for module in modules}

@@ -1,7 +1,7 @@
 """Writes stubs for the headers that the WPP preprocessor of a WDK generates (`driver.tmh`).
 
-A trace call compiles to nothing: its text has format specifiers that only WPP's tools know. Which names are
-trace functions is read from `begin_wpp config` blocks; format:
+A trace call compiles to nothing: its text has format specifiers that only WPP's tools know. The names of the
+trace functions come from `begin_wpp config` blocks; format:
 https://learn.microsoft.com/windows-hardware/drivers/devtest/can-i-customize-dotracemessage-.
 """
 

@@ -10,7 +10,7 @@
 #ifndef SKELETON_CONTRACT_H
 #define SKELETON_CONTRACT_H
 
-/* Raise it when a row changes its meaning without changing its text; other changes change the hash. */
+/* Raise the version when a row's meaning changes but its text does not; any other change changes the hash. */
 #define SKELETON_CONTRACT_VERSION 1
 
 /* X(device, name below \Device, symbolic link below \DosDevices) */

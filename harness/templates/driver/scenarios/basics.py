@@ -1,4 +1,4 @@
-"""The device's ordinary use, what it refuses, and what a crash of it looks like."""
+"""The device's ordinary use, the requests it refuses, and an expected crash."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lengths_are_checked(t: Context) -> None:
 
 @scenario(build="checked", expect_crash=Crash(bugcheck=MANUALLY_INITIATED_CRASH, parameters=(1, 2, 3, 4)))
 def bugcheck_on_request(t: Context) -> None:
-    """The checked build's BUGCHECK takes the system down, with the code and parameters it was given."""
+    """The checked build's BUGCHECK crashes the system with the given code and parameters."""
     wanted = Bugcheck(code=MANUALLY_INITIATED_CRASH)
     wanted.parameters[:] = [1, 2, 3, 4]
     with t.open(Device.SKELETON) as device:

@@ -1,5 +1,5 @@
 /*
- * skeleton.c - \Device\Skeleton: keeps one text, which WriteFile sets and ReadFile gets; control codes do the rest.
+ * skeleton.c - \Device\Skeleton: keeps one text, which WriteFile sets and ReadFile returns; control codes do the rest.
  *
  * All requests are buffered and completed at once, in the caller's thread at PASSIVE_LEVEL.
  */
@@ -8,7 +8,7 @@
 #include "skeleton_contract.h"
 #include "skeleton_contract_hash.h"
 
-/* clang's mingw target has no alloc_text; sections do the same. INIT is discarded after DriverEntry returned. */
+/* clang's mingw target has no alloc_text; sections do the same. INIT is discarded after DriverEntry returns. */
 #define INIT __attribute__((section("INIT"), noinline))
 #define PAGED __attribute__((section("PAGE"), noinline))
 

@@ -1,4 +1,4 @@
-"""A first scenario: true of every driver that loads. Add the device's own behaviour below it."""
+"""A first scenario: it passes for every driver that loads. Add the device's own behaviour below it."""
 
 from __future__ import annotations
 
