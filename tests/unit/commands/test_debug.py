@@ -183,9 +183,9 @@ def test_a_windows_guest_is_debugged_as_its_profile_says(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--port", "0"], "needs its key"),
+        (["--port", "0"], "No KDNET key is given"),
         (["--serial", "/nowhere/kd"], "cannot be opened"),
-        (["--serial", "/nowhere/kd", "--tcp", "here"], "is no address"),
+        (["--serial", "/nowhere/kd", "--tcp", "here"], "is not an address"),
     ],
 )
 def test_what_cannot_be_is_said(arguments: list[str], says: str, tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_a_run_that_does_not_end_is_ended_and_cleans_up(tmp_path: Path) -> None:
     log, cleaned = tmp_path / "cell.log", tmp_path / "cleaned"
     assert bounded([sys.executable, "-c", ENDLESS, str(cleaned)], log, 3) == 3
     assert cleaned.exists()
-    assert log.read_text().endswith("ended because it had not after 3 s.\n")
+    assert log.read_text().endswith("ended this run because it had not ended after 3 s.\n")
     assert bounded([sys.executable, "-c", "raise SystemExit(4)"], log, 60) == 4
 
 

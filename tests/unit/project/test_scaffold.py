@@ -137,7 +137,7 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "scenarios" / "example.py").write_text("# mine\n")
     assert write_project(tmp_path, "mine").new == ()
     assert (tmp_path / "scenarios" / "example.py").read_text() == "# mine\n"
-    assert "Everything is here already" in winvm(tmp_path, "init").stdout
+    assert "Every file exists already" in winvm(tmp_path, "init").stdout
 
 
 def test_init_explains_every_key_with_its_default(tmp_path: Path) -> None:

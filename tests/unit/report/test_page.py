@@ -137,7 +137,7 @@ def test_a_killed_run_shows_what_it_has_and_where_it_stood(tmp_path: Path) -> No
     assert (made.digest.record.broke_off, made.digest.results) == (KILLED, 2)
     assert "Its last step: start agent" in page
     assert '<rect class="open"' in page
-    assert "The run ended before it said." in page
+    assert "The run ended before it recorded this." in page
 
 
 def test_a_run_under_way_is_not_called_killed(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_scenarios_are_not_spread_over_processes(project: Path, count: int) -> N
     done = run(project, f"-n{count}")
     assert done.returncode == 2, done.stdout + done.stderr
     said = " ".join((done.stdout + done.stderr).split())
-    assert "they share one guest. Leave -n out, or say -n 0" in said
+    assert "they share one guest. Leave -n out, or use -n 0" in said
     assert "internal error" not in said
     assert not (project / "artifacts").exists()
 

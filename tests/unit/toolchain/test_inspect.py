@@ -80,7 +80,7 @@ def test_no_pageable_code(signed: Build) -> None:
 def test_user_mode_import(signed: Build) -> None:
     source = SOURCE.replace("DbgPrint(", "GetTickCount(")
     found = violations(signed(source=source, libraries=[IMPORT_LIBRARIES / "libkernel32.a"]))
-    assert found == ["imports from kernel32.dll, which is no kernel module: GetTickCount"]
+    assert found == ["imports from kernel32.dll, not a kernel module: GetTickCount"]
 
 
 def test_import_that_windows_does_not_export(signed: Build, tmp_path: Path) -> None:
