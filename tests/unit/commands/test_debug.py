@@ -95,7 +95,7 @@ def test_kdnet_is_given_and_taken_back(tmp_path: Path, ends: list[Any]) -> None:
     assert "--kdnet-key" in ntoseye
     assert KEY.text not in ntoseye, "it would be in the terminal's history"
     windbg = debug.tell("windbg -k net:")
-    assert windbg.startswith(f"windbg -k net:port={port},key=<what ")
+    assert windbg.startswith(f"windbg -k net:port={port},key=<contents of ")
     kernel = FakeKernel([printed("one\n")])
     target = UdpTarget(int(listening.split("UDP port ")[1].split(".")[0]), KEY, kernel)
     ends.append(target)

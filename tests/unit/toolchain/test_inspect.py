@@ -152,7 +152,7 @@ def test_severity_is_the_projects_own(signed: Build) -> None:
     assert inspect_driver(driver, rules={"no-page-section": "ignore"}) == []
     with pytest.raises(BuildError, match="1 static check"):
         inspect_driver(driver, rules={"no-page-section": "refuse"})
-    with pytest.raises(ConfigurationError, match="'no-such-rule', which is no rule"):
+    with pytest.raises(ConfigurationError, match="'no-such-rule', which is not a rule"):
         inspect_driver(driver, rules={"no-such-rule": "note"})
 
 
