@@ -65,7 +65,7 @@ def test_a_choice_that_nothing_matches(project: Project) -> None:
         ("def (", "broken.py:1: syntax error"),
         ("\n\nimport no_such_module\n", "broken.py:3: import failed: ModuleNotFoundError"),
         ("raise SystemExit(3)\n", "broken.py:1: import failed: SystemExit: 3"),
-        ("import os\nos._exit(7)\n", "ended with exit code 7 and without a list"),
+        ("import os\nos._exit(7)\n", "ended with exit code 7 and printed no list"),
         (
             SCENARIO.replace("@scenario", "@scenario(deadline_s=-1)"),
             "deadline_s of broken.nothing must be in",

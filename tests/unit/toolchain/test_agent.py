@@ -123,7 +123,7 @@ def test_a_module_that_prints_does_not_disturb_the_list(tmp_path: Path) -> None:
 
 def test_a_module_that_ends_the_process_is_told(tmp_path: Path) -> None:
     scenarios = folder(tmp_path / "mine", bad="import os\nos._exit(0)\n")
-    with pytest.raises(ScenarioError, match="exit code 0 and without a list"):
+    with pytest.raises(ScenarioError, match="exit code 0 and printed no list"):
         collect(build_agent(tmp_path / "agent.pyz", [scenarios]))
 
 
