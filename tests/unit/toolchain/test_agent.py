@@ -137,7 +137,7 @@ def test_a_list_of_another_shape_is_refused(tmp_path: Path) -> None:
     scenarios = folder(
         tmp_path / "mine", bad="import os\nprint('{\"scenarios\": [{}]}', flush=True)\nos._exit(0)\n"
     )
-    with pytest.raises(ScenarioError, match="cannot be used"):
+    with pytest.raises(ScenarioError, match="is invalid"):
         collect(build_agent(tmp_path / "agent.pyz", [scenarios]))
 
 
