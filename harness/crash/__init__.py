@@ -1,1 +1,1 @@
-"""What is made of a guest crash on the host."""
+"""Analysis of a guest crash on the host: evidence, dump, verdict."""

@@ -1,6 +1,6 @@
-"""A crash as an answer: analysis.json for programs, analysis.md for people.
+"""Writes the analysis of a crash: analysis.json for programs, analysis.md for people.
 
-Made of what was captured: the `KernelCrash`, the summary of its dump if there is one, the last debug output.
+Inputs: the `KernelCrash`, the summary of its dump if there is one, and the last debug output.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from harness.outcome import KernelCrash
 
 SCHEMA = 1
 DUMPS = ("memory.dmp", "minidump.dmp")
-"""Dumps in a crash's folder, the one that says most first."""
+"""Dumps in a crash's folder, the most detailed first."""
 TAIL_LINES = 20
 STACK_PLACES = 32
 _LIBRARY = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}:trace:loaddll:")
-"""Wine's word of a library: a dozen of them at each start, which would hide what the driver said."""
+"""Wine's line about a loaded library. A dozen come at each start and would hide the driver's own output."""
 
 
 _NAMES_CODE = ("exception record", "bugcheck parameter")
-"""Sources of a fault that name the code whatever mostly causes the bugcheck."""
+"""Fault sources that identify the faulting code, whatever usually causes the bugcheck."""
 _NOT_A_DRIVER = {
-    "hardware": "The hardware or firmware is mostly the cause, and no driver is named",
-    "system": "Windows itself ended, and no driver is named",
-    "watchdog": "A watchdog ended the system, and the stack it ended on names no driver",
-    "live dump": "The system had not crashed",
+    "hardware": "The usual cause is hardware or firmware, and the dump names no driver",
+    "system": "A part of Windows itself ended, and the dump names no driver",
+    "watchdog": "A watchdog raised the bugcheck, and the stack it was raised on names no driver",
+    "live dump": "The dump was taken of a running system, without a crash",
 }
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What was going on when a crash came.
+    """What was going on when the guest crashed.
 
     Attributes:
-        scenario: whom the crash is blamed on.
-        driver: file name of the driver under test, which is blamed when no dump says better.
-        last_operation: the last one that the agent journalled; empty if there is none.
+        scenario: the scenario the crash is attributed to.
+        driver: file name of the driver under test, which is blamed when no dump names another module.
+        last_operation: the last operation in the agent's journal; empty if there is none.
         tail: the last lines of the debug output, oldest first.
     """
 
@@ -65,12 +65,12 @@ class Circumstances:
 def analyse(
     crash: KernelCrash, circumstances: Circumstances, folder: Path, symbols: Path | None
 ) -> dict[str, Any]:
-    """Writes analysis.json and analysis.md into a crash's folder; returns the former's document.
+    """Writes analysis.json and analysis.md into a crash's folder; returns the content of analysis.json.
 
     Args:
-        folder: of the crash; its dump is read when it has one. A dump or symboliser that fails costs
-            only its part, and a note says so.
-        symbols: folder with the driver and its PDB; several builds may lie below it.
+        folder: the crash's folder; its dump is read if there is one. When the dump or the symboliser
+            fails, only that part of the analysis is missing, and a note says so.
+        symbols: folder with the driver and its PDB; it may hold several builds.
 
     Raises:
         OSError: the files cannot be written.
@@ -94,7 +94,10 @@ def analyse(
 def analysis_document(
     crash: KernelCrash, circumstances: Circumstances, summary: Summary | None, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What happened, where, after what, and why, as JSON-ready data. Addresses are integers."""
+    """The crash, its location, the last operation and the explanation as JSON-ready data.
+
+    Addresses are integers.
+    """
     said = [printable(line) for line in circumstances.tail if not _LIBRARY.match(line)]
     known = _explanation(crash, summary) if crash.kind == "bugcheck" else ""
     name = bugcheck.lookup(crash.code).name if crash.kind == "bugcheck" else ""
@@ -115,34 +118,34 @@ def analysis_document(
 
 
 def likely_cause(crash: KernelCrash, summary: Summary | None) -> str:
-    """One sentence from code and parameters."""
+    """Explains the crash in one sentence, from its code and parameters."""
     place = summary.fault if summary else None
     who = _who(place)
     if crash.kind == "hang":
-        return "The driver made no progress before the deadline: it waits or spins without end."
+        return "The driver made no progress before the deadline: it waits or loops forever."
     if crash.kind == "ended":
         return (
             "The driver's process ended without a report of why: a call that ends the process, or a fault "
             "that left no stack to report it on."
         )
     if crash.kind == "flood":
-        return "The driver prints without end."
+        return "The driver prints debug output without end."
     if missing := missing_in_wine(crash):
         return f"{who} called {missing}, which Wine does not implement; a Windows kernel has it."
     if crash.kind == "exception":
-        # What the stack named did not fault itself: what it called did, over what it was given.
+        # The module that the stack names did not fault itself: the code that it called did.
         called = "called code that " if summary and summary.fault_source == "stack" else ""
         return f"{who} {called}{_exception_cause(crash)}."
     return _bugcheck_cause(crash, summary, who)
 
 
 def _bugcheck_cause(crash: KernelCrash, summary: Summary | None, who: str) -> str:
-    """The sentence for a bugcheck: what its code and kind say, and whom that leaves."""
+    """Explains a bugcheck in one sentence, from its code and kind, and names the module at fault."""
     known = bugcheck.lookup(crash.code, crash.parameters)
     if not known.meaning:
-        return f"{who} called for bugcheck {crash.code:#x}, which Microsoft does not document."
+        return f"{who} raised bugcheck {crash.code:#x}, which Microsoft does not document."
     if known.cause == "request":
-        return f"{who} asked for this crash: bugcheck {crash.code:#x} is only raised on purpose."
+        return f"{who} crashed the system on purpose: bugcheck {crash.code:#x} is only raised deliberately."
     what = "; ".join(filter(None, (known.meaning, known.kind)))
     named = summary is not None and summary.fault_source in _NAMES_CODE
     if known.cause != "driver" and not named:
@@ -181,7 +184,7 @@ def _who(place: Place | None) -> str:
 
 
 def _exception_cause(crash: KernelCrash) -> str:
-    """What the code did that raised an exception; parameters: code, instruction, address accessed, access."""
+    """Says how the code raised an exception; parameters: code, instruction, address accessed, access."""
     words = exception_name(crash.code) or f"exception {crash.code:#010x}"
     _, _, accessed, access = (*crash.parameters, 0)[:4] if len(crash.parameters) > 2 else (0, 0, None, 0)
     information = (access, accessed) if accessed is not None else ()
@@ -189,7 +192,7 @@ def _exception_cause(crash: KernelCrash) -> str:
 
 
 def analysis_markdown(document: dict[str, Any]) -> str:
-    """The same for a person. Text from the guest stands in code, where it stays text."""
+    """The analysis as Markdown. Text from the guest is put into code spans, where it is no markup."""
     lines = [
         f"# {document['signature']}",
         "",

@@ -1,8 +1,8 @@
-"""Gathers what is left of a guest that went down, piece by piece: a piece that fails costs only itself.
+"""Collects the evidence of a crashed guest, file by file: one that fails does not affect the others.
 
-The folder of one crash holds analysis.json, analysis.md, dbgprint-tail.txt, journal.jsonl and, where they
-could be had, screenshot.png and the dump (`harness.crash.dump_source`); that of a hang, hang.json. crash.json
-is written by `harness.run.crashes`, last of all.
+A crash's folder holds analysis.json, analysis.md, dbgprint-tail.txt and journal.jsonl; where they are
+available, screenshot.png and the dump (`harness.crash.dump_source`); after a hang, hang.json.
+`harness.run.crashes` writes crash.json last.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ UNWINDING = "CloseHandle after error"  # as guest/agent/win32/handle.py writes i
 def last_operation(journal: Path) -> str:
     """The last operation in the agent's write-ahead journal; empty when there is none.
 
-    Not the closing of handles after an operation failed: a caller outlives the driver for a moment.
+    Closing handles after a failed operation does not count: the caller outlives the driver for a moment.
     """
     try:
         lines = last_bytes(journal, LAST_OPERATIONS).split(b"\n")[:-1]
@@ -53,7 +53,7 @@ def last_operation(journal: Path) -> str:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was gathered: names of the files, and `notes` that say why one is missing."""
+    """The collected evidence: names of the files, and `notes` with the reason for each missing one."""
 
     signature: str
     last_operation: str
@@ -73,18 +73,18 @@ def capture(
     symbols: Path,
     driver: str,
 ) -> Evidence:
-    """Writes everything that can be had into `folder`.
+    """Writes all available evidence into `folder`.
 
     Args:
-        scenario: whom the crash is blamed on.
-        symbols: folder above the driver's builds and their PDBs.
+        scenario: the scenario the crash is attributed to.
+        symbols: folder that contains the driver's builds and their PDBs.
         driver: file name of the driver under test.
 
     Raises:
-        OSError: the artifacts' disk is full or gone, so that not even analysis.json could be written.
+        OSError: the disk of the artifacts is full or gone; not even analysis.json could be written.
     """
-    operation = last_operation(machine.channels.journal)  # first: a guest that still runs goes on writing
-    found = sorted(file.name for file in folder.iterdir())  # of a hang, what was tried on it
+    operation = last_operation(machine.channels.journal)  # first: a running guest appends to it
+    found = sorted(file.name for file in folder.iterdir())  # after a hang: the files of its probes
     notes: list[str] = []
 
     def attempt(name: str, make: Callable[[Path], object]) -> None:

@@ -1,11 +1,11 @@
-"""The dump of a crashed Windows kernel, by the first rung that brings a valid one.
+"""Gets the dump of a crashed Windows kernel from the first rung that yields a valid one.
 
-    guest          the guest has rebooted by itself and hands its MEMORY.DMP over
-    offline disk   the machine is off, and the dump is read from its disk: the file, or what it is copied from
-    host memory    the host wrote the crashed machine's memory down, before it was powered off for the disk
+    guest          the guest has rebooted by itself, and its MEMORY.DMP is copied out
+    offline disk   the machine is off; MEMORY.DMP, or the page file it is made from, is read from its disk
+    host memory    QEMU writes out the crashed machine's memory, before the machine is powered off
 
-A product counts when it is a kernel dump that is whole and tells of this crash. A cut one is kept as well,
-and taken when no rung brings better. Sources: Windows Internals, 6th ed., part 2 (a dump is in the page file
+A rung succeeds when its file is a complete kernel dump of this crash. A truncated dump is kept, and used
+when no rung yields a better one. Sources: Windows Internals, 6th ed., part 2 (a dump is in the page file
 until the next boot), QEMU docs/system (dump-guest-memory).
 """
 
@@ -22,7 +22,7 @@ from harness.outcome import KernelCrash
 
 NAME = "memory.dmp"
 LIVE_DUMP = 0x161
-"""LIVE_SYSTEM_DUMP: the bugcheck of a dump that was made from outside, of a guest that had not crashed."""
+"""LIVE_SYSTEM_DUMP: the bugcheck code in a dump that the host made of a guest that had not crashed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Rung:
 
 @dataclasses.dataclass(frozen=True)
 class Climb:
-    """What the ladder gave: the `rung` that won and its `file`, or neither.
+    """Result of the ladder: the `rung` that succeeded and its `file`, or neither.
 
-    notes: why the other rungs gave nothing. cut: the dump is not whole, but no rung brought a better one.
+    notes: why the other rungs failed. cut: the dump is truncated, but no rung yielded a better one.
     """
 
     rung: str
@@ -55,12 +55,12 @@ def climb(
     after: Sequence[Rung],
     deadline: Deadline,
 ) -> Climb:
-    """Tries the rungs in order of worth; the winner's dump is `memory.dmp` in `folder`.
+    """Tries the rungs, the most valuable first; the dump that is kept is `memory.dmp` in `folder`.
 
     Args:
-        before: rungs that need the machine as it is, in order.
-        reserve: each is fetched when these fail, since those of `after` end the machine; the last to be
-            taken.
+        before: rungs that need the machine in its present state, in order.
+        reserve: rungs fetched when those of `before` fail, because those of `after` power the machine
+            off; their dumps are used last.
         after: rungs that power the machine off, in order.
     """
     reserves = [reserve] if isinstance(reserve, Rung) else reserve
@@ -77,7 +77,7 @@ def climb(
             file.unlink(missing_ok=True)
             return False
         if cut:
-            notes.append(f"dump from the {rung.name}: cut ({cut})")
+            notes.append(f"dump from the {rung.name}: truncated ({cut})")
         products.append(_Product(bool(cut), worth, rung.name, file))
         return not cut
 
@@ -95,7 +95,7 @@ def climb(
 
 @dataclasses.dataclass(frozen=True, order=True)
 class _Product:
-    """What a rung brought; the best sorts first."""
+    """The dump that one rung yielded; the best sorts first."""
 
     cut: bool
     worth: int
@@ -104,21 +104,21 @@ class _Product:
 
 
 def check(file: Path, crash: KernelCrash) -> str:
-    """Whether a file is a kernel dump of this crash; returns why it is not whole, empty when it is.
+    """Checks that a file is a kernel dump of this crash; returns why it is truncated, empty if complete.
 
     Raises:
-        DumpError: it is no kernel dump, or one of another crash.
+        DumpError: the file is not a kernel dump, or is the dump of another crash.
     """
     found = summarise(file)
     if found.bugcheck is None:
-        raise DumpError(f"It is no kernel dump but {found.type}.")
+        raise DumpError(f"The file is not a kernel dump but {found.type}.")
     if crash.kind == "bugcheck" and found.bugcheck.code != LIVE_DUMP:
         told = (crash.code, *crash.parameters)
         held = (found.bugcheck.code, *found.bugcheck.parameters)
         if held[: len(told)] != told:
             raise DumpError(
-                f"It tells of bugcheck {_shown(held)}, but the guest crashed with {_shown(told)}.",
-                remedy="It is of an earlier crash.",
+                f"The dump holds bugcheck {_shown(held)}, but the guest crashed with {_shown(told)}.",
+                remedy="The dump is of an earlier crash.",
             )
     return (found.warnings[0] if found.warnings else "its end is missing") if found.truncated else ""
 

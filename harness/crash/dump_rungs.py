@@ -1,4 +1,4 @@
-"""The rungs of the dump ladder for a Windows guest: its own file, its disk, its memory (see `ladder`)."""
+"""Rungs of the dump ladder for a Windows guest: its own file, its disk, its memory."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ GUEST_SECONDS = 600.0
 DISK_SECONDS = 600.0
 MEMORY_SECONDS = 300.0
 STOP_SECONDS = 20.0
-"""A guest that still runs gets this long to write its file systems out."""
+"""Time for a guest that still runs to flush its file systems."""
 LIMIT = 64 << 30
-"""Bytes of a dump that are copied, holes included."""
+"""Largest dump that is copied, in bytes, holes included."""
 CONVERTER = "elf2dmp"
 
 
 def guest_rung(files: Callable[[], FileTransfer], path: str, settled_s: float = 2.0) -> Rung:
-    """Waits until the guest answers again and its dump has stopped growing, then copies it.
+    """Waits until the guest answers again and the size of its dump is stable, then copies the dump.
 
     Args:
-        files: new connections to the guest; those from before the crash are dead.
-        path: the guest's, e.g. `C:\\Windows\\MEMORY.DMP`.
+        files: opens a new connection to the guest; those from before the crash are dead.
+        path: of the dump in the guest, e.g. `C:\\Windows\\MEMORY.DMP`.
         settled_s: seconds for which the dump's size must stay the same.
     """
 
     def fetch(file: Path, deadline: Deadline) -> None:
         size: int | None = None
-        reason = "it does not answer"
+        reason = "the guest does not answer"
         for _ in deadline.tries(every=settled_s):
             try:
                 with contextlib.closing(files()) as connection:
@@ -51,7 +51,7 @@ def guest_rung(files: Callable[[], FileTransfer], path: str, settled_s: float = 
                 size, reason = now, f"{path} has {now or 0} bytes"
             except TransportError as error:
                 size, reason = None, error.message.rstrip(".")
-        raise DeadlineError(f"The guest gave no dump within {deadline.seconds:g} s: {reason}.")
+        raise DeadlineError(f"The guest yielded no dump within {deadline.seconds:g} s: {reason}.")
 
     return Rung("guest", GUEST_SECONDS, fetch)
 
@@ -78,7 +78,7 @@ def disk_rung(machine: Machine, crash: KernelCrash) -> Rung:
 
 
 def memory_rung(machine: Machine) -> Rung:
-    """Has QEMU write the machine's memory down as a Windows dump, or as ELF to be converted by elf2dmp."""
+    """Has QEMU write the machine's memory as a Windows dump, or as ELF that elf2dmp converts."""
 
     def fetch(file: Path, deadline: Deadline) -> None:
         refused = _refused(machine, file, deadline)
@@ -100,7 +100,7 @@ def memory_rung(machine: Machine) -> Rung:
 
 
 def _refused(machine: Machine, file: Path, deadline: Deadline) -> str:
-    """Why QEMU would not make a Windows dump; empty when it has."""
+    """Has QEMU write a Windows dump; returns why QEMU refused, empty if it did not."""
     try:
         machine.dump_memory(file, MemoryDump.WINDOWS, deadline)
     except MachineError as error:
@@ -110,7 +110,7 @@ def _refused(machine: Machine, file: Path, deadline: Deadline) -> str:
 
 
 def _convert(core: Path, file: Path, deadline: Deadline) -> None:
-    """elf2dmp finds the kernel in the memory and fetches its symbols, for which it needs a network."""
+    """Runs elf2dmp, which finds the kernel in memory and downloads its symbols; this needs a network."""
     done = programs.run([CONVERTER, str(core), str(file)], deadline)
     with file.open("rb") as dump:
         start = dump.read(len(SIGNATURE))

@@ -1,4 +1,4 @@
-"""Where the dump of a crash comes from: a minidump that Wine leaves, or the ladder for a Windows kernel."""
+"""Sources of a crash's dump: a minidump that Wine writes, or the dump ladder for a Windows kernel."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ MDMP_SIGNATURE = b"MDMP"
 
 @dataclass(frozen=True)
 class Collected:
-    """What came of it: `file` in the crash's folder, empty if there is none; `notes` say why, or how."""
+    """The dump: `file` in the crash's folder, empty if there is none; `notes` hold the reason or the rung."""
 
     file: str
     notes: tuple[str, ...] = ()
 
 
 class DumpSource(Protocol):
-    """One crash's way to a dump."""
+    """Collects the dump of one crash."""
 
     @property
     def seconds(self) -> float:
-        """How long all of it may take."""
+        """The longest time that `collect` may take."""
 
     def collect(self, folder: Path, machine: Machine, files: FileTransfer, deadline: Deadline) -> Collected:
-        """Puts the dump into the crash's folder. What fails is a note.
+        """Copies the dump into the crash's folder. A failure becomes a note.
 
         Args:
-            files: a connection to the guest that is from before the crash.
+            files: a connection to the guest that was opened before the crash.
         """
 
 
 @dataclass(frozen=True)
 class GuestMinidump:
-    """A `DumpSource`: a minidump that the guest writes and hands over; `absent` says why there is none."""
+    """A `DumpSource`: a minidump that the guest writes, copied from it; `absent` says why there is none."""
 
     guest_path: str
     absent: str = ""
@@ -65,7 +65,7 @@ class GuestMinidump:
         return Collected(MINIDUMP)
 
     def _pull(self, files: FileTransfer, target: Path, deadline: Deadline) -> None:
-        """Waits until the dump has stopped growing, then copies it."""
+        """Waits until the dump's size is stable, then copies the dump."""
         size: int | None = None
         for _ in deadline.tries(every=SIZE_SETTLED_S):
             now = files.size(self.guest_path, deadline)
@@ -76,12 +76,12 @@ class GuestMinidump:
             raise DeadlineError(
                 f"The guest wrote no minidump within {deadline.seconds:g} s."
                 if not size
-                else f"The minidump was still growing after {deadline.seconds:g} s."
+                else f"The guest was still writing the minidump after {deadline.seconds:g} s."
             )
         files.pull(self.guest_path, target, deadline, MINIDUMP_LIMIT)
         with target.open("rb") as dump:
             if dump.read(4) != MDMP_SIGNATURE:
-                raise TransportError(f"{self.guest_path} of the guest is not a minidump.")
+                raise TransportError(f"{self.guest_path} in the guest is not a minidump.")
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class KernelDump:
     """A `DumpSource`: the ladder of `harness.crash.dump_ladder`.
 
     Attributes:
-        guest_path: where Windows leaves its dump; empty when it does not restart by itself to write it there.
-        connect: new connections to the guest, once it has restarted.
+        guest_path: where Windows writes its dump; empty if Windows does not restart by itself to do so.
+        connect: opens a new connection to the guest once it has restarted.
         waits: whether Windows waits for its debugger instead of restarting.
-        rungs: the ways to a dump that are tried.
+        rungs: the rungs that are tried.
     """
 
     crash: KernelCrash
@@ -112,7 +112,9 @@ class KernelDump:
 
         def connect() -> FileTransfer:
             if self.waits():
-                raise MachineError("Windows has its dump, and waits for its debugger instead of restarting.")
+                raise MachineError(
+                    "Windows wrote its dump, but waits for its debugger instead of restarting."
+                )
             if machine.state() is MachineState.STOPPED:
                 raise MachineError("The machine is off.")
             return self.connect(machine)

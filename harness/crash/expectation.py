@@ -1,4 +1,4 @@
-"""Compares a crash with what its scenario said must happen."""
+"""Compares a crash with the crash that its scenario expects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNIMPLEMENTED = re.compile(r"wine: Unimplemented function ([\w.]{1,200}) called
 
 
 def missing_in_wine(crash: KernelCrash) -> str:
-    """The routine whose call ended the driver because Wine lacks it, `ntoskrnl.exe.Name`; empty otherwise."""
+    """The routine, `ntoskrnl.exe.Name`, whose call ended the driver as Wine lacks it; empty if none."""
     found = _UNIMPLEMENTED.match(crash.text)
     return found[1] if found else ""
 
@@ -35,8 +35,8 @@ def describe(crash: KernelCrash) -> str:
 def mismatch(expected: CrashExpectation, crash: KernelCrash) -> str:
     """Why `crash` is not the expected one; empty when it is.
 
-    A bugcheck is compared with `bugcheck` and `parameters`, an exception with `exception` and `address`: one
-    scenario names both, what a Windows kernel reports and what Wine reports for the same fault.
+    A bugcheck is compared with `bugcheck` and `parameters`, an exception with `exception` and `address`. One
+    scenario gives both, because Windows and Wine report the same fault differently.
     """
     got = describe(crash)
     if crash.kind in ("flood", "ended"):

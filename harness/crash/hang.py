@@ -1,12 +1,12 @@
-"""What is tried on a guest that hangs before it is killed, in this order, each probe with its own deadline.
+"""Probes a guest that hangs before it is killed: in this order, each probe with its own deadline.
 
-    break-in     the kernel's debugger halts it and reads every processor's registers
+    break-in     the kernel debugger halts the kernel and reads every processor's registers
     nmi          a non-maskable interrupt, which Windows answers with bugcheck 0x80 and a dump
-    screenshot   what its screen shows by now
+    screenshot   a picture of the guest's screen
     kill         power off, unless the guest went down by itself and may be writing its dump
 
-The crash's folder gets the screenshot and hang.json with what each probe gave. A probe that fails costs
-only itself.
+The screenshot and hang.json, with the result of each probe, go into the crash's folder. When a probe fails,
+the others still run.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ SCHEMA = 1
 SCREENSHOT = "screenshot.png"
 RECORD = "hang.json"
 KILL_S = 0.1
-"""A hung guest gets no more time than this to shut down when asked."""
+"""Longest time for a hung guest to shut down on request."""
 _POLL_S = 0.02
 
 
 class Gave(enum.StrEnum):
-    """What became of a probe."""
+    """Outcome of a probe."""
 
-    ANSWER = "answer"  # the guest did what was asked of it
-    NOTHING = "nothing"  # it did not, until the deadline, or the host could not ask
-    SKIPPED = "skipped"  # of no use on this guest, or by then
+    ANSWER = "answer"  # the guest reacted as intended
+    NOTHING = "nothing"  # no reaction before the deadline, or the host could not send the request
+    SKIPPED = "skipped"  # the probe is of no use on this guest, or in its present state
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """One thing that was tried; `detail` says in words what it gave, `seconds` how long it took."""
+    """Result of one probe; `detail` describes it in words, `seconds` is how long the probe took."""
 
     name: str
     gave: Gave
@@ -59,7 +59,7 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True)
 class HangReport:
-    """What the probes gave. `bugcheck` is what took the guest down at last, of itself or by the NMI."""
+    """Results of the probes. `bugcheck` took the guest down in the end, by itself or after the NMI."""
 
     probes: tuple[Probe, ...]
     halt: Halt | None
@@ -71,20 +71,20 @@ class HangReport:
         return tuple(probe.note for probe in self.probes)
 
 
-class Skipped(Exception):  # noqa: N818 - no error: a probe says that it is not for this guest
-    """A probe is of no use; the message says why."""
+class Skipped(Exception):  # noqa: N818 - not an error: the probe does not apply to this guest
+    """The probe does not apply; the message says why."""
 
 
 def probe_hang(
     stall: KernelCrash, scenario: str, folder: Path, *, machine: Machine, debug: DebugStream, limits: Hang
 ) -> HangReport:
-    """Tries every probe, and writes hang.json.
+    """Runs every probe, and writes hang.json.
 
     Args:
-        stall: the hang as it was noticed.
-        scenario: that hung.
-        folder: the crash's.
-        debug: its power to halt the kernel is used if it is a `KernelDebugger`.
+        stall: the hang as the host detected it.
+        scenario: the scenario that hung.
+        folder: the crash's folder.
+        debug: halts the kernel if it is a `KernelDebugger`.
 
     Raises:
         OSError: hang.json cannot be written.
@@ -109,7 +109,7 @@ class _Probing:
         self.halt: Halt | None = None
 
     def step(self, name: str, probe: Callable[[], str]) -> None:
-        """Tries one probe; `probe` returns what it gave, or raises."""
+        """Runs one probe; `probe` returns its result in words, or raises."""
         started = time.monotonic()
         try:
             gave, detail = Gave.ANSWER, probe()
@@ -120,7 +120,7 @@ class _Probing:
         self.probes.append(Probe(name, gave, detail, round(time.monotonic() - started, 3)))
 
     def break_in(self) -> str:
-        """Halts the kernel, reads every processor, and lets it go on."""
+        """Halts the kernel, reads every processor, and resumes the kernel."""
         if not isinstance(self._debug, KernelDebugger):
             raise Skipped("this guest has no kernel debugger.")
         deadline = self._deadline(self._limits.break_in)
@@ -129,7 +129,7 @@ class _Probing:
         return f"registers of {len(self.halt.registers)} of {self.halt.processors} processors: {places}."
 
     def nmi(self) -> str:
-        """Sends the interrupt, and waits until the guest goes down by it."""
+        """Sends the interrupt, and waits until the guest goes down."""
         deadline = self._deadline(self._limits.nmi)
         self._machine.inject_nmi(deadline)
         if not any(self._is_down() for _ in deadline.tries(every=_POLL_S)):
@@ -138,7 +138,7 @@ class _Probing:
         return f"{describe(crash)}." if crash else "the machine reports a panic."
 
     def screenshot(self) -> str:
-        """Keeps a picture of the screen."""
+        """Saves a picture of the screen."""
         self._machine.screenshot(self._folder / SCREENSHOT, Deadline.after(self._limits.screenshot))
         return SCREENSHOT
 
@@ -153,7 +153,7 @@ class _Probing:
         if self._is_down():
             raise Skipped("the guest has gone down by itself.")
         if not seconds:
-            raise Skipped("the profile says that it is of no use on this guest.")
+            raise Skipped("the profile turns this probe off for this guest.")
         return Deadline.after(seconds)
 
     def _is_down(self) -> bool:

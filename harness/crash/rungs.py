@@ -1,4 +1,4 @@
-"""The rungs of the ladder to a Windows dump: a new one is a function in its own file and a line here."""
+"""Lists the rungs of the Windows dump ladder. A new rung is a function in its own file and a line here."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Crashed:
     """What a rung may use.
 
     Attributes:
-        guest_path: where the guest leaves its dump; empty when it does not write one there.
-        connect: new connections to the guest, once it has restarted.
+        guest_path: where the guest writes its dump; empty when it writes none.
+        connect: opens a new connection to the guest once it has restarted.
     """
 
     crash: KernelCrash
@@ -32,13 +32,13 @@ class Turn(enum.Enum):
     """When a rung is tried: see `dump_ladder.climb`."""
 
     BEFORE = "needs the machine as it is"
-    RESERVE = "is kept, lest those that end the machine bring nothing"
+    RESERVE = "is kept in case the rungs that power the machine off yield nothing"
     AFTER = "powers the machine off"
 
 
 @dataclass(frozen=True)
 class RegisteredRung:
-    """One rung. `make` gives None where it can bring nothing; `seconds` is how long it may take."""
+    """One rung. `make` returns None where the rung cannot yield a dump; `seconds` is how long it may take."""
 
     turn: Turn
     seconds: float
@@ -58,4 +58,4 @@ RUNGS: tuple[RegisteredRung, ...] = (
         Turn.AFTER, dump_rungs.DISK_SECONDS, lambda found: dump_rungs.disk_rung(found.machine, found.crash)
     ),
 )
-"""In order of worth."""
+"""The most valuable first."""

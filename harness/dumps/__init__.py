@@ -1,1 +1,1 @@
-"""Crash dumps, read without trusting an offset: kernel dumps, minidumps, their summary and signature."""
+"""Reads crash dumps, trusting no offset in them: kernel dumps, minidumps, their summary and signature."""

@@ -1,4 +1,4 @@
-"""Which module an address belongs to, which words on the stack may be return addresses, and whom to blame."""
+"""Finds the module of an address, the return addresses on a stack, and the module to blame."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ _PROLOGUES = (
 
 
 def is_core(module: str, driver: str = "") -> bool:
-    """Whether a module serves others, so that a fault within it is mostly its caller's.
+    """Whether a module serves other modules, so that a fault in it is usually its caller's.
 
-    Never of the driver under test, whose file name is `driver`.
+    The driver under test, whose file name is `driver`, is never such a module.
     """
     name = module.lower()
     return name in _CORE and name != driver.lower()
 
 
 Files = Callable[[Module], VirtualMemory | None]
-"""Finds the file of a module, laid out as the loader does, by offset from its base."""
+"""Finds the file of a module, addressed by offset from the image base, as the loader lays it out."""
 
 
 def no_files(module: Module) -> VirtualMemory | None:  # noqa: ARG001
@@ -59,8 +59,8 @@ class AddressMap:
     """Loaded and unloaded modules by address, and their images as far as the dump or a file holds them.
 
     Args:
-        machine: whose instructions the code is; x64 where it is unknown.
-        files: the file of a module by offset from its base, if one is at hand.
+        machine: architecture of the code; x64 where it is unknown.
+        files: finds the file of a module, if there is one.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class AddressMap:
         self._called: dict[int, bool | None] = {}
 
     def place(self, address: int) -> Place:
-        """The address in its module; loaded ones first."""
+        """The address in its module; a loaded module takes precedence over an unloaded one."""
         if module := self.module_at(address):
             return Place(address, module.name, address - module.base)
         for module in self._unloaded:
@@ -115,7 +115,7 @@ class AddressMap:
         return self._images[module.base]
 
     def called(self, module: Module, address: int) -> bool | None:
-        """Whether `address` follows a call in executable code; None when its bytes are not at hand."""
+        """Whether `address` follows a call in executable code; None when its bytes are not available."""
         if address not in self._called:
             if len(self._called) >= _MAX_CALLED:
                 self._called.clear()
@@ -134,7 +134,7 @@ class AddressMap:
         code = image.read(offset - _LONGEST_CALL, _LONGEST_CALL)
         if len(code) == _LONGEST_CALL:
             return follows_call(code)
-        # A minidump keeps the code behind an address: a function pointer is told by the prologue there.
+        # A minidump keeps the code that follows an address: a prologue there means a function pointer.
         return False if not offset & 15 and image.read(offset, 4).startswith(_PROLOGUES) else None
 
 
@@ -168,14 +168,15 @@ def _indirect_length(code: bytes) -> int:
 
 
 def blamed(site: Place | None, stack: Sequence[StackFrame], driver: str = "") -> tuple[Place | None, bool]:
-    """Whom to blame: the fault's site, or, when that is core code or nowhere, the first other on the stack.
+    """Finds the place to blame: the fault's, or the first outside the core on the stack.
 
-    A frame that a scan found is only named when no other frame is of a module outside the core.
+    The stack is used when the fault lies in core code or in no module. A frame that a scan found is only
+    used when no other frame is of a module outside the core.
 
     Args:
         driver: file name of the driver under test, which is never core code.
 
-    Returns the place and whether the stack named it.
+    Returns the place and whether it is from the stack.
     """
     if site and site.module and not is_core(site.module, driver):
         return site, False

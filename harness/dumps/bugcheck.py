@@ -1,4 +1,4 @@
-"""What a bugcheck and its parameters mean, in words, and which of its parameters are addresses of what."""
+"""Explains a bugcheck and its parameters in words, and finds the parameters that are addresses."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _IRQLS = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 15: "HIGH_LEV
 _ACCESS = {0: "read", 1: "write", 2: "execute", 8: "execute"}
 _BLAMES_STACK = frozenset({"driver", "request"})
 _CHARACTERS = 8
-"""Characters that a parameter can hold."""
+"""ASCII characters that can occur in a parameter."""
 
 
 def lookup(code: int, values: Sequence[int] = ()) -> Bugcheck:
-    """What is known of a code, of its `_M` variant too; `values` of its parameters select the kind."""
+    """Table row of a code, or of its `_M` variant; the parameters' `values` select the kind."""
     return find(code, values)
 
 
 def kind(code: int, values: Sequence[int]) -> str:
-    """What the kind means that the parameters select; empty when there is none."""
+    """Meaning of the kind that the parameters select; empty when there is none."""
     return find(code, values).kind
 
 
 def addresses(code: int, values: Sequence[int]) -> dict[str, int]:
-    """Parameters by their role, such as `ip`, the address of code to blame; the first of equal roles.
+    """Parameters by role, such as `ip`, the address of code to blame; of equal roles, the first parameter.
 
-    A parameter of value 0 is left out: it leads nowhere.
+    A parameter of value 0 is left out: it points nowhere.
     """
     found: dict[str, int] = {}
     for parameter, value in zip(find(code, values).parameters, values, strict=False):
@@ -53,7 +53,7 @@ def blames_stack(code: int) -> bool:
 
 
 def raised(code: int, values: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
-    """The exception behind a bugcheck, as its parameters hold it: code and information; None without one."""
+    """Code and information of the exception that caused a bugcheck, from its parameters; None without one."""
     parameters = find(code).parameters
     if not values or not parameters or parameters[0].role != "code":
         return None
@@ -61,17 +61,17 @@ def raised(code: int, values: Sequence[int]) -> tuple[int, tuple[int, ...]] | No
 
 
 def explanation(code: int, values: Sequence[int], information: Sequence[int] = ()) -> str:
-    """The meaning of the code, then every parameter that holds something, in one paragraph.
+    """The meaning of the code, then every parameter in use, in one paragraph.
 
     Args:
-        information: parameters of the exception record, of a bugcheck about an exception, where known.
+        information: parameters of the exception record, for a bugcheck about an exception, where known.
     """
     known = find(code, values)
     if not known.meaning:
         if not code:
-            return "The system had not crashed: a live dump."
+            return "This is a live dump: the system had not crashed."
         held = ", ".join(f"{value:#x}" for value in values)
-        return f"Bugcheck {code:#x} is not documented: a driver may have chosen it. Parameters: {held}."
+        return f"Bugcheck {code:#x} is not documented: a driver may have defined it. Parameters: {held}."
     shown = [
         f"{parameter.text} {_digits(parameter, value)}{f' ({words})' if words else ''}"
         for parameter, value in zip(known.parameters, values, strict=False)
@@ -111,7 +111,7 @@ def _words(code: int, parameter: Parameter, value: int) -> str:
 
 
 def _characters(value: int) -> str:
-    """The printable ASCII text that a value holds, as a pool tag; empty when it is none."""
+    """The value as printable ASCII text, such as a pool tag; empty when it is not text."""
     data = value.to_bytes(_CHARACTERS, "little").rstrip(b"\0")
     text = data.decode("ascii", "replace")
     return f"'{text}'" if data and text.isascii() and text.isprintable() else ""

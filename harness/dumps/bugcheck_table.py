@@ -1,7 +1,7 @@
-"""The table of bugchecks: reads data/bugchecks.json at the first question and answers from it.
+"""The table of bugchecks: loads data/bugchecks.json at the first lookup.
 
-The file says where its facts come from, and what its fields and the roles of parameters are. A code, or the
-kind that one of its parameters selects, decides what the other parameters hold; a kind may have kinds itself.
+The file documents its sources, its fields and the roles of parameters. A code, or the kind that one of its
+parameters selects, decides what the other parameters hold; a kind may itself have kinds.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _DRIVER = "driver"
 _KIND = "kind"
 _ALL_BITS = "0xFFFFFFFFFFFFFFFF"
 _VARIANTS = frozenset({0x1000007E, 0x1000007F, 0x1000008E, 0x100000EA})
-"""Codes of a dump whose crash came with 0x10000000 set: the same meaning, `_M` behind the name."""
+"""Set in the code of some dumps: the meaning is that of the code without it, the name ends with `_M`."""
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One parameter: its role, what it holds, and words for values that it may have.
 
-    All three are empty when the parameter holds nothing.
+    All three are empty when the parameter is not used.
     """
 
     role: str
@@ -35,10 +35,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Bugcheck:
-    """What is known of a code, with the kind that its parameters select.
+    """Table row of a code, with the kind that its parameters select.
 
-    cause: what mostly is responsible: `driver`, `hardware`, `system`, `watchdog`, `request` or `live dump`.
-    kind: what the selected kind means; empty without kinds, and when the values select none.
+    cause: the usual culprit: `driver`, `hardware`, `system`, `watchdog`, `request` or `live dump`.
+    kind: meaning of the selected kind; empty when there are no kinds, or the values select none.
     parameters: four; none for a code that the table does not hold.
     """
 

@@ -36,7 +36,7 @@ _TRAP_FRAME = {
 
 
 def registers(data: bytes, machine: int) -> dict[str, int]:
-    """Registers of a CONTEXT; empty when it is cut, or its flags are not those of `machine`."""
+    """Registers of a CONTEXT; empty when it is truncated, or its flags are not those of `machine`."""
     if len(data) < CONTEXT_SIZE.get(machine, 1 << 20):
         return {}
     if machine == X64:
@@ -63,7 +63,7 @@ def registers(data: bytes, machine: int) -> dict[str, int]:
 
 
 def trap_frame(data: bytes) -> dict[str, int]:
-    """Volatile registers, Rbp, Rsp and Rip of an x64 KTRAP_FRAME; empty when it is cut."""
+    """Volatile registers, Rbp, Rsp and Rip of an x64 KTRAP_FRAME; empty when it is truncated."""
     if len(data) < TRAP_FRAME_SIZE:
         return {}
     found = {name: struct.unpack_from("<Q", data, offset)[0] for name, offset in _TRAP_FRAME.items()}
@@ -71,7 +71,7 @@ def trap_frame(data: bytes) -> dict[str, int]:
 
 
 def exception_record(data: bytes) -> ExceptionRecord | None:
-    """EXCEPTION_RECORD64; None when it is cut or all zero. Words behind NumberParameters are not read."""
+    """EXCEPTION_RECORD64; None when it is truncated or all zero. Only NumberParameters words are read."""
     if len(data) < EXCEPTION_SIZE:
         return None
     code, flags, _, address, count = struct.unpack_from("<IIQQI", data)

@@ -1,4 +1,4 @@
-"""A dump as bytes on the disk: mapped, never read whole, and no offset in it trusted."""
+"""A dump file, mapped into memory: it is never read as a whole, and no offset in it is trusted."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.errors import DumpError
 
 
 class DumpFile:
-    """Read-only view of a dump. Reads beyond its end give what there is; none raises.
+    """Read-only view of a dump. A read past the end returns the bytes up to the end; no read raises.
 
     Raises:
-        DumpError: there is no such regular file, it is empty, or the system will not map it.
+        DumpError: there is no such regular file, it is empty, or it cannot be mapped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class DumpFile:
             if status.st_size == 0:
                 raise DumpError(f"{path} is empty.", remedy="Copy it from the guest again.")
             self._map = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-            self._map.madvise(mmap.MADV_RANDOM)  # page tables are far apart: read no more than is touched
+            self._map.madvise(mmap.MADV_RANDOM)  # page tables are far apart: no read-ahead
         except (OSError, ValueError) as error:
             raise DumpError(f"{path} cannot be mapped: {error}.") from error
         finally:

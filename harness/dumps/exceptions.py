@@ -1,4 +1,4 @@
-"""Exceptions in words: what a code means, and what the code that raised it did, from its parameters.
+"""Explains exceptions in words: what a code means, and what the faulting code did, from the parameters.
 
 The parameters of an access violation are the kind of access (0 read, 1 write, 8 execute) and the address; an
 in-page error adds the status of the failed read; the first of a fast-fail is its code (EXCEPTION_RECORD).
@@ -22,7 +22,7 @@ EXCEPTIONS: Final[dict[int, str]] = {
     0xC0000006: "in-page error",
     0xC0000008: "invalid handle",
     0xC000001D: "illegal instruction",
-    0xC0000025: "continued after an exception that cannot be",
+    0xC0000025: "attempt to continue after a noncontinuable exception",
     0xC0000026: "invalid disposition of an exception handler",
     0xC0000028: "invalid stack",
     0xC000008C: "array bounds exceeded",
@@ -68,14 +68,14 @@ def status_name(code: int) -> str:
 
 
 def exception_name(code: int) -> str:
-    """What an exception code means, else its symbolic name, else nothing. A status may be sign-extended."""
+    """The meaning of an exception code, else its symbolic name, else empty. A status may be sign-extended."""
     return EXCEPTIONS.get(code & 0xFFFFFFFF) or (status_name(code) if code & _FAILURE else "")
 
 
 def cause(code: int, information: Sequence[int]) -> str:
     """What the code that raised the exception did, such as `wrote to address 0x10, through a null pointer`.
 
-    Empty when the code and the exception's parameters do not tell.
+    Empty when it does not follow from the code and the exception's parameters.
     """
     code &= 0xFFFFFFFF
     if code in (_ACCESS_VIOLATION, _IN_PAGE) and len(information) > 1:
@@ -86,12 +86,12 @@ def cause(code: int, information: Sequence[int]) -> str:
         return f"{verb} address {information[1]:#x}, which could not be read from its file{status}"
     if code == _FAST_FAIL and information:
         check = find(_SECURITY_CHECK, (information[0],)).kind
-        return f"asked to be ended at once: {check}" if check else ""
+        return f"ended the system with a fast-fail: {check}" if check else ""
     return _DID.get(code, "")
 
 
 def address_words(address: int) -> str:
-    """An address that could not be accessed, and why mostly."""
+    """An address that could not be accessed, and the usual reason."""
     if address < _NULL_PAGE:
         return f"address {address:#x}, through a null pointer"
     if _TOP - _NULL_PAGE < address < _TOP:

@@ -1,9 +1,9 @@
-"""Tells functions of one name in several sources of a driver apart: what its PDB says, by llvm-pdbutil.
+"""Distinguishes functions of one name in several sources of a driver, from its PDB, by llvm-pdbutil.
 
 A function that exists out of line has a reference in the globals stream (S_PROCREF, S_LPROCREF) with the
 number of its module, counted from 1. One that was inlined everywhere has none; its LF_FUNC_ID or LF_MFUNC_ID
-is in the inlinee lines of the modules that it was inlined into, with the file that defines it. A function of
-a header stands in many modules and is one function. Two sources of one base name are not told apart.
+is in the inlinee lines of the modules that it was inlined into, with the file that defines it. A function
+defined in a header is in many modules but is one function. Sources of one base name are not distinguished.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.host import programs
 
 DEADLINE_S = 20.0
 OUTPUT_LIMIT = 32 << 20
-"""Bytes that are read of what is said about one PDB: that of a driver takes some hundred kilobytes."""
+"""Largest llvm-pdbutil output for one PDB, in bytes: a driver's takes some hundred kilobytes."""
 HEADERS = frozenset({".h", ".hh", ".hpp", ".hxx", ".inc", ".inl"})
 _TOOLS = ("llvm-pdbutil-19", "llvm-pdbutil")
 _MODULE = re.compile(r"Mod (\d+) \| `(.*)`:")
@@ -34,12 +34,12 @@ _NUMBER = re.compile(r"\s+module = (\d+),")
 
 
 def mark_shared(summary: Summary, pdbs: Mapping[str, Path]) -> Summary:
-    """The summary, with the frame that names its fault marked if another source has a function of that name.
+    """Marks the frame that names the fault in the summary if another source has a function of that name.
 
     Args:
         pdbs: module name -> the PDB that belongs to it.
 
-    Without the PDB, or when it cannot be read, nothing is marked; the latter adds a warning.
+    Without the PDB, nothing is marked. A PDB that cannot be read adds a warning.
     """
     fault = summary.fault
     frame = naming_frame(fault) if fault else None
@@ -59,10 +59,10 @@ def mark_shared(summary: Summary, pdbs: Mapping[str, Path]) -> Summary:
 
 
 def sources_of(function: str, lines: Iterable[str]) -> frozenset[str]:
-    """Names, without folder and suffix, of the sources or objects that define a function; headers are none.
+    """Names, without folder and suffix, of the sources or objects (not headers) that define a function.
 
     Args:
-        lines: what llvm-pdbutil says of inlinee lines, ids and globals.
+        lines: llvm-pdbutil's output on inlinee lines, ids and globals.
     """
     objects: dict[int, str] = {}
     inlined: list[tuple[str, str]] = []
@@ -99,8 +99,8 @@ def _said(pdb: Path, function: str) -> list[str]:
     """llvm-pdbutil's lines about inlinees, ids and the globals of one name.
 
     Raises:
-        HostError: it is missing, fails on this PDB, or says more than is read.
-        DeadlineError: it takes too long.
+        HostError: llvm-pdbutil is missing, fails on this PDB, or its output is too long.
+        DeadlineError: llvm-pdbutil takes too long.
     """
     tool = next(filter(None, map(shutil.which, _TOOLS)), None)
     if tool is None:
@@ -110,5 +110,5 @@ def _said(pdb: Path, function: str) -> list[str]:
     if done.code:
         raise HostError(f"{tool} failed on {pdb.name} with exit code {done.code}.", detail=done.said)
     if len(done.stdout) == OUTPUT_LIMIT:
-        raise HostError(f"{pdb.name} holds too much to look for functions of one name in it.")
+        raise HostError(f"{pdb.name} is too large to search it for functions of one name.")
     return done.text.splitlines()

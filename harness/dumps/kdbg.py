@@ -1,4 +1,4 @@
-"""KDDEBUGGER_DATA64 (`KDBG`): where the kernel keeps what a debugger wants (wdbgexts.h)."""
+"""KDDEBUGGER_DATA64 (`KDBG`): addresses of the kernel's variables for debuggers (wdbgexts.h)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def debugger_data(memory: VirtualMemory, address: int) -> bytes:
     if data[0x10:0x14] != _TAG:
         return b""
     (size,) = struct.unpack_from("<I", data.ljust(0x18, b"\0"), 0x14)
-    return data[:size].ljust(_SIZE, b"\0")  # it grows from release to release
+    return data[:size].ljust(_SIZE, b"\0")  # the block grows from release to release
 
 
 def system_details(block: bytes, memory: VirtualMemory) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """DUMP_HEADER64, the first 0x2000 bytes of every 64-bit kernel dump.
 
-The writer fills the page with the text `PAGE` first: a number that reads so was never written.
+Windows first fills the header with the text `PAGE`: a field with this value was never written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.errors import DumpError
 SIGNATURE = b"PAGEDU64"
 SIZE = 0x2000
 BUGCHECK_END = 0x60
-"""Without the bytes before it there is no bugcheck, and so nothing to say."""
+"""Smallest usable header, in bytes: a shorter one does not hold the bugcheck."""
 
 TYPES = {
     **{1: "full", 2: "summary", 3: "header", 4: "triage", 5: "bitmap", 6: "bitmap", 7: "automatic"},
@@ -35,7 +35,7 @@ _MAX_RUNS = 42
 
 @dataclass(frozen=True)
 class KernelHeader:
-    """What the header says; None where it was not written. Times are in 100 ns units."""
+    """Fields of the header; None where one was not written. Times are in 100 ns units."""
 
     machine: int
     build: int | None
@@ -58,12 +58,12 @@ class KernelHeader:
 
     @property
     def type(self) -> str:
-        """The dump's type in a word."""
+        """Name of the dump's type."""
         return TYPES.get(self.type_number or 0, "unknown")
 
     @property
     def arch(self) -> str:
-        """The machine's architecture in a word; `unknown` when the header does not say."""
+        """Name of the machine's architecture; `unknown` when the header does not hold it."""
         return cpu.ARCHITECTURES.get(self.machine, f"{self.machine:#x}" if self.machine else "unknown")
 
     def system(self) -> dict[str, Any]:
@@ -80,14 +80,15 @@ class KernelHeader:
 
 
 def read_header(file: DumpFile) -> KernelHeader:
-    """Reads the header of a dump that starts with `PAGEDU64`; bytes behind the file's end count as absent.
+    """Reads the header of a dump that starts with `PAGEDU64`; fields past the file's end count as absent.
 
     Raises:
-        DumpError: it ends before the bugcheck's parameters.
+        DumpError: the file ends before the bugcheck's parameters.
     """
     if file.size < BUGCHECK_END:
         raise DumpError(
-            f"{file.path} is cut: {file.size} bytes hold no bugcheck.", remedy="Copy it from the guest again."
+            f"{file.path} is truncated: {file.size} bytes hold no bugcheck.",
+            remedy="Copy it from the guest again.",
         )
     whole = file.read(0, SIZE)
     data = whole[: len(whole) & ~3]
@@ -131,7 +132,7 @@ def _comment(data: bytes) -> str:
 
 
 def _utc(filetime: int | None) -> str | None:
-    """ISO 8601 with microseconds, cut and not rounded: a float would lose digits."""
+    """ISO 8601 with microseconds, truncated, not rounded: a float would lose digits."""
     if not filetime or filetime > _LATEST_FILETIME:
         return None
     moment = _FILETIME_EPOCH + datetime.timedelta(microseconds=filetime // 10)

@@ -1,6 +1,6 @@
-"""Drivers of a kernel dump with page tables, read through virtual memory.
+"""Drivers in a kernel dump with page tables, read through virtual memory.
 
-The loaded ones are PsLoadedModuleList; the last that were unloaded are the array MmUnloadedDrivers of 50
+The loaded drivers are in PsLoadedModuleList. The last ones unloaded are in the array MmUnloadedDrivers, 50
 UNLOADED_DRIVERS: name, first and last address, time.
 """
 
@@ -20,7 +20,7 @@ _UNLOADED_SIZE = 0x28
 
 
 def loaded_modules(memory: VirtualMemory, head: int, warnings: list[str]) -> list[Module]:
-    """Follows the list of KLDR_DATA_TABLE_ENTRY from its head; a list that breaks off gives what it had."""
+    """Follows the list of KLDR_DATA_TABLE_ENTRY from its head, up to the first damaged entry."""
     if not head:
         return []
     found: list[Module] = []
@@ -39,7 +39,7 @@ def loaded_modules(memory: VirtualMemory, head: int, warnings: list[str]) -> lis
         found.append(_module(memory, data))
         (address,) = struct.unpack_from("<Q", data)
     if address != head:
-        warnings.append(f"The list of loaded drivers breaks off after {len(found)} of them.")
+        warnings.append(f"The list of loaded drivers is damaged after entry {len(found)}.")
     return found
 
 

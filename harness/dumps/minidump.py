@@ -1,7 +1,7 @@
 """User-mode minidump (MDMP), as Windows and Wine's winedbg write it (minidumpapiset.h).
 
-A Wine driver runs in a user process, winedevice.exe, so this is the dump of a driver's crash on Wine. Wine
-writes a stream of its own, 0xFFF0, which lists Unix libraries and is left out.
+Wine runs a driver in a user process, winedevice.exe, so a driver's crash on Wine leaves such a dump. Wine's
+own stream 0xFFF0 lists Unix libraries and is not read.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _THREADS, _MODULES, _MEMORY, _EXCEPTION, _SYSTEM, _MEMORY64, _UNLOADED, _MISC = 
 
 
 class Minidump:
-    """The parts of a user minidump; what is damaged is left out and named in `warnings`.
+    """The parts of a user minidump; a damaged part is left out and named in `warnings`.
 
     Raises:
-        DumpError: it is cut within its header, or of another version.
+        DumpError: the dump ends within its header, or is of another version.
     """
 
     def __init__(self, file: DumpFile, warnings: list[str]) -> None:
@@ -43,7 +43,9 @@ class Minidump:
         self.truncated = False
         head = file.read(0, 0x20)
         if len(head) < 0x20:
-            raise DumpError(f"{file.path} is cut: {file.size} bytes.", remedy="Copy it from the guest again.")
+            raise DumpError(
+                f"{file.path} is truncated: {file.size} bytes.", remedy="Copy it from the guest again."
+            )
         version, count, directory, _, self._time = struct.unpack_from("<5I", head, 4)
         if version & 0xFFFF != _VERSION:
             raise DumpError(f"{file.path} is a minidump of version {version:#x}, which is unknown.")
@@ -62,7 +64,7 @@ class Minidump:
             count = _MAX_STREAMS
         data = self._file.read(at, 12 * count)
         if len(data) < 12 * count or not count:
-            self._cut("The directory of streams is cut.")
+            self._cut("The file ends within the directory of streams.")
         found: dict[int, tuple[int, int]] = {}
         for kind, size, offset in struct.iter_unpack("<III", data[: len(data) // 12 * 12]):
             if kind and offset + size > self._file.size:
@@ -70,7 +72,7 @@ class Minidump:
             found.setdefault(kind, (offset, size))
         if self.truncated:
             whole = sum(bool(kind) and at + size <= self._file.size for kind, (at, size) in found.items())
-            self._warnings.append(f"The file is cut: {whole} of {count} streams are whole.")
+            self._warnings.append(f"The file is truncated: {whole} of {count} streams are complete.")
         return found
 
     def _cut(self, what: str) -> None:
@@ -102,7 +104,7 @@ class Minidump:
             *self._list(_MEMORY, 16, _MAX_RANGES),
         ):
             address, size, offset = struct.unpack("<QII", record)
-            if offset:  # a full dump has its stacks in Memory64List, and says 0 here
+            if offset:  # a full dump has its stacks in Memory64List, and 0 here
                 found.append(Area(address, offset, size))
         _, data = self._stream(_MEMORY64, 16 + 16 * _MAX_RANGES)
         if len(data) >= 16:
@@ -129,7 +131,7 @@ class Minidump:
         }
 
     def _wine(self) -> bool:
-        """Wine writes its own block behind the system information."""
+        """Wine's own block, which follows the system information."""
         offset, size = self._streams.get(_SYSTEM, (0, 0))
         return bool(size) and self._file.read(offset + 56, 4) == b"WINE"
 
@@ -138,7 +140,7 @@ class Minidump:
         return cpu.exception_record(self._exception[8 : 8 + cpu.EXCEPTION_SIZE])
 
     def registers(self) -> dict[str, int]:
-        """The registers at the exception: those of its stream, not the thread's, which were read later."""
+        """The registers at the exception, from its stream: the thread's registers were read later."""
         if len(self._exception) < 168:
             return {}
         size, offset = struct.unpack_from("<II", self._exception, 160)
@@ -154,7 +156,7 @@ class Minidump:
         return found
 
     def unloaded(self) -> list[Module]:
-        """Modules that were unloaded before."""
+        """Modules that had been unloaded."""
         _, data = self._stream(_UNLOADED, 12 + 24 * _MAX_UNLOADED)
         if len(data) < 12:
             return []

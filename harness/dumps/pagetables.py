@@ -45,7 +45,7 @@ class PagedMemory:
         return b"".join(pieces)
 
     def _position(self, page: int) -> int | None:
-        """Where a virtual page lies in the file."""
+        """File offset of a virtual page."""
         if page not in self._cache:
             if len(self._cache) >= _CACHED_PAGES:
                 self._cache.clear()
@@ -54,7 +54,7 @@ class PagedMemory:
         return self._cache[page]
 
     def translate(self, address: int) -> int | None:
-        """The physical address, or None: not canonical, not mapped, or the tables are not in the dump."""
+        """The physical address; None if not canonical, not mapped, or a table is not in the dump."""
         if not (0 <= address < _CANONICAL_LOW or _CANONICAL_HIGH <= address < 1 << 64):
             return None
         table = self._root
@@ -63,7 +63,7 @@ class PagedMemory:
             if entry is None:
                 return None
             if not entry & _PRESENT:
-                # A page on its way out of a working set is still at its place.
+                # A page in transition out of a working set is still in its physical page.
                 in_transition = shift == 12 and entry & _TRANSITION and not entry & _PROTOTYPE
                 if not in_transition:
                     return None

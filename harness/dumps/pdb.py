@@ -1,4 +1,4 @@
-"""What ties an image to its PDB, in both of them, and a stand-in image that names a PDB.
+"""Identity that ties an image to its PDB, read from either, and a stand-in image that names a PDB.
 
 Sources: the CodeView record RSDS of a PE debug directory; the MSF container and PDB info stream (LLVM: The
 PDB File Format).
@@ -39,7 +39,7 @@ class PdbIdentity:
 
 
 def codeview_identity(record: bytes) -> PdbIdentity | None:
-    """What a CodeView record of type RSDS says; None for any other."""
+    """The identity in a CodeView record of type RSDS; None for any other record."""
     if len(record) < 25 or not record.startswith(b"RSDS"):
         return None
     path = record[24:].partition(b"\0")[0].decode("utf-8", "replace").replace("/", "\\")
@@ -48,13 +48,13 @@ def codeview_identity(record: bytes) -> PdbIdentity | None:
 
 
 def is_pdb_of(path: Path, identity: PdbIdentity) -> bool:
-    """Whether the file is a PDB with the identity's GUID and age. No file raises."""
+    """Whether the file is a PDB with the identity's GUID and age. Never raises, whatever the file holds."""
     found = read_identity(path)
     return found is not None and found[0] == identity.guid and identity.age in found[1:]
 
 
 def read_identity(path: Path) -> tuple[bytes, int, int] | None:
-    """GUID, the age that images repeat, and that of the info stream; None when the file is no whole PDB."""
+    """GUID, the age that images repeat, and the info stream's age; None if it is not a complete PDB."""
     try:
         with DumpFile(path) as file:
             return _identity(file)
@@ -96,10 +96,10 @@ def _identity(file: DumpFile) -> tuple[bytes, int, int] | None:
 
 
 def stand_in(pdb: Path, identity: PdbIdentity, machine: int) -> bytes:
-    """A PE file without code that names `pdb` as its own: a symboliser that asks for an image takes it.
+    """A PE file without code that names `pdb` as its PDB, for a symboliser that needs an image.
 
     Args:
-        machine: of the image that it stands for; x64 if unknown.
+        machine: of the image that the file stands for; x64 if unknown.
     """
     record = b"RSDS" + identity.guid + struct.pack("<I", identity.age) + str(pdb.resolve()).encode() + b"\0"
     debug = struct.pack("<IIHHIIII", 0, 0, 0, 0, 2, len(record), _SECTION_AT + 28, _HEADER_SIZE + 28)

@@ -1,7 +1,7 @@
-"""A PE file's code by offset from the image base, as the loader lays it out (PE format specification).
+"""A PE file addressed by offset from the image base, as the loader lays it out (PE format specification).
 
-Read by hand, not by pefile: a stack walk touches a few pages of a file that may be hostile or gigabytes
-large. `DumpFile` reads those with bounds, pefile reads the whole file and its directories.
+This does not use pefile, which reads the whole file and its directories: a stack walk reads a few pages of a
+file that may be hostile or gigabytes large, through the bounded reads of `DumpFile`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAX_SECTIONS = 96
 
 
 def image_memory(file: DumpFile) -> SavedMemory:
-    """Header and sections of the file; empty behind its header when that is damaged."""
+    """Header and sections of the file; only the header when it is damaged."""
     head = file.read(0, _HEADERS)
     areas = [Area(0, 0, len(head))]
     if len(head) >= 0x40:

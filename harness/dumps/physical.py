@@ -1,4 +1,4 @@
-"""Where a physical page lies in a full, bitmap or range dump. No structure grows with the machine's memory.
+"""Finds a physical page in a full, bitmap or range dump. No structure here grows with the machine's memory.
 
 Pages are 0x1000 bytes, numbered by page frame number (PFN); positions are offsets in the file.
 """
@@ -18,7 +18,7 @@ from harness.dumps.kerneldump import KernelHeader
 
 PAGE = 0x1000
 MAX_BITMAP = 64 << 20
-"""Bytes of a bitmap: 2 TiB of memory."""
+"""Largest bitmap in bytes: that of 2 TiB of memory."""
 MAX_RANGES = 1 << 17
 _CHUNK = 4096
 _RANGE_TYPES = (8, 9, 10)
@@ -26,7 +26,7 @@ _COMPLETE = 10
 
 
 class PhysicalMemory(Protocol):
-    """The pages of a dump. `pages` are those it says it holds, `end` is where the last of them ends."""
+    """The pages of a dump: `pages` is how many it claims, `end` the file offset where the last one ends."""
 
     pages: int
     end: int
@@ -36,7 +36,7 @@ class PhysicalMemory(Protocol):
 
 
 class Runs:
-    """Pages that lie in the file run after run, in the order of the list."""
+    """Pages of a full dump: the runs follow each other in the file, in the order of the list."""
 
     def __init__(self, runs: Iterable[tuple[int, int]], first: int) -> None:
         placed = []
@@ -64,7 +64,7 @@ class Bitmap:
     """One bit a page; the k-th set bit's page is the k-th in the file."""
 
     def __init__(self, bits: memoryview, count: int, first: int) -> None:
-        """`bits` least significant first, `count` of them; `first` is where the first page lies."""
+        """`bits` has `count` bits, least significant first; `first` is the file offset of the first page."""
         self._bits = bits
         self._count = min(count, len(bits) * 8)
         self._first = first
@@ -91,7 +91,7 @@ def _ones(bits: memoryview) -> int:
 
 
 def physical_memory(file: DumpFile, header: KernelHeader, warnings: list[str]) -> PhysicalMemory | None:
-    """The pages of the dump; None when it describes none. The magic behind the header outranks its type."""
+    """The pages of the dump, None if it has none. The magic after the header outranks the header's type."""
     magic = file.read(HEADER, 8)
     if magic in (b"SDMPDUMP", b"FDMPDUMP"):
         return _bitmap(file, warnings)
@@ -110,7 +110,7 @@ def _bitmap(file: DumpFile, warnings: list[str]) -> Bitmap | None:
     first, present, count = struct.unpack("<QQQ", head)
     size = -(-count // 8)
     if size > MAX_BITMAP:
-        warnings.append(f"The bitmap claims {count} pages, more than this reader takes; memory is not read.")
+        warnings.append(f"The bitmap claims {count} pages, more than the reader's limit; memory is not read.")
         return None
     bits = file.read(HEADER + 0x38, size)
     if len(bits) < size:
@@ -124,12 +124,12 @@ def _bitmap(file: DumpFile, warnings: list[str]) -> Bitmap | None:
 def _ranges(file: DumpFile, header: KernelHeader, warnings: list[str]) -> Runs | None:
     head = file.read(HEADER, 0x30)
     if len(head) < 0x30 or head[4:12] != b"RDMPDUMP":
-        warnings.append("There is no table of page ranges behind the header.")
+        warnings.append("There is no table of page ranges after the header.")
         return None
     metadata, first, number, total = struct.unpack_from("<QQQQ", head, 0x10)
     start = HEADER + 0x30
     if first != metadata + 0x2020:
-        warnings.append("The table of page ranges contradicts itself about its size.")
+        warnings.append("The table of page ranges holds two different sizes.")
     if header.type_number == _COMPLETE:
         wanted = number & 0xFFFFFFFF
     else:

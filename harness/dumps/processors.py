@@ -1,6 +1,6 @@
-"""What every processor of a kernel dump executed: the state each saved when the crash froze it.
+"""State of every processor in a kernel dump, as each saved it when the crash froze it.
 
-KiProcessorBlock holds the address of each KPRCB; KDDEBUGGER_DATA64 says where in it the CONTEXT lies
+KiProcessorBlock holds the address of each KPRCB; KDDEBUGGER_DATA64 holds the offset of the CONTEXT in it
 (OffsetPrcbProcStateContext, wdbgexts.h).
 """
 
@@ -24,7 +24,7 @@ def processor_stacks(
 
     Args:
         block: KDDEBUGGER_DATA64, empty when the dump has none.
-        count: of processors, as the header says.
+        count: number of processors in the header.
     """
     if not block or machine not in cpu.CONTEXT_SIZE:
         return []

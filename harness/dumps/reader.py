@@ -1,4 +1,4 @@
-"""A dump file in, its `Summary` out: picks the reader, then puts header, memory and modules together."""
+"""Reads a dump file into a `Summary`: picks the reader, then combines header, memory and modules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from harness.dumps.unwind.walk import StackWalk
 from harness.errors import DumpError
 
 _REFUSED = {
-    b"PAGEDUMP": "a 32-bit kernel dump, which this reader does not take",
+    b"PAGEDUMP": "a 32-bit kernel dump, which this reader does not support",
     b"PAGEPAGE": "a kernel dump whose header was never written",
     b"MSCF": "a CAB archive: unpack it first",
     b"PK": "a ZIP archive: unpack it first",
@@ -44,7 +44,7 @@ _WITH_PAGES = (1, 5, 6, 8, 9, 10)
 
 @dataclass(frozen=True)
 class _Body:
-    """What follows a kernel dump's header."""
+    """The part of a kernel dump after its header."""
 
     memory: VirtualMemory
     modules: list[Module]
@@ -57,14 +57,14 @@ class _Body:
 
 
 def summarise(path: Path, driver: str = "", files: Files = no_files) -> Summary:
-    """Reads a dump of any kind. A damaged one gives what is left of it, with `warnings`.
+    """Reads a dump of any kind. A damaged dump yields its readable parts, with `warnings`.
 
     Args:
-        driver: file name of the driver under test, which is blamed like any other whatever its name is.
-        files: finds the file of a module; its code and unwind data serve where the dump lacks them.
+        driver: file name of the driver under test, which may be blamed even if its name is a core module's.
+        files: finds the file of a module; its code and unwind data are used where the dump lacks them.
 
     Raises:
-        DumpError: it is no dump, of a kind that is not read, or cut before the first fact.
+        DumpError: the file is not a dump, is of an unsupported kind, or ends before the first fact.
     """
     with DumpFile(path) as file:
         start = file.read(0, 8)
@@ -75,7 +75,7 @@ def summarise(path: Path, driver: str = "", files: Files = no_files) -> Summary:
         for magic, kind in _REFUSED.items():
             if start.startswith(magic):
                 raise DumpError(f"{path} is {kind}.")
-    raise DumpError(f"{path} is no crash dump: it starts with {start!r}.", remedy="Name a .dmp file.")
+    raise DumpError(f"{path} is not a crash dump: it starts with {start!r}.", remedy="Name a .dmp file.")
 
 
 def _kernel(file: DumpFile, driver: str, files: Files) -> Summary:
@@ -86,7 +86,7 @@ def _kernel(file: DumpFile, driver: str, files: Files) -> Summary:
     addresses = bugcheck.addresses(header.bugcheck, header.parameters)
     exception = cpu.exception_record(memory.read(addresses.get("xr", 0), cpu.EXCEPTION_SIZE))
     raised = exception or _raised(header, addresses)
-    # The header has the context of the fault or of the bugcheck call; what a parameter names is the fault.
+    # The header's context is the fault's or the bugcheck call's; one named by a parameter is the fault's.
     registers = cpu.registers(
         memory.read(addresses.get("cx", 0), cpu.CONTEXT_SIZE.get(header.machine, 0)), header.machine
     )
@@ -104,9 +104,9 @@ def _kernel(file: DumpFile, driver: str, files: Files) -> Summary:
         (cpu.instruction_pointer(registers), "context"),
     )
     if file.size < kerneldump.SIZE:
-        warnings.append(f"The file is cut within its header: {file.size} of {kerneldump.SIZE} bytes.")
+        warnings.append(f"The file ends within its header: {file.size} of {kerneldump.SIZE} bytes.")
     if header.writer_status:
-        warnings.append(f"The system reported status {header.writer_status:#x} while it wrote the dump.")
+        warnings.append(f"Windows reported status {header.writer_status:#x} while it wrote the dump.")
     report = BugcheckReport(
         header.bugcheck,
         bugcheck.lookup(header.bugcheck).name,
@@ -131,7 +131,7 @@ def _kernel(file: DumpFile, driver: str, files: Files) -> Summary:
 
 
 def _raised(header: KernelHeader, addresses: Mapping[str, int]) -> ExceptionRecord | None:
-    """The exception behind the bugcheck, where its parameters lead to no record of it."""
+    """The exception that caused the bugcheck, where the parameters point to no exception record."""
     found = bugcheck.raised(header.bugcheck, header.parameters)
     if found is None or "ip" not in addresses:
         return None
@@ -153,15 +153,15 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
         )
     physical = physical_memory(file, header, warnings)
     if physical is None:
-        warnings.append(f"A dump of type {header.type_number} ({header.type}): only its header is read.")
+        warnings.append(f"Only the header of a dump of type {header.type_number} ({header.type}) is read.")
         return _Body(NoMemory(), [], [], {}, truncated=header.type_number in _WITH_PAGES)
     truncated = file.size < physical.end
     if truncated:
         usable = max(0, physical.pages - -(-(physical.end - file.size) // PAGE))
         share = usable * 100 // max(1, physical.pages)
-        warnings.append(f"The file is cut: {usable} of {physical.pages} pages ({share}%) are usable.")
+        warnings.append(f"The file is truncated: {usable} of {physical.pages} pages ({share}%) are usable.")
     if header.machine != cpu.X64:
-        warnings.append(f"Page tables of {header.arch} are not read: no drivers, no stack.")
+        warnings.append(f"Page tables of {header.arch} are not supported: drivers and stack are not read.")
         return _Body(NoMemory(), [], [], {}, truncated=truncated)
     memory = PagedMemory(file, physical, header.page_table)
     modules = loaded_modules(memory, header.module_list, warnings)
@@ -263,7 +263,7 @@ def _summary(
 
 
 def _site(addresses: AddressMap, candidates: tuple[tuple[int | None, str], ...]) -> tuple[Place | None, str]:
-    """The first candidate that lies in a module; else the first there is."""
+    """The first candidate that lies in a module; if there is none, the first candidate."""
     places = [(addresses.place(address), source) for address, source in candidates if address]
     for place, source in places:
         if place.module:
@@ -274,7 +274,7 @@ def _site(addresses: AddressMap, candidates: tuple[tuple[int | None, str], ...])
 def _with_pdbs(
     modules: list[Module], addresses: AddressMap, places: tuple[Place | None, ...]
 ) -> Iterator[Module]:
-    """The modules; those that `places` name with what their images say of their PDBs."""
+    """The modules; those of `places` with the PDB identity from their images."""
     named = {place.module for place in places if place}
     for module in modules:
         if module.name in named and module.pdb is None:

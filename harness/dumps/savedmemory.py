@@ -1,4 +1,4 @@
-"""Virtual memory of a dump that kept pieces of it, with no page tables."""
+"""Virtual memory of a dump that holds pieces of it, without page tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.dumps.dumpfile import DumpFile
 
 @dataclass(frozen=True)
 class Area:
-    """`size` bytes of virtual memory from `address` on, at `offset` of the file."""
+    """`size` bytes of virtual memory from `address` on, at file offset `offset`."""
 
     address: int
     offset: int
@@ -18,7 +18,7 @@ class Area:
 
 
 class SavedMemory:
-    """The pieces of virtual memory that a triage dump or minidump kept."""
+    """The pieces of virtual memory in a triage dump or minidump."""
 
     def __init__(self, file: DumpFile, blocks: list[Area], others: list[Area]) -> None:
         self._file = file
@@ -42,7 +42,7 @@ class SavedMemory:
     def _find(self, address: int) -> Area | None:
         index = bisect.bisect_right(self._starts, address) - 1
         near = self._blocks[index : index + 1] if index >= 0 else []
-        # The few others lie nearer to the file's start: when it is cut, they are what is left of both.
+        # The other pieces are few and lie nearer to the file's start: a truncated file still has them.
         for area in (*self._others, *near):
             if area.address <= address < area.address + area.size:
                 return area
@@ -50,7 +50,7 @@ class SavedMemory:
 
 
 def _disjoint(areas: list[Area]) -> list[Area]:
-    """The areas by address; what an earlier one holds too is cut off a later one."""
+    """The areas by address, without overlap: bytes that an earlier one holds are cut off a later one."""
     found: list[Area] = []
     end = 0
     for area in sorted(areas, key=lambda one: (one.address, -one.size)):

@@ -1,9 +1,9 @@
-"""A crash's signature: equal for the same fault in another run, on another build, at another address.
+"""A crash's signature: the same fault has the same one in another run, in another build, at another address.
 
 It is `<what>-<module>-<function>`: the bugcheck or exception code in hex, the blamed module, its function.
-Of a hang the third part is the scenario. Without symbols it is left out: an offset belongs to one build.
-Where several sources of the module have a function of this name, its own one follows: `...-Read-async.c`. No
-part holds a hyphen.
+For a hang the third part is the scenario. Without symbols it is left out: an offset belongs to one build.
+If several sources of the module have a function of this name, the source follows: `...-Read-async.c`. No
+part contains a hyphen.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def signature(kind: str, code: int, place: Place | None) -> str:
     Args:
         kind: as `harness.outcome.KernelCrash.kind`.
         code: of the bugcheck or exception; not used for other kinds.
-        place: whom to blame.
+        place: the place to blame.
     """
     if kind == "bugcheck":
         what = f"{base_code(code):x}"
@@ -47,26 +47,26 @@ def signature(kind: str, code: int, place: Place | None) -> str:
 def naming_frame(place: Place) -> Frame | None:
     """The frame that gives a place its function's name; None where no symbols are known.
 
-    The innermost one is the function as written, whatever the compiler inlined it into today; but an
-    intrinsic out of a system header says nothing.
+    The innermost frame is the function as written, whatever this build's compiler inlined it into. An
+    intrinsic from a system header is skipped.
     """
     named = (frame for frame in place.frames if not frame.function.startswith("_"))
     return next(named, place.frames[0] if place.frames else None)
 
 
 def source_name(place: Place | None) -> str:
-    """The base name of the source whose function names a place, as a signature holds it; empty if unknown."""
+    """Base name of the source of a place's function, as a signature holds it; empty if unknown."""
     frame = naming_frame(place) if place else None
     return _UNSAFE.sub("_", frame.file.replace("\\", "/").rpartition("/")[2]) if frame else ""
 
 
 def without_source(signature: str) -> str:
-    """A signature without the part that tells functions of one name apart."""
+    """A signature without the source that distinguishes functions of one name."""
     return "-".join(signature.split("-")[:3])
 
 
 def recurs(known: str, seen: str) -> bool:
-    """Whether the crash `seen` is the `known` one, whose signature may be of a version without sources."""
+    """Whether `seen` is the crash `known`, whose signature may be from a version without sources."""
     return known in (seen, without_source(seen))
 
 
@@ -74,13 +74,13 @@ def crash_signature(crash: KernelCrash, summary: Summary | None, driver: str = "
     """The signature of a captured crash.
 
     Args:
-        summary: of its dump, None when there is none.
-        driver: file name of the driver under test, which is blamed when no dump says better.
-        scenario: whom the crash is blamed on; it tells hangs apart.
+        summary: of its dump; None when there is none.
+        driver: file name of the driver under test, which is blamed when no dump names another module.
+        scenario: the scenario the crash is attributed to; it distinguishes hangs.
     """
     place = summary.fault if summary and summary.fault and summary.fault.module else None
     if crash.kind not in ("bugcheck", "exception"):
-        # A hang or flood has no address: the scenario tells it from others.
+        # A hang or flood has no address: the scenario distinguishes it from others.
         place = Place(0, driver or None, frames=(Frame(scenario),))
     return signature(crash.kind, crash.code, place or Place(0, driver or None))
 

@@ -1,4 +1,4 @@
-"""What a dump says, as plain frozen data, and its JSON form. Addresses, sizes and codes are integers."""
+"""Content of a dump as plain frozen data, and its JSON form. Addresses, sizes and codes are integers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class VirtualMemory(Protocol):
     """The crashed machine's memory by virtual address."""
 
     def read(self, address: int, size: int) -> bytes:
-        """Up to `size` bytes from `address` on; ends where the dump holds no more. Never raises."""
+        """Up to `size` bytes from `address` on; fewer where the dump holds no more. Never raises."""
 
 
 class NoMemory:
@@ -30,7 +30,7 @@ class NoMemory:
 class Module:
     """A driver or library: `end` is exclusive. `timestamp` is the PE header's, usually a build hash.
 
-    pdb: what its image says of its PDB; of a kernel dump that is read for the modules on the stack alone.
+    pdb: the PDB identity from the image; in a kernel dump only read for the modules on the stack.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Module:
 
     @property
     def end(self) -> int:
-        """The first address behind it."""
+        """The first address after the module."""
         return self.base + self.size
 
 
@@ -62,7 +62,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Place:
-    """An address, in a module when one holds it; `module` of an unloaded one reads `<Unloaded name>`."""
+    """An address, with its module if there is one; `module` is `<Unloaded name>` for an unloaded module."""
 
     address: int
     module: str | None = None
@@ -92,7 +92,7 @@ class StackWord:
 
 
 class Found(enum.StrEnum):
-    """How a frame was found. The last one is a guess; each other follows from the frame before it."""
+    """How a frame was found. `SCAN` is a guess; every other way derives the frame from the one before it."""
 
     REGISTERS = "registers"  # the first frame
     UNWOUND = "unwound"  # by the image's unwind data
@@ -100,14 +100,14 @@ class Found(enum.StrEnum):
     MACHINE_FRAME = "machine frame"  # what an interrupt or exception pushed
     CODE = "code"  # by following the function's instructions to its return
     FRAME_POINTER = "frame pointer"  # by the chain of frame records
-    SCAN = "scan"  # a word on the stack that follows a call instruction, maybe of a call long over
+    SCAN = "scan"  # a stack word that follows a call instruction; that call may have returned
 
 
 @dataclass(frozen=True)
 class StackFrame:
     """A frame of the call stack. `sp` is the stack pointer in it.
 
-    location: where on the stack the address lay; 0 where it did not lie there.
+    location: stack address that held the frame's address; 0 if it was not on the stack.
     """
 
     place: Place
@@ -117,18 +117,18 @@ class StackFrame:
 
     @property
     def exact(self) -> bool:
-        """Whether it is a frame for sure, not a word that a scan came upon."""
+        """Whether this certainly is a frame, not a stack word that a scan found."""
         return self.found is not Found.SCAN
 
     @property
     def returned(self) -> bool:
-        """Whether the address is that after a call, which may be another line's than the call."""
+        """Whether the address follows a call; it may belong to another source line than the call."""
         return self.found not in (Found.REGISTERS, Found.MACHINE_FRAME)
 
 
 @dataclass(frozen=True)
 class ProcessorStack:
-    """What a processor executed when the crash froze it."""
+    """State of a processor when the crash froze it."""
 
     number: int
     registers: dict[str, int]
@@ -137,7 +137,7 @@ class ProcessorStack:
 
 @dataclass(frozen=True)
 class ThreadStack:
-    """What a thread of a user dump executed when the dump was written."""
+    """State of a thread of a user dump when the dump was written."""
 
     thread_id: int
     registers: dict[str, int]
@@ -166,11 +166,11 @@ class BugcheckReport:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that a dump was asked. A user dump has no `bugcheck`.
+    """Everything that is read from a dump. A user dump has no `bugcheck`.
 
-    fault_source: what named the fault's address.
+    fault_source: source of the fault's address.
     stack: of the thread that crashed, innermost frame first.
-    words: what on its stack points into a module, return address or not.
+    words: words on its stack that point into a module, return addresses or not.
     processors: of a kernel dump that holds their states.
     threads: of a user dump, the one that crashed too.
     """
@@ -193,7 +193,7 @@ class Summary:
     threads: tuple[ThreadStack, ...] = ()
 
     def stacks(self) -> Iterator[tuple[StackFrame, ...]]:
-        """Every stack, that of the crash first."""
+        """Every stack, that of the crashed thread first."""
         yield self.stack
         yield from (processor.stack for processor in self.processors)
         yield from (thread.stack for thread in self.threads)

@@ -1,8 +1,8 @@
-"""Where images and PDBs are looked for: the syntax of _NT_SYMBOL_PATH, folders, symbol stores, servers.
+"""Searches for images and PDBs in folders, symbol stores and symbol servers; syntax of _NT_SYMBOL_PATH.
 
-    C:\\a;b               folders, every one with what lies below it
-    srv*CACHE*SERVER     stores, each asked before the next and filled from it; a server is an http address
-    symsrv*DLL*A*B       the same; cache*A adds a store in front of the servers that follow
+    C:\\a;b               folders, each with its subfolders
+    srv*CACHE*SERVER     stores, each searched before the next and filled from it; a server is an http address
+    symsrv*DLL*A*B       the same; cache*A adds a store before the servers that follow
 
 A store holds `NAME/KEY/NAME`, or in three tiers `NA/NAME/KEY/NAME` (Microsoft: Symbol path, SymStore).
 """
@@ -31,22 +31,22 @@ _NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|]{1,200}")
 
 @dataclass
 class _Chain:
-    """Stores by the order they are asked in, the nearest first, and the servers behind them."""
+    """Stores in search order, the nearest first, and the servers searched after them."""
 
     stores: list[Path] = field(default_factory=list)
     servers: list[str] = field(default_factory=list)
 
 
 class SymbolPath:
-    """Finds the image and the PDB of a build, and nothing that is of another one.
+    """Finds the image and the PDB of a build, and never those of another build.
 
     Args:
         text: in the syntax of _NT_SYMBOL_PATH.
-        folders: more of them, which are asked first.
-        download: whether servers in it are asked; without it they are left out.
-        cache: store for what servers give where the path names none.
+        folders: further folders, which are searched first.
+        download: whether the servers in `text` are used; otherwise they are left out.
+        cache: store for downloaded files where the path names none.
 
-    `warnings` gains what was there but did not fit, and what servers could not do.
+    `warnings` gains a line for each file that did not match, and for each server that failed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class SymbolPath:
             elif kind.lower() in ("srv", "symsrv"):
                 self._add_chain(rest[1:] if kind.lower() == "symsrv" else rest, in_front)
             else:
-                self.warnings.append(f"{element!r} in the symbol path is not understood.")
+                self.warnings.append(f"{element!r} in the symbol path is not a valid element.")
         if in_front and not self._chains:
             self._chains.append(_Chain(list(in_front)))
 
@@ -112,25 +112,25 @@ class SymbolPath:
         if others:
             where = others[0].parent
             self.warnings.append(
-                f"{module.name} in {where} is another build than the dump's: not symbolised by it."
+                f"{module.name} in {where} is of another build than the dump's: it is not used."
             )
         return None
 
     def file(self, module: Module) -> VirtualMemory | None:
-        """The module's file as the loader lays it out, by offset from its base."""
+        """The module's file, addressed by offset from its base as the loader lays it out."""
         path = self.image(module)
         if path is None:
             return None
         if path not in self._open:
             try:
-                # It stays mapped for as long as the memory that reads it is used.
+                # The file stays mapped while the memory that reads it is in use.
                 self._open[path] = image_memory(DumpFile(path))
             except DumpError:
                 self._open[path] = None
         return self._open[path]
 
     def pdb(self, identity: PdbIdentity) -> Path | None:
-        """The PDB with this GUID and age; a warning says which others of its name were not used."""
+        """The PDB with this GUID and age; a warning lists other files of its name that were not used."""
         others = []
         for path in self._named(identity.name):
             if is_pdb_of(path, identity):
@@ -150,7 +150,7 @@ class SymbolPath:
         return None
 
     def loose_pdb(self, module: Module) -> Path | None:
-        """A PDB by the module's name, of which nothing says whether it is the module's."""
+        """A PDB with the module's name; whether it belongs to the module is unknown."""
         return next(iter(self._named(module.name.rpartition(".")[0] + ".pdb")), None)
 
     def _named(self, name: str) -> list[Path]:

@@ -1,6 +1,6 @@
-"""A symbol server over HTTP: `ADDRESS/NAME/KEY/NAME`, kept in a store; what it lacks is remembered for a day.
+"""Downloads from an HTTP symbol server, `ADDRESS/NAME/KEY/NAME`, into a store; remembers misses for a day.
 
-Every size and wait is bounded. A server that does not answer is not asked again by the same object.
+Every size and wait is bounded. The same object does not use a server again that did not answer.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class SymbolServer:
     """Fetches files from one server.
 
     Args:
-        address: its root, http or https.
-        warnings: gains a line when it cannot be used.
+        address: the server's root URL, http or https.
+        warnings: gains a line when the server cannot be used.
     """
 
     def __init__(self, address: str, warnings: list[str], *, max_size: int = MAX_SIZE) -> None:
@@ -40,11 +40,11 @@ class SymbolServer:
         self._usable = True
 
     def fetch(self, name: str, key: str, store: Path) -> Path | None:
-        """The file, now in `store`; None when the server has none, or cannot be used.
+        """Path of the file in `store`; None when the server lacks the file or cannot be used.
 
         Args:
             name: without separators.
-            key: what follows it in a store's layout.
+            key: the folder after the name in a store's layout.
         """
         place = store / name / key / name
         absent = place.with_name(name + _ABSENT)
@@ -52,7 +52,7 @@ class SymbolServer:
             return None
         try:
             return self._download(f"{self._address}/{quote(name)}/{quote(key)}/{quote(name)}", place, absent)
-        except OSError as error:  # every error of requests is one
+        except OSError as error:  # requests' exceptions derive from it
             self._usable = False
             self._warnings.append(f"The symbol server {self._address} cannot be used: {_reason(error)}.")
             return None
@@ -65,7 +65,7 @@ class SymbolServer:
                 absent.touch()
                 return None
             if answer.status_code != 200:
-                raise OSError(f"it answered {answer.status_code}")
+                raise OSError(f"it answered HTTP status {answer.status_code}")
             with tempfile.TemporaryDirectory(dir=place.parent) as folder:
                 part = Path(folder, "part")
                 with part.open("wb") as file:
@@ -90,7 +90,7 @@ class SymbolServer:
 
             self._session = requests.Session()
             self._session.max_redirects = _REDIRECTS
-            self._session.trust_env = False  # no password out of a file of the user's
+            self._session.trust_env = False  # no password from the user's .netrc
             self._session.headers["User-Agent"] = "Microsoft-Symbol-Server/10.0.0.0"
         return self._session
 

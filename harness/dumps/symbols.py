@@ -1,7 +1,7 @@
-"""Function, file and line of addresses, through PDBs that match their images, by llvm-symbolizer.
+"""Finds function, file and line of addresses with llvm-symbolizer and PDBs that match their images.
 
-The PDB's GUID and age are compared here, since llvm-symbolizer does not: it is shown a stand-in image that
-names the PDB which was found to match, never the image's own idea of where its PDB lies.
+The PDB's GUID and age are compared here, since llvm-symbolizer does not compare them. It is given a stand-in
+image that names the matching PDB, never the PDB path in the image itself.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _TOOLS = ("llvm-symbolizer-19", "llvm-symbolizer")
 _MACHINES = {"arm64": 0xAA64}
 
 Offsets = Mapping[str, Mapping[int, int]]
-"""By module: offset asked for, and the offset that is looked up for it."""
+"""By module: requested offset, and the offset that is looked up for it."""
 
 
 def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
-    """The summary with source positions of the fault and of the stack's frames.
+    """Adds source positions to the fault and to the stack's frames.
 
-    A module whose PDB is not in `symbols`, or is another build's, stays without; a warning says so.
+    Addresses of a module whose PDB is not in `symbols`, or is of another build, get none; a warning says so.
 
     Raises:
         HostError: llvm-symbolizer is missing, fails or does not end.
@@ -43,7 +43,7 @@ def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
     path = symbols if isinstance(symbols, SymbolPath) else SymbolPath("", folders=[symbols])
     wanted: dict[str, dict[int, int]] = {}
     if summary.fault and summary.fault.module and summary.fault.offset is not None:
-        # An address from the stack is that after a call, which may be another line's.
+        # A return address may belong to the source line after the call's.
         back = 1 if summary.fault_source == "stack" else 0
         wanted.setdefault(summary.fault.module, {})[summary.fault.offset] = summary.fault.offset - back
     for frame in itertools.chain.from_iterable(summary.stacks()):
@@ -77,7 +77,7 @@ def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
 def positions(
     modules: tuple[Module, ...], wanted: Offsets, path: SymbolPath, machine: int = 0
 ) -> dict[tuple[str, int], tuple[Frame, ...]]:
-    """Source positions by module and offset, innermost first, of those whose PDB is found to match.
+    """Source positions by module and offset, innermost first, for modules with a matching PDB.
 
     Raises:
         HostError: llvm-symbolizer is missing, fails or does not end.
@@ -100,7 +100,7 @@ def positions(
 def _matching(
     modules: Iterable[Module], wanted: Container[str], path: SymbolPath
 ) -> dict[str, tuple[Path, PdbIdentity]]:
-    """By module name the PDB that belongs to the image in the dump, of the modules that are wanted."""
+    """Finds, by module name, the PDB that matches the image in the dump, for the requested modules."""
     matching: dict[str, tuple[Path, PdbIdentity]] = {}
     for module in modules:
         if module.name not in wanted or module.name in matching:
@@ -111,7 +111,7 @@ def _matching(
 
 
 def _identity(module: Module, path: SymbolPath) -> PdbIdentity | None:
-    """What the module's image says of its PDB: in the dump, else in the file at hand."""
+    """The PDB identity from the module's image in the dump, else from its file."""
     if module.pdb:
         return module.pdb
     known = len(path.warnings)
@@ -119,8 +119,8 @@ def _identity(module: Module, path: SymbolPath) -> PdbIdentity | None:
         return Image(NoMemory(), 0, file).pdb()
     if len(path.warnings) == known and (loose := path.loose_pdb(module)):
         path.warnings.append(
-            f"{loose} is not used: {module.name} is neither in the dump nor beside it, so that nothing says "
-            "whether they belong together."
+            f"{loose} is not used: {module.name} is neither in the dump nor beside it, so that it is unknown "
+            "whether they match."
         )
     return None
 

@@ -1,4 +1,4 @@
-"""A dump's summary as a page for a person. Text from the dump is escaped; colours are click's to drop."""
+"""Formats a dump's summary as text. Text from the dump is escaped; click drops the colours if need be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STACK_LINES = 40
 PROCESSORS, PROCESSOR_LINES = 16, 12
 THREADS, THREAD_LINES = 8, 6
 HANGS = frozenset({0x80, 0x101, 0x133, 0x1CA, 0xE2})
-"""Bugchecks of a machine that got nowhere: what the other processors did may be the reason."""
+"""Bugchecks of a machine that made no progress: another processor may be the reason."""
 _ROW = 4
 _SYSTEM = {
     **{"build_lab": "build lab", "build": "build", "processors": "processors", "time": "time"},
@@ -105,6 +105,6 @@ def page(summary: Summary) -> Iterator[str]:
     for module in summary.unloaded:
         yield f"  unloaded {module.base:016x} {printable(module.name)}"
     if summary.truncated:
-        yield click.style("truncated   the dump is not whole", fg="red")
+        yield click.style("truncated   the dump is not complete", fg="red")
     for warning in summary.warnings:
         yield f"{click.style('warning', fg='yellow')}     {printable(warning)}"

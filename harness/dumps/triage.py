@@ -25,7 +25,7 @@ _MAX_BLOBS = 4096
 
 
 class Triage:
-    """The parts of a triage dump. What is damaged is left out and named in `warnings`."""
+    """The parts of a triage dump. A damaged part is left out and named in `warnings`."""
 
     def __init__(self, file: DumpFile, header: KernelHeader, warnings: list[str]) -> None:
         self._file = file
@@ -34,7 +34,7 @@ class Triage:
         self.truncated = len(head) < 0x80
         fields = head.ljust(0x80, b"\0")
         if self.truncated:
-            warnings.append("The file ends within the triage header: no drivers, no stack.")
+            warnings.append("The file ends within the triage header: the drivers and the stack are missing.")
         elif not any(fields):
             warnings.append("The triage header is all zero: the dump was not written to its end.")
             self.truncated = True
@@ -60,19 +60,19 @@ class Triage:
         if self._file.size < self._length:
             self.truncated = True
             self._warnings.append(
-                f"The file is cut: {self._file.size} of {self._length} bytes, "
+                f"The file is truncated: {self._file.size} of {self._length} bytes, "
                 f"{self._file.size * 100 // self._length}% are usable."
             )
         elif self._file.read(valid, 4) != _COMPLETE:
             self.truncated = True
             self._warnings.append(
-                "The mark at the end of the triage data is missing: it was cut or overflowed."
+                "The mark at the end of the triage data is missing: the data was truncated or overflowed."
             )
         elif (end := secondary_end(self._file, self._length)) > self._file.size:
             self.truncated = True
             self._warnings.append(
-                f"The file is cut: {self._file.size} of at least {end} bytes. What is missing is data of the "
-                "drivers' own; everything that is read here is there."
+                f"The file is truncated: {self._file.size} of at least {end} bytes. Only data that drivers "
+                "added is missing; everything that is read here is present."
             )
 
     def _blocks(self, at: int, count: int) -> list[Area]:
@@ -125,9 +125,9 @@ class Triage:
 
 
 def secondary_end(file: DumpFile, at: int) -> int:
-    """Where the data that drivers registered, which follows the triage part at `at`, should end.
+    """Expected end of the data that drivers added, which follows the triage part at `at`.
 
-    Beyond the file's end when that cuts it; without such data it is the file's end.
+    It is past the end of a truncated file; without such data it is the end of the file.
     """
     if file.size <= at:
         return file.size

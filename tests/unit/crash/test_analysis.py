@@ -116,7 +116,7 @@ def test_a_broken_dump_costs_only_its_part(tmp_path: Path) -> None:
     crash = KernelCrash("bugcheck", 0xE2, (1, 2, 3, 4), 0.0)
     document = analyse(crash, Circumstances("s", DRIVER), tmp_path, symbols=None)
     assert document["signature"] == "e2-winvm.sys"
-    assert "no crash dump" in document["warnings"][0]
+    assert "not a crash dump" in document["warnings"][0]
 
 
 def test_text_of_the_guest_stays_text(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_memory_is_taken_when_the_disk_has_none(ladder: Ladder) -> None:
 def test_a_dump_of_an_earlier_crash_is_refused(ladder: Ladder) -> None:
     winner, _, notes = ladder(dump(0x50), None, WHOLE)
     assert winner == "disk"
-    assert "It tells of bugcheck 0x50 (0x10, 0x2, 0x1" in notes[0]
+    assert "The dump holds bugcheck 0x50 (0x10, 0x2, 0x1" in notes[0]
     assert "but the guest crashed with 0xd1 (" in notes[0]
 
 
@@ -92,7 +92,7 @@ def test_a_cut_dump_is_taken_when_there_is_no_better(ladder: Ladder) -> None:
     cut = WHOLE[: len(WHOLE) // 2]
     winner, tried, notes = ladder(cut, None, None)
     assert (winner, tried) == ("guest", ["guest", "host memory", "disk"])
-    assert notes[0].startswith("dump from the guest: cut (")
+    assert notes[0].startswith("dump from the guest: truncated (")
     assert ladder(cut, WHOLE, None)[0] == "host memory"
     assert ladder(cut, WHOLE, WHOLE)[0] == "disk"
 

@@ -104,7 +104,7 @@ def test_the_disk_gives_the_dump_of_this_crash(machine: FakeMachine, tmp_path: P
     disk_rung(machine, CRASH).fetch(tmp_path / "memory.dmp", Deadline.after(60))
     assert "stop" in machine.calls, "nobody else may have the disk open"
     assert (tmp_path / "memory.dmp").read_bytes() == WHOLE
-    with pytest.raises(DumpError, match=r"MEMORY\.DMP: It tells of bugcheck 0xd1"):
+    with pytest.raises(DumpError, match=r"MEMORY\.DMP: The dump holds bugcheck 0xd1"):
         disk_rung(machine, EARLIER).fetch(tmp_path / "memory.dmp", Deadline.after(60))
 
 

@@ -93,7 +93,7 @@ def test_a_guest_without_kernel_debugger_skips_by_name(machine: FakeMachine, tmp
     report = probed(machine, debug, tmp_path, Profile.named("wine").hang)
     assert gave(report)["break-in"] is gave(report)["nmi"] is Gave.SKIPPED
     assert "no kernel debugger" in report.notes[0]
-    assert "of no use on this guest" in report.notes[1]
+    assert "turns this probe off for this guest" in report.notes[1]
     assert "inject_nmi" not in machine.calls
 
 

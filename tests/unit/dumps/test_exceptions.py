@@ -94,13 +94,13 @@ def test_the_record_of_the_header_is_used_when_it_is_the_one(
             (0x2000, AT, 0, 0),
             "The driver is at fault: Driver Verifier caught a driver breaking a rule; exec",
         ),
-        (0x124, (0, 0, 0, 0), "The hardware or firmware is mostly the cause, and no driver is named: "),
-        (0xEF, (AT, 0, 0, 0), "Windows itself ended, and no driver is named: a process that Windows needs"),
-        (0x9F, (3, AT, 0, 0), "A watchdog ended the system"),
-        (0x161, (0, 0, 0, 0), "The system had not crashed: "),
+        (0x124, (0, 0, 0, 0), "The usual cause is hardware or firmware, and the dump names no driver: "),
+        (0xEF, (AT, 0, 0, 0), "A part of Windows itself ended, and the dump names no driver: a process"),
+        (0x9F, (3, AT, 0, 0), "A watchdog raised the bugcheck"),
+        (0x161, (0, 0, 0, 0), "The dump was taken of a running system, without a crash: "),
         (0x50, (0x10, 0, AT, 2), "The driver touched address 0x10, through a null pointer: "),
         (0x57564D01, (1, 2, 3, 4), "bugcheck 0x57564d01, which Microsoft does not document"),
-        (0xDEADDEAD, (0, 0, 0, 0), "asked for this crash"),
+        (0xDEADDEAD, (0, 0, 0, 0), "crashed the system on purpose"),
     ],
 )
 def test_the_likely_cause_of_a_bugcheck(code: int, values: tuple[int, ...], words: str) -> None:

@@ -165,8 +165,8 @@ def test_a_half_written_triage_dump_is_told(tmp_path: Path) -> None:
         (b"PAGE" * 0x800, "never written"),
         (b"MSCF" + bytes(100), "CAB"),
         (b"PK\3\4" + bytes(100), "ZIP"),
-        (b"MDMP", "cut"),
-        (b"hello", "no crash dump"),
+        (b"MDMP", "truncated"),
+        (b"hello", "not a crash dump"),
         (b"", "empty"),
     ],
 )
@@ -190,14 +190,14 @@ def test_a_looping_module_list_ends(tmp_path: Path) -> None:
     made.write(pfn, 0x200, struct.pack("<Q", writer.ENTRIES))  # back to the first entry, not to the head
     found = summarise(writer.write(tmp_path, writer.full(made)))
     assert len(found.modules) == 2
-    assert "breaks off after 2" in found.warnings[0]
+    assert "is damaged after entry 2" in found.warnings[0]
 
 
 def test_an_oversized_bitmap_is_not_believed(tmp_path: Path) -> None:
     data = bytearray(LAYOUTS["bitmap-full"])
     struct.pack_into("<Q", data, 0x2030, 1 << 60)
     found = summarise(writer.write(tmp_path, bytes(data)))
-    assert "more than this reader takes" in found.warnings[0]
+    assert "more than the reader's limit" in found.warnings[0]
 
 
 MEASURE = """

@@ -151,7 +151,7 @@ def test_every_length_of_a_cut_triage_dump(samples: Path, tmp_path: Path, triage
     cut.write_bytes(data[:-1])
     found = summarise(cut)
     assert found.truncated
-    assert found.warnings[0].startswith("The file is cut: 1444531 of at least 1444532 bytes.")
+    assert found.warnings[0].startswith("The file is truncated: 1444531 of at least 1444532 bytes.")
     assert found.words == triage.words
 
 

@@ -192,7 +192,7 @@ def test_a_server_that_fails_is_said_once_and_not_asked_again(server: Server, tm
     broken = SymbolServer(server.address, warnings)
     assert [broken.fetch(name, "1", tmp_path) for name in ("a.pdb", "b.pdb")] == [None, None]
     assert len(server.asked) == len(warnings) == 1
-    assert "answered 500" in warnings[0]
+    assert "answered HTTP status 500" in warnings[0]
     assert not list(tmp_path.rglob("*.absent"))
     nobody = SymbolServer("http://127.0.0.1:1", warnings)
     assert nobody.fetch("a.pdb", "1", tmp_path) is None
