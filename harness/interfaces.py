@@ -1,4 +1,4 @@
-"""Boundaries of the bench as protocols. Each has one real implementation per flavour and one shipped fake.
+"""Interfaces of the bench as Protocols. Each has one implementation per guest flavour and one shipped fake.
 
 Imports go one way: config -> image -> machine -> transport -> deploy -> session -> capture -> report.
 """
@@ -38,7 +38,7 @@ class GuestProcess(Protocol):
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code, once `receive` has seen the end."""
+        """Exit code, once `receive` has returned the end of the output."""
 
     def terminate(self) -> None:
         """Ends the command and frees it on the guest; never raises for one that has ended."""
@@ -60,7 +60,7 @@ class Transport(Protocol):
 
 
 class FileTransfer(Protocol):
-    """Bulk files. Guest paths are Windows paths (`C:\\dir\\name`). Raises `TransportError`."""
+    """File transfer. Guest paths are Windows paths (`C:\\dir\\name`). Raises `TransportError`."""
 
     def push(self, local: Path, guest_path: str, deadline: Deadline) -> int:
         """Copies one file in, creating folders; returns bytes sent."""
@@ -78,7 +78,7 @@ class FileTransfer(Protocol):
 class DebugStream(Protocol):
     """Live debug output of the guest's kernel, read on the host from outside the guest.
 
-    It knows the markers that the agent prints around each scenario, and cuts the output there.
+    It recognises the markers that the agent prints around each scenario, and splits the output at them.
     """
 
     def records(self) -> Sequence[DebugRecord]:
@@ -91,17 +91,17 @@ class DebugStream(Protocol):
         """Waits until a scenario's output is complete; False when the deadline passed first."""
 
     def slice(self, scenario_id: int, *, late: bool = False) -> tuple[DebugRecord, ...]:
-        """What was printed between the markers of one run of a scenario, up to now if it has not ended.
+        """The output between the markers of one run of a scenario, up to now if it has not ended.
 
         Args:
-            late: with all that came after the end marker as well, up to now.
+            late: include the output after the end marker, up to now.
         """
 
     def tail(self) -> tuple[DebugRecord, ...]:
-        """The newest records: what came before a crash."""
+        """The newest records: the output before a crash."""
 
     def rearm(self) -> None:
-        """Forgets the crash after the guest was reverted and reads on from the new end."""
+        """Forgets the crash after the guest was reverted, and continues reading from the new end."""
 
     def close(self) -> None:
         """Stops reading; never raises."""
@@ -111,9 +111,9 @@ class DebugStream(Protocol):
 class Halt:
     """A kernel that its debugger halted, all processors at once.
 
-    processors: how many it has. registers: by number of the processor, values by lower-case name. places:
-    where each executes, `module+0xoffset` or a bare address. stacks: the frames of each in the same form,
-    innermost first; behind one that a scan of the stack came upon stands a question mark.
+    processors: their number. registers: by processor number, values by lower-case name. places: where each
+    processor executes, `module+0xoffset` or a bare address. stacks: the frames of each in the same form,
+    innermost first; a question mark follows a frame that a scan of the stack found.
     """
 
     processors: int
@@ -124,20 +124,20 @@ class Halt:
 
 @runtime_checkable
 class WatchesDriver(Protocol):
-    """What a `DebugStream` can do besides if a kernel reports breakpoints to it instead of stopping."""
+    """Additional method of a `DebugStream` to which a kernel reports breakpoints instead of stopping."""
 
     def watch(self, images: Collection[str]) -> None:
-        """From now on a breakpoint or failed assertion in an image of one of these names is a crash."""
+        """From now on, a breakpoint or failed assertion in an image of one of these names is a crash."""
 
 
 @runtime_checkable
 class KernelDebugger(Protocol):
-    """What a `DebugStream` can do besides if it debugs a real kernel; the Wine guest's cannot."""
+    """Additional method of a `DebugStream` that debugs a real kernel; a Wine guest's stream lacks it."""
 
     def break_in(self, deadline: Deadline) -> Halt:
-        """Halts the kernel, reads every processor, and lets it go on.
+        """Halts the kernel, reads every processor, and resumes the kernel.
 
         Raises:
-            DeadlineError: it did not halt in time; it is not asked any more then.
-            KdError: there is no line to it.
+            DeadlineError: the kernel did not halt in time; the request is withdrawn.
+            KdError: there is no connection to the kernel.
         """

@@ -1,6 +1,6 @@
-"""Frozen types for what a run found out: scenarios, their results, crashes, debug records.
+"""Frozen types for the results of a run: scenarios, their results, crashes, debug records.
 
-They are plain data: JSON in `results.json` has the same field names.
+They are plain data: `results.json` uses the same field names.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Outcome(enum.StrEnum):
     FAILED = "failed"  # an assertion of the scenario, or of its expected DbgPrint, did not hold
     ERROR = "error"  # the scenario raised something that is not an assertion
     SKIPPED = "skipped"  # a capability is missing; the message names it
-    CRASHED = "crashed"  # the driver went down and the scenario did not expect that crash
-    HUNG = "hung"  # no result before its deadline, or none but a flood of debug output
+    CRASHED = "crashed"  # the driver crashed and the scenario did not expect that crash
+    HUNG = "hung"  # no result before its deadline, or a flood of debug output instead of one
     LOST = "lost"  # agent, guest or connection ended during it, and no crash of the driver explains that
 
 
@@ -34,9 +34,9 @@ def exit_code(counts: Mapping[Outcome, int]) -> int:
 
 @dataclass(frozen=True)
 class CrashExpectation:
-    """What a scenario says must take the guest down; `None` fields match anything.
+    """The crash that a scenario expects; `None` fields match anything.
 
-    A Windows kernel reports `bugcheck` and four `parameters`. Wine reports KeBugCheckEx likewise, and any
+    A Windows kernel reports `bugcheck` and four `parameters`. Wine reports KeBugCheckEx the same way, and any
     other fault as an exception (`exception` code, `address` accessed). `hang` expects no progress at all.
     """
 
@@ -80,7 +80,7 @@ class DebugRecord:
 
 @dataclass(frozen=True)
 class KernelCrash:
-    """What the kernel, Wine or the host's own deadline reports of a crash, the moment it is known.
+    """A crash as the kernel, Wine or the host's own deadline reports it, at the moment of the report.
 
     `kind` is one of `bugcheck`, `exception`, `hang` (no progress before a deadline), `flood` (the guest was
     given up because it prints faster than the host reads) and `ended` (the service control manager found the
@@ -100,17 +100,17 @@ class KernelCrash:
 
 @dataclass(frozen=True)
 class CrashRecord:
-    """One crash of a run with everything that was kept of it; crash.json holds the same.
+    """One crash of a run with its evidence; crash.json has the same content.
 
     Attributes:
-        report: what the kernel reported.
-        scenario: whom it is blamed on: a scenario, a test, or the loading or unloading of the driver.
-        folder: holds the evidence.
+        report: the report of the kernel.
+        scenario: cause of the crash: a scenario, a test, or the loading or unloading of the driver.
+        folder: the folder with the evidence.
         signature: equal for equal crashes.
-        last_operation: the last one that the agent journalled; empty if there is none.
+        last_operation: the last operation in the agent's journal; empty if there is none.
         artifacts: names of the files in `folder`.
-        notes: those of the report, and why a piece of evidence is missing.
-        bundle: the file that replays it, relative to the run's folder; empty if there is none.
+        notes: notes of the report, and the reasons for missing evidence.
+        bundle: the file that replays the crash, relative to the run's folder; empty if there is none.
     """
 
     report: KernelCrash
@@ -150,11 +150,11 @@ class CrashRecord:
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """What became of one scenario.
+    """Result of one scenario.
 
-    seconds: by the host's clock, restoring and loading included. guest_seconds: by the agent's, the scenario
-    alone; 0 when it did not end by itself. build: of the driver; empty if none was to be loaded. file, line:
-    of the scenario's source on the host.
+    seconds: by the host's clock, restoring and loading included. guest_seconds: by the agent's clock, the
+    scenario alone; 0 when it did not end by itself. build: of the driver; empty if the scenario needs none.
+    file, line: of the scenario's source on the host.
     """
 
     name: str
@@ -176,12 +176,12 @@ class ScenarioResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A whole run but for its results: those are in `results.json`, since they may be many.
+    """A whole run without its results: those are in `results.json`, because they may be many.
 
     counts: results by outcome. crashes: results with a crash, expected ones too. signatures: of these
     crashes; for each, how many a scenario had. results: `results.json`. cell: runs of equal cells are
-    compared with each other. planned: scenarios that were chosen. broke_off: why the run ended before its
-    end; empty if it did not.
+    compared with each other. planned: number of selected scenarios. broke_off: why the run ended early;
+    empty if it did not.
     """
 
     run_id: str

@@ -17,18 +17,18 @@ SCHEMA = 1
 TAIL_SPACE = 64 << 10
 """Bytes kept free for the end of results.json: environment and counts."""
 NO_FOLDER = "none"
-"""Name of a folder that is never there."""
+"""Name of a folder that never exists."""
 
 
 class ResultsFile:
-    """results.json while the run lasts: every result is on disk, and not in memory, once it is known.
+    """Writes results.json during the run: each result goes to disk at once and is not kept in memory.
 
-    Until `finish` the file is called `results.json.partial` and lacks its end; a line holds one result, so a
-    killed run's file is read line by line. The space for the end is reserved with each result: a disk that
-    becomes full costs the result that did not fit, and the document still becomes whole.
+    Until `finish` the file is called `results.json.partial` and lacks its end. One line holds one result, so
+    the file of a killed run can be read line by line. Space for the end is reserved with each result: when
+    the disk becomes full, only the result that did not fit is lost, and the document can be completed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the file cannot be created.
     """
 
     def __init__(self, path: Path, run_id: str) -> None:
@@ -44,19 +44,19 @@ class ResultsFile:
         """Appends one result.
 
         Raises:
-            OSError: it does not fit on the disk; the file holds what it held before.
+            OSError: the result does not fit on the disk; the file is unchanged.
         """
         self._append(self._separator + json.dumps(scenario_document(result), default=str), TAIL_SPACE)
         self._separator = ",\n"
 
     def finish(self, run: RunResult) -> None:
-        """Writes the end and gives the file its name.
+        """Writes the end and renames the file to results.json.
 
         Raises:
             OSError: the disk is full, and nothing could be reserved on this file system.
         """
         self._append(f"\n], {json.dumps(run_document(run), default=str)[1:]}\n", 0)
-        os.ftruncate(self._descriptor, self._size)  # what was reserved and not needed
+        os.ftruncate(self._descriptor, self._size)  # removes the unused reserved space
         self._partial.replace(self.path)
         os.close(self._descriptor)
 
@@ -95,16 +95,16 @@ def crash_document(crash: CrashRecord) -> dict[str, Any]:
 
 
 def crash_fields(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `CrashRecord` in what `crash_document` made; not yet validated.
+    """The fields of a `CrashRecord` in a document from `crash_document`; not yet validated.
 
     Raises:
-        KeyError, TypeError, ValueError: it is no such document.
+        KeyError, TypeError, ValueError: the document has another form.
     """
     own = {field.name for field in dataclasses.fields(CrashRecord)}
     report = {field.name: document[field.name] for field in dataclasses.fields(KernelCrash)}
     report["code"] = int(report["code"], 16)
     report["parameters"] = [int(value, 16) for value in report["parameters"]]
-    # A crash without a folder is one of an earlier version, which kept no evidence of it.
+    # A crash without a folder is from an earlier version, which kept no evidence.
     kept = {"folder": document["folder"] or NO_FOLDER}
     return {**{name: value for name, value in document.items() if name in own}, **kept, "report": report}
 
@@ -117,7 +117,7 @@ def scenario_document(result: ScenarioResult) -> dict[str, Any]:
 
 
 def run_document(run: RunResult) -> dict[str, Any]:
-    """A run as JSON-ready data, but for its results."""
+    """A run as JSON-ready data, without its results."""
     return {
         "guest": run.guest,
         "started": run.started,
@@ -133,12 +133,12 @@ def run_document(run: RunResult) -> dict[str, Any]:
 
 
 def json_text(document: object) -> str:
-    """A document as a file holds it."""
+    """The text of a document in a file."""
     return json.dumps(document, indent=1, default=str) + "\n"
 
 
 def write_json(path: Path, document: object) -> None:
-    """Writes JSON so that a reader sees the old file or the whole new one.
+    """Writes JSON atomically: a reader sees the old file or the complete new one.
 
     Raises:
         OSError: the disk is full or the folder is gone.

@@ -1,1 +1,1 @@
-"""Host side of the guest agent: its process, its lines, what it loads, and how it is handed over."""
+"""Host side of the guest agent: its process, its protocol, driver load errors, and its hand-over."""

@@ -1,4 +1,4 @@
-"""What lets another process go on with an agent that was released in a suspended guest."""
+"""State that another process needs to continue with an agent that was released in a suspended guest."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Handover(BaseModel):
     """The state of a released agent and of its guest's disk.
 
     Attributes:
-        standby: where the agent is found in the guest.
+        standby: location of the agent in the guest.
         nonce: names the agent in its in-band markers.
-        debug_read: bytes of the machine's debug channel that were there at the suspension.
-        next_id: of the next scenario; ids are not used twice.
-        deployed: guest path -> SHA-256 (hex) of what was pushed there.
-        checkpoint: the same for the state that a revert restores; None if that is the image's ready state.
+        debug_read: bytes in the machine's debug channel at the suspension.
+        next_id: id of the next scenario; ids are not reused.
+        deployed: guest path -> SHA-256 (hex) of the file pushed there.
+        checkpoint: `deployed` in the state that a revert restores; None if that is the image's ready state.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,6 +1,6 @@
-"""The agent's two streams as lines: threads talk to the guest, so that nobody else waits for it.
+"""The agent's two streams as lines. Threads talk to the guest, so that no other code waits for it.
 
-Lines out are queued; lines in are handed over through a small inbox, which holds back a guest that floods it.
+Outgoing lines are queued. Incoming lines pass through a small inbox, which throttles a guest that floods it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INBOX_LINES = 16
 
 @dataclasses.dataclass(frozen=True)
 class Lost:
-    """The agent will say nothing more, for this reason."""
+    """The agent will send nothing more; `reason` says why."""
 
     reason: str
 
@@ -31,10 +31,10 @@ class AgentLines:
 
     Args:
         process: the running agent.
-        lifetime: when reading ends even if nobody closes this.
+        lifetime: when reading ends, even without `close`.
 
     Attributes:
-        stderr: the end of what it printed there.
+        stderr: the end of the agent's output on stderr.
     """
 
     def __init__(self, process: GuestProcess, lifetime: Deadline) -> None:
@@ -56,7 +56,7 @@ class AgentLines:
         self._outbox.put(line)
 
     def receive(self, seconds: float) -> bytes | Lost | None:
-        """The agent's next line, without its end; once it is lost, that, for ever; None if nothing came."""
+        """The agent's next line, without its end; None if none came; `Lost` once the agent is lost."""
         if self._lost is None:
             try:
                 heard = self._inbox.get(timeout=max(0.001, seconds))
@@ -72,30 +72,30 @@ class AgentLines:
         self._releasing.set()
 
     def wait(self, deadline: Deadline) -> None:
-        """Waits until nothing more is read."""
+        """Waits until the reading thread has ended."""
         self._reader.join(deadline.remaining())
 
     def close(self) -> None:
         """Ends the agent and stops the threads; never raises, and never waits long for a dead guest."""
         self._closed.set()
         self._outbox.put(None)
-        with contextlib.suppress(queue.Empty):  # makes room for a reader that waits to hand over
+        with contextlib.suppress(queue.Empty):  # makes room for a reader that waits to deliver a line
             while True:
                 self._inbox.get_nowait()
         self._writer.join(2.0)
         self._reader.join(1.0)
 
     def abandon(self) -> None:
-        """Closes without a word to the process and without a wait: its guest is about to be thrown away.
+        """Closes without ending the process and without waiting: its guest is about to be discarded.
 
-        The threads end when their connections do.
+        The threads end when their connections end.
         """
         self._releasing.set()
         self._closed.set()
         self._outbox.put(None)
 
     def _read(self) -> None:
-        """Thread: cuts the agent's output into lines."""
+        """Thread: splits the agent's output into lines."""
         partial = b""
         reason = "the session's lifetime is over"
         try:
@@ -113,7 +113,7 @@ class AgentLines:
                     break
             else:
                 if (code := self._process.exit_code) is not None:
-                    reason = f"its process ended with exit code {code:#x}"
+                    reason = f"its process exited with code {code:#x}"
         except (InfrastructureError, OSError) as error:
             reason = str(error.args[0]).rstrip(".") if error.args else str(error)
         if partial and len(partial) <= LINE_LIMIT:
@@ -127,7 +127,7 @@ class AgentLines:
                 return
 
     def _write(self) -> None:
-        """Thread: sends commands, since a dead guest may keep a Send waiting."""
+        """Thread: sends commands, because a Send to a dead guest may block."""
         while (data := self._outbox.get()) is not None:
             try:
                 self._process.send(data)

@@ -1,4 +1,4 @@
-"""Says why Windows would not start a driver service: the error's name, and what to do about it."""
+"""Explains why Windows did not start a driver service: name of the error, and its remedy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ERRORS: dict[int, tuple[str, str]] = {
 
 
 def load_error(service: str, sys_path: str, answer: Loaded) -> ContractError | DriverLoadError:
-    """The error for a `loaded` event that says the driver is not usable."""
+    """The error for a `loaded` event of a driver that is not usable."""
     said = answer.message[:500]
     if answer.contract_mismatch:
         return ContractError(
@@ -49,14 +49,14 @@ def load_error(service: str, sys_path: str, answer: Loaded) -> ContractError | D
         )
     if answer.error_code == 0:
         return DriverLoadError(
-            f"The driver service {service!r} with {sys_path} did not become usable: {said}",
+            f"The driver service {service!r} with {sys_path} is not usable: {said}",
             remedy="See the driver's DbgPrint output in dbgprint.log.",
             detail=answer.message,
         )
     name, remedy = _ERRORS.get(answer.error_code, ("", "See the driver's DbgPrint output in dbgprint.log."))
     error = f"{answer.error_code} {name}".strip()
     return DriverLoadError(
-        f"Windows would not start the driver service {service!r} with {sys_path}: error {error}: {said}",
+        f"Windows did not start the driver service {service!r} with {sys_path}: error {error}: {said}",
         remedy=remedy,
         detail=answer.message,
     )

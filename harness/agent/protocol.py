@@ -1,6 +1,6 @@
-"""The agent's JSON lines as the host reads them: one model per event, everything else refused.
+"""The agent's JSON lines as the host reads them: one model per event; any other line is refused.
 
-The agent runs in the guest, so a line may hold anything. guest/agent/protocol.py is the other end.
+The agent runs in the guest, so its lines are untrusted. guest/agent/protocol.py is the other end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness.errors import AgentError
 
 VERSION = 1
 LINE_LIMIT = 1 << 20
-"""Bytes of one line. The agent caps messages and tracebacks far below."""
+"""Largest line in bytes. The agent limits messages and tracebacks to far less."""
 
 _Name = Annotated[str, Field(max_length=1000)]
 _Text = Annotated[str, Field(max_length=64_000)]
@@ -24,12 +24,12 @@ _Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
 class _Event(BaseModel):
-    # Unknown fields are let through, so that an agent may say more than this host understands.
+    # Unknown fields are accepted, so that a newer agent may send more than this host knows.
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
 class Standby(_Event):
-    """The guest's waiting interpreter is up; or the agent that it became is, and waits for hello."""
+    """The guest's standby interpreter is up, or the agent that it became is up and waits for hello."""
 
     event: Literal["standby"]
 
@@ -45,7 +45,7 @@ class Ready(_Event):
 
 
 class Loaded(_Event):
-    """The answer to `load`; `error_code` is a Windows error, 0 when the failure has none."""
+    """The answer to `load`; `error_code` is a Win32 error, 0 when the failure has none."""
 
     event: Literal["loaded"]
     ok: bool
@@ -86,7 +86,7 @@ class Finished(_Event):
 
 
 class Fatal(_Event):
-    """The agent gives up."""
+    """The agent ends because of an internal error."""
 
     event: Literal["fatal"]
     message: _Text
@@ -98,7 +98,7 @@ _EVENTS: TypeAdapter[AgentEvent] = TypeAdapter(Annotated[AgentEvent, Field(discr
 
 
 def parse_event(line: bytes) -> AgentEvent:
-    """One line of the agent. Raises `AgentError` that quotes it when it is not an event."""
+    """Parses one line of the agent. Raises `AgentError` that quotes the line when it is not an event."""
     try:
         return _EVENTS.validate_json(line)
     except ValidationError as error:
@@ -112,11 +112,11 @@ def parse_event(line: bytes) -> AgentEvent:
 
 
 def command_line(cmd: str, **fields: Any) -> bytes:
-    """One command for the agent. ASCII, so that no code page on the way can change it."""
+    """Encodes one command for the agent, in ASCII, so that no code page can change it."""
     return json.dumps({"cmd": cmd, **fields}, ensure_ascii=True).encode("ascii") + b"\n"
 
 
 def quoted(data: bytes, limit: int = 160) -> str:
-    """Hostile bytes as they may stand in a message: escaped and shortened."""
+    """Untrusted bytes made safe for a message: escaped and shortened."""
     cut = "" if len(data) <= limit else f" ... ({len(data)} bytes)"
     return ascii(data[:limit].decode("utf-8", "backslashreplace")) + cut

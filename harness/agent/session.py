@@ -1,7 +1,8 @@
-"""Host side of the agent: commands out, events in, and the race between answer, crash and deadline.
+"""Host side of the agent: sends commands, reads events, and decides between answer, crash and deadline.
 
-Whatever the guest does, no call here outlasts its deadline: other threads talk to the guest, this one waits
-for the agent's line, the debug stream's crash, or the deadline, and a crash wins over a lost connection.
+Whatever the guest does, no call here outlasts its deadline: other threads talk to the guest. The calling
+thread waits for the agent's line, the debug stream's crash, or the deadline. A crash takes precedence over a
+lost connection.
 """
 
 from __future__ import annotations
@@ -33,25 +34,25 @@ from harness.interfaces import DebugStream, GuestProcess
 from harness.outcome import KernelCrash
 
 POLL_S = 0.02
-"""Seconds between looks at the debug stream while waiting for the agent."""
+"""Seconds between checks of the debug stream while waiting for the agent."""
 CRASH_GRACE_S = 3.0
-"""How long after a lost agent the debug stream may still bring the crash that explains it."""
+"""Time after the loss of the agent in which the debug stream may still report the crash that explains it."""
 MARKER_GRACE_S = 3.0
-"""How long after a result the debug stream may take to bring the scenario's end marker."""
+"""Time after a result in which the scenario's end marker must arrive on the debug stream."""
 LOAD_GRACE_S = 1.0
-"""How long after a refused load the debug stream may still bring a crash in DriverEntry."""
+"""Time after a failed load in which the debug stream may still report a crash in DriverEntry."""
 
 E = TypeVar("E", Ready, Loaded, Unloaded, Finished)
 
 
 def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
-    """Makes the guest's standby interpreter the agent in `zipapp` (a guest path).
+    """Turns the guest's standby interpreter into the agent in `zipapp` (a guest path).
 
-    The agent waits for hello then, and no request waits in the guest, so that it may be saved.
+    Afterwards the agent waits for hello, and no request is pending in the guest, so the guest may be saved.
 
     Raises:
-        AgentError: the agent cannot be imported, or says something else.
-        DeadlineError: it said nothing in time.
+        AgentError: the agent cannot be imported, or sends an unexpected line.
+        DeadlineError: the agent sent nothing in time.
     """
     process.send(command_line("start", zipapp=zipapp))
     said = errors = b""
@@ -68,12 +69,12 @@ def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
             raise _agent_error(f"The agent did not start: {quoted(line)}.", errors)
     if process.exit_code is None:
         raise DeadlineError(f"The agent did not start within {deadline.seconds:g} s.")
-    raise _agent_error(f"The agent ended at its start with exit code {process.exit_code:#x}.", errors)
+    raise _agent_error(f"The agent exited with code {process.exit_code:#x} during its start.", errors)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScenarioCrash:
-    """A crash that ended a scenario, or kept it from running: `scenario` is the one to blame."""
+    """A crash that ended a scenario or prevented it from running; `scenario` is the one to blame."""
 
     report: KernelCrash
     scenario: str
@@ -84,9 +85,9 @@ class AgentSession:
 
     Args:
         process: the running agent, see `start_agent`.
-        debug: told apart from the agent's own answer by time alone, so it must be live.
-        nonce: names this run in the in-band markers.
-        lifetime: when the session ends even if nobody closes it.
+        debug: the debug stream; it must be live, as only time relates its output to the agent's answers.
+        nonce: identifies this run in the in-band markers.
+        lifetime: when the session ends, even without `close`.
     """
 
     def __init__(self, process: GuestProcess, debug: DebugStream, nonce: str, lifetime: Deadline) -> None:
@@ -102,7 +103,7 @@ class AgentSession:
         capabilities: Sequence[str],
         journal: str | None,
     ) -> Ready:
-        """Introduces the host. Raises `AgentError`, also for a crash, and `DeadlineError`."""
+        """Sends hello. Raises `AgentError`, also for a crash, and `DeadlineError`."""
         answer = self._ask(
             Ready,
             deadline,
@@ -119,7 +120,7 @@ class AgentSession:
                 f"The guest crashed before the agent was ready: {quoted(answer.text.encode())}."
             )
         if answer.protocol != VERSION:
-            raise self._error(f"The agent speaks protocol {answer.protocol}, this host {VERSION}.")
+            raise self._error(f"The agent uses protocol version {answer.protocol}, this host {VERSION}.")
         return answer
 
     def load(
@@ -127,10 +128,10 @@ class AgentSession:
     ) -> Loaded | KernelCrash:
         """Installs and starts a driver, replacing what was loaded.
 
-        Without a path its service is there already, and is started unless it runs.
+        Without a path, the service must exist; it is started unless it is running.
 
         Raises `ContractError` or `DriverLoadError` when Windows or the contract refuses it. A driver that
-        goes down in DriverEntry, or never returns from it, is a `KernelCrash`.
+        crashes in DriverEntry, or never returns from it, gives a `KernelCrash`.
         """
         fields = {"service": service, "sys": sys_path, "contract": contract}
         named = sys_path or f"the installed service {service}"
@@ -156,11 +157,12 @@ class AgentSession:
     ) -> Finished | ScenarioCrash:
         """Runs one scenario to its result, the driver's crash, or the deadline (a crash of kind `hang`).
 
-        `more` is for the agent: `seed`, and `operations` and `linger_s` of a replay (guest/agent/replay.py).
+        `more` holds further fields of the command: `seed`; `operations` and `linger_s` for a replay
+        (guest/agent/replay.py).
 
-        A crash that came after the previous scenario's end is blamed on that one, with a note, and this one
-        was not run. Raises `AgentError` when the agent is lost or speaks something else, without a crash that
-        explains it.
+        A crash after the end of the previous scenario is attributed to that scenario, with a note, and this
+        scenario is not run. Raises `AgentError` when the agent is lost or sends an unexpected line, without
+        a crash that explains it.
         """
         if (crash := self._debug.crash()) is not None:
             note = f"The driver crashed after this scenario had ended, before {scenario} began."
@@ -181,25 +183,25 @@ class AgentSession:
         if isinstance(answer, Finished):
             if (answer.id, answer.scenario) != (scenario_id, scenario):
                 raise self._error(
-                    f"The agent ended {answer.scenario!r} ({answer.id}), which was not asked for."
+                    f"The agent sent a result for {answer.scenario!r} ({answer.id}), which was not running."
                 )
-            # On the same channel the end marker follows what took the driver down: once it is here, no crash
-            # means that there was none.
+            # The end marker follows a crash report on the same channel: if the marker is here without a
+            # crash report, there was no crash.
             complete = self._debug.wait_for_end_marker(scenario_id, Deadline.after(MARKER_GRACE_S))
             crash = self._debug.crash()
             if crash is None and answer.driver_exit:
                 crash = self.late_crash(Deadline.after(CRASH_GRACE_S)) or _ended(answer.driver_exit)
             if crash is None:
-                note = "The debug output may be incomplete: its end marker did not arrive."
+                note = "The debug output may be incomplete: the scenario's end marker did not arrive."
                 return answer if complete else answer.model_copy(update={"notes": [*answer.notes, note]})
             answer = crash
         return ScenarioCrash(answer, scenario)
 
     def release(self, service: str, deadline: Deadline) -> Unloaded | KernelCrash:
-        """Unloads a driver and closes the session, but leaves the agent waiting for the next one.
+        """Unloads a driver and closes the session, but leaves the agent running for the next session.
 
-        The answer is the last thing read: a Receive left pending would take the first answer to the next
-        session. After a `KernelCrash` the agent is of no use.
+        Nothing is read after the answer: a pending Receive would consume the first answer to the next
+        session. After a `KernelCrash` the agent cannot be used.
         """
         self._lines.release()
         answer = self.unload(service, deadline)
@@ -208,7 +210,7 @@ class AgentSession:
         return answer
 
     def quit(self, deadline: Deadline) -> None:
-        """Asks the agent to end, waits for it, and closes the session."""
+        """Tells the agent to exit, waits for it, and closes the session."""
         self._lines.send(command_line("quit"))
         self._lines.wait(deadline)
         self.close()
@@ -218,7 +220,7 @@ class AgentSession:
         self._lines.close()
 
     def abandon(self) -> None:
-        """Closes the session of a guest that is about to be thrown away: the agent is not told."""
+        """Closes the session of a guest that is about to be discarded, without ending the agent."""
         self._lines.abandon()
 
     def _ask(self, kind: type[E], deadline: Deadline, what: str, cmd: str, **fields: Any) -> E | KernelCrash:
@@ -230,10 +232,12 @@ class AgentSession:
                 return event
             if isinstance(event, Fatal):
                 raise self._error(
-                    f"The agent gave up when it should {what}: {quoted(event.message.encode())}."
+                    f"The agent failed to {what}: it gave up: {quoted(event.message.encode())}."
                 )
             if not isinstance(event, Standby):
-                raise self._error(f"The agent said {event.event!r} when it should {what}.")
+                raise self._error(
+                    f"The agent failed to {what}: it sent the unexpected event {event.event!r}."
+                )
 
     def _next(self, deadline: Deadline, what: str) -> AgentEvent | KernelCrash:
         while (crash := self._debug.crash()) is None:
@@ -245,12 +249,12 @@ class AgentSession:
             if isinstance(heard, Lost):
                 crash = self.late_crash(deadline.at_most(CRASH_GRACE_S))
                 if crash is None:
-                    raise self._error(f"The agent was lost when it should {what}: {heard.reason}.")
+                    raise self._error(f"The agent failed to {what}: {heard.reason}.")
                 return crash
         return crash
 
     def late_crash(self, deadline: Deadline) -> KernelCrash | None:
-        """Gives the debug stream time to bring the crash that took the agent or the service down."""
+        """Gives the debug stream time to report the crash that ended the agent or the service."""
         crashes = (self._debug.crash() for _ in deadline.tries(every=POLL_S))
         return next(filter(None, crashes), None)
 

@@ -1,1 +1,1 @@
-"""Crash bundles: one archive that replays a crash. Written here, read here, trusted nowhere."""
+"""Crash bundles: writes and reads the archive that replays a crash. A bundle is untrusted input."""

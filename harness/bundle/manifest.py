@@ -1,14 +1,14 @@
-"""A crash bundle: `crash-<signature>.tar.zst`, one file with all that it takes to replay a crash elsewhere.
+"""A crash bundle: `crash-<signature>.tar.zst`, one file with everything needed to replay a crash elsewhere.
 
-    manifest.json                       what is replayed in which guest; size and SHA-256 of each member
+    manifest.json                       the replay and its guest; size and SHA-256 of each member
     agent.pyz                           agent and scenarios
     driver/<build>/<service>.sys .pdb   the build that crashed
     package/                            the INF package that installs it, if it is not a plain service
-    image.json                          manifest of the guest image: its digest, and what is in it
+    image.json                          manifest of the guest image: its digest and content
     crash/                              the crash's folder: crash.json, analysis, journal, dump, screenshot
 
-The archive is POSIX ustar with plain files alone, the manifest first, the others by name; no time or owner of
-this host is in it, so the same crash gives the same bytes. `harness.bundle.read` reads it.
+The archive is POSIX ustar and holds plain files only, the manifest first, the others sorted by name. It holds
+no time and no owner of this host, so the same crash gives the same bytes. `harness.bundle.read` reads it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ MANIFEST, AGENT, IMAGE, PACKAGE = "manifest.json", "agent.pyz", "image.json", "p
 JOURNAL = "crash/journal.jsonl"
 CRASH = "crash/crash.json"
 MEMBER_LIMIT = 1 << 30
-"""Bytes of one member, and of all of them together."""
+"""Largest size in bytes of one member, and of all members together."""
 BEFORE_LIMIT = 1000
 READ_SIZE = 1 << 20
 
 Content = Path | bytes
-"""What a member is made of: a file on this host, or the bytes themselves."""
+"""Content of a member: a file on this host, or the bytes themselves."""
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 MemberName = Annotated[str, StringConstraints(pattern=rf"^({_PART}/){{0,3}}{_PART}$", max_length=200)]
@@ -62,7 +62,7 @@ TriggerKind = Literal["scenario", "load", "unload", "elsewhere"]
 
 
 class Trigger(_Entry):
-    """What took the guest down: a scenario's run, or the loading or unloading of the driver.
+    """The action that crashed the guest: a scenario, or the loading or unloading of the driver.
 
     `elsewhere` is a pytest test that used the guest by hand: a bundle cannot replay it.
     """
@@ -73,14 +73,14 @@ class Trigger(_Entry):
     parameters: dict[ParameterName, Parameter] = Field(default_factory=dict)
     seed: Annotated[int, Field(ge=0, le=0xFFFFFFFF)] = 0
     before: Annotated[list[Text], Field(max_length=BEFORE_LIMIT)] = []
-    """Scenarios that had run in the same guest since it was restored, oldest first."""
+    """Scenarios that ran in the same guest since it was restored, oldest first."""
 
 
 class Driver(_Entry):
-    """The driver that went down.
+    """The driver that crashed.
 
     `contract` is the module of the agent that declares HELLO, `inf` the file in `package/` that installs the
-    driver; each is empty if there is none. `verified`: by Driver Verifier.
+    driver; each is empty if there is none. `verified`: Driver Verifier was on for it.
     """
 
     service: Name
@@ -102,7 +102,7 @@ class Manifest(_Entry):
         what: the crash in one line.
         guest, profile: name and content of the profile that the guest ran with.
         image: digest of the guest image.
-        environment: versions and digests, for people.
+        environment: versions and digests, for a person to read.
     """
 
     schema_: Literal[1] = Field(alias="schema")
@@ -119,7 +119,7 @@ class Manifest(_Entry):
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
-    """What of a profile decides how the guest behaves: all but its timeouts."""
+    """The part of a profile that affects the guest's behaviour: everything but its timeouts."""
     document = profile.model_dump(mode="json", exclude={"timeouts", "image_of"})
     return {**document, "missing_capabilities": sorted(profile.missing_capabilities)}
 
@@ -127,12 +127,12 @@ def profile_document(profile: Profile) -> dict[str, Any]:
 def member_files(
     agent: Path, driver: Driver, sys_file: Path, image: Path, crash: Path, package: Package | None = None
 ) -> dict[str, Path]:
-    """Member name -> the file on this host that it is made of.
+    """Member name -> the file on this host with its content.
 
     Args:
         image: manifest of the guest image.
         crash: the crash's folder.
-        package: that installs the driver.
+        package: the INF package that installs the driver.
     """
     files = {AGENT: agent, driver.member: sys_file, IMAGE: image}
     symbols = sys_file.with_suffix(".pdb")
@@ -146,14 +146,14 @@ def member_files(
 
 
 def write_bundle(target: Path, files: Mapping[str, Content], **described: Any) -> Manifest:
-    """Writes a bundle; a reader sees the whole file or none.
+    """Writes a bundle atomically: a reader sees the complete file or none.
 
     Args:
-        described: the fields of the manifest, but for `schema` and `members`.
+        described: the fields of the manifest, except `schema` and `members`.
 
     Raises:
         OSError: a file cannot be read, or the disk is full.
-        ValueError: a name or value is not one that a manifest can hold.
+        ValueError: a manifest cannot hold a name or value.
     """
     members = {name: _measured(files[name]) for name in sorted(files)}
     manifest = Manifest(schema=1, members=members, **described)
@@ -192,7 +192,7 @@ def _measured(content: Content) -> Member:
 
 
 def _header(name: str, size: int) -> tarfile.TarInfo:
-    """A header without anything of this host: owner 0, mode 0644, time 0."""
+    """A header without data of this host: owner 0, mode 0644, time 0."""
     info = tarfile.TarInfo(name)
     info.size = size
     return info

@@ -1,4 +1,4 @@
-"""What a run puts into the guest; a crash bundle carries the same."""
+"""The files that a run deploys into the guest; a crash bundle holds the same ones."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from harness.toolchain.package import Package
 
 @dataclass(frozen=True)
 class Payload:
-    """What is deployed into the guest.
+    """Everything that is deployed into the guest.
 
     Attributes:
         agent: the zipapp.
         service: name of the driver's service.
         drivers: build name -> signed `.sys`.
         contract: generated module that declares HELLO; empty if the driver has none.
-        parameters: what scenarios find in `t.params`.
-        seed: what scenarios find in `t.seed`; the same when a crash is reproduced.
+        parameters: value of `t.params` in scenarios.
+        seed: value of `t.seed` in scenarios; the same when a crash is reproduced.
         packages: build name -> the INF package that installs it; empty when drivers are plain services.
     """
 

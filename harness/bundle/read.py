@@ -1,8 +1,8 @@
-"""Reads a crash bundle as what it is: input from somebody else.
+"""Reads a crash bundle as untrusted input.
 
-Nothing is used before every member has the size and the SHA-256 that the manifest gives it. Only what a
-replay needs is written, into a folder of the run's own, under names that the manifest's pattern allows. The
-archive may hold plain files alone, so that there is no link, device or extended header to interpret.
+No member is used before the size and SHA-256 of every member match the manifest. Only the members that a
+replay needs are written, into the run's own folder, under names that match the manifest's pattern. The
+archive may only hold plain files, so that there is no link, device or extended header to interpret.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from harness.errors import BundleError, HostError
 PACKED_LIMIT = 1 << 30
 MANIFEST_LIMIT = 1 << 20
 WINDOW_LIMIT = 8 << 20
-"""Bytes of memory that decompression may take; what `write_bundle` makes needs 2 MiB."""
+"""Memory limit of decompression in bytes; a bundle from `write_bundle` needs 2 MiB."""
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 1 << 18
-REPLACE = "Get the bundle again from where it was made."
+REPLACE = "Copy the bundle again from the host that made it."
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose members are as its manifest says; `folder` holds those that a replay needs."""
+    """A bundle whose members match its manifest; `folder` holds the members that a replay needs."""
 
     file: Path
     folder: Path
@@ -41,12 +41,12 @@ class Bundle:
 
     @property
     def agent(self) -> Path:
-        """The zipapp. It is hostile: it runs in the guest, never here."""
+        """The zipapp. It is untrusted: it runs in the guest, never on this host."""
         return self.folder / AGENT
 
     @property
     def driver(self) -> Path:
-        """The `.sys`; its PDB, if there is one, beside it."""
+        """The `.sys`; its PDB, if there is one, is in the same folder."""
         return self.folder / self.manifest.driver.member
 
     @property
@@ -57,15 +57,15 @@ class Bundle:
 
     @property
     def journal(self) -> Path:
-        """The agent's write-ahead journal; may be missing."""
+        """The agent's write-ahead journal; the file may be missing."""
         return self.folder / JOURNAL
 
 
 def unpack(file: Path, folder: Path) -> Bundle:
-    """Checks a whole bundle and writes what a replay needs into `folder`, which is made.
+    """Checks a whole bundle and writes the members that a replay needs into `folder`, which is created.
 
     Raises:
-        BundleError: it is not a bundle, is damaged, or has something in it that a bundle may not have.
+        BundleError: the file is not a bundle, is damaged, or holds something that a bundle may not hold.
         HostError: `folder` cannot be written to.
     """
     try:
@@ -75,7 +75,8 @@ def unpack(file: Path, folder: Path) -> Bundle:
         shutil.rmtree(folder, ignore_errors=True)
         if error.filename == str(file):
             raise BundleError(
-                f"The bundle {file} cannot be read: {error.strerror}.", remedy="Name a crash-*.tar.zst."
+                f"The bundle {file} cannot be read: {error.strerror}.",
+                remedy="Name a crash-*.tar.zst file.",
             ) from error
         raise HostError(
             f"The bundle {file} cannot be unpacked into {folder}: {error.strerror}.",
@@ -88,12 +89,12 @@ def unpack(file: Path, folder: Path) -> Bundle:
 
 
 class _Archive:
-    """The unpacked stream, which ends after as many bytes as a bundle may have."""
+    """The unpacked stream of a bundle, with a limit on its bytes."""
 
     def __init__(self, file: Path, packed: BinaryIO) -> None:
         self._file = file
         if file.stat().st_size > PACKED_LIMIT:
-            raise self.refuse("the file", f"has more than the {PACKED_LIMIT} bytes of a bundle")
+            raise self.refuse("the file", f"is larger than the {PACKED_LIMIT} bytes that a bundle may have")
         self._left = MEMBER_LIMIT + (1 << 22)  # headers and padding
         decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
         self._stream = decompressor.stream_reader(packed, read_size=CHUNK, closefd=False)
@@ -103,7 +104,7 @@ class _Archive:
         return BundleError(f"{self._file}: {member} {reason}.", remedy=REPLACE)
 
     def header(self) -> tarfile.TarInfo | None:
-        """The next member's; None at the end of the archive."""
+        """The header of the next member; None at the end of the archive."""
         block = self.read(BLOCK, "the next member's header")
         if not any(block):
             return None
@@ -116,7 +117,7 @@ class _Archive:
         return info
 
     def content(self, name: str, size: int, target: BinaryIO | None = None) -> str:
-        """Reads a member's content and padding, into `target` if there is one; its SHA-256 (hex)."""
+        """Reads a member's content and padding, into `target` if there is one; returns its SHA-256 (hex)."""
         digest = hashlib.sha256()
         for start in range(0, size, CHUNK):
             piece = self.read(min(CHUNK, size - start), name)
@@ -127,10 +128,10 @@ class _Archive:
         return digest.hexdigest()
 
     def read(self, size: int, what: str) -> bytes:
-        """Exactly so many bytes."""
+        """Reads exactly `size` bytes."""
         self._left -= size
         if self._left < 0:
-            raise self.refuse(what, f"goes beyond the {MEMBER_LIMIT} bytes that a bundle may unpack to")
+            raise self.refuse(what, f"exceeds the {MEMBER_LIMIT} bytes that a bundle may unpack to")
         data = b""
         try:
             while len(data) < size and (more := self._stream.read(size - len(data))):
@@ -138,7 +139,7 @@ class _Archive:
         except zstandard.ZstdError as error:
             raise self.refuse(what, f"cannot be decompressed ({error})") from error
         if len(data) < size:
-            raise self.refuse(what, "is cut short")
+            raise self.refuse(what, "is truncated")
         return data
 
 
@@ -154,9 +155,9 @@ def _take(archive: _Archive, folder: Path) -> Manifest:
         if member is None:
             raise archive.refuse(shown, "is not in the manifest")
         if info.name not in missing:
-            raise archive.refuse(shown, "is there twice")
+            raise archive.refuse(shown, "is in the archive twice")
         if info.size != member.size:
-            raise archive.refuse(shown, f"has {info.size} bytes, {member.size} by the manifest")
+            raise archive.refuse(shown, f"has {info.size} bytes, but {member.size} in the manifest")
         if info.name in needed or info.name.startswith(f"{PACKAGE}/"):
             place = folder / info.name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +166,7 @@ def _take(archive: _Archive, folder: Path) -> Manifest:
         else:
             digest = archive.content(shown, info.size)
         if digest != member.sha256:
-            raise archive.refuse(shown, "has another SHA-256 than the manifest says")
+            raise archive.refuse(shown, "has another SHA-256 than in the manifest")
         missing.remove(info.name)
     if missing:
         raise archive.refuse(f"{min(missing)!r}", "is missing")
@@ -187,10 +188,10 @@ def _manifest(archive: _Archive) -> Manifest:
         wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         if first["loc"] == ("schema",):
             raise BundleError(
-                f"The bundle's manifest is of a schema that this winvm does not know ({first['msg']}).",
+                f"The bundle's manifest has a schema that this winvm does not support ({first['msg']}).",
                 remedy="Use the winvm that made it, or a newer one.",
             ) from error
         raise archive.refuse(MANIFEST, f"cannot be used: {quoted(wrong.encode())}") from error
     if sum(member.size for member in manifest.members.values()) > MEMBER_LIMIT:
-        raise archive.refuse(MANIFEST, f"names more than {MEMBER_LIMIT} bytes of members")
+        raise archive.refuse(MANIFEST, f"lists more than {MEMBER_LIMIT} bytes of members")
     return manifest

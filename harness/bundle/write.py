@@ -1,4 +1,4 @@
-"""From a captured crash to its bundle beside the crash's folder."""
+"""Writes the bundle of a captured crash beside the crash's folder."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from harness.results import crash_document, json_text
 
 LOADED, UNLOADED = "loaded", "unloaded"
 WITHOUT_SCENARIO: Mapping[str, TriggerKind] = {LOADED: "load", UNLOADED: "unload"}
-"""Whom a crash outside of scenarios is blamed on -> what a replay of it does."""
+"""Name that a crash outside scenarios is attributed to -> the action that replays it."""
 
 Ran = tuple[Scenario, Mapping[str, Parameter]]
 """A scenario that ran, and its parameters."""
 
 
 def trigger_of(blamed: str, ran: Sequence[Ran], seed: int) -> Trigger:
-    """What a replay does to crash the driver again.
+    """The action that crashes the driver again in a replay.
 
     Args:
-        ran: what ran in this guest since it was restored, oldest first.
+        ran: scenarios that ran in this guest since it was restored, oldest first.
     """
     before = [scenario.name for scenario, _ in ran]
     for scenario, parameters in reversed(ran):
@@ -56,10 +56,10 @@ def trigger_of(blamed: str, ran: Sequence[Ran], seed: int) -> Trigger:
 
 @dataclass(frozen=True)
 class CrashedGuest:
-    """What the crash happened in.
+    """Circumstances of the crash.
 
     Attributes:
-        build: of the driver that went down.
+        build: of the driver that crashed.
         image: manifest of the guest image.
         environment: versions and digests, as in results.json.
     """
@@ -72,14 +72,14 @@ class CrashedGuest:
 
 
 def write_crash_bundle(target: Path, crash: CrashRecord, trigger: Trigger, guest: CrashedGuest) -> None:
-    """Writes the bundle of a crash; its folder is complete but for crash.json, which is made of `crash`.
+    """Writes the bundle of a crash; its folder holds everything but crash.json, which comes from `crash`.
 
     Args:
-        target: in the folder that holds the crash's folder.
+        target: the bundle, in the folder that holds the crash's folder.
 
     Raises:
         OSError: a file cannot be read, or the disk is full.
-        ValueError: a name or value is not one that a manifest can hold.
+        ValueError: a manifest cannot hold a name or value.
     """
     payload, build, profile = guest.payload, guest.build, guest.profile
     package = payload.packages.get(build)

@@ -1,1 +1,1 @@
-"""Replays a crash from its bundle: how often it recurs, and which of its operations it takes."""
+"""Replays a crash from its bundle: counts how often it recurs, and finds the operations that cause it."""

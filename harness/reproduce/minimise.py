@@ -1,7 +1,7 @@
-"""Cuts operations to a shortest sequence that still crashes: delta debugging by complements (Zeller's ddmin).
+"""Reduces operations to a minimal sequence that crashes: delta debugging by complements (Zeller's ddmin).
 
-What a trial costs decides the order: one that crashes costs a restored guest, one that does not far less. So
-whole handles go first, then long runs of operations, then single ones until none can be left out.
+The cost of a trial decides the order: a trial that crashes costs a restored guest, any other far less. So
+whole handles are removed first, then long runs of operations, then single ones until each is necessary.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from harness.reproduce.operations import Operation, closed
 T = TypeVar("T")
 Crashes = Callable[[Sequence[Operation]], bool]
 SHRINK = 4
-"""How much shorter the runs are in each sweep."""
+"""Factor by which the runs get shorter in each sweep."""
 
 
 def minimise(operations: Sequence[Operation], crashes: Crashes) -> list[Operation]:
-    """A sequence that crashes, in its order, none of whose operations can be left out alone.
+    """Finds a subsequence that crashes and from which no single operation can be left out.
 
     Args:
         operations: a sequence that crashes.
-        crashes: tries another one.
+        crashes: tries a sequence; True if it crashes.
     """
 
     def holds(left: list[Operation]) -> bool:
@@ -42,7 +42,7 @@ def reduced(
     holds: Callable[[list[T]], bool],
     settle: Callable[[list[T]], list[T]] = list,
 ) -> list[T]:
-    """Units without which `holds` is false, one by one; `settle` drops what a removal has made useless."""
+    """Removes units one by one while `holds` stays true; `settle` drops units that a removal made useless."""
     kept, length = list(units), len(units) // 2
     while length > 1:
         position = 0

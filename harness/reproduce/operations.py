@@ -1,7 +1,7 @@
-"""The operations of a crash as the agent journalled them: what a replay can issue again, and what it cannot.
+"""Reads the operations before a crash from the agent's journal, and finds those that a replay can issue.
 
 guest/agent/win32/device.py writes them, guest/agent/replay.py issues them. The journal is part of a bundle,
-so it may hold anything: it is read up to a limit, and what is not an operation is passed over.
+so it is untrusted: it is read up to a limit, and lines that are not operations are skipped.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from harness.host.fileend import last_bytes
 
 READ_LIMIT = 4 << 20
 SENT_LIMIT = 900 << 10
-"""Bytes of a list of operations; the agent takes commands of 1 MiB."""
+"""Largest list of operations in bytes; the agent accepts commands of up to 1 MiB."""
 CLOSING = ("CloseHandle", "CloseHandle after error")
 
 _Argument = StrictBool | StrictInt | Annotated[str, Field(max_length=4096)]
 
 
 class Operation(BaseModel):
-    """One operation that a replay can issue: its name, how a person reads it, its arguments."""
+    """One operation that a replay can issue: its name, its text for a person, its arguments."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -37,12 +37,12 @@ class Operation(BaseModel):
 
     @property
     def opens(self) -> object:
-        """Number of the handle that it opens; None if it opens none."""
+        """Number of the handle that the operation opens; None if it opens none."""
         return self.call.get("opens")
 
     @property
     def on(self) -> object:
-        """Number of the handle that it uses; None if it opens one."""
+        """Number of the handle that the operation uses; None if it opens one."""
         return self.call.get("on")
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Operation(BaseModel):
 
 @dataclass(frozen=True)
 class Recording:
-    """What the journal holds of the scenario's last run.
+    """The operations of the scenario's last run in the journal.
 
     left_out: names of operations that no replay can issue, with their numbers: services, second processes,
     hostile pointers, long inputs, handles whose opening is not in the journal.
@@ -66,7 +66,7 @@ def recorded(journal: Path, scenario: str) -> Recording:
     """Reads the journal for the last run of a scenario.
 
     Raises:
-        BundleError: there is no journal, it holds no operation of the scenario, or more than can be sent.
+        BundleError: there is no journal, or it holds no operation of the scenario, or too many to send.
     """
     try:
         entries = [entry for entry in _entries(journal) if entry.get("scenario") == scenario]
@@ -78,12 +78,12 @@ def recorded(journal: Path, scenario: str) -> Recording:
     left_out.subtract(operation.op for operation in found)
     if not found:
         raise BundleError(
-            f"The journal holds no operation of {scenario} that could be replayed.",
+            f"The journal holds no operation of {scenario} that a replay can issue.",
             remedy="Reproduce without --minimise.",
         )
     if (size := len(json.dumps(sendable(found)))) > SENT_LIMIT:
         raise BundleError(
-            f"The journal holds {len(found)} operations, {size} bytes; {SENT_LIMIT} can be replayed.",
+            f"The journal holds {len(found)} operations, {size} bytes; a replay can send {SENT_LIMIT} bytes.",
             remedy="Reproduce without --minimise.",
         )
     names = {name: count for name, count in left_out.items() if count > 0 and name not in CLOSING}
@@ -91,12 +91,12 @@ def recorded(journal: Path, scenario: str) -> Recording:
 
 
 def sendable(operations: Iterable[Operation]) -> list[tuple[str, dict[str, Any]]]:
-    """The operations as the agent takes them."""
+    """The operations in the form that the agent accepts."""
     return [(operation.op, dict(operation.call)) for operation in operations]
 
 
 def closed(operations: Iterable[Operation]) -> list[Operation]:
-    """The operations but for those on handles that none of them opens."""
+    """The operations without those on handles that none of them opens."""
     found: list[Operation] = []
     opened: set[object] = set()
     for operation in operations:
@@ -113,7 +113,7 @@ def _entries(journal: Path) -> Iterator[dict[str, Any]]:
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):
-            continue  # cut short by the crash, or by the limit
+            continue  # truncated by the crash, or by the limit
         if isinstance(entry, dict):
             yield entry
 

@@ -1,7 +1,7 @@
-"""The flow of `winvm reproduce`: a checked bundle, its guest, N replays of the crash, its fewest operations.
+"""The flow of `winvm reproduce`: checks a bundle, starts its guest, replays the crash N times, minimises it.
 
-Nothing of the bundle runs on this host: agent and driver run in the guest. The driver's PDB is read here, by
-llvm-symbolizer and llvm-pdbutil, for the signature of what happens.
+No code of the bundle runs on this host: agent and driver run in the guest. llvm-symbolizer and llvm-pdbutil
+read the driver's PDB here, for the signature of a replay's crash.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RESULT, MINIMAL = "reproduce.json", "minimal.json"
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for."""
+    """The options of `winvm reproduce`."""
 
     bundle: Path
     config: Config
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came of one replay; `signature` is empty when nothing crashed."""
+    """Result of one replay; `signature` is empty when nothing crashed."""
 
     outcome: Outcome
     message: str
@@ -61,14 +61,14 @@ class Attempt:
 
 @dataclass
 class Reproduction:
-    """What came of all of it.
+    """Result of all replays.
 
     Attributes:
         recorded: operations in the journal that a replay can issue; `left_out` names the others.
-        minimal: the fewest that still crash; empty if that was not asked for, or cannot be told.
-        recurred: how many of `times` replays of these crashed so again.
-        unminimised: why there are none.
-        differences: of the environments, there and here; empty where the replay is exact.
+        minimal: the minimal operations that still crash; empty if not requested, or not found.
+        recurred: how many of `times` replays of the minimal operations crashed with the same signature.
+        unminimised: why there are no minimal operations.
+        differences: between the bundle's environment and this host's; empty where the replay is exact.
     """
 
     bundle: Path
@@ -89,7 +89,7 @@ class Reproduction:
         return sum(recurs(self.manifest.signature, attempt.signature) for attempt in self.attempts)
 
     def document(self) -> dict[str, Any]:
-        """All of it as JSON-ready data."""
+        """The result as JSON-ready data."""
         minimal = [operation.model_dump() for operation in self.minimal]
         return {
             "bundle": str(self.bundle),
@@ -113,12 +113,12 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
     """Replays the crash of a bundle.
 
     Args:
-        step: hears of every step.
-        named: is told what will be executed, before anything is.
+        step: called with each step.
+        named: called with what will be executed, before it is executed.
 
     Raises:
         BundleError: the bundle cannot be used.
-        ConfigurationError: it cannot be replayed here.
+        ConfigurationError: the bundle cannot be replayed on this host.
         InfrastructureError: the guest cannot be restored.
     """
     artifacts, started = Artifacts(request.config.artifacts_folder / "reproduce"), time.time()
@@ -152,7 +152,7 @@ def reproduce(request: Request, step: Listener, named: Callable[[Bundle], None])
 
 
 def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """What both environments name, and name differently."""
+    """Entries that both environments have, with different values."""
     return [
         f"{name}: {there[name]} there, {here[name]} here"
         for name in sorted(there.keys() & here.keys())
@@ -164,7 +164,7 @@ def checked_profile(manifest: Manifest, project: Path | None = None, *, any_imag
     """The installed profile of the bundle's name, with Driver Verifier if the crash had it.
 
     Raises:
-        ConfigurationError: there is none, or it is another than the bundle's and no other is wanted.
+        ConfigurationError: there is none, or it differs from the bundle's and --any-image was not given.
     """
     profile = Profile.named(manifest.guest, project)
     if not manifest.driver.verified:
@@ -211,11 +211,11 @@ def _bench(
 
 
 def replay(request: Request, bundle: Bundle, bench: Bench, artifacts: Artifacts, found: Reproduction) -> None:
-    """Replays the crash as often as asked for, then minimises it if that was asked for; fills in `found`.
+    """Replays the crash `times` times, then minimises it if requested; fills in `found`.
 
     Raises:
         InfrastructureError: the guest cannot be restored.
-        BundleError: its journal cannot be used.
+        BundleError: the bundle's journal cannot be used.
     """
     trigger = bundle.manifest.trigger
     scenario = Scenario(trigger.name, KIND, build=bundle.manifest.driver.build, deadline_s=trigger.deadline_s)
@@ -261,7 +261,7 @@ def _minimise(
     artifacts: Artifacts,
     found: Reproduction,
 ) -> None:
-    """Fills in what the fewest operations are, or why that cannot be told."""
+    """Fills in the minimal operations, or the reason why there are none."""
     if bundle.manifest.trigger.kind != "scenario":
         found.unminimised = "no scenario was running, so no operations were journalled"
         return
@@ -274,10 +274,13 @@ def _minimise(
     try:
         if not trials.settle(recording.operations):
             found.unminimised = (
-                "the journalled operations alone, one after another, do not crash the driver so"
+                "the journalled operations alone, one after another, do not reproduce this crash"
             )
             return
-        for fresh in (False, True):  # a guest that served other trials may mislead, and then cannot decide
+        for fresh in (
+            False,
+            True,
+        ):  # earlier trials may have changed the guest: then repeat in fresh ones
             trials.fresh = fresh
             minimal = minimise(recording.operations, trials.crashes)
             found.recurred = sum(trials.afresh(minimal) for _ in range(request.times))

@@ -1,7 +1,7 @@
-"""Tries sequences of operations in a guest: does this one crash the driver as the bundle's crash did?
+"""Tries sequences of operations in a guest: does a sequence crash the driver with the bundle's signature?
 
-A trial that crashes costs a restore. One that does not leaves the guest to the next trial, with the driver
-loaded anew; what it may have done to the rest of the kernel stays, so that the last word has a fresh guest.
+A trial that crashes costs a restore. After any other trial, the next one uses the same guest with the driver
+reloaded. Changes to the rest of the kernel remain, so the final decision needs a fresh guest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.run.bench import Bench
 
 LINGER_S = 2.0
 SHORT_DEADLINE_S = 10.0
-"""For sequences that crash at once: one that blocks without its other half need not be waited for long."""
+"""For sequences that crash at once: an operation that blocks without its counterpart must not cost much."""
 
 
 class Trials:
@@ -25,7 +25,7 @@ class Trials:
 
     Attributes:
         count: trials so far.
-        fresh: restore the guest before each.
+        fresh: restore the guest before each trial.
     """
 
     def __init__(self, bench: Bench, scenario: Scenario, signature: str) -> None:
@@ -37,7 +37,7 @@ class Trials:
         self._linger_s = 0.0
 
     def settle(self, operations: Sequence[Operation]) -> bool:
-        """Whether the whole sequence crashes the driver so: at once, or else some time after the last one."""
+        """Whether the whole sequence reproduces the crash: at once, or some time after its last operation."""
         for self._linger_s in (0.0, LINGER_S):
             if self.afresh(operations):
                 if not self._signature.startswith("hang-"):
@@ -57,7 +57,7 @@ class Trials:
             return self.afresh(operations)
         try:
             self._bench.unload()
-        except (DriverLoadError, InfrastructureError):  # an earlier trial left it so
+        except (DriverLoadError, InfrastructureError):  # the damage of an earlier trial
             self._bench.guest.restore()
         return self._crash(operations)
 

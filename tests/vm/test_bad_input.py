@@ -116,7 +116,7 @@ def test_the_worst_of_it_decides_the_exit_code(hostile: Ran) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("b_kills_the_agent", "its process ended with exit code 0x3"),
+        ("b_kills_the_agent", "its process exited with code 0x3"),
         ("c_writes_garbage_to_the_host", r"The agent printed 'Hello, \x1b[31mhost', which is not one of its"),
         ("d_reboots_the_guest", "The virtual machine ended by itself (shut down)."),
         ("e_floods_the_host", "hang: no progress before the deadline"),
@@ -138,7 +138,7 @@ def test_a_driver_that_refuses_to_start(winvm: CommandLine, tmp_path: Path) -> N
     project = Project.make(tmp_path, winvm, HARMLESS, "tiny", tiny_driver(tmp_path, source))
     done = project.run()
     assert done.returncode == 1
-    assert "Windows would not start the driver service 'tiny'" in project.paragraph(done)
+    assert "Windows did not start the driver service 'tiny'" in project.paragraph(done)
     assert "hello" in project.artifact("dbgprint.log").read_text()  # what DriverEntry said before it gave up
     assert project.results() == {}
 

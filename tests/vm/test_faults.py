@@ -77,7 +77,7 @@ def fresh() -> Iterator[Project]:
     ("fault", "victim", "outcome", "message"),
     [
         ("kill qemu", "endurance.busy", "lost", "ended by itself"),
-        ("kill winrmd", "endurance.busy", "lost", "agent was lost"),
+        ("kill winrmd", "endurance.busy", "lost", "agent failed to run"),
         ("stop qemu", "endurance.late", "hung", "no progress"),
         ("cut network", "endurance.late", "hung", "no progress"),
         ("cut and mend network", "endurance.busy", "passed", ""),

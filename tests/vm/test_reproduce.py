@@ -95,5 +95,5 @@ def test_a_bundle_that_is_cut_short_is_refused(
     damaged.write_bytes(content[: len(content) // 2])
     done = winvm.run("--config", str(project / "winvm.toml"), "reproduce", str(damaged))
     assert done.returncode == 2
-    assert b"is cut short" in done.stderr
+    assert b"is truncated" in done.stderr
     assert b"Traceback" not in done.stderr

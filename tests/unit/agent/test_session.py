@@ -88,7 +88,7 @@ def test_an_agent_that_ends_or_is_silent_at_its_start_is_told(agent: FakeAgent) 
     with pytest.raises(DeadlineError, match="did not start within"):
         start_agent(agent.process, "agent.pyz", soon(0.1))
     agent.when("start", lambda command: agent.process.end(3))
-    with pytest.raises(AgentError, match="exit code 0x3"):
+    with pytest.raises(AgentError, match="exited with code 0x3"):
         start_agent(agent.process, "agent.pyz", soon())
 
 
@@ -255,7 +255,7 @@ def test_a_lost_connection_without_a_crash_is_an_error(
         (b"", "not one of its events"),
         (b"\xff\xfe", r"\\\\xff\\\\xfe"),
         (b'{"event":"unloaded","ok":true,"seconds":NaN}', "NaN"),
-        (b'{"event":"ready","protocol":1,"python":"3","pid":1,"scenarios":[]}', "said 'ready'"),
+        (b'{"event":"ready","protocol":1,"python":"3","pid":1,"scenarios":[]}', "sent the unexpected event 'ready'"),
         (b'{"event":"fatal","message":"out of \\u001b[2Jmemory"}', r"gave up.*\\x1b\[2Jmemory"),
     ],
 )
@@ -295,7 +295,7 @@ def test_a_flood_of_events_is_held_back(session: AgentSession, agent: FakeAgent)
 
 def test_another_scenarios_result_is_refused(session: AgentSession, agent: FakeAgent) -> None:
     agent.when("ioctl.set", lambda command: agent.finish({"id": 9, "scenario": "ioctl.get"}))
-    with pytest.raises(AgentError, match=r"ended 'ioctl\.get' \(9\)"):
+    with pytest.raises(AgentError, match=r"a result for 'ioctl\.get' \(9\)"):
         session.run(1, "ioctl.set", soon())
 
 
@@ -316,7 +316,7 @@ def test_a_contract_mismatch(session: AgentSession, agent: FakeAgent) -> None:
         (577, "ERROR_INVALID_IMAGE_HASH", "Sign the driver"),
         (127, "ERROR_PROC_NOT_FOUND", "imports a function"),
         (4242, "error 4242", "dbgprint.log"),
-        (0, "did not become usable", "dbgprint.log"),
+        (0, "is not usable", "dbgprint.log"),
     ],
 )
 def test_a_driver_that_does_not_load(
@@ -353,7 +353,7 @@ def test_hello_refuses_another_protocol(session: AgentSession, agent: FakeAgent)
     agent.when(
         "hello", lambda command: agent.say("ready", protocol=2, python="3", pid=1, scenarios=[], more=1)
     )
-    with pytest.raises(AgentError, match="protocol 2"):
+    with pytest.raises(AgentError, match="protocol version 2"):
         hello(session)
 
 

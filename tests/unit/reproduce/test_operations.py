@@ -66,7 +66,7 @@ def test_a_journal_without_operations_or_with_too_many_is_told(tmp_path: Path) -
         recorded(written(tmp_path, entry(control(1, 7)), entry(opening(1), scenario="s.two")), "s.one")
     long = control(1, 7).model_copy(update={"call": {"on": 1, "in": "00" * 2000}})
     many = [entry(opening(1)), *[entry(long)] * (SENT_LIMIT // 4000 + 10)]
-    with pytest.raises(BundleError, match="can be replayed"):
+    with pytest.raises(BundleError, match="a replay can send"):
         recorded(written(tmp_path, *many), "s.one")
 
 

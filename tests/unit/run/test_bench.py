@@ -280,7 +280,7 @@ def test_a_lost_agent_is_told_and_the_next_scenario_runs(make: Callable[..., Set
     bench = connected(setup)
     lost = bench.run(scenario("s.kill"))
     assert lost.outcome is Outcome.LOST
-    assert "exit code 0x3" in lost.message
+    assert "exited with code 0x3" in lost.message
     assert bench.run(scenario()).outcome is Outcome.PASSED
     assert setup.machine.calls.count("revert") == 1
 
