@@ -104,7 +104,7 @@ class LoggedStream:
             self._changed.notify_all()
 
     def _forget(self) -> None:
-        """The guest was reverted: its crash is history, and so is the scenario that was running."""
+        """Forgets the crash and the running scenario after the guest was reverted."""
         with self._changed:
             self._crash = None
             self._close_slice(self._log.end)

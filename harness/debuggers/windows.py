@@ -12,8 +12,8 @@ from harness.debuggers.logged import LoggedStream
 class WindowsDebugStream(KdDebugStream):
     """A `KdDebugStream` of a guest that is restored from a saved state.
 
-    The kernel was saved without a debugger, or with one that is gone. It says nothing until one halts it
-    once, so this one does, and lets it go on at once.
+    The kernel was saved without a debugger, or with one that is gone. It reports nothing until a debugger
+    halts it once. So this stream halts it, and continues it at once.
     """
 
     def __init__(self, wire: Wire, log: Path, nonce: str) -> None:
@@ -27,7 +27,7 @@ class WindowsDebugStream(KdDebugStream):
 
 
 class MuteDebugStream(LoggedStream):
-    """The stream of a guest without a debugger: it holds what is added to it, and no DbgPrint."""
+    """The stream of a guest without a debugger: it holds the records added to it, and no DbgPrint."""
 
     def __init__(self, log: Path, nonce: str) -> None:
         super().__init__(log, f"WINVM-MARK {nonce} ")

@@ -18,7 +18,7 @@ POLL_S = 0.02
 READ_SIZE = 1 << 20
 POLL_READS = 16
 UNREAD_LIMIT = 1 << 30
-"""Bytes that the guest may be ahead of this reader; one that prints faster for so long is given up."""
+"""Bytes that the guest may be ahead of this reader; a guest further ahead is a crash of kind `flood`."""
 
 
 class WineDebugStream(LoggedStream):

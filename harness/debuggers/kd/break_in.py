@@ -1,4 +1,4 @@
-"""The wish that a running target halts: asked again until it does, and what is left of asking twice."""
+"""A request that a running target halts: repeated until it does; a repeat may cause a second halt."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from harness.deadline import Deadline
 
 EVERY_S = 0.5
 LEFT_OVER_S = 2.0
-"""Seconds after a break-in in which another break at the same place comes from asking twice."""
+"""Seconds after a break-in in which another break at the same place is due to a repeated request."""
 
 
 class BreakInWish:
-    """Any thread makes the wish or drops it; one thread asks, and sees it granted."""
+    """Any thread makes or withdraws the request; one thread sends it and reports the halt."""
 
     def __init__(self) -> None:
         self._made = threading.Event()
@@ -23,20 +23,20 @@ class BreakInWish:
 
     @property
     def made(self) -> bool:
-        """Whether the target shall halt."""
+        """Whether a halt is requested."""
         return self._made.is_set()
 
     def make(self) -> None:
-        """The target shall halt."""
+        """Requests a halt."""
         self._asked = 0
         self._made.set()
 
     def drop(self) -> None:
-        """The target need not halt any more."""
+        """Withdraws the request."""
         self._made.clear()
 
     def due(self) -> bool:
-        """Whether it is time to ask, which is counted as done then."""
+        """Whether it is time to send the request; if so, counts it as sent."""
         if not self._made.is_set() or time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + EVERY_S
@@ -49,7 +49,7 @@ class BreakInWish:
         return self._asked % 2 == 0
 
     def granted(self, pc: int) -> None:
-        """The target halted at `pc` because it was asked."""
+        """Records that the target halted at `pc` on request."""
         self._made.clear()
         self._left_over = pc, Deadline.after(LEFT_OVER_S)
 

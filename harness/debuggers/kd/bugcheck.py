@@ -1,4 +1,4 @@
-"""A bugcheck as a kernel prints it, and what is read of a kernel that stands in one or was made to halt."""
+"""Finds a bugcheck in a kernel's output; reads a kernel halted in a bugcheck or by a break-in."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class BugcheckText:
 
 
 def is_bugcheck(target: HaltedTarget) -> bool:
-    """Whether an x64 target at a breakpoint was brought there by a bugcheck: its first argument says why.
+    """Whether a bugcheck brought an x64 target to its breakpoint: the routine's first argument tells.
 
     Raises:
         SilentTargetError: it does not answer.
@@ -87,7 +87,7 @@ def reason(target: HaltedTarget) -> int:
 
 
 def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bugcheck | None]:
-    """What can be read of a kernel that stopped in a bugcheck, and the bugcheck as its memory has it.
+    """Reads the state of a kernel that stopped in a bugcheck, and the bugcheck from its memory.
 
     Registers, stack and frames are those of the fault where a parameter of the bugcheck leads to them, else
     those of the call for the bugcheck. `frames` are unwound, `stack` is raw words; `culprit` is to blame.
@@ -171,7 +171,7 @@ def _named(found: Bugcheck | None) -> dict[str, int]:
 
 
 def _faulting(target: HaltedTarget, named: Mapping[str, int]) -> dict[str, int]:
-    """Registers at the fault, out of the context record or trap frame that a parameter leads to; or none."""
+    """Registers at the fault, from the context record or trap frame that a parameter points to; or none."""
     if "cx" in named:
         return cpu.registers(target.read(named["cx"], kd_context.SIZE), kd_context.AMD64)
     if "tf" in named:

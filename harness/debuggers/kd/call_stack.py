@@ -1,4 +1,4 @@
-"""Call stacks of a halted kernel, unwound over the debugger line, which is slow: little is read, and once."""
+"""Call stacks of a halted kernel, unwound over the slow debugger line: reads are few and cached."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.errors import KdError
 MAX_FRAMES = 64
 MAX_SCANS = 4
 SECONDS = 4.0
-"""For all stacks of one halt: a guest is not held up longer than this for them."""
+"""Time limit for all stacks of one halt, so that the guest is not held up for longer."""
 _LINE = 128
 _MOST = 2048
 """Bytes of one read: a scan of a stack asks for all of it, which would take seconds on a serial line."""
@@ -95,7 +95,7 @@ class CallStacks:
 
 
 def culprit(fault: Place | None, frames: Sequence[StackFrame]) -> Place | None:
-    """Whom to blame, as for a dump: the fault's place, else the first frame outside the system's core."""
+    """The place to blame, as for a dump: the fault's, else the first frame outside the system's core."""
     return blamed(fault, frames)[0]
 
 

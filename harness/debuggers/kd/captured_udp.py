@@ -26,7 +26,7 @@ _SHORTEST = 20
 
 @dataclass
 class FrameCounts:
-    """What the frames of a capture are that give no UDP payload, and what that means."""
+    """Counts the frames of a capture without UDP payload, by reason."""
 
     frames: int = 0
     cut: int = 0
@@ -35,7 +35,7 @@ class FrameCounts:
 
     @property
     def warnings(self) -> list[str]:
-        """What whoever made the capture should know."""
+        """Notes for the person who made the capture."""
         told = []
         if not self.frames:
             told.append("the capture holds no frames")
@@ -45,9 +45,9 @@ class FrameCounts:
                 "capture whole frames (tcpdump -s 0)"
             )
         if self.fragments:
-            told.append(f"{self.fragments} IP fragments were passed over: no KDNET datagram is fragmented")
+            told.append(f"{self.fragments} IP fragments were skipped: KDNET datagrams are never fragmented")
         for link, count in sorted(self.links.items()):
-            told.append(f"{count} frames have the link type {link}, which is not known")
+            told.append(f"{count} frames have the link type {link}, which is not supported")
         return told
 
     def payload(self, link: int, frame: bytes, size: int) -> bytes | None:

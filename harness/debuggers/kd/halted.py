@@ -1,4 +1,4 @@
-"""What can be asked of a halted target: memory, registers, version, modules, bugcheck data; and to go on."""
+"""Requests to a halted target: memory, registers, version, modules, bugcheck data, and to continue."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _INT3 = b"\xcc"
 
 
 class RequestRefusedError(KdError):
-    """The target will not do what it was asked."""
+    """The target refuses a request."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class HaltedTarget:
         self._deadline = deadline
 
     def version(self) -> Version:
-        """What kernel this is, and where its lists are."""
+        """Version of the kernel, and the addresses of its lists."""
         return Version.parse(self._request(Api.GET_VERSION))
 
     def read(self, address: int, size: int) -> bytes:

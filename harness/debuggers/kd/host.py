@@ -1,8 +1,8 @@
-"""The live debugger host: answers whatever a kernel reports, and lets it run on.
+"""The live debugger host: answers everything a kernel reports, and continues the kernel.
 
-It never keeps a target waiting but when told to hold: load-symbols reports and exceptions are logged and
-continued, prompts are answered with `ignore`, files are refused. While another debugger has the target
-(`HandedOver`) it only listens, and when that one is gone it answers what was left unanswered.
+It only holds a target when `hold` is set: load-symbols reports and exceptions are logged and continued,
+prompts are answered with `ignore`, file requests are refused. While another debugger has the target
+(`HandedOver`) the host only listens; once that debugger is gone, it answers the open requests.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _ASSERT_ANSWER = b"i"
 
 @dataclass(frozen=True)
 class Event:
-    """Something the target said or did; kinds and fields are those of `winvm kd listen --json`.
+    """An event of the target; kinds and fields are those of `winvm kd listen --json`.
 
     `time` is host UNIX time in seconds.
     """
@@ -111,22 +111,22 @@ class KdHost:
         return self._relayed
 
     def break_in(self) -> None:
-        """Asks the target to halt: asked again until it does, also when it is not there yet."""
+        """Asks the target to halt; repeated until it does, also when it is not connected yet."""
         self._wish.make()
 
     def stop_breaking_in(self) -> None:
-        """Asks no more: a target that did not halt so far need not do so later."""
+        """Withdraws the request to halt."""
         self._wish.drop()
 
     def resume(self) -> None:
-        """Lets a held target go on."""
+        """Continues a held target."""
         self._go_wanted.set()
 
     def step(self, timeout_s: float = IDLE_S) -> None:
-        """Takes in what arrives within `timeout_s` and does what follows from it.
+        """Receives and handles whatever arrives within `timeout_s`.
 
         Raises:
-            KdError: the line is gone.
+            KdError: the connection is lost.
         """
         self._ask_for_halt()
         self._link.pump(timeout_s)
@@ -157,7 +157,7 @@ class KdHost:
             (self._link.reset if self._wish.by_reset else self._wire.break_in)()
 
     def _attempt(self, action: Callable[[], None]) -> bool:
-        """A target that stops answering, or restarts, ends one action and not the host.
+        """Runs an action; a target that stops answering or restarts ends the action, not the host.
 
         Returns:
             False when the target was silent: the action may be tried again.
@@ -215,7 +215,7 @@ class KdHost:
             self._queue.append(packet)
 
     def _watch(self, packet: Packet) -> None:
-        """Says what the target told the other debugger, and remembers what that one has to answer."""
+        """Reports a packet for the other debugger, and remembers whether that debugger must answer it."""
         kind, fields = describe(packet)
         if packet.type == PacketType.STATE_CHANGE64:
             with suppress(KdError):
@@ -225,7 +225,7 @@ class KdHost:
         self._left = packet
 
     def _overheard(self, packet: Packet) -> None:
-        """The other debugger said something to the target."""
+        """Handles a packet from the other debugger to the target."""
         if self._left is not None and settles(packet, self._left):
             self._left = None
 
@@ -279,7 +279,7 @@ class KdHost:
         return kind, fields | (self._images.placed(change.pc) if change.exception else {})
 
     def _go_on(self, change: StateChange) -> None:
-        """Continues from whatever the target stands at."""
+        """Continues the target, whatever it halted at."""
         if change.exception is None:
             self._go(change, CONTINUE)
         else:
@@ -304,7 +304,7 @@ class KdHost:
         return HaltedTarget(self._link, change, Deadline.after(self._patience_s))
 
     def _examine(self, change: StateChange, *, asked: bool) -> bool:
-        """Finds out why the target stands at a breakpoint; True when going on would lead here again."""
+        """Finds why the target is at a breakpoint; True if it would hit that one again after continuing."""
         target = self._target(change)
         if asked:
             self._emit("break-in", processors(target, change.processors))
@@ -323,7 +323,7 @@ class KdHost:
         return False
 
     def _called_from(self, target: HaltedTarget, change: StateChange) -> None:
-        """Says which image called the kernel's breakpoint routine, which is where the target stands then."""
+        """Finds the image that called the kernel's breakpoint routine, in which the target is halted."""
         if not self._images.placed(change.pc) or self._images.is_kernel(change.pc):
             with suppress(RequestRefusedError):
                 stack = target.read(kd_context.registers(target.context())["rsp"], 8)

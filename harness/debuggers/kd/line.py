@@ -1,4 +1,4 @@
-"""Where a kernel's debugger is reached on the host."""
+"""Address on the host of a kernel's debugger connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class KernelLine:
-    """How a kernel's debugger is reached: a serial line, or a UDP port and the file that holds the key."""
+    """Debugger connection of a kernel: a serial line, or a UDP port and the file that holds the key."""
 
     serial: Path | None = None
     port: int = 0

@@ -1,4 +1,4 @@
-"""Reliable delivery over a wire: acknowledges, drops what comes twice, sends again what got lost."""
+"""Reliable delivery over a wire: acknowledges, drops duplicates, resends lost packets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TargetRestartedError(KdError):
 
 
 class SilentTargetError(KdError):
-    """The target did not acknowledge or reply in time; it may yet."""
+    """The target did not acknowledge or reply in time; it may do so later."""
 
 
 class Link:
@@ -83,7 +83,7 @@ class Link:
         """Whether something damaged came after the last packet: what is repeated next may be that."""
 
     def pump(self, timeout_s: float) -> None:
-        """Waits at most `timeout_s` for something to arrive, and takes it in."""
+        """Waits at most `timeout_s` for arrivals, and handles them."""
         damaged = False
         for arrival in self._wire.receive(timeout_s):
             damaged |= isinstance(arrival, Damage)
@@ -124,7 +124,7 @@ class Link:
         raise SilentTargetError("The target does not acknowledge what the debugger sends.")
 
     def reset(self) -> None:
-        """Asks the target to start over: a halted one reports its halt again, a running one does not care."""
+        """Resets the session: a halted target reports its halt again, a running one ignores the reset."""
         self._waiting = None
         self._start_over()
 
@@ -186,7 +186,7 @@ class Link:
             self._notice(arrival)
 
     def _take_overheard(self, arrival: Overheard) -> None:
-        """What another debugger and the target say to each other: followed, so that it can be taken up."""
+        """Follows the packets between another debugger and the target, so that this side can take over."""
         packet, ids = arrival.packet, self._wire.ids
         if arrival.from_debugger:
             if not packet.control:

@@ -22,7 +22,7 @@ def summary_line(kind: str, fields: Mapping[str, object]) -> str:
         meaning = f": {fields['explanation']}" if "explanation" in fields else ""
         return f"bugcheck {fields['code']:#x} ({shown}){where}{count}{name}{meaning}"
     if kind == "wrong-key":
-        return f"wrong key: what {fields['source']} sends was made with another key; it is not listened to"
+        return f"wrong key: datagrams from {fields['source']} were made with another key; they are ignored"
     if kind == "taken-back":
         return f"taken-back from {fields['from']}"
     if kind == "attached":

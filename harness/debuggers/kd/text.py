@@ -1,4 +1,4 @@
-"""Printed text as lines: a kernel prints pieces of lines, and no end of them when it dies."""
+"""Printed text as lines: a kernel prints pieces of lines; a crash leaves the last one incomplete."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def test_no_progress_is_a_hang(make: Callable[..., Setup]) -> None:
     assert [(rung["name"], rung["gave"]) for rung in rungs] == [
         *(("break-in", "skipped"), ("nmi", "skipped"), ("screenshot", "answer"), ("kill", "answer")),
     ]
-    assert any("hang: nmi: skipped: the profile says" in note for note in expected.notes)
+    assert any("hang: nmi: skipped: the profile turns this probe off" in note for note in expected.notes)
 
 
 def test_a_hung_guest_that_answers_an_nmi_is_asked_for_that_dump(make: Callable[..., Setup]) -> None:

@@ -1,4 +1,4 @@
-"""Decodes both directions of a recorded serial line: what a live debugger host would have told of it."""
+"""Decodes both directions of a recorded serial line into the events of a live debugger host."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Told = tuple[str, Fields]
 
 
 class RecordingDecoder:
-    """Takes what passed on the line, in order; memory does not grow with it.
+    """Takes the bytes of the line in order; memory use does not grow with them.
 
     Events are those of one side's packets, with `from` and, where the target stood in a bugcheck, what its
     debugger read of it.
@@ -53,7 +53,7 @@ class RecordingDecoder:
         yield from self._flushed()
 
     def finish(self) -> Iterator[Told]:
-        """What remains to be told at the end of the recording."""
+        """The remaining events at the end of the recording."""
         yield from self._halt_ended()
         yield from self._report({"halted": False})
 
@@ -115,7 +115,7 @@ class RecordingDecoder:
         self._break_in = False
 
     def _halt_ended(self) -> Iterator[Told]:
-        """The target goes on: its debugger has read of it what it wanted."""
+        """The target continues: its debugger has finished reading."""
         halt, self._halt = self._halt, None
         if halt is None or not halt.at_breakpoint or self._reported is not None:
             return

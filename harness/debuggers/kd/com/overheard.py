@@ -1,4 +1,4 @@
-"""A halt of the target while another debugger served it: what that one read can be read once more."""
+"""A halt of the target while another debugger served it: answers again what that debugger read."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class OverheardHalt:
         """The reply that was given to such a request.
 
         Raises:
-            KdError: nobody asked.
+            KdError: the other debugger made no such request.
         """
         if message.api == Api.READ_VIRTUAL:
             address, count = struct.unpack_from("<QI", message.union)

@@ -1,7 +1,7 @@
 """KDCOM on a byte stream, with a listening socket beside it for another debugger.
 
-The debugger has the line from when it connects until it closes; one at a time. All bytes are passed on as
-they are, and overheard.
+One debugger at a time has the line, from its connection until it closes. All bytes are passed on unchanged,
+and decoded on the way.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from harness.debuggers.kd.wire import Arrival, Attached, HandedOver, Overheard, 
 from harness.errors import HostError, KdError
 
 BACKLOG_LIMIT = 1 << 20
-"""Bytes kept for a debugger that does not read them; one that is so far behind is cut off."""
+"""Bytes buffered for a debugger that does not read them; beyond that, it is disconnected."""
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """A socket that only its owner may connect to; in the place of one that nobody serves any more.
+    """A socket that only its owner may connect to; replaces a stale one.
 
     Raises:
-        HostError: it cannot be made.
+        HostError: the socket cannot be created.
     """
     made = socket.socket(socket.AF_UNIX)
     try:
@@ -41,7 +41,7 @@ def listen_unix(path: Path) -> socket.socket:
     except OSError as error:
         made.close()
         raise HostError(
-            f"The socket {path} cannot be made: {error}.", remedy="Name a short path in a folder of yours."
+            f"The socket {path} cannot be created: {error}.", remedy="Use a short path in your own folder."
         ) from error
     return made
 
@@ -56,8 +56,8 @@ def listen_tcp(address: str, port: int) -> socket.socket:
         return socket.create_server((address, port))
     except OSError as error:
         raise HostError(
-            f"TCP port {port} on {address} cannot be listened on: {error.strerror}.",
-            remedy="End what uses it, or choose another.",
+            f"Listening on TCP port {port} of {address} failed: {error.strerror}.",
+            remedy="End the program that uses the port, or choose another port.",
         ) from error
 
 

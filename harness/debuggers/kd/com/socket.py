@@ -1,4 +1,4 @@
-"""KDCOM on the serial port of a machine: a socket that is gone at every revert, and there again after it."""
+"""KDCOM on a machine's serial port: a socket that disappears at every revert and exists again after it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from harness.debuggers.kd.wire import Arrival
 from harness.errors import KdError
 
 RETRY_S = 0.05
-"""Between two attempts to connect."""
+"""Seconds between two attempts to connect."""
 
 
 class KdcomSocket:
-    """Implements `Wire`: while there is nobody to connect to it is silent, and what is sent is lost.
+    """Implements `Wire`: without a connection it receives nothing, and packets sent are lost.
 
     Args:
         path: of the machine's socket; a new one lies there once the machine is started anew.

@@ -93,11 +93,11 @@ class KdcomWire:
         os.close(self._descriptor)
 
     def _patience(self, timeout_s: float) -> float:
-        """How long to wait for a byte: in the middle of a packet not for ever."""
+        """How long to wait for a byte; bounded in the middle of a packet."""
         return min(timeout_s, SILENCE_S) if self._reader.waiting else timeout_s
 
     def _silent(self) -> list[Arrival]:
-        """What follows from a line on which nothing came."""
+        """Arrivals due to silence on the line."""
         if not self._reader.waiting or self._clock() - self._last_byte < SILENCE_S:
             return []
         return [self._reader.give_up(), *self._found(b"")]
@@ -133,7 +133,7 @@ class KdcomWire:
         while data:
             _, writable, _ = select.select([], [self._descriptor], [], max(0.0, until - self._clock()))
             if not writable:
-                raise KdError(f"The serial line {self._name} takes no bytes.")
+                raise KdError(f"The serial line {self._name} does not accept bytes.")
             try:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:

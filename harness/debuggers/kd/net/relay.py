@@ -1,4 +1,4 @@
-"""KDNET on a UDP socket, with another debugger beside it that gets the target whenever it is there."""
+"""KDNET on a UDP socket, with another debugger that gets the target while it is listening."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class KdnetRelayWire(KdnetWire):
         except OSError as error:
             self._socket.close()
             raise HostError(
-                f"The debugger's address {self._debugger_name} is of no use: {error}.",
+                f"The debugger's address {self._debugger_name} cannot be used: {error}.",
                 remedy="Give it as HOST:PORT.",
             ) from error
 

@@ -36,8 +36,8 @@ class KdnetWire:
         except OSError as error:
             self._socket.close()
             raise HostError(
-                f"UDP port {port} on {address} cannot be listened on: {error.strerror}.",
-                remedy="End what uses it, or choose another.",
+                f"Listening on UDP port {port} of {address} failed: {error.strerror}.",
+                remedy="End the program that uses the port, or choose another port.",
             ) from error
         self.port: int = self._socket.getsockname()[1]
 

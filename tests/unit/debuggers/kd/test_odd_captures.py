@@ -76,7 +76,7 @@ def test_a_pcapng_that_was_cut_says_so(tmp_path: Path) -> None:
 
 def test_a_strange_link_type_is_named(tmp_path: Path) -> None:
     (told,) = warnings(tmp_path / "capture", pcap([ethernet(POKE)] * 2, link=147))
-    assert told == "2 frames have the link type 147, which is not known"
+    assert told == "2 frames have the link type 147, which is not supported"
 
 
 @pytest.mark.parametrize(
