@@ -268,4 +268,4 @@ def _wrong(problem: ErrorDetails) -> str:
         section = Config.model_fields[name].annotation if name in Config.model_fields else None
         fields = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else ()
     like = difflib.get_close_matches(key, fields, 1)
-    return f"unknown key{f'; did you mean {like[0]}?' if like else ''}"
+    return f"unknown key{f' (did you mean {like[0]}?)' if like else ''}"

@@ -24,7 +24,7 @@ def parameters_of(declared: Mapping[str, Parameter], given: Iterable[str]) -> di
         name, equals, value = text.partition("=")
         if name in declared and not equals:
             raise ConfigurationError(
-                f"The parameter {text!r} is given without a value.", remedy=f"Give it as {name}=VALUE."
+                f"--param {text}: the parameter {name!r} has no value.", remedy=f"Give it as {name}=VALUE."
             )
         if not equals or name not in declared:
             known = ", ".join(declared) or "none"

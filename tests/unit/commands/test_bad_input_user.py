@@ -22,7 +22,7 @@ def project(tmp_path: Path) -> Project:
         ("[driver\n", "is not valid TOML"),
         ("\ufffd = 1", "is not valid TOML"),
         ("driver = 3", "driver: Input should be"),
-        (WINVM_TOML.replace("folder =", "foldr ="), "driver.foldr: Extra inputs are not permitted"),
+        (WINVM_TOML.replace("folder =", "foldr ="), "driver.foldr: unknown key (did you mean folder?)"),
         (WINVM_TOML.replace('"scenarios"', '"nowhere"'), "nowhere has no Python file"),
         (WINVM_TOML + '[guest]\nprofile = "dos"', "There is no guest profile 'dos'. Known profiles: "),
     ],

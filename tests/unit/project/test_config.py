@@ -84,8 +84,8 @@ def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[driver]\nbulids=['x']\n", "driver.bulids: unknown key; did you mean builds?"),
-        ("[gest]\nprofile='x'\n", "gest: unknown key; did you mean guest?"),
+        ("[driver]\nbulids=['x']\n", "driver.bulids: unknown key (did you mean builds?)"),
+        ("[gest]\nprofile='x'\n", "gest: unknown key (did you mean guest?)"),
         ("[driver]\nzzz=1\n", "driver.zzz: unknown key."),
     ],
 )
