@@ -14,8 +14,8 @@ from harness.errors import ConfigurationError
 
 VARIABLE = "WINVM_TRUST"
 """Folders, separated by `:`, whose winvm.toml is trusted whoever owns it; `*` for all."""
-PROGRAM_PARAMETERS = frozenset({"command", "netcat", "proxy", "socket", "keyfile", "known_hosts"})
-"""Parameters of libvirt's remote URIs that name a program or a file of this host (libvirt: remote)."""
+PROGRAM_PARAMETERS = frozenset({"command", "netcat"})
+"""Parameters of libvirt's remote URIs that name a program, here and on the other host (libvirt: remote)."""
 
 
 def require_trusted(file: Path) -> None:
@@ -48,11 +48,11 @@ def _own_users() -> set[int]:
 
 
 def runs_no_program(uri: str) -> str:
-    """A libvirt URI as a file may have it. Raises `ValueError` for one that names a program of this host."""
+    """A libvirt URI as a file may have it. Raises `ValueError` for one that names a program."""
     found = {name.lower() for name, _ in parse_qsl(urlsplit(uri).query, keep_blank_values=True)}
     if wrong := sorted(found & PROGRAM_PARAMETERS):
         raise ValueError(
-            f"a file may not give {wrong[0]}= in a libvirt URI, which names a program or a file of this host;"
+            f"a file may not give {wrong[0]}= in a libvirt URI, which names a program;"
             " set it up in ~/.ssh/config, or give the URI by --libvirt-uri"
         )
     return uri

@@ -7,6 +7,7 @@ The programs are unpacked if the host has none, for the reason in `own_libvirtd.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,7 @@ StrictModes no
 UsePAM no
 PidFile none
 PermitRootLogin yes
+SetEnv PATH={folder}/there:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 """
 
 CLIENT = """
@@ -92,6 +94,7 @@ def other_host(
     """
     if not root_is_mount_point():
         raise own_libvirtd.NoLibvirtdError("/ is no mount point: nothing could be kept from this host")
+    path = os.environ["PATH"]
     programs = own_libvirtd.programs(folder)
     sshd = (
         shutil.which("sshd", path="/usr/sbin")
@@ -101,6 +104,10 @@ def other_host(
     make_key(folder / "client")
     for name in ("host", "client"):
         (folder / name).chmod(0o600)
+    if not shutil.which("nc"):  # libvirt's tunnel ends in it
+        netcat = own_libvirtd.unpacked(folder, "netcat-openbsd", "libbsd0", "libmd0")
+        libraries = f"{netcat}/usr/lib/x86_64-linux-gnu:{netcat}/lib/x86_64-linux-gnu"
+        script_in(folder / "there", "nc", f'LD_LIBRARY_PATH={libraries} exec {netcat}/bin/nc.openbsd "$@"')
     (folder / "known_hosts").write_text(f"{NAME} {(folder / 'host.pub').read_text()}")
     (folder / "sshd_config").write_text(SSHD.format(folder=folder))
     script = INSIDE.format(name=NAME, python=sys.executable)
@@ -123,11 +130,21 @@ def other_host(
         libraries = f"{folder}/usr/lib/x86_64-linux-gnu:{folder}/lib/x86_64-linux-gnu"
         configuration = CLIENT.format(name=NAME, pid=pid, sshd=sshd, folder=folder, libraries=libraries)
         (folder / "ssh_config").write_text(configuration)
-        client = folder / "ssh"
-        client.write_text(f'#!/bin/sh\nexec ssh -F {folder}/ssh_config "$@"\n')
-        client.chmod(0o700)
-        uri = f"qemu+ssh://root@{NAME}/system?keyfile={folder}/client&command={client}"
-        yield OtherHost(uri, pid)
+        # A URI in winvm.toml names no program, so the client is found by PATH.
+        real = shutil.which("ssh", path="/usr/bin:/bin")
+        client = script_in(folder / "here", "ssh", f'exec {real} -F {folder}/ssh_config "$@"')
+        os.environ["PATH"] = f"{client.parent}:{path}"
+        yield OtherHost(f"qemu+ssh://root@{NAME}/system?keyfile={folder}/client", pid)
     finally:
+        os.environ["PATH"] = path
         outside.kill()
         outside.communicate()
+
+
+def script_in(folder: Path, name: str, line: str) -> Path:
+    """A shell script of one line, made with its folder."""
+    folder.mkdir(exist_ok=True)
+    script = folder / name
+    script.write_text(f"#!/bin/sh\n{line}\n")
+    script.chmod(0o755)
+    return script

@@ -100,7 +100,7 @@ def test_only_news_are_an_error(winvm: CommandLine, project: Path) -> None:
     assert len(runs) == 6, "each cell has a run of its own, and no two share one"
 
 
-def test_pytest_spreads_scenarios_over_guests(winvm: CommandLine, project: Path) -> None:
+def test_pytest_does_not_spread_scenarios_over_guests(winvm: CommandLine, project: Path) -> None:
     (project / "scenarios" / "one.py").write_text(SCENARIOS.format(good=True, key=0))
     suite = [sys.executable, "-m", "pytest", str(ROOT / "harness" / "suite"), "-n", "2", "-q"]
     options = ["--winvm-config", str(project / "winvm.toml"), "--winvm-artifacts", str(project / "spread")]
@@ -113,9 +113,7 @@ def test_pytest_spreads_scenarios_over_guests(winvm: CommandLine, project: Path)
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    runs = [json.loads(file.read_bytes()) for file in (project / "spread").glob("2*/results.json")]
-    names = [[result["name"] for result in run["scenarios"]] for run in runs]
-    assert sorted(names) == [["one.breaks"], ["one.opens"]]
-    assert (project / "junit.xml").read_text().count("<testcase ") == 2
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "pytest-xdist (-n)" in done.stdout + done.stderr
+    assert not (project / "spread").exists(), "no half report of each process"
     assert not winvm.qemus()
