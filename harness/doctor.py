@@ -13,9 +13,10 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import WinvmError
-from harness.machine.accelerator import OLDEST_TCG, QEMU, Accelerator, Run, choose_accelerator, run_program
+from harness.host.ports import choose_ports
+from harness.host.programs import Run
+from harness.machine.accelerator import OLDEST_TCG, QEMU, Accelerator, choose_accelerator, run_program
 from harness.machine.direct_boot import ADDRESS
-from harness.machine.ports import choose_ports
 
 INSTALL = "Run vm/host/install.sh as root, or install {package}."
 IMAGE_SPACE = 6 * 2**30

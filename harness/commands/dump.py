@@ -25,7 +25,7 @@ def dump(file: Path, as_json: bool, symbol_path: str, download: bool) -> None:
     PDBs and images come from --symbols, else from _NT_SYMBOL_PATH. Without --download, only symbol servers
     named by --symbols are asked.
     """
-    from harness.dumps.reader import summarise
+    from harness.dumps.formats.reader import summarise
 
     text = symbol_path or os.environ.get("_NT_SYMBOL_PATH", "")
     if symbol_path and "*" not in symbol_path:

@@ -56,14 +56,13 @@ def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | N
     """
     from harness.guests.flavour import BuildRequest, DryRun
     from harness.guests.registry import build_options, flavour_of
-    from harness.project.profile import Profile
-    from harness.project.profiles import listed
+    from harness.project.profiles import find_profile, listed
 
     project = _project(invocation)
     if name not in (known := [one.name for one in listed(project)]):
         known.sort(key=lambda one: (one != "wine", one))
         raise ConfigurationError(f"There is no image {name!r}.", remedy=f"Known images: {', '.join(known)}.")
-    profile = Profile.named(name, project)
+    profile = find_profile(name, project)
     options = {
         option.name: path
         for option in build_options()

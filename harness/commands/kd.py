@@ -16,8 +16,8 @@ from harness.display.terminal import printable
 from harness.errors import ConfigurationError, KdError
 
 if TYPE_CHECKING:
-    from harness.debuggers.kd.com.both_sides import RecordingDecoder
-    from harness.debuggers.kd.decode import SerialDecoder
+    from harness.debuggers.kd.capture.both_sides import RecordingDecoder
+    from harness.debuggers.kd.capture.decode import SerialDecoder
     from harness.debuggers.kd.host import Event, KdHost
 
 READ_SIZE = 1 << 16
@@ -59,8 +59,8 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
     text: one line per read with seconds, T for the target or H for the host, and the bytes in hex. CAPTURE
     may be gzipped.
     """
-    from harness.debuggers.kd.com.both_sides import RecordingDecoder
-    from harness.debuggers.kd.decode import CaptureDecoder, SerialDecoder, Summary
+    from harness.debuggers.kd.capture.both_sides import RecordingDecoder
+    from harness.debuggers.kd.capture.decode import CaptureDecoder, SerialDecoder, Summary
 
     summary: Summary
     if serial:
@@ -105,9 +105,9 @@ _Event = tuple[int, float, str, Mapping[str, object]]
 
 
 def _capture_events(capture: Path, decoder: object) -> Iterator[_Event]:
-    from harness.debuggers.kd.capture_file import udp_datagrams
-    from harness.debuggers.kd.captured_udp import FrameCounts
-    from harness.debuggers.kd.decode import CaptureDecoder
+    from harness.debuggers.kd.capture.decode import CaptureDecoder
+    from harness.debuggers.kd.capture.file import udp_datagrams
+    from harness.debuggers.kd.capture.udp import FrameCounts
 
     assert isinstance(decoder, CaptureDecoder)
     counts = decoder.summary.frames = FrameCounts()
@@ -117,8 +117,8 @@ def _capture_events(capture: Path, decoder: object) -> Iterator[_Event]:
 
 
 def _has_both_sides(capture: Path) -> bool:
-    from harness.debuggers.kd.capture_file import opened
-    from harness.debuggers.kd.com.recording import is_recording
+    from harness.debuggers.kd.capture.file import opened
+    from harness.debuggers.kd.capture.recording import is_recording
 
     try:
         with opened(capture) as file:
@@ -128,9 +128,9 @@ def _has_both_sides(capture: Path) -> bool:
 
 
 def _serial_events(capture: Path, decoder: SerialDecoder | RecordingDecoder) -> Iterator[_Event]:
-    from harness.debuggers.kd.capture_file import opened
-    from harness.debuggers.kd.com.recording import read_recording
-    from harness.debuggers.kd.decode import SerialDecoder
+    from harness.debuggers.kd.capture.decode import SerialDecoder
+    from harness.debuggers.kd.capture.file import opened
+    from harness.debuggers.kd.capture.recording import read_recording
 
     number = count(1)
     with opened(capture) as file:

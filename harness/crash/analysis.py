@@ -18,7 +18,7 @@ from harness.display.markdown import code, plain
 from harness.display.terminal import printable
 from harness.dumps import bugcheck
 from harness.dumps.exceptions import address_words, cause, exception_name
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 from harness.dumps.signature import crash_signature
 from harness.dumps.summary import Found, Place, Summary, frame_document, place_document
 from harness.dumps.symbol_path import VARIABLE, SymbolPath

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 from harness.errors import DumpError, WinvmError
 from harness.outcome import KernelCrash
 

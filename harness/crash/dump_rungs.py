@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.crash.dump_ladder import Rung, check
 from harness.deadline import Deadline
-from harness.dumps.kerneldump import SIGNATURE
+from harness.dumps.formats.kerneldump import SIGNATURE
 from harness.errors import DeadlineError, DumpError, HostError, MachineError, TransportError, WinvmError
 from harness.host import programs
 from harness.interfaces import FileTransfer

@@ -7,8 +7,8 @@ import struct
 from collections.abc import Callable, Sequence
 
 from harness.dumps import cpu
+from harness.dumps.image import Image
 from harness.dumps.summary import Module, Place, StackFrame, StackWord, VirtualMemory
-from harness.dumps.unwind.image import Image
 
 MAX_STACK = 0x18000
 """Bytes of a stack that are scanned: more than the largest x64 kernel stack."""

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.dumps.homonyms import mark_shared
+from harness.dumps.image import Image
 from harness.dumps.pdb import PdbIdentity, stand_in
 from harness.dumps.summary import Frame, Module, NoMemory, Place, StackFrame, Summary
 from harness.dumps.symbol_path import SymbolPath
-from harness.dumps.unwind.image import Image
 from harness.errors import DeadlineError, HostError
 from harness.host import programs
 

@@ -9,6 +9,7 @@ from harness.errors import ConfigurationError
 from harness.guests.flavour import BuildOption, Flavour, Installed
 from harness.plugins import FLAVOURS
 from harness.project.profile import Profile
+from harness.project.profiles import find_profile
 
 if TYPE_CHECKING:
     from harness.guests.link import BootableGuest
@@ -81,5 +82,5 @@ def reopen(profile: str, image: Path, project: Path | None = None) -> BootableGu
         ImageError: the image is gone or damaged.
         ConfigurationError: the profile is gone or cannot be used.
     """
-    known = Profile.named(profile, project)
+    known = find_profile(profile, project)
     return flavour_of(known).reopen(known, image)

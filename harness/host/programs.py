@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -51,6 +51,9 @@ PACKAGES = {
     "xorriso": "xorriso",
 }
 """The Debian package of each program that the bench runs."""
+
+Run = Callable[[Sequence[str], float], tuple[int | None, str]]
+"""Runs a program for at most that many seconds: its exit code (None if it was killed) and output."""
 
 _LOG = logging.getLogger("winvm.programs")
 _CHUNK = 64 << 10

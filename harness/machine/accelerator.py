@@ -11,7 +11,7 @@ import base64
 import enum
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, HostError
 from harness.host import programs
+from harness.host.programs import Run
 
 QEMU = "qemu-system-x86_64"
 OLDEST_TCG = (10, 0)
@@ -47,9 +48,6 @@ timeout --signal KILL {PROBE_SECONDS:g} "$@" -drive "file=$disk,format=raw,if=id
 """
 _KILLED = 128 + 9
 """A shell's exit code for a program that SIGKILL ended."""
-
-Run = Callable[[Sequence[str], float], tuple[int | None, str]]
-"""Runs a program for at most that many seconds: its exit code (None if it was killed) and output."""
 
 
 class Accelerator(enum.StrEnum):

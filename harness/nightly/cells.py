@@ -9,6 +9,7 @@ from harness.errors import ConfigurationError
 from harness.nightly.capacity import Need
 from harness.project.config import Config
 from harness.project.profile import VERIFIER, Profile
+from harness.project.profiles import find_profile
 from harness.report.history import cell
 from harness.run.skip import missing
 
@@ -45,7 +46,7 @@ def matrix(config: Config) -> tuple[Cell, ...]:
             f"nightly.builds names {unknown[0]!r}, which is not in driver.builds.",
             remedy=f"Choose one of the builds in winvm.toml: {', '.join(config.driver.builds)}.",
         )
-    profiles = [Profile.named(name, config.root) for name in nightly.profiles or (config.guest.profile,)]
+    profiles = [find_profile(name, config.root) for name in nightly.profiles or (config.guest.profile,)]
     return tuple(
         Cell(profile.name, build, verifier, _need(profile), _missing(profile, verifier))
         for profile, build, verifier in product(profiles, builds, nightly.verifier)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from harness.deadline import Deadline
-from harness.dumps.kerneldump import SIGNATURE
+from harness.dumps.formats.kerneldump import SIGNATURE
 from harness.errors import MachineError
 from harness.offline.ntfs import NtfsVolume
 

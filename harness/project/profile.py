@@ -5,7 +5,6 @@ A flavour of guest may add entries in a subclass: see `windows_profile.py`.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
@@ -117,33 +116,12 @@ class Profile(Table):
         return self.model_copy(update={"missing_capabilities": self.missing_capabilities | {capability}})
 
     @classmethod
-    def named(cls, name: str, project: Path | None = None) -> Self:
-        """The profile of that name: see `harness.project.profiles` for where it is looked for.
-
-        Args:
-            project: the folder of winvm.toml.
+    def checked(cls, profile: Profile) -> Self:
+        """The same profile, known to be of this class.
 
         Raises:
-            ConfigurationError: as for `load`, or there is none of that name.
+            ConfigurationError: it is one of another flavour of guest.
         """
-        from harness.project import profiles
-
-        return cls._required(profiles.find_profile(name, project))
-
-    @classmethod
-    def load(cls, file: Path) -> Self:
-        """Reads and checks a profile; the result has the class of its guest's flavour.
-
-        Raises:
-            ConfigurationError: the file is missing, is not TOML, holds a wrong or unknown entry, or is not of
-                the class that was asked for.
-        """
-        from harness.project import profiles
-
-        return cls._required(profiles.load_profile(file))
-
-    @classmethod
-    def _required(cls, profile: Profile) -> Self:
         if not isinstance(profile, cls):
             raise ConfigurationError(
                 f"Profile {profile.name} is not one of a {cls.guests} guest.",

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -22,6 +22,8 @@ from harness.host.resources import vm_folder
 from harness.plugins import FLAVOURS
 from harness.project.config import home
 from harness.project.profile import Profile
+
+_P = TypeVar("_P", bound=Profile)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LONGEST_CHAIN = 16
@@ -51,6 +53,12 @@ def listed(project: Path | None = None) -> list[ProfileFile]:
             if NAME.fullmatch(file.stem):
                 found.setdefault(file.stem, ProfileFile(file.stem, origin, file))
     return list(found.values())
+
+
+def shipped(kind: type[_P]) -> list[_P]:
+    """winvm's own profiles of this class, by name."""
+    found = (load_profile(file) for file in sorted((vm_folder() / "profiles").glob("*.toml")))
+    return [profile for profile in found if isinstance(profile, kind)]
 
 
 def find_profile(name: str, project: Path | None = None) -> Profile:

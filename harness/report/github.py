@@ -16,7 +16,8 @@ from pathlib import Path
 from harness.display.markdown import code, plain
 from harness.report.digest import GRAVITY, Digest
 from harness.report.findings import Finding
-from harness.report.page import Since, duration
+from harness.report.news import Since
+from harness.report.page import duration
 
 SHOWN = 50
 """Annotations and lines of each list in the summary; GitHub itself shows 10 annotations of a step."""

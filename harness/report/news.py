@@ -98,6 +98,14 @@ class News:
         return bool(self.bad or self.fixed or self.slower or self.fixed_crashes)
 
 
+@dataclass(frozen=True)
+class Since:
+    """What changed, and since which run; `run` is empty for the first run of a cell."""
+
+    news: News
+    run: str = ""
+
+
 def news(previous: State, current: State) -> News:
     """What changed from `previous` to `current`. A scenario missing in `current` did not run: no news."""
     was, now = previous.scenarios, current.scenarios

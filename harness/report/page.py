@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +19,7 @@ from harness.display.terminal import printable
 from harness.outcome import Outcome
 from harness.report.digest import BAD, GRAVITY, CrashGroup, Digest, Row
 from harness.report.evidence import screenshot
-from harness.report.news import News
+from harness.report.news import News, Since
 from harness.report.recorded import RecordedRun
 from harness.report.timeline import LANES, timeline
 from harness.report.writer import Reported
@@ -40,14 +39,6 @@ _WORDS = {
     Outcome.CRASHED: "crashed",
     Outcome.SKIPPED: "skipped",
 }
-
-
-@dataclass(frozen=True)
-class Since:
-    """What changed, and since which run; `run` is empty for the first run of a cell."""
-
-    news: News
-    run: str = ""
 
 
 def render(run: RecordedRun, digest: Digest, since: Since | None) -> str:

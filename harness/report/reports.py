@@ -16,7 +16,7 @@ from harness.plugins import REPORTS
 from harness.report.digest import Digest, digest
 from harness.report.findings import Finding, findings
 from harness.report.history import History
-from harness.report.page import Since
+from harness.report.news import Since
 from harness.report.recorded import RecordedRun
 from harness.report.writer import Reported, ReportWriter
 

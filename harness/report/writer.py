@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from harness.report.digest import Digest
 from harness.report.findings import Finding
+from harness.report.news import Since
 from harness.report.recorded import RecordedRun
-
-if TYPE_CHECKING:
-    from harness.report.page import Since
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from harness.outcome import CrashRecord, Outcome, Scenario, ScenarioResult
 from harness.project import config as configuration
 from harness.project.config import Config, DriverSection
 from harness.project.profile import VERIFIER, Profile
+from harness.project.profiles import find_profile
 from harness.reproduce.minimise import minimise
 from harness.reproduce.operations import Operation, recorded
 from harness.reproduce.trials import Trials
@@ -166,7 +167,7 @@ def checked_profile(manifest: Manifest, project: Path | None = None, *, any_imag
     Raises:
         ConfigurationError: there is none, or it differs from the bundle's and --any-image was not given.
     """
-    profile = Profile.named(manifest.guest, project)
+    profile = find_profile(manifest.guest, project)
     if not manifest.driver.verified:
         profile = profile.without(VERIFIER)
     here, there = profile_document(profile), manifest.profile

@@ -15,6 +15,7 @@ from harness.guests.registry import flavour_of
 from harness.machine.protocol import Channels
 from harness.machine.runfolder import runs_of
 from harness.project.profile import Profile
+from harness.project.profiles import find_profile
 
 RECORD = "up.json"
 
@@ -75,7 +76,7 @@ class LiveGuest(BaseModel):
 
     def loaded_profile(self) -> Profile:
         """Its profile as it is now; raises `ConfigurationError` if that is unusable."""
-        return Profile.named(self.profile, self.root)
+        return find_profile(self.profile, self.root)
 
     def save(self) -> None:
         """Writes the record into the run folder."""

@@ -17,6 +17,7 @@ from harness.project.config import Config, Parameter
 from harness.project.parameters import parameters_of
 from harness.project.patterns import PatternError, compile_pattern
 from harness.project.profile import CAPABILITIES, INF_PACKAGE, VERIFIER, Profile
+from harness.project.profiles import find_profile
 from harness.toolchain.agent import build_agent, collect
 
 ALL_BUILDS = "all"
@@ -72,7 +73,7 @@ def make_plan(
     chosen = _chosen_builds(config, builds)
     values = parameters_of(config.parameters, parameters)
     name = guest or config.guest.profile
-    profile = Profile.named(name, config.root)
+    profile = find_profile(name, config.root)
     if config.driver.inf and INF_PACKAGE not in profile.capabilities:
         raise ConfigurationError(
             f"driver.inf names {config.driver.inf}, but guest {name} lacks the capability {INF_PACKAGE}.",

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.images.windows.media import windows_profiles
 from harness.images.windows.python import python_zip
 from harness.images.windows.tools import HostTools
 from harness.project import config
+from harness.project.profiles import shipped
 from harness.project.windows_profile import WindowsProfile
 from tests.bench.row import Row
 from tests.fakes.windows_media import ENTERPRISE_11, windows_iso
@@ -29,7 +29,9 @@ def measure() -> list[Row]:
     downloads.mkdir(parents=True, exist_ok=True)
     python_zip(downloads, HostTools(Deadline.after(600)))
     with tempfile.TemporaryDirectory(prefix="winvm-dry-run-") as name:
-        found = {profile.name: _seconds(profile, Path(name) / profile.name) for profile in windows_profiles()}
+        found = {
+            profile.name: _seconds(profile, Path(name) / profile.name) for profile in shipped(WindowsProfile)
+        }
     detail = {profile: round(seconds, 2) for profile, seconds in found.items()}
     return [Row("Dry run, every Windows profile", sum(found.values()), "s", 10, detail=detail)]
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from harness.cli import winvm
-from harness.debuggers.kd.capture_file import udp_datagrams
-from harness.debuggers.kd.decode import CaptureDecoder
+from harness.debuggers.kd.capture.decode import CaptureDecoder
+from harness.debuggers.kd.capture.file import udp_datagrams
 from harness.debuggers.kd.io import print_string
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.datagram import Datagram, Poke, Seal, data_key, response

@@ -12,9 +12,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.debuggers.kd.capture_file import opened
+from harness.debuggers.kd.capture.file import opened
+from harness.debuggers.kd.capture.recording import read_recording
 from harness.debuggers.kd.com.framing import SerialReader
-from harness.debuggers.kd.com.recording import read_recording
 from harness.debuggers.kd.io import DebugIo, is_prompt
 from harness.debuggers.kd.manipulate import GOES_ON, Api, Manipulate
 from harness.debuggers.kd.packets import Packet, PacketType

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from harness.debuggers.kd.com.framing import Damage, SerialReader, is_break_in, serial_bytes
+from harness.debuggers.kd.com.framing import SerialReader, is_break_in, serial_bytes
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import Api, Manipulate
 from harness.debuggers.kd.net.datagram import BREAK_IN, Datagram, Poke, Seal, data_key, is_response
-from harness.debuggers.kd.packets import Packet, PacketType, control, encode, parse
+from harness.debuggers.kd.packets import Damage, Packet, PacketType, control, encode, parse
 
 NO_REPLY = (
     Api.CONTINUE, Api.CONTINUE2, Api.REBOOT, Api.CAUSE_BUGCHECK, Api.SWITCH_PROCESSOR, Api.CLEAR_BREAKPOINTS,

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 from harness.dumps.summary import summary_document
 from harness.dumps.text import page
 from harness.errors import DumpError

@@ -15,16 +15,16 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 
-from harness.debuggers.kd.capture_file import read_datagrams
-from harness.debuggers.kd.com.framing import Damage, SerialReader, serial_bytes
-from harness.debuggers.kd.decode import CaptureDecoder, SerialDecoder
+from harness.debuggers.kd.capture.decode import CaptureDecoder, SerialDecoder
+from harness.debuggers.kd.capture.file import read_datagrams
+from harness.debuggers.kd.com.framing import SerialReader, serial_bytes
 from harness.debuggers.kd.host import KdHost
 from harness.debuggers.kd.ids import Ids, KdnetIds
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.datagram import Datagram, Poke, Seal, data_key, response
 from harness.debuggers.kd.net.relay_session import KdnetRelaySession
 from harness.debuggers.kd.net.session import KdnetSession
-from harness.debuggers.kd.packets import Packet, PacketType, control, encode
+from harness.debuggers.kd.packets import Damage, Packet, PacketType, control, encode
 from harness.debuggers.kd.wire import (
     Arrival,
     Attached,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +65,41 @@ def test_its_rows_are_the_layers_that_are_checked() -> None:
         places.append((min(at), max(at)))
     for (_, above), (below, _) in pairwise(places):
         assert above < below, "the table lists a package above one that imports it"
+
+
+def cycle(imports: Mapping[str, Iterable[str]]) -> list[str]:
+    """Names that import each other in a circle; empty if none do."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("harness", cache_dir=None)
+
+
+def test_no_module_imports_itself_through_others(graph: grimp.ImportGraph) -> None:
+    assert not cycle({name: graph.find_modules_directly_imported_by(name) for name in graph.modules})
+
+
+def test_no_package_and_no_part_of_it_import_each_other(graph: grimp.ImportGraph) -> None:
+    def room(name: str) -> str:
+        parent = name.rpartition(".")[0]
+        return name if parent in ("", "harness") or graph.find_children(name) else parent
+
+    imports: dict[str, set[str]] = {}
+    for name in graph.modules:
+        others = {room(other) for other in graph.find_modules_directly_imported_by(name)}
+        imports.setdefault(room(name), set()).update(others - {room(name)})
+    assert {"harness.dumps.formats", "harness.debuggers.kd.net"} <= imports.keys()
+    assert not cycle(imports)
+
+
+def test_a_cycle_would_be_found() -> None:
+    assert set(cycle({"a": ["b"], "b": ["c"], "c": ["a"]})) == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("name", sources())

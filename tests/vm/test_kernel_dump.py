@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 from harness.testing.fixtures import AgentHandle, CrashHandle
 
 pytestmark = pytest.mark.winvm_needs("kernel-dump")

@@ -15,9 +15,9 @@ from harness.images.windows.configuration import contents
 from harness.images.windows.guestjournal import Entry, parse
 from harness.images.windows.media import Choice
 from harness.images.windows.wim import WimImage
-from harness.project.windows_profile import WindowsProfile
 from harness.run.live import LiveGuest
 from harness.toolchain.provision import build_provision
+from tests.fakes.profiles import windows_profile
 from tests.vm.conftest import CommandLine
 
 PYTHON = r"C:\Python\python.exe"
@@ -25,7 +25,7 @@ PYTHON = r"C:\Python\python.exe"
 
 @pytest.fixture(scope="module")
 def answer_file() -> ET.Element:
-    profile = WindowsProfile.named("windows-11")
+    profile = windows_profile("windows-11")
     image = WimImage(1, "", "EnterpriseEval", "Client", "amd64", 26100, 1, ("en-US",), 0)
     return ET.fromstring(Answers(profile, Choice(image, "", "en-US"), "password").render())
 

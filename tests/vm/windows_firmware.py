@@ -27,6 +27,7 @@ from harness.machine.runfolder import RunFolder
 from harness.machine.windows_domain import KD_SOCKET, NVRAM, WindowsSpec
 from harness.project import config
 from harness.project.windows_profile import WindowsProfile
+from tests.fakes.profiles import windows_profile
 
 BOOT_S = 90.0
 SHELL = "UEFI Interactive Shell"
@@ -113,7 +114,7 @@ def boots(pictures: Path, *names: str) -> dict[str, object]:
         disc = folder / "empty.iso"
         disc.write_bytes(bytes(1 << 20))
         for name in names:
-            profile = WindowsProfile.named(name)
+            profile = windows_profile(name)
             spec = WindowsSpec(folder, profile, Accelerator.TCG, media=(disc,))
             with LibvirtMachine(run, spec, None) as machine:
                 started = time.monotonic()
@@ -133,7 +134,7 @@ def boots(pictures: Path, *names: str) -> dict[str, object]:
 def panics(on_bugcheck: str) -> dict[str, object]:
     """A boot sector under BIOS, on virtio devices, that writes to COM2, panics, and writes again."""
     hardware = {"firmware": "bios", "disk_bus": "virtio", "control_nic": "virtio", "kd": "kdnet"}
-    profile = changed(WindowsProfile.named("windows-10"), **hardware, on_bugcheck=on_bugcheck)
+    profile = changed(windows_profile("windows-10"), **hardware, on_bugcheck=on_bugcheck)
     heard: list[Panic] = []
     with image(PANICS) as folder, RunFolder.create(config.home() / "runs") as run:
         spec = WindowsSpec.checked(folder, profile, Accelerator.TCG)
@@ -154,7 +155,7 @@ def panics(on_bugcheck: str) -> dict[str, object]:
 
 def restores() -> dict[str, object]:
     """A UEFI guest that is saved, restored, and reverted; its debugger's line is there each time."""
-    profile = changed(WindowsProfile.named("windows-11"), memory_mib=512)
+    profile = changed(windows_profile("windows-11"), memory_mib=512)
     with image() as folder, RunFolder.create(config.home() / "runs") as run:
         with LibvirtMachine(
             run, WindowsSpec(folder, profile, Accelerator.TCG, media=(folder / "raw",)), None
@@ -191,7 +192,7 @@ def enlightened() -> dict[str, object]:
             xml = super().render(*arguments, **named)  # type: ignore[arg-type]
             return xml.replace('type="kvm"', 'type="qemu"').replace("host-passthrough", "maximum")
 
-    profile = changed(WindowsProfile.named("windows-11"), kd="kdnet", memory_mib=512)
+    profile = changed(windows_profile("windows-11"), kd="kdnet", memory_mib=512)
     with image() as folder, RunFolder.create(config.home() / "runs") as run:
         spec = Emulated(folder, profile, Accelerator.KVM, media=(folder / "raw",))
         with LibvirtMachine(run, spec, None) as machine:

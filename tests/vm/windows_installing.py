@@ -19,13 +19,14 @@ from harness.images.windows.provisioning import Driver
 from harness.journal import Event, Journal
 from harness.project import config
 from harness.project.windows_profile import WindowsProfile
+from tests.fakes.profiles import windows_profile
 
 DRIVER = Driver("mydriver", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
 
 
 def small(stall: float) -> WindowsProfile:
     """A profile that a boot sector fits into."""
-    profile = WindowsProfile.named("windows-10")
+    profile = windows_profile("windows-10")
     hardware = profile.hardware.model_copy(update={"firmware": "bios", "memory_mib": 256, "vcpus": 1})
     install = profile.install.model_copy(update={"stall": stall, "deadline": 300.0})
     return profile.model_copy(update={"hardware": hardware, "install": install})

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.deadline import Deadline
-from harness.debuggers.kd.com.framing import Damage
 from harness.debuggers.kd.io import is_print
 from harness.debuggers.kd.manipulate import Api, Manipulate
-from harness.debuggers.kd.packets import Packet, PacketType, control
+from harness.debuggers.kd.packets import Damage, Packet, PacketType, control
 from harness.debuggers.kd.wire import (
     Arrival,
     Attached,

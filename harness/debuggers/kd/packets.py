@@ -45,6 +45,13 @@ class Packet:
     control: bool = False
 
 
+@dataclass(frozen=True)
+class Damage:
+    """A packet that cannot be used: the other side should send it again."""
+
+    reason: str
+
+
 def control(packet_type: PacketType, packet_id: int = 0) -> Packet:
     """An acknowledgement, a request to resend or a reset."""
     return Packet(packet_type, packet_id, control=True)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.debuggers.kd.com.framing import Damage
 from harness.debuggers.kd.ids import Ids
-from harness.debuggers.kd.packets import Packet
+from harness.debuggers.kd.packets import Damage, Packet
 
 
 @dataclass(frozen=True)

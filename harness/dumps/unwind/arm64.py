@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 
 from harness.dumps import cpu
+from harness.dumps.image import Image, UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
 from harness.dumps.unwind.arm64_codes import Code, Op, function_at
-from harness.dumps.unwind.image import Image, UnreadableError
 from harness.dumps.unwind.state import ARM64_NAMES, FP, LR, SP, WORD, State, stack_word
 
 NONVOLATILE = frozenset((*range(19, 32),))

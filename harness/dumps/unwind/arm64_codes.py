@@ -6,7 +6,7 @@ import enum
 import struct
 from dataclasses import dataclass
 
-from harness.dumps.unwind.image import Image, UnreadableError
+from harness.dumps.image import Image, UnreadableError
 
 _MAX_EPILOGUES = 1 << 12
 FP, LR = 29, 30

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.dumps import cpu
+from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
-from harness.dumps.unwind.image import UnreadableError
 
 WORD = (1 << 64) - 1
 X64_NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from harness.dumps import cpu
 from harness.dumps.attribution import AddressMap
+from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, StackFrame, StackWord, VirtualMemory
 from harness.dumps.unwind import x64
-from harness.dumps.unwind.image import UnreadableError
 from harness.dumps.unwind.state import WORD, WORD_SIZE, State, bare_state, state_of
 
 MAX_FRAMES = 2048

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from harness.dumps.image import Image, UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
-from harness.dumps.unwind.image import Image, UnreadableError
 from harness.dumps.unwind.state import RSP, WORD, State, stack_word
 from harness.dumps.unwind.x64_epilogue import epilogue
 from harness.dumps.unwind.x64_info import Op, UnwindInfo, function_at, unwind_info

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 
 from harness.dumps.attribution import AddressMap
+from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
-from harness.dumps.unwind.image import UnreadableError
 from harness.dumps.unwind.state import WORD, State, stack_word
 from harness.dumps.unwind.x64 import returned
 from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, decoded

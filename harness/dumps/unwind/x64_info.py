@@ -6,7 +6,7 @@ import enum
 import struct
 from dataclasses import dataclass
 
-from harness.dumps.unwind.image import Image, UnreadableError
+from harness.dumps.image import Image, UnreadableError
 
 _CHAINED = 4
 _INDIRECT = 1

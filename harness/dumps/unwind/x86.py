@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 from harness.dumps import cpu
+from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
-from harness.dumps.unwind.image import UnreadableError
 from harness.dumps.unwind.state import EBP, ESP, X86_NAMES, State
 
 

@@ -9,7 +9,7 @@ from harness.debuggers.kd.com.socket import KdcomSocket
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.line import KernelLine
 from harness.debuggers.kd.net.wire import KdnetWire
-from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
+from harness.guests.windows.debug_stream import MuteDebugStream, WindowsDebugStream
 from harness.images.windows.credentials import WindowsSecrets
 from harness.interfaces import DebugStream
 from harness.machine.windows_domain import KD_SOCKET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from harness.errors import ConfigurationError, ImageError
 from harness.guests.flavour import BuildOption, BuildRequest, DryRun, Installed, StoredImage
@@ -61,7 +61,7 @@ class WindowsFlavour:
         from harness.images import base
         from harness.images.windows import sealed
 
-        profile = cast("WindowsProfile", profile)
+        profile = WindowsProfile.checked(profile)
         wanted = profile.image_profile
         image = sealed.find(home, wanted.name)
         if image is None:
@@ -92,7 +92,7 @@ class WindowsFlavour:
 
         for image in sealed.list_windows_images(home):
             if image.digest == digest:
-                return self._installed(image, cast("WindowsProfile", profile), accelerator, journal, verified)
+                return self._installed(image, WindowsProfile.checked(profile), accelerator, journal, verified)
         if not any_image:
             raise ConfigurationError(
                 f"The crash happened in guest image {digest[:12]}, which is not here.",
@@ -105,7 +105,7 @@ class WindowsFlavour:
         from harness.guests.windows.guest import WindowsGuest
         from harness.images.windows import sealed
 
-        return WindowsGuest(sealed.load(image), cast("WindowsProfile", profile))
+        return WindowsGuest(sealed.load(image), WindowsProfile.checked(profile))
 
     def build(self, request: BuildRequest, journal: Journal) -> WindowsImage | DryRun:
         """See `Flavour`. For a profile that shares the image of another, that image is built."""
@@ -139,14 +139,14 @@ class WindowsFlavour:
 
     def debugged_here(self, profile: Profile) -> bool:
         """See `Flavour`."""
-        return cast("WindowsProfile", profile).hardware.kd != "none"
+        return WindowsProfile.checked(profile).hardware.kd != "none"
 
     def kernel_line(self, profile: Profile, machine: Path, image: Path) -> KernelLine:
         """See `Flavour`."""
         from harness.guests.windows.debugger import debugger_of
         from harness.images.windows.credentials import WindowsSecrets
 
-        debugger = debugger_of(cast("WindowsProfile", profile))
+        debugger = debugger_of(WindowsProfile.checked(profile))
         line = debugger.line(machine, WindowsSecrets(image / "secrets"))
         if line is None:
             raise ConfigurationError(
@@ -196,7 +196,7 @@ def _request(asked: BuildRequest) -> Request:
             remedy=f"Run: winvm image build {profile.name} --iso PATH",
         )
     options = asked.options
-    wanted = cast("WindowsProfile", profile).image_profile
+    wanted = WindowsProfile.checked(profile).image_profile
     driver = _driver(asked.project())
     return Request(wanted, options[ISO], options.get(VIRTIO_ISO), options.get(OPENSSH), driver)
 

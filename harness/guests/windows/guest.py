@@ -15,11 +15,11 @@ from pathlib import Path
 from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.crash.expectation import describe
 from harness.deadline import Deadline
-from harness.debuggers.windows import WindowsDebugStream
 from harness.errors import TransportError
 from harness.guests.link import GuestLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import await_answer, make_ready
+from harness.guests.windows.debug_stream import WindowsDebugStream
 from harness.guests.windows.debugger import WindowsStream, debugger_of
 from harness.guests.windows.verifier import verify_driver
 from harness.host.resources import guest_folder

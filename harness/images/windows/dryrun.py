@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, HostError
+from harness.host.ports import choose_ports
 from harness.images.windows.build import PROBE_S
 from harness.images.windows.configuration import ANSWER_FILE, listing, write_iso
 from harness.images.windows.credentials import make_windows_secrets, write_secret
@@ -24,7 +25,6 @@ from harness.journal import Journal, StepKind
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.connection import translated
 from harness.machine.direct_boot import ADDRESS, HostSide
-from harness.machine.ports import choose_ports
 from harness.machine.protocol import Channels
 from harness.machine.runfolder import RunFolder
 from harness.machine.windows_domain import WindowsSpec

@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 
 from harness.errors import ConfigurationError
-from harness.host.resources import vm_folder
 from harness.images.windows.iso import Media
 from harness.images.windows.wim import WimImage
-from harness.project.profile import Profile
+from harness.project.profiles import shipped
 from harness.project.windows_profile import Install, WindowsProfile
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?")
@@ -57,12 +56,6 @@ def choose(media: Media, profile: WindowsProfile) -> Choice:
     return Choice(image, profile.install.editions[image.edition], image.languages[0])
 
 
-def windows_profiles() -> list[WindowsProfile]:
-    """The shipped profiles of Windows guests."""
-    found = [Profile.load(file) for file in sorted((vm_folder() / "profiles").glob("*.toml"))]
-    return [profile for profile in found if isinstance(profile, WindowsProfile)]
-
-
 def _unfit(image: WimImage, install: Install) -> str:
     """Why this image cannot be installed for that profile; empty if it can."""
     if image.architecture != "amd64":
@@ -87,7 +80,7 @@ def _refusal(media: Media, profile: WindowsProfile) -> ConfigurationError:
     why = distinct[0] if len(distinct) == 1 else "; ".join(distinct[:3])
     others = [
         other.name
-        for other in windows_profiles()
+        for other in shipped(WindowsProfile)
         if any(not _unfit(image, other.install) for image in media.images)
     ]
     if others:

@@ -22,7 +22,7 @@ from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DeadlineError, HostError
 from harness.host import programs
 from harness.host.fileend import last_text
-from harness.machine.accelerator import Run
+from harness.host.programs import Run
 
 SOCKET, LOG = "ssh", "ssh.log"
 SOCKET_PATH_LIMIT = 107 - 17

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from harness.deadline import Deadline
 from harness.errors import HostError, WinvmError
-from harness.machine.ports import HIGHEST, LOWEST, choose_ports
+from harness.host.ports import HIGHEST, LOWEST, choose_ports
 from harness.machine.remote.ssh import Session
 
 ATTEMPTS = 5

@@ -7,7 +7,8 @@ import pytest
 from harness.display.terminal import printable
 from harness.nightly.cells import Cell
 from harness.nightly.night import Night
-from harness.nightly.verdict import CellVerdict, lines, run_cell
+from harness.nightly.running import run_cell
+from harness.nightly.verdict import CellVerdict, lines
 
 NIGHT = Night.of_environment()
 

@@ -27,7 +27,7 @@ from harness.bundle.manifest import (
 )
 from harness.bundle.read import unpack
 from harness.errors import BundleError
-from harness.project.profile import Profile
+from harness.project.profiles import find_profile
 from harness.toolchain.package import take_package
 
 DRIVER = Driver(service="drv", build="fault", contract="contract")
@@ -38,7 +38,7 @@ DESCRIBED: dict[str, Any] = {
     "trigger": Trigger(kind="scenario", name="s.one[a]", parameters={"x": 1}, seed=7),
     "driver": DRIVER,
     "guest": "wine",
-    "profile": profile_document(Profile.named("wine")),
+    "profile": profile_document(find_profile("wine")),
     "image": "ab" * 32,
     "environment": {"accelerator": "tcg"},
 }

@@ -21,7 +21,7 @@ from harness.errors import HostError, ImageError, InternalError
 from harness.images import wine
 from harness.machine.accelerator import QEMU, Accelerator
 from harness.machine.direct_boot import MachineSpec
-from harness.project.profile import Profile
+from harness.project.profiles import find_profile
 from tests.fakes.bad_input_project import Project
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -149,7 +149,7 @@ def test_an_image_disk_that_was_changed(project: Project) -> None:
 def test_an_image_disk_that_is_gone(project: Project) -> None:
     image = wine.find(project.home)
     assert image
-    spec = MachineSpec.checked(image.folder, Profile.named("wine"), Accelerator.TCG)
+    spec = MachineSpec.checked(image.folder, find_profile("wine"), Accelerator.TCG)
     spec.require_base()
     image.disk.unlink()
     with pytest.raises(ImageError, match=r"base\.qcow2 is gone\. .*winvm image build"):

@@ -19,10 +19,10 @@ from harness.images.windows.dryrun import dry_run
 from harness.images.windows.preparation import Request
 from harness.images.windows.sealed import WindowsImage, find, list_windows_images, load, seal, settings_digest
 from harness.journal import Journal
-from harness.project.windows_profile import WindowsProfile
+from tests.fakes.profiles import windows_profile
 from tests.fakes.windows_media import ENTERPRISE_11, windows_iso
 
-PROFILE = WindowsProfile.named("windows-11")
+PROFILE = windows_profile("windows-11")
 
 
 def invoked(*arguments: str) -> WinvmError:

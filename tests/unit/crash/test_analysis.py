@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.crash.analysis import Circumstances, analyse, analysis_document, analysis_markdown
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 from harness.dumps.summary import Found, Frame, Place, StackFrame, Summary
 from harness.dumps.symbols import symbolise
 from harness.outcome import CrashRecord, KernelCrash

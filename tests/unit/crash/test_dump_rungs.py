@@ -13,7 +13,7 @@ from harness.crash.dump_rungs import disk_rung, guest_rung, memory_rung
 from harness.crash.dump_source import KernelDump
 from harness.crash.rungs import RUNGS, Crashed, RegisteredRung, Turn
 from harness.deadline import Deadline
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 from harness.errors import DeadlineError, DumpError, HostError, TransportError
 from harness.machine.protocol import MemoryDump
 from harness.offline.windows import SYSTEM_HIVE

@@ -15,7 +15,8 @@ from harness.errors import DeadlineError, MachineError
 from harness.interfaces import DebugStream, Halt, KernelDebugger
 from harness.machine.protocol import MachineState
 from harness.outcome import KernelCrash
-from harness.project.profile import Hang, Profile
+from harness.project.profile import Hang
+from harness.project.profiles import find_profile
 from tests.fakes.debug import FakeDebugStream
 from tests.fakes.machine import FakeMachine
 
@@ -90,7 +91,7 @@ def test_registers_of_every_processor_are_kept_and_the_nmi_brings_a_bugcheck(
 def test_a_guest_without_kernel_debugger_skips_by_name(machine: FakeMachine, tmp_path: Path) -> None:
     debug = FakeDebugStream()
     assert not isinstance(debug, KernelDebugger)
-    report = probed(machine, debug, tmp_path, Profile.named("wine").hang)
+    report = probed(machine, debug, tmp_path, find_profile("wine").hang)
     assert gave(report)["break-in"] is gave(report)["nmi"] is Gave.SKIPPED
     assert "no kernel debugger" in report.notes[0]
     assert "turns this probe off for this guest" in report.notes[1]

@@ -9,7 +9,7 @@ import pytest
 
 from harness.dumps.attribution import is_core
 from harness.dumps.bugcheck import addresses, blames_stack, code_addresses, explanation, lookup
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 from harness.dumps.summary import Summary
 from tests.fakes import dump_writer as writer
 

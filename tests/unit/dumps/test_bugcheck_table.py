@@ -104,7 +104,7 @@ def test_any_values_are_answered() -> None:
 
 def test_the_table_is_read_only_when_asked_and_at_little_cost() -> None:
     program = (
-        "import harness.dumps.reader, harness.dumps.bugcheck_table as table, time\n"
+        "import harness.dumps.formats.reader, harness.dumps.bugcheck_table as table, time\n"
         "assert not table.document.cache_info().currsize\n"
         "start = time.process_time()\n"
         "table.find(0xC4, (0x2000, 1, 2, 3))\n"

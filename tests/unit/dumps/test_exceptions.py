@@ -10,8 +10,8 @@ import pytest
 from harness.crash.analysis import likely_cause
 from harness.dumps.bugcheck import explanation
 from harness.dumps.exceptions import cause, exception_name, status_name
+from harness.dumps.formats.reader import summarise
 from harness.dumps.ntstatus import NTSTATUS
-from harness.dumps.reader import summarise
 from harness.dumps.text import page
 from harness.outcome import KernelCrash
 from tests.fakes import dump_writer as writer

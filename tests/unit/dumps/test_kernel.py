@@ -16,10 +16,10 @@ import pytest
 from harness.dumps.attribution import follows_call
 from harness.dumps.bugcheck import explanation, lookup
 from harness.dumps.dumpfile import DumpFile
-from harness.dumps.kerneldump import read_header
-from harness.dumps.pagetables import PagedMemory
-from harness.dumps.physical import Bitmap, physical_memory
-from harness.dumps.reader import summarise
+from harness.dumps.formats.kerneldump import read_header
+from harness.dumps.formats.pagetables import PagedMemory
+from harness.dumps.formats.physical import Bitmap, physical_memory
+from harness.dumps.formats.reader import summarise
 from harness.dumps.summary import summary_document
 from harness.dumps.text import page
 from harness.errors import DumpError
@@ -203,7 +203,7 @@ def test_an_oversized_bitmap_is_not_believed(tmp_path: Path) -> None:
 MEASURE = """
 import sys
 from pathlib import Path
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 found = summarise(Path(sys.argv[1]))
 status = Path('/proc/self/status').read_text()  # ru_maxrss would count the parent before exec
 print(len(found.modules), status.partition('VmHWM:')[2].split()[0])

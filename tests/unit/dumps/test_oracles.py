@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from harness.dumps.dumpfile import DumpFile
-from harness.dumps.kerneldump import read_header
-from harness.dumps.pagetables import PagedMemory
-from harness.dumps.physical import physical_memory
-from harness.dumps.reader import summarise
+from harness.dumps.formats.kerneldump import read_header
+from harness.dumps.formats.pagetables import PagedMemory
+from harness.dumps.formats.physical import physical_memory
+from harness.dumps.formats.reader import summarise
 from tests.fakes import dump_writer as writer
 
 GUEST = writer.guest()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 from harness.dumps.summary import summary_document
 from harness.dumps.text import page
 from tests.fakes import dump_writer as writer

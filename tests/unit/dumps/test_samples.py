@@ -9,12 +9,12 @@ import pytest
 
 from harness.dumps.attribution import AddressMap
 from harness.dumps.dumpfile import DumpFile
-from harness.dumps.kerneldump import read_header
-from harness.dumps.reader import summarise
+from harness.dumps.formats.kerneldump import read_header
+from harness.dumps.formats.reader import summarise
+from harness.dumps.formats.triage import Triage
 from harness.dumps.signature import dump_signature
 from harness.dumps.summary import Found, Module, StackWord, Summary
 from harness.dumps.symbols import symbolise
-from harness.dumps.triage import Triage
 
 TOP = 0xFFFF850429890EE8
 FROM_TOP = (

@@ -17,13 +17,13 @@ from click.testing import CliRunner
 
 from harness.commands.dump import dump
 from harness.dumps.dumpfile import DumpFile
+from harness.dumps.image import Image
 from harness.dumps.pdb import PdbIdentity, is_pdb_of, read_identity
 from harness.dumps.pe_file import image_memory
 from harness.dumps.summary import Module, NoMemory
 from harness.dumps.symbol_path import SymbolPath
 from harness.dumps.symbol_server import SymbolServer
 from harness.dumps.symbols import symbolise
-from harness.dumps.unwind.image import Image
 from tests.unit.dumps.test_symbols import SOURCE, build, crash_of
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.dumps.reader import summarise
+from harness.dumps.formats.reader import summarise
 from harness.dumps.signature import crash_signature, dump_signature, signature
 from harness.dumps.summary import Frame, Place, Summary
 from harness.dumps.symbols import symbolise

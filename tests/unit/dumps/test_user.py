@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
+from harness.dumps.formats.reader import summarise
 from harness.dumps.pdb import PdbIdentity
-from harness.dumps.reader import summarise
 from harness.dumps.signature import dump_signature
 from harness.dumps.summary import Found, Summary
 from harness.dumps.text import page

@@ -33,7 +33,7 @@ from harness.machine.machine import _Record
 from harness.outcome import Outcome, Scenario
 from harness.plugins import FLAVOURS, Registry
 from harness.project import config
-from harness.project.profile import Profile
+from harness.project.profiles import find_profile, load_profile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from harness.run.guest_session import GuestSession
@@ -84,7 +84,7 @@ def test_its_image_is_built_listed_found_and_pruned(project: Path) -> None:
     built = json.loads(invoked("build", "toy", "--bricks", str(project / "bricks"), "--json"))
     assert built == {"folder": str(home / "images" / "toy-1"), "digest": "toy1", "bricks": "12"}
     assert json.loads(invoked("list", "--json")) == {"folder": built["folder"], "bytes": 6, "bricks": "12"}
-    profile = Profile.named("toy", project)
+    profile = find_profile("toy", project)
     found = find_flavour(profile, Accelerator.TCG, home, Journal())
     assert (found.image.folder, found.exports) == (Path(built["folder"]), None)
     again = replayed_flavour(profile, "toy1", Accelerator.TCG, home, Journal(), any_image=False)
@@ -145,7 +145,7 @@ def test_a_guest_of_it_that_is_up_is_reached_by_other_commands(project: Path, tm
 
 
 def test_a_machine_of_it_is_taken_over_with_the_type_of_its_hardware(project: Path) -> None:
-    profile = Profile.named("toy", project)
+    profile = find_profile("toy", project)
     assert isinstance(profile, ToyProfile)
     spec = ToySpec(project, profile, Accelerator.TCG, "quiet")
     record = _Record(spec=spec, ready=None, ports={"ssh": 1}, generation=2)
@@ -156,13 +156,13 @@ def test_a_wrong_profile_of_it_is_told_by_its_own_rules(project: Path) -> None:
     file = project / "profiles" / "toy.toml"
     file.write_text(PROFILE.replace("volume = 3", "volume = 12"))
     with pytest.raises(ConfigurationError, match=r"toy\.toml: volume"):
-        Profile.named("toy", project)
+        find_profile("toy", project)
 
 
 def test_without_its_package_its_profiles_are_refused(tmp_path: Path) -> None:
     (tmp_path / "toy.toml").write_text(PROFILE)
     with pytest.raises(ConfigurationError, match="no guest flavour 'toy'") as caught:
-        Profile.load(tmp_path / "toy.toml")
+        load_profile(tmp_path / "toy.toml")
     assert "winvm.flavours" in caught.value.remedy
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.debuggers.kd import capture_file
+from harness.debuggers.kd.capture import file as capture_file
 from harness.errors import KdError
 from harness.host.fileend import last_text
 from harness.host.regular import open_regular

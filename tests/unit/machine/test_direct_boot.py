@@ -15,7 +15,7 @@ import pytest
 from harness.errors import ImageError
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import HostSide, MachineSpec
-from harness.project.profile import Profile
+from harness.project.profiles import find_profile
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 VERSIONS = {"qemu": "10.0.2", "libvirt": "11.3.0"}
@@ -28,7 +28,7 @@ def spec(tmp_path: Path) -> MachineSpec:
     for name in ("base.qcow2", "vmlinuz", "initrd.img"):
         (image / name).write_bytes(b"x")
     (image / "manifest.json").write_text(json.dumps({"cmdline": "root=/dev/vda rw <&>"}))
-    return MachineSpec.checked(image, Profile.named("wine"), Accelerator.TCG)
+    return MachineSpec.checked(image, find_profile("wine"), Accelerator.TCG)
 
 
 def xml_of(spec: MachineSpec, tmp_path: Path) -> str:

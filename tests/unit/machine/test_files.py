@@ -19,17 +19,18 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DeadlineError, HostError, ImageError, MachineError
 from harness.host import locks
+from harness.host.ports import choose_ports, is_free
 from harness.machine.connection import Connection, within
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.overlay import create_overlay, require_space
-from harness.machine.ports import choose_ports, is_free
 from harness.machine.processes import end_process, qemu_processes
 from harness.machine.protocol import Machine, MachineState
 from harness.machine.removal import LOCK, remove_tree
 from harness.machine.runfolder import HALF_MADE, KEPT, open_lock
 from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
 from harness.machine.savefile import SAVE_MAGIC
-from harness.project.profile import CAPABILITIES, Profile
+from harness.project.profile import CAPABILITIES
+from harness.project.profiles import find_profile, load_profile
 from tests.fakes.machine import FakeMachine
 
 SOON = 10.0
@@ -48,7 +49,7 @@ def test_ports_are_free_and_differ() -> None:
 def test_no_free_port_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for bound in ("LOWEST", "HIGHEST"):
-            monkeypatch.setattr(f"harness.machine.ports.{bound}", taken.getsockname()[1])
+            monkeypatch.setattr(f"harness.host.ports.{bound}", taken.getsockname()[1])
         with pytest.raises(HostError, match=r"No free port between .* for winrm\. .*winvm down"):
             choose_ports(["winrm"], "127.0.0.1")
 
@@ -285,7 +286,7 @@ def test_a_state_made_again_is_another_one(tmp_path: Path) -> None:
 
 
 def test_wine_declares_what_it_lacks() -> None:
-    profile = Profile.named("wine")
+    profile = find_profile("wine")
     assert profile.missing_capabilities <= CAPABILITIES
     assert {"user-mdl-mapping", "kernel-dump"} <= profile.missing_capabilities
     assert profile.capabilities == CAPABILITIES - profile.missing_capabilities
@@ -307,7 +308,7 @@ def test_a_wrong_profile_says_where(tmp_path: Path, before: str, after: str, mes
     file = tmp_path / "mine.toml"
     file.write_text(text.replace(before, after))
     with pytest.raises(ConfigurationError, match=message):
-        Profile.load(file)
+        load_profile(file)
 
 
 def test_the_fake_keeps_the_machines_promises(tmp_path: Path) -> None:

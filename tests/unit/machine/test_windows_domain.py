@@ -21,7 +21,8 @@ from harness.machine.direct_boot import HostSide
 from harness.machine.panic import parse
 from harness.machine.protocol import Panic
 from harness.machine.windows_domain import NVRAM, WindowsSpec
-from harness.project.windows_profile import KDNET_BUSPARAMS, WindowsProfile
+from harness.project.windows_profile import KDNET_BUSPARAMS
+from tests.fakes.profiles import windows_profile
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 VERSIONS = {"qemu": "10.0.2", "libvirt": "11.3.0"}
@@ -31,7 +32,7 @@ WINDOWS = sorted(file.stem for file in (vm_folder() / "profiles").glob("windows-
 def spec_of(
     folder: Path, name: str = "windows-11", *, installing: bool = False, **hardware: object
 ) -> WindowsSpec:
-    profile = WindowsProfile.named(name)
+    profile = windows_profile(name)
     changed = profile.hardware.model_copy(update=hardware)
     image = folder / f"{name}-0123456789ab"
     image.mkdir(exist_ok=True)

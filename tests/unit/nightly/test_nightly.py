@@ -18,7 +18,8 @@ from harness.nightly import night as nights
 from harness.nightly.capacity import Capacity, Host, Need
 from harness.nightly.cells import matrix
 from harness.nightly.hosts import host
-from harness.nightly.verdict import CellResult, CellVerdict, bounded, lines
+from harness.nightly.running import bounded
+from harness.nightly.verdict import CellResult, CellVerdict, lines
 from harness.project import config
 from harness.report.news import News
 
@@ -195,7 +196,7 @@ def test_a_run_that_does_not_end_is_ended_and_cleans_up(tmp_path: Path) -> None:
 
 def test_a_run_of_an_interrupted_night_cleans_up(tmp_path: Path) -> None:
     log, cleaned = tmp_path / "cell.log", tmp_path / "cleaned"
-    code = "import sys; from pathlib import Path; from harness.nightly.verdict import bounded; " + (
+    code = "import sys; from pathlib import Path; from harness.nightly.running import bounded; " + (
         f"bounded([sys.executable, '-c', {ENDLESS!r}, {str(cleaned)!r}], Path({str(log)!r}), 60)"
     )
     worker = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)

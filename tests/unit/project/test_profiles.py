@@ -12,11 +12,11 @@ from harness.bundle.manifest import profile_document
 from harness.cli import Invocation
 from harness.commands.image import image
 from harness.errors import ConfigurationError
-from harness.project.profile import Profile
-from harness.project.profiles import LARGEST_FILE, LONGEST_CHAIN
+from harness.project.profiles import LARGEST_FILE, LONGEST_CHAIN, find_profile
 from harness.project.windows_profile import WindowsProfile
+from tests.fakes.profiles import windows_profile
 
-SHIPPED = WindowsProfile.named("windows-11")
+SHIPPED = windows_profile("windows-11")
 
 
 @pytest.fixture
@@ -34,15 +34,15 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def windows(name: str, project: Path) -> WindowsProfile:
-    return WindowsProfile.named(name, project)
+    return windows_profile(name, project)
 
 
 def test_the_project_is_searched_first_then_the_home(project: Path, tmp_path: Path) -> None:
     write(project, "mine", 'extends = "wine"\n[hardware]\nmemory_mib = 2048')
     write(tmp_path / "home", "mine", 'extends = "wine"\n[hardware]\nmemory_mib = 512')
-    assert Profile.named("mine", project).hardware.memory_mib == 2048
-    assert Profile.named("mine").hardware.memory_mib == 512
-    assert Profile.named("windows-11", project) == SHIPPED
+    assert find_profile("mine", project).hardware.memory_mib == 2048
+    assert find_profile("mine").hardware.memory_mib == 512
+    assert find_profile("windows-11", project) == SHIPPED
 
 
 def test_what_an_extending_profile_says_is_merged_table_by_table(project: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_wrong_profile_is_refused_with_file_and_remedy(project: Path, text: st
     file = write(project, "mine", text)
     write(project, "other", 'extends = "mine"')
     with pytest.raises(ConfigurationError, match=message) as caught:
-        Profile.named("mine", project)
+        find_profile("mine", project)
     assert str(file.parent) in caught.value.message
     assert caught.value.remedy
 
@@ -132,16 +132,16 @@ def test_a_wrong_profile_is_refused_with_file_and_remedy(project: Path, text: st
 def test_bytes_that_are_no_text_are_refused(project: Path) -> None:
     write(project, "mine", "").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match="is not TOML"):
-        Profile.named("mine", project)
+        find_profile("mine", project)
 
 
 def test_a_long_chain_ends(project: Path) -> None:
     write(project, "p0", 'extends = "wine"')
     for number in range(1, LONGEST_CHAIN + 2):
         write(project, f"p{number}", f'extends = "p{number - 1}"')
-    assert Profile.named(f"p{LONGEST_CHAIN - 1}", project).guest == "wine"
+    assert find_profile(f"p{LONGEST_CHAIN - 1}", project).guest == "wine"
     with pytest.raises(ConfigurationError, match="one after another"):
-        Profile.named(f"p{LONGEST_CHAIN + 1}", project)
+        find_profile(f"p{LONGEST_CHAIN + 1}", project)
 
 
 def test_profiles_are_listed_with_their_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from harness.host.resources import vm_folder
 from harness.outcome import Scenario
 from harness.project import config
 from harness.project.profile import Profile
+from harness.project.profiles import load_profile
 from harness.toolchain.agent import build_agent, collect
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +28,7 @@ def scenarios(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scenario, ...]:
 
 @pytest.fixture(scope="module")
 def wine() -> Profile:
-    return Profile.load(vm_folder() / "profiles" / "wine.toml")
+    return load_profile(vm_folder() / "profiles" / "wine.toml")
 
 
 def missing(scenario: Scenario, profile: Profile) -> list[str]:

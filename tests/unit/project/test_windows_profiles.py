@@ -8,8 +8,10 @@ import pytest
 
 from harness.errors import ConfigurationError
 from harness.host.resources import vm_folder
-from harness.project.profile import CAPABILITIES, Profile
+from harness.project.profile import CAPABILITIES
+from harness.project.profiles import find_profile, load_profile
 from harness.project.windows_profile import WindowsProfile
+from tests.fakes.profiles import windows_profile
 
 WINDOWS = sorted(file.stem for file in (vm_folder() / "profiles").glob("windows-*.toml"))
 
@@ -26,7 +28,7 @@ def test_there_is_a_profile_for_each_windows() -> None:
 
 @pytest.mark.parametrize("name", WINDOWS)
 def test_a_windows_profile_is_whole(name: str) -> None:
-    profile = WindowsProfile.named(name)
+    profile = windows_profile(name)
     assert profile.name == name
     assert profile.capabilities == CAPABILITIES
     assert set(profile.hardware.forwards) == {"winrm", "ssh"}
@@ -36,10 +38,10 @@ def test_a_windows_profile_is_whole(name: str) -> None:
 
 
 def test_loading_gives_the_class_of_the_guest() -> None:
-    assert isinstance(Profile.named("windows-11"), WindowsProfile)
-    assert not isinstance(Profile.named("wine"), WindowsProfile)
+    assert isinstance(find_profile("windows-11"), WindowsProfile)
+    assert not isinstance(find_profile("wine"), WindowsProfile)
     with pytest.raises(ConfigurationError, match="not one of a Windows guest"):
-        WindowsProfile.named("wine")
+        windows_profile("wine")
 
 
 @pytest.mark.parametrize(
@@ -65,4 +67,4 @@ def test_a_wrong_windows_profile_says_where(tmp_path: Path, before: str, after: 
     file = tmp_path / "mine.toml"
     file.write_text(text.replace(before, after), encoding="utf-8")
     with pytest.raises(ConfigurationError, match=message):
-        Profile.load(file)
+        load_profile(file)

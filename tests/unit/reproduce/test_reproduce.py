@@ -19,7 +19,7 @@ from harness.images.replayed import replay_image
 from harness.journal import Journal
 from harness.outcome import Outcome
 from harness.project.config import Config
-from harness.project.profile import Profile
+from harness.project.profiles import find_profile
 from harness.reproduce.replays import (
     Attempt,
     Reproduction,
@@ -62,7 +62,7 @@ def bundle_in(folder: Path, **changed: Any) -> Path:
         "trigger": Trigger(kind="scenario", name="s.down", seed=7, before=["s.earlier"]),
         "driver": driver,
         "guest": "wine",
-        "profile": profile_document(Profile.named("wine")),
+        "profile": profile_document(find_profile("wine")),
         "image": "ab" * 32,
         "environment": {},
     }
@@ -204,12 +204,12 @@ def test_a_crash_without_a_scenario_is_replayed_by_what_made_it(
 
 
 def test_another_profile_or_image_is_named(tmp_path: Path) -> None:
-    profile = profile_document(Profile.named("wine"))
+    profile = profile_document(find_profile("wine"))
     changed = {**profile, "hardware": {**profile["hardware"], "memory_mib": 300}}
     bundle = unpack(bundle_in(tmp_path / "made", profile=changed), tmp_path / "unpacked")
     with pytest.raises(ConfigurationError, match=r"hardware: .*'memory_mib': 300.* --any-image"):
         checked_profile(bundle.manifest, any_image=False)
-    assert checked_profile(bundle.manifest, any_image=True) == Profile.named("wine")
+    assert checked_profile(bundle.manifest, any_image=True) == find_profile("wine")
     with pytest.raises(
         ConfigurationError, match=f"image {'ab' * 6}; this winvm makes {gather().digest[:12]}"
     ):
@@ -217,7 +217,7 @@ def test_another_profile_or_image_is_named(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_was_verified_is_verified_again(tmp_path: Path) -> None:
-    able = Profile.named("windows-11")
+    able = find_profile("windows-11")
     for watched in (True, False):
         profile = able if watched else able.without("driver-verifier")
         driver = Driver(service="drv", build="fault", contract="", verified=watched)

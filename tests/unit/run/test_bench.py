@@ -19,7 +19,8 @@ from harness.errors import DriverLoadError, MachineError
 from harness.host.resources import vm_folder
 from harness.machine.protocol import MachineState
 from harness.outcome import CrashExpectation, Outcome, Scenario
-from harness.project.profile import Hang, Profile
+from harness.project.profile import Hang
+from harness.project.profiles import load_profile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from harness.run.guest_session import GuestSession
@@ -48,7 +49,7 @@ class Setup:
         self.machine.start(Deadline.after(5))
         self.artifacts = Artifacts(folder / "artifacts")
         payload = Payload(folder / "agent.pyz", "drv", drivers, "contract")
-        profile = Profile.load(vm_folder() / "profiles" / "wine.toml")
+        profile = load_profile(vm_folder() / "profiles" / "wine.toml")
         profile = profile.model_copy(update={"hang": hang or profile.hang})
         self.payload, self.profile = payload, profile
         self.bench = self.new_bench()

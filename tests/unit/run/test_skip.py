@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from harness.outcome import Outcome, Scenario
-from harness.project.profile import Profile
+from harness.project.profiles import find_profile
 from harness.run.skip import missing, reason, skipped
 
-WINE = Profile.named("wine")
+WINE = find_profile("wine")
 
 
 def test_a_skipped_result_says_where_its_scenario_is() -> None:

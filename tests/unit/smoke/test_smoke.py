@@ -15,7 +15,7 @@ from harness.machine.direct_boot import MachineSpec
 from harness.machine.protocol import MachineState
 from harness.machine.savedstate import ReadyState
 from harness.outcome import Outcome, Scenario
-from harness.project.profile import Profile
+from harness.project.profiles import load_profile
 from harness.run.live import project_key
 from harness.smoke.selection import select
 from harness.smoke.verdict import SmokeVerdict
@@ -34,7 +34,7 @@ WARM = WarmGuest(
     handover=Handover(standby=STANDBY, nonce="n", debug_read=0, next_id=1, deployed={}, checkpoint=None),
 )
 SPEC = MachineSpec(
-    Path("/images/wine-1"), Profile.load(vm_folder() / "profiles" / "wine.toml"), Accelerator.TCG, "quiet"
+    Path("/images/wine-1"), load_profile(vm_folder() / "profiles" / "wine.toml"), Accelerator.TCG, "quiet"
 )
 READY = ReadyState(Path("/images/wine-1/ready-1"), "1", STANDBY)
 

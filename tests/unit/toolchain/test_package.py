@@ -16,7 +16,7 @@ from harness.host.resources import vm_folder
 from harness.interfaces import CommandResult
 from harness.outcome import Outcome, Scenario
 from harness.project import config
-from harness.project.profile import Profile
+from harness.project.profiles import load_profile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from harness.run.guest_session import GuestSession
@@ -56,7 +56,7 @@ def bench_with(tmp_path: Path, found: Package, answer: Answer) -> tuple[Bench, F
         file.write_bytes(b"")
     packages = dict.fromkeys(drivers, found)
     payload = Payload(tmp_path / "agent.pyz", "mine", drivers, "", packages=packages)
-    profile = Profile.load(vm_folder() / "profiles" / "wine.toml")
+    profile = load_profile(vm_folder() / "profiles" / "wine.toml")
     artifacts = Artifacts(tmp_path / "artifacts")
     session = GuestSession(guest, machine, profile, payload, artifacts, {"waits": "here"}, {})
     return Bench(session, artifacts, ExitStack()), guest

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from harness.debuggers.kd.packets import HEADER, Packet, encode, parse_header
+from harness.debuggers.kd.packets import HEADER, Damage, Packet, encode, parse_header
 from harness.errors import KdError
 
 TRAILER = b"\xaa"
@@ -14,13 +13,6 @@ BREAK_IN = b"b"
 _LEADER_SIZE = 4
 _LEADER = re.compile(rb"0000|iiii")
 _LEADER_BEGUN = re.compile(rb"(?:0{1,3}|i{1,3})\Z")
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A packet that cannot be used: the other side should send it again."""
-
-    reason: str
 
 
 def serial_bytes(packet: Packet) -> bytes:

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.debuggers.kd.com.framing import Damage
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.datagram import (
     BREAK_IN,
@@ -25,7 +24,7 @@ from harness.debuggers.kd.net.datagram import (
     is_connection_check,
     response,
 )
-from harness.debuggers.kd.packets import Packet, encode, parse
+from harness.debuggers.kd.packets import Damage, Packet, encode, parse
 from harness.debuggers.kd.wire import Arrival, Attached, ConnectionCheck, WrongKey
 from harness.errors import KdError
 

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import winvm
-from harness.debuggers.kd.capture_file import UdpDatagram, read_datagrams, udp_datagrams
-from harness.debuggers.kd.decode import CaptureDecoder
+from harness.debuggers.kd.capture.decode import CaptureDecoder
+from harness.debuggers.kd.capture.file import UdpDatagram, read_datagrams, udp_datagrams
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import Manipulate, Version
 from harness.debuggers.kd.net.datagram import Datagram, Poke, Seal, data_key, is_connection_check, is_response

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.debuggers.kd.bugcheck import BugcheckText
-from harness.debuggers.kd.capture_file import read_datagrams
+from harness.debuggers.kd.capture.decode import CaptureDecoder
+from harness.debuggers.kd.capture.file import read_datagrams
 from harness.debuggers.kd.com.framing import SerialReader, serial_bytes
-from harness.debuggers.kd.decode import CaptureDecoder
 from harness.debuggers.kd.describe import describe
 from harness.debuggers.kd.net.datagram import Datagram, Seal
 from harness.debuggers.kd.packets import Packet, encode, parse

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import winvm
-from harness.debuggers.kd.capture_file import udp_datagrams
+from harness.debuggers.kd.capture.file import udp_datagrams
 from tests.fakes.captures import ethernet, ipv4, ipv6, pcap, pcapng, sll, sll2
 
 POKE = b"MDBG" + bytes(60)

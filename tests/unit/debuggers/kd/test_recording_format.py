@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import winvm
-from harness.debuggers.kd.com.both_sides import RecordingDecoder
+from harness.debuggers.kd.capture.both_sides import RecordingDecoder
+from harness.debuggers.kd.capture.recording import is_recording, read_recording
 from harness.debuggers.kd.com.framing import BREAK_IN, SerialReader, is_break_in, serial_bytes
-from harness.debuggers.kd.com.recording import is_recording, read_recording
 from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.packets import Packet, PacketType, control
 from harness.debuggers.kd.state import Symbols

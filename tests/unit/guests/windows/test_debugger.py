@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from harness.debuggers.kd.line import KernelLine
-from harness.debuggers.windows import MuteDebugStream
 from harness.errors import ConfigurationError
+from harness.guests.windows.debug_stream import MuteDebugStream
 from harness.guests.windows.debugger import debugger_of
 from harness.guests.windows.flavour import FLAVOUR
 from harness.guests.windows.guest import WindowsGuest
 from harness.images.windows.credentials import WindowsSecrets
 from harness.images.windows.sealed import WindowsImage
 from harness.plugins import DEBUGGERS
+from harness.project.profiles import load_profile
 from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 from tests.fakes.machine import FakeMachine
 
@@ -34,7 +35,7 @@ class Usb:
 def profile_with(tmp_path: Path, kd: str) -> WindowsProfile:
     file = tmp_path / "mine.toml"
     file.write_text(f'extends = "windows-11"\n[hardware]\nkd = "{kd}"\n')
-    return WindowsProfile.load(file)
+    return WindowsProfile.checked(load_profile(file))
 
 
 def test_a_stream_of_another_kind_is_opened_by_the_guest(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from harness.bundle.payload import Payload
 from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.deadline import Deadline
 from harness.debuggers.kd.key import Key
-from harness.debuggers.windows import MuteDebugStream, WindowsDebugStream
 from harness.errors import ConfigurationError, HostError, ImageError
 from harness.guests.protocol import Reachable
 from harness.guests.registry import find_flavour, reopen, replayed_flavour
+from harness.guests.windows.debug_stream import MuteDebugStream, WindowsDebugStream
 from harness.guests.windows.guest import (
     MEMORY_DUMP,
     SET_CLOCK,
@@ -49,6 +49,7 @@ from tests.fakes.guest import FakeLink
 from tests.fakes.kd_machine import exception, printed
 from tests.fakes.kd_port import KernelMachine
 from tests.fakes.machine import FakeMachine
+from tests.fakes.profiles import windows_profile
 
 NONCE = "n0nce"
 SOON = 10.0
@@ -89,7 +90,7 @@ def image_in(home: Path, secrets: Path, profile: WindowsProfile, runs_out: str =
 
 
 def profile_with(**hardware: object) -> WindowsProfile:
-    profile = WindowsProfile.named("windows-11")
+    profile = windows_profile("windows-11")
     return profile.model_copy(update={"hardware": profile.hardware.model_copy(update=hardware)})
 
 
@@ -253,7 +254,7 @@ def test_a_guest_that_is_up_prints_to_its_debugger(tmp_path: Path) -> None:
 
 
 def test_a_verified_guest_has_a_ready_state_of_its_own(tmp_path: Path, secrets: Path) -> None:
-    profile = WindowsProfile.named("windows-11")
+    profile = windows_profile("windows-11")
     image_in(tmp_path, secrets, profile)
     plain, watched = (
         find_flavour(profile, Accelerator.TCG, tmp_path, Journal(), verified) for verified in ("", "drv.sys")
@@ -265,13 +266,13 @@ def test_a_verified_guest_has_a_ready_state_of_its_own(tmp_path: Path, secrets: 
 
 def test_a_missing_image_says_how_to_build_it(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no image of windows-11") as caught:
-        find_flavour(WindowsProfile.named("windows-11"), Accelerator.TCG, tmp_path, Journal())
+        find_flavour(windows_profile("windows-11"), Accelerator.TCG, tmp_path, Journal())
     assert caught.value.remedy == "Build it: winvm image build windows-11 --iso PATH"
     assert caught.value.exit_code == 3
 
 
 def test_an_image_of_other_settings_is_refused(tmp_path: Path, secrets: Path) -> None:
-    image_in(tmp_path, secrets, WindowsProfile.named("windows-11"))
+    image_in(tmp_path, secrets, windows_profile("windows-11"))
     with pytest.raises(ImageError, match=r"before vm/profiles/windows-11\.toml was changed"):
         find_flavour(profile_with(memory_mib=8192), Accelerator.TCG, tmp_path, Journal())
 
@@ -280,7 +281,7 @@ def test_an_image_of_other_settings_is_refused(tmp_path: Path, secrets: Path) ->
 def test_an_evaluation_that_is_over_is_told_with_every_run(
     tmp_path: Path, secrets: Path, days: int | None, warned: bool
 ) -> None:
-    profile = WindowsProfile.named("windows-11")
+    profile = windows_profile("windows-11")
     end = "" if days is None else (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
     image = image_in(tmp_path, secrets, profile, end)
     journal, told = Journal(), list[str]()
@@ -291,7 +292,7 @@ def test_an_evaluation_that_is_over_is_told_with_every_run(
 
 
 def test_an_image_makes_its_machine_and_guest(tmp_path: Path, secrets: Path) -> None:
-    profile = WindowsProfile.named("windows-11")
+    profile = windows_profile("windows-11")
     image = image_in(tmp_path, secrets, profile)
     flavour = find_flavour(profile, Accelerator.TCG, tmp_path, Journal())
     assert isinstance(flavour.guest, WindowsGuest)

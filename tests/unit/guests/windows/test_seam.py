@@ -27,7 +27,7 @@ from harness.guests.windows.guest import DRIVE_C, MEMORY_DUMP, PYTHON, STANDBY, 
 from harness.images.windows.answer import START, Answers
 from harness.images.windows.configuration import ANSWER_FILE, contents
 from harness.images.windows.credentials import WindowsSecrets, make_windows_secrets
-from harness.images.windows.media import Choice, windows_profiles
+from harness.images.windows.media import Choice
 from harness.images.windows.provisioning import Driver, files
 from harness.images.windows.sealed import WindowsImage
 from harness.images.windows.wim import WimImage
@@ -36,6 +36,7 @@ from harness.machine.direct_boot import HostSide
 from harness.machine.windows_domain import KD_SOCKET, WindowsSpec
 from harness.offline.windows import DEDICATED_FILE
 from harness.offline.windows import MEMORY_DUMP as OFFLINE_DUMP
+from harness.project.profiles import shipped
 from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 from harness.toolchain.sign import TestCertificate
 from tests.fakes.machine import FakeMachine
@@ -45,7 +46,7 @@ UNATTEND = "{urn:schemas-microsoft-com:unattend}"
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 AUTHORIZED_KEYS = r"c:\programdata\ssh\administrators_authorized_keys"
 OPENSSH = {"install-sshd.ps1": b"# Win32-OpenSSH", "sshd.exe": b"MZ", "sftp-server.exe": b"MZ"}
-PROFILES = {profile.name: profile for profile in windows_profiles()}
+PROFILES = {profile.name: profile for profile in shipped(WindowsProfile)}
 HOST_PORTS = {"winrm": 40001, "ssh": 40002}
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from harness.images.windows.answer import DRIVERS, START, Answers
-from harness.images.windows.media import Choice, windows_profiles
+from harness.images.windows.media import Choice
 from harness.images.windows.wim import WimImage
+from harness.project.profiles import shipped
 from harness.project.windows_profile import WindowsProfile
 
 NAMESPACE = "{urn:schemas-microsoft-com:unattend}"
@@ -32,7 +33,7 @@ EVERYWHERE = {
     "oobeSystem": {"Microsoft-Windows-International-Core", "Microsoft-Windows-Shell-Setup"},
 }
 """Components that are there for every profile, by pass."""
-PROFILES = {profile.name: profile for profile in windows_profiles()}
+PROFILES = {profile.name: profile for profile in shipped(WindowsProfile)}
 
 
 def image(profile: WindowsProfile, edition: str) -> WimImage:

@@ -17,12 +17,12 @@ from harness.images.windows import python
 from harness.images.windows.configuration import ANSWER_FILE, contents, listing, write_iso
 from harness.images.windows.credentials import WindowsSecrets, make_windows_secrets
 from harness.images.windows.drivers import read_drivers
-from harness.images.windows.media import windows_profiles
 from harness.images.windows.openssh import NEEDED, read_openssh
 from harness.images.windows.provisioning import Driver, files, program, ssh_source
+from harness.project.profiles import shipped
 from harness.project.windows_profile import WindowsProfile
 
-PROFILES = {profile.name: profile for profile in windows_profiles()}
+PROFILES = {profile.name: profile for profile in shipped(WindowsProfile)}
 DRIVER = Driver("mydriver", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
 
 

@@ -16,7 +16,7 @@ from harness.errors import ConfigurationError, WinvmError
 from harness.images.windows.iso import read_media
 from harness.images.windows.media import choose
 from harness.images.windows.wim import WimError, read_images
-from harness.project.windows_profile import WindowsProfile
+from tests.fakes.profiles import windows_profile
 from tests.fakes.windows_media import ENTERPRISE_11, iso, server, wim, windows_iso
 
 PROFILES = {
@@ -39,7 +39,7 @@ def media_11(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refused(path: Path, profile: str = "windows-11") -> ConfigurationError:
     with pytest.raises(ConfigurationError) as caught:
-        choose(read_media(path, deadline()), WindowsProfile.named(profile))
+        choose(read_media(path, deadline()), windows_profile(profile))
     assert caught.value.remedy
     return caught.value
 
@@ -56,7 +56,7 @@ def test_media_says_what_it_holds(media_11: Path) -> None:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_takes_its_evaluation_media(name: str, tmp_path: Path) -> None:
-    choice = choose(read_media(windows_iso(tmp_path, PROFILES[name]), deadline()), WindowsProfile.named(name))
+    choice = choose(read_media(windows_iso(tmp_path, PROFILES[name]), deadline()), windows_profile(name))
     assert choice.evaluation_days == (180 if "server" in name else 90)
     assert choice.product_key == ""
 
@@ -71,16 +71,14 @@ def test_modules_beside_the_user_are_not_run(
 
 def test_the_profiles_order_of_editions_decides_and_not_that_of_the_media(tmp_path: Path) -> None:
     images = [{**ENTERPRISE_11, "EDITIONID": edition} for edition in ("Core", "Professional", "Enterprise")]
-    choice = choose(
-        read_media(windows_iso(tmp_path, *images), deadline()), WindowsProfile.named("windows-11")
-    )
+    choice = choose(read_media(windows_iso(tmp_path, *images), deadline()), windows_profile("windows-11"))
     assert (choice.image.index, choice.product_key) == (3, "NPPR9-FWDCX-D2C8J-H872K-2YT43")
     assert choice.evaluation_days == 0
 
 
 def test_server_core_is_told_from_the_desktop(tmp_path: Path) -> None:
     media = windows_iso(tmp_path, server(26100, kind="Server Core"), server(26100))
-    choice = choose(read_media(media, deadline()), WindowsProfile.named("windows-server-2025"))
+    choice = choose(read_media(media, deadline()), windows_profile("windows-server-2025"))
     assert choice.image.index == 2
 
 
@@ -158,7 +156,7 @@ def test_damage_anywhere_is_an_error_and_never_a_traceback(media_11: Path, tmp_p
             content[chance.choice(places)] = chance.randrange(256)
         damaged.write_bytes(content)
         try:
-            choose(read_media(damaged, deadline()), WindowsProfile.named("windows-11"))
+            choose(read_media(damaged, deadline()), windows_profile("windows-11"))
         except WinvmError as error:
             refusals += 1
             assert error.remedy

@@ -6,8 +6,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harness.debuggers.kd.captured_udp import FrameCounts
-from harness.debuggers.kd.com.framing import Damage, SerialReader
+from harness.debuggers.kd.capture.udp import FrameCounts
+from harness.debuggers.kd.com.framing import SerialReader
 from harness.debuggers.kd.describe import Fields, describe
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.datagram import (
@@ -22,7 +22,7 @@ from harness.debuggers.kd.net.datagram import (
     is_connection_check,
     is_response,
 )
-from harness.debuggers.kd.packets import Packet, parse
+from harness.debuggers.kd.packets import Damage, Packet, parse
 from harness.errors import KdError
 
 _KEYS = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from harness.dumps.dumpfile import DumpFile
-from harness.dumps.physical import PAGE, PhysicalMemory
+from harness.dumps.formats.physical import PAGE, PhysicalMemory
 
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 _PRESENT, _LARGE, _PROTOTYPE, _TRANSITION = 1, 1 << 7, 1 << 10, 1 << 11

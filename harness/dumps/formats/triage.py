@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 from harness.dumps.dumpfile import DumpFile
-from harness.dumps.kerneldump import SIZE as HEADER
-from harness.dumps.kerneldump import KernelHeader
+from harness.dumps.formats.kerneldump import SIZE as HEADER
+from harness.dumps.formats.kerneldump import KernelHeader
 from harness.dumps.names import base_name, clean
 from harness.dumps.savedmemory import Area, SavedMemory
 from harness.dumps.summary import Module

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from harness.debuggers.kd.captured_udp import FrameCounts
+from harness.debuggers.kd.capture.udp import FrameCounts
 from harness.errors import KdError
 from harness.host.regular import open_regular
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, described, evidence, is_bugcheck
-from harness.debuggers.kd.com.framing import Damage, SerialReader, is_break_in
-from harness.debuggers.kd.com.overheard import OverheardHalt
-from harness.debuggers.kd.decode import Summary
+from harness.debuggers.kd.capture.decode import Summary
+from harness.debuggers.kd.capture.overheard import OverheardHalt
+from harness.debuggers.kd.com.framing import SerialReader, is_break_in
 from harness.debuggers.kd.describe import Fields, describe
 from harness.debuggers.kd.ids import KDCOM_SYNC, KdcomIds
 from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.io import is_print
 from harness.debuggers.kd.manipulate import settles
-from harness.debuggers.kd.packets import Packet, PacketType
+from harness.debuggers.kd.packets import Damage, Packet, PacketType
 from harness.debuggers.kd.state import StateChange
 from harness.errors import KdError
 

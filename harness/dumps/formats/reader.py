@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.dumps import bugcheck, cpu, kdbg, kerneldump, minidump
+from harness.dumps import bugcheck, cpu
 from harness.dumps.attribution import AddressMap, Files, blamed, no_files
 from harness.dumps.dumpfile import DumpFile
-from harness.dumps.kerneldump import KernelHeader
-from harness.dumps.loaded import loaded_modules, unloaded_modules
-from harness.dumps.pagetables import PagedMemory
-from harness.dumps.physical import PAGE, physical_memory
-from harness.dumps.processors import processor_stacks
+from harness.dumps.formats import kdbg, kerneldump, minidump
+from harness.dumps.formats.kerneldump import KernelHeader
+from harness.dumps.formats.loaded import loaded_modules, unloaded_modules
+from harness.dumps.formats.pagetables import PagedMemory
+from harness.dumps.formats.physical import PAGE, physical_memory
+from harness.dumps.formats.processors import processor_stacks
+from harness.dumps.formats.triage import Triage
 from harness.dumps.summary import (
     BugcheckReport,
     ExceptionRecord,
@@ -27,7 +29,6 @@ from harness.dumps.summary import (
     ThreadStack,
     VirtualMemory,
 )
-from harness.dumps.triage import Triage
 from harness.dumps.unwind.walk import StackWalk
 from harness.errors import DumpError
 

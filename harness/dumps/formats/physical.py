@@ -13,8 +13,8 @@ from itertools import accumulate
 from typing import Protocol
 
 from harness.dumps.dumpfile import DumpFile
-from harness.dumps.kerneldump import SIZE as HEADER
-from harness.dumps.kerneldump import KernelHeader
+from harness.dumps.formats.kerneldump import SIZE as HEADER
+from harness.dumps.formats.kerneldump import KernelHeader
 
 PAGE = 0x1000
 MAX_BITMAP = 64 << 20

@@ -1,0 +1,1 @@
+"""Captures and recordings of kernel debugging, decoded after the fact."""

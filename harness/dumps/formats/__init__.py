@@ -1,0 +1,1 @@
+"""The formats of crash dumps: one reader each, chosen in `reader.py`."""
