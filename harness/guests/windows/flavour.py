@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ConfigurationError, ImageError
-from harness.guests.flavour import BuildOption, BuildRequest, DryRun, Installed, StoredImage
+from harness.guests.flavour import BuildOption, BuildRequest, DebugLines, DryRun, Installed, StoredImage
 from harness.project.profile import Profile
 from harness.project.windows_profile import WindowsProfile
 
 if TYPE_CHECKING:
     from harness.debuggers.kd.line import KernelLine
-    from harness.debuggers.wine_lines import WineLines
     from harness.guests.windows.guest import WindowsGuest
     from harness.images.windows.preparation import Request
     from harness.images.windows.provisioning import Driver
@@ -162,7 +161,7 @@ class WindowsFlavour:
             remedy="Listen with `winvm debug`.",
         )
 
-    def debug_lines(self) -> WineLines:
+    def debug_lines(self) -> DebugLines:
         """See `Flavour`. Never called for a running guest: there is no file to read."""
         raise ConfigurationError("A Windows guest prints to no file.", remedy="Listen with `winvm debug`.")
 

@@ -12,7 +12,7 @@ from harness.project.profile import Profile
 
 if TYPE_CHECKING:
     from harness.debuggers.kd.line import KernelLine
-    from harness.debuggers.wine_lines import WineLines
+    from harness.guests.wine.debug_lines import WineLines
     from harness.guests.wine.guest import WineGuest
     from harness.images.base import BaseImage
     from harness.journal import Journal
@@ -121,7 +121,7 @@ class WineFlavour:
 
     def debug_lines(self) -> WineLines:
         """See `Flavour`."""
-        from harness.debuggers.wine_lines import WineLines
+        from harness.guests.wine.debug_lines import WineLines
 
         return WineLines("WINVM-MARK ")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from harness.crash.dump_source import GuestMinidump
 from harness.deadline import Deadline
-from harness.debuggers.wine import WineDebugStream
 from harness.guests.link import GuestLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import make_ready
+from harness.guests.wine.debug_stream import WineDebugStream
 from harness.images.base import BaseImage
 from harness.interfaces import DebugStream
 from harness.machine.clock import set_clock

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LINE_LIMIT, LoggedStream
 from harness.debuggers.tail import FileTail
-from harness.debuggers.wine_lines import LoadedDriver, WineLines
+from harness.guests.wine.debug_lines import LoadedDriver, WineLines
 from harness.outcome import KernelCrash
 
 POLL_S = 0.02

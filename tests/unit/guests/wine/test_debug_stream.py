@@ -13,11 +13,11 @@ from harness.deadline import Deadline
 from harness.debuggers.log import DebugLog
 from harness.debuggers.logged import LINE_LIMIT
 from harness.debuggers.tail import RECLAIM_STEP, FileTail
-from harness.debuggers.wine import WineDebugStream
-from harness.debuggers.wine_lines import WineLines
+from harness.guests.wine.debug_lines import WineLines
+from harness.guests.wine.debug_stream import WineDebugStream
 from harness.outcome import KernelCrash
 
-LOGS = sorted((Path(__file__).parents[2] / "golden" / "wine-debug").glob("*.log"))
+LOGS = sorted((Path(__file__).parents[3] / "golden" / "wine-debug").glob("*.log"))
 NONCE = "n0nce"
 MARK = f"0020:0024:warn:debugstr:vDbgPrintExWithPrefix 00000000:00000001: WINVM-MARK {NONCE}"
 BUGCHECK = "0120:0130:err:ntoskrnl:KeBugCheckEx e2 1 2 3 ffffffffffffffff"
