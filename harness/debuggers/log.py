@@ -1,7 +1,7 @@
-"""The run's dbgprint.log: every debug record with its host time, and the way back from file to records.
+"""Writes the run's dbgprint.log, every debug record with its host time, and reads records back from it.
 
-The file is the store. Only offsets into it are kept in memory, so a guest that prints millions of lines costs
-disk up to a limit and no memory.
+The records are only in the file. Memory holds only offsets into it, so a guest that prints millions of lines
+uses disk space up to a limit, and no memory.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from harness.outcome import DebugRecord
 
 LOG_LIMIT = 512 << 20
-"""Bytes of dbgprint.log; a guest that prints more is cut off there, and the last line says so."""
+"""Largest dbgprint.log in bytes; further output is dropped, and the last line says so."""
 SLICE_LIMIT = 256 << 10
-"""Bytes of a slice that are turned into records: its first and last halves."""
+"""Most bytes of a slice that become records; of a longer slice, half from its start and half from its end."""
 
 
 class DebugLog:
@@ -54,7 +54,7 @@ class DebugLog:
                     continue
                 line = f"{stamp} {source} {text}\n".encode("utf-8", "backslashreplace")
                 if end + len(line) > self._limit:
-                    line = f"{stamp} harness debug output beyond {self._limit} bytes is not kept\n".encode()
+                    line = f"{stamp} harness debug output beyond {self._limit} bytes is dropped\n".encode()
                     self._full = True
                     self._dropped += 1
                 batch.append(line)
@@ -63,7 +63,7 @@ class DebugLog:
         return starts
 
     def _write(self, data: bytes) -> None:
-        """Writes whole lines; a full disk ends the log but must not end the watch for a crash."""
+        """Writes whole lines; a full disk ends the log, but crashes must still be detected."""
         if not data or self._file.closed:
             return
         try:
@@ -91,7 +91,7 @@ class DebugLog:
         return (*first, gap, *last)
 
     def read_some(self, start: int, limit: int) -> tuple[tuple[DebugRecord, ...], int]:
-        """Records from `start` on, about `limit` bytes of them, and the offset after them."""
+        """About `limit` bytes of records from `start` on, and the offset after them."""
         with self.path.open("rb") as file:
             file.seek(start)
             data = file.read(min(limit, self._end - start))
@@ -107,7 +107,7 @@ class DebugLog:
         return _records(data.partition(b"\n")[2] if start else data)
 
     def close(self) -> None:
-        """Closes the file for appending, with the number of lines that it does not hold; reading goes on."""
+        """Writes how many lines were dropped and ends appending; the file can still be read."""
         with self._lock:
             if self._dropped and not self._file.closed:
                 stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

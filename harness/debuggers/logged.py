@@ -1,4 +1,4 @@
-"""What every debug stream shares: its log, the slices between the agent's markers, and the crash."""
+"""The part all debug streams share: the log, the slices between the agent's markers, and the crash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAIL_BYTES = 64 << 10
 
 @dataclass
 class _Slice:
-    """Where one scenario's output lies in the log, in bytes; `after` its end marker, once that came."""
+    """Byte offsets of one scenario's output in the log; `after`: behind its end marker, if it arrived."""
 
     start: int
     end: int | None = None
@@ -34,7 +34,7 @@ class LoggedStream:
 
     Args:
         log: where every record is written with its host time (`dbgprint.log`).
-        marker: what the agent's markers begin with: `<marker>begin|end <id> <name>`.
+        marker: the beginning of the agent's markers, `<marker>begin|end <id> <name>`.
     """
 
     def __init__(self, log: Path, marker: str, log_limit: int = LOG_LIMIT) -> None:
@@ -56,13 +56,13 @@ class LoggedStream:
         return self._crash
 
     def slice(self, scenario_id: int, *, late: bool = False) -> tuple[DebugRecord, ...]:
-        """What was printed between the markers of one run of a scenario, without the markers.
+        """The records between the markers of one run of a scenario, without the markers.
 
-        Up to the newest record when the end marker never came; empty for an id whose begin never came. The
+        Without an end marker the slice goes up to the newest record; without a begin marker it is empty. The
         middle of a very long slice is left out, with a record that says so.
 
         Args:
-            late: with all that came after the end marker as well, up to now.
+            late: also return all records after the end marker, up to now.
         """
         with self._changed:
             found = self._slices.get(scenario_id)
@@ -73,7 +73,7 @@ class LoggedStream:
         return records if after is None or not late else (*records, *self._log.read(after, self._log.end))
 
     def tail(self) -> tuple[DebugRecord, ...]:
-        """The newest records, some tens of kilobytes of them: what came before a crash."""
+        """The newest records, some tens of kilobytes of them; they show what happened before a crash."""
         return self._log.tail(TAIL_BYTES)
 
     def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
@@ -87,13 +87,13 @@ class LoggedStream:
             return self._changed.wait_for(ended, deadline.remaining())
 
     def add(self, time: float, source: str, text: str, crash: KernelCrash | None = None) -> None:
-        """A record of another source than the guest's debug output; its crash counts if it is the first."""
+        """Adds a record that is not the guest's debug output; keeps its crash if it is the first."""
         self._record(time, [(source, text)], crash)
 
     def _record(
         self, time: float, lines: Sequence[tuple[str, str]], crash: KernelCrash | None = None
     ) -> None:
-        """Logs (source, text) lines, then publishes the markers among them and the crash they tell of."""
+        """Logs (source, text) lines, then publishes the markers among them and the crash they report."""
         starts = self._log.append(time, lines)
         with self._changed:
             self._crash = self._crash or crash

@@ -9,19 +9,20 @@ from pathlib import Path
 from harness.host.fallocate import punch_hole
 
 RECLAIM_STEP = 16 << 20
-"""Bytes read before their disk space is given back."""
+"""Number of read bytes after which their disk space is freed."""
 BLOCK = 4096
 
 
 class FileTail:
     """The bytes appended to `path` since the last `read`, from the file's beginning.
 
-    The file need not exist yet. QEMU truncates its channel files when a machine starts anew, and libvirt may
-    replace them; either way reading starts over at the new beginning.
+    The file need not exist yet. QEMU truncates its channel files when a machine is started, and libvirt may
+    replace them; in both cases reading starts over at the new file's beginning.
 
     Args:
-        reclaim: give back the disk space of what was read, `RECLAIM_STEP` at a time; the writer, which only
-            appends, does not notice. A later tail of the same file begins where data is left.
+        reclaim: free the disk space of what was read, `RECLAIM_STEP` bytes at a time; this does not disturb
+            the writer, which only appends. A later tail of the same file begins at the first data that is
+            left.
         skip: bytes at the beginning of the first file to leave out.
     """
 
@@ -52,13 +53,13 @@ class FileTail:
         return b""
 
     def unread(self) -> int:
-        """Bytes that wait to be read in the file that is open."""
+        """Number of unread bytes in the open file."""
         if self._descriptor is None:
             return 0
         return max(0, os.fstat(self._descriptor).st_size - self._position)
 
     def abandon(self) -> int:
-        """Gives up the open file if the path leads to another by now; returns the bytes left unread in it."""
+        """Closes the open file if the path names another file now; returns how many bytes stay unread."""
         if self._descriptor is None or not self._starts_over():
             return 0
         unread = self.unread()
@@ -90,4 +91,4 @@ class FileTail:
         with contextlib.suppress(FileNotFoundError):
             there = self.path.stat()
             return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
-        return False  # removed: the writer may still hold it
+        return False  # removed: the writer may still have it open

@@ -1,4 +1,4 @@
-"""A request that a running target halts: repeated until it does; a repeat may cause a second halt."""
+"""A request to halt a running target: repeated until it halts; a late repeat may cause a second halt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.deadline import Deadline
 
 EVERY_S = 0.5
 LEFT_OVER_S = 2.0
-"""Seconds after a break-in in which another break at the same place is due to a repeated request."""
+"""For this many seconds after a break-in, another break at the same place is due to a repeated request."""
 
 
 class BreakInWish:
@@ -36,7 +36,7 @@ class BreakInWish:
         self._made.clear()
 
     def due(self) -> bool:
-        """Whether it is time to send the request; if so, counts it as sent."""
+        """Whether the request is to be sent now; if so, counts it as sent."""
         if not self._made.is_set() or time.monotonic() < self._next:
             return False
         self._next = time.monotonic() + EVERY_S
@@ -45,7 +45,7 @@ class BreakInWish:
 
     @property
     def by_reset(self) -> bool:
-        """How to ask: a running target answers a break-in, one that another debugger left halted a reset."""
+        """Whether to send a RESET now: a running target answers a break-in, a halted one only a RESET."""
         return self._asked % 2 == 0
 
     def granted(self, pc: int) -> None:
@@ -54,6 +54,6 @@ class BreakInWish:
         self._left_over = pc, Deadline.after(LEFT_OVER_S)
 
     def left_over(self, pc: int) -> bool:
-        """Whether a break at `pc` answers a break-in that was asked for while the first was on its way."""
+        """Whether a break at `pc` answers a repeat of the break-in that has halted the target already."""
         left_over, self._left_over = self._left_over, None
         return left_over is not None and left_over[0] == pc and not left_over[1].expired

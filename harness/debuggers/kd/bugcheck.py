@@ -38,7 +38,7 @@ class Bugcheck:
 
 
 def described(found: Bugcheck, information: Sequence[int] = ()) -> Fields:
-    """Name and explanation; `information` are the parameters of the exception record, where one was read."""
+    """Name and explanation of a bugcheck; `information`: the parameters of its exception record, if read."""
     return {
         "name": bugcheck.lookup(found.code).name,
         "explanation": bugcheck.explanation(found.code, found.parameters, information),
@@ -46,13 +46,13 @@ def described(found: Bugcheck, information: Sequence[int] = ()) -> Fields:
 
 
 class BugcheckText:
-    """Finds the bugcheck message in printed text, which may come in pieces."""
+    """Finds the bugcheck message in printed text, which may be split over several prints."""
 
     def __init__(self) -> None:
         self._recent = ""
 
     def feed(self, text: str) -> Bugcheck | None:
-        """The bugcheck that `text` completes, once."""
+        """The bugcheck whose message `text` completes, once."""
         self._recent = (self._recent + text)[-_RECENT:]
         if "*** Fatal" not in self._recent or (found := _FATAL.search(self._recent)) is None:
             return None
@@ -62,7 +62,7 @@ class BugcheckText:
 
 
 def is_bugcheck(target: HaltedTarget) -> bool:
-    """Whether a bugcheck brought an x64 target to its breakpoint: the routine's first argument tells.
+    """Whether a bugcheck halted an x64 target; read from the first argument of the breakpoint routine.
 
     Raises:
         SilentTargetError: it does not answer.
@@ -91,7 +91,7 @@ def evidence(target: HaltedTarget, printed: Bugcheck | None) -> tuple[Fields, Bu
 
     Registers, stack and frames are those of the fault where a parameter of the bugcheck leads to them, else
     those of the call for the bugcheck. `frames` are unwound, `stack` is raw words; `culprit` is to blame.
-    A part that cannot be read is missing, with a line in `unread` that says why.
+    A part that cannot be read is missing; `unread` then has a line with the reason.
 
     Raises:
         TargetRestartedError: it is not there any more.
@@ -180,9 +180,9 @@ def _faulting(target: HaltedTarget, named: Mapping[str, int]) -> dict[str, int]:
 
 
 def _require_known(version: Version | None) -> None:
-    """Raises KdError unless the kernel is x64, or has not said what it is."""
+    """Raises KdError if the kernel reports a machine type other than x64."""
     if version is not None and version.machine != kd_context.AMD64:
-        raise KdError(f"The registers of machine {version.machine:#x} are not known.")
+        raise KdError(f"Registers of machine type {version.machine:#x} are not supported; only x64 is.")
 
 
 def processors(target: HaltedTarget, count: int) -> Fields:

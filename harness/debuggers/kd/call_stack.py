@@ -1,4 +1,4 @@
-"""Call stacks of a halted kernel, unwound over the slow debugger line: reads are few and cached."""
+"""Unwinds call stacks of a halted kernel over the debugger line, which is slow: reads are few and cached."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from harness.errors import KdError
 MAX_FRAMES = 64
 MAX_SCANS = 4
 SECONDS = 4.0
-"""Time limit for all stacks of one halt, so that the guest is not held up for longer."""
+"""Time limit in seconds for all stacks of one halt: the guest is halted for no longer."""
 _LINE = 128
 _MOST = 2048
-"""Bytes of one read: a scan of a stack asks for all of it, which would take seconds on a serial line."""
+"""Bytes of one read. A scan asks for the whole stack, which would take seconds on a serial line."""
 
 
 class TargetMemory:
     """Memory of a halted target as `harness.dumps.summary.VirtualMemory`; what was read is kept.
 
-    A read ends where the target has no more, where it has become silent, or where the time is over.
+    A read returns fewer bytes where the target has no more, stops answering, or the time is over.
     """
 
     def __init__(self, target: HaltedTarget, seconds: float = SECONDS) -> None:
@@ -72,7 +72,8 @@ class CallStacks:
     """Walks stacks of one halted x64 kernel.
 
     Args:
-        files: finds the file of a module, which is faster than the target, and whole.
+        files: finds the file of a module; reading it is faster than reading the target, and no page is
+            missing.
     """
 
     def __init__(self, target: HaltedTarget, modules: Sequence[Module], files: Files = no_files) -> None:
@@ -82,7 +83,7 @@ class CallStacks:
         self._walk = StackWalk(self._addresses, memory, cpu.X64)
 
     def place(self, address: int) -> Place:
-        """The address in its module."""
+        """The address as module and offset."""
         return self._addresses.place(address)
 
     def of(self, registers: Mapping[str, int]) -> list[StackFrame]:
@@ -100,7 +101,7 @@ def culprit(fault: Place | None, frames: Sequence[StackFrame]) -> Place | None:
 
 
 def frame_fields(frames: Sequence[StackFrame]) -> list[dict[str, object]]:
-    """Frames for an event: `at` as module and offset, the address, and how it was found."""
+    """Frames as fields of an event: `at` (module and offset), the address, and how the frame was found."""
     return [
         {"at": place_text(frame.place), "address": frame.place.address, "found": frame.found.value}
         for frame in frames

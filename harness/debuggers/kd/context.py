@@ -1,4 +1,4 @@
-"""The processor's registers in a CONTEXT record, x64, and the offsets this bench reads in it."""
+"""The processor's registers in an x64 CONTEXT record, and the offsets of those that are read."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def registers(context: bytes) -> dict[str, int]:
         KdError: the record is cut short.
     """
     if len(context) < _PC + 8:
-        raise KdError(f"A CONTEXT record of {len(context)} bytes has no registers.")
+        raise KdError(f"A CONTEXT record of {len(context)} bytes is too short to hold the registers.")
     values = {name: struct.unpack_from("<Q", context, offset)[0] for name, offset in _REGISTERS.items()}
     (values["eflags"],) = struct.unpack_from("<I", context, 0x44)
     return values
 
 
 def with_registers(context: bytes, **values: int) -> bytes:
-    """The record with other values in some registers."""
+    """A copy of the record with other values in some registers."""
     changed = bytearray(context)
     for name, value in values.items():
         struct.pack_into("<Q", changed, _REGISTERS[name], value)

@@ -1,4 +1,4 @@
-"""A KD packet as a kind and its fields: the vocabulary of `winvm kd decode` and `winvm kd listen`."""
+"""Describes a KD packet as a kind and fields, as `winvm kd decode` and `winvm kd listen` report it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _MEMORY = (Api.READ_VIRTUAL, Api.WRITE_VIRTUAL, Api.READ_PHYSICAL, Api.WRITE_PHY
 
 
 def describe(packet: Packet, *, from_host: bool = False) -> tuple[str, Fields]:
-    """Kind and fields of a packet; one whose payload makes no sense is `control` with its `error`.
+    """Kind and fields of a packet; a malformed payload gives `control` with an `error`.
 
-    What only an answer holds, as its status, is left out `from_host`: there it is whatever memory held.
+    Fields that only a reply sets, such as the status, are left out if `from_host`: a request has
+    uninitialized memory there.
     """
     if packet.control:
         kind = _CONTROL.get(PacketType(packet.type), "control")

@@ -44,17 +44,17 @@ class Module:
 
 
 class Exchange(Protocol):
-    """How requests reach a halted target: a link to a live one, or the replies of one that was recorded."""
+    """Sends requests to a halted target: over a link to a live one, or to the recorded replies of one."""
 
     def request(self, message: Manipulate, deadline: Deadline) -> Manipulate:
         """The reply to a request."""
 
     def send(self, packet_type: PacketType, payload: bytes, deadline: Deadline) -> None:
-        """Sends what lets the target run on."""
+        """Sends the packet that continues the target."""
 
 
 class HaltedTarget:
-    """A target between a state change and its continuation. Every method raises KdError when it cannot."""
+    """A target between a state change and its continuation. A method whose request fails raises KdError."""
 
     def __init__(self, link: Exchange, change: StateChange, deadline: Deadline) -> None:
         self._link = link
@@ -62,11 +62,11 @@ class HaltedTarget:
         self._deadline = deadline
 
     def version(self) -> Version:
-        """Version of the kernel, and the addresses of its lists."""
+        """Version of the kernel, and the addresses of its module list and debugger data."""
         return Version.parse(self._request(Api.GET_VERSION))
 
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes of virtual memory, or as many as are there."""
+        """`size` bytes of virtual memory; fewer where the rest is not mapped."""
         data = b""
         while len(data) < size:
             at = address + len(data) & 0xFFFFFFFFFFFFFFFF
@@ -83,7 +83,7 @@ class HaltedTarget:
         return self._request(Api.GET_CONTEXT, processor=processor).data
 
     def contexts(self) -> dict[int, bytes]:
-        """The CONTEXT record of every processor that gives one."""
+        """The CONTEXT record of every processor whose record can be read."""
         found = {}
         for processor in range(min(self._change.processors, 256)):
             try:
@@ -96,7 +96,7 @@ class HaltedTarget:
         return found
 
     def modules(self, head: int) -> list[Module]:
-        """The images of the list at `head`, in load order; at most 512, and as many as can be read."""
+        """The images of the list at `head` in load order, at most 512; ends at the first unreadable one."""
         modules: list[Module] = []
         seen = {head, 0}
         at = self._pointer(head)
@@ -114,7 +114,7 @@ class HaltedTarget:
         return modules
 
     def bugcheck(self, debugger_data: int) -> tuple[int, ...] | None:
-        """Code and four parameters as the kernel keeps them; None while there is no bugcheck."""
+        """Code and four parameters from the kernel's bugcheck data; None when there is no bugcheck."""
         block = self._pointer(debugger_data)
         data = self.read(self._pointer(block + _BUGCHECK_DATA), 40)
         if len(data) < 40:
@@ -123,7 +123,7 @@ class HaltedTarget:
         return words if words[0] else None
 
     def step_over(self) -> None:
-        """Moves an x64 target past the breakpoint instruction it stands on, or it breaks again."""
+        """Moves an x64 target past the breakpoint instruction at its pc; otherwise it would break again."""
         if self._change.instructions[:1] == _INT3:
             with suppress(RequestRefusedError):
                 context = self.context()
@@ -135,7 +135,7 @@ class HaltedTarget:
         """Lets the target run.
 
         Args:
-            status: what became of the exception, e.g. HANDLED.
+            status: how the exception was settled, e.g. HANDLED.
             amd64: the kernel is x64; others have no DR7.
         """
         union = continue2(status, self._change.dr7 if amd64 else 0)
@@ -163,5 +163,5 @@ class HaltedTarget:
 
 
 def is_breakpoint(change: StateChange) -> bool:
-    """Whether the target stands at a breakpoint instruction."""
+    """Whether the target halted at a breakpoint instruction."""
     return change.exception is not None and change.exception.code == STATUS_BREAKPOINT

@@ -42,9 +42,9 @@ from harness.errors import KdError
 _LOG = logging.getLogger("winvm.kd")
 IDLE_S = 0.5
 PATIENCE_S = 10.0
-"""Seconds for one exchange with a halted target, and for everything that is read of it in a bugcheck.
+"""Time limit in seconds of one exchange with a halted target, and of all reads after a bugcheck.
 
-A bugcheck that was printed is reported after as long, also when no halt follows."""
+A printed bugcheck is reported after this time even if no halt follows."""
 _QUEUE_LIMIT = 64
 _ASSERT_ANSWER = b"i"
 
@@ -67,8 +67,8 @@ class KdHost:
     Args:
         on_event: called with every event, in order, on the thread that calls `step`.
         hold: leave the target halted after an exception, until `resume`.
-        patience_s: seconds for one exchange, for all that is read of a target in a bugcheck, and until one
-            is reported whose halt does not come.
+        patience_s: time limit in seconds of one exchange and of all reads after a bugcheck; a printed
+            bugcheck without a halt is reported after it.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class KdHost:
         return self._relayed
 
     def break_in(self) -> None:
-        """Asks the target to halt; repeated until it does, also when it is not connected yet."""
+        """Asks the target to halt; repeats the request until it halts, even before it connects."""
         self._wish.make()
 
     def stop_breaking_in(self) -> None:
@@ -134,7 +134,7 @@ class KdHost:
             packet = self._queue.popleft()
             answered = self._attempt(lambda packet=packet: self._serve(packet))  # type: ignore[misc]
             if not answered and not self._queue:
-                # It waits for the answer for ever, even if it was its machine that stood still.
+                # The target waits for the answer without a time limit, even after its machine was paused.
                 self._again = packet
                 self._queue.appendleft(packet)
                 break
@@ -157,7 +157,7 @@ class KdHost:
             (self._link.reset if self._wish.by_reset else self._wire.break_in)()
 
     def _attempt(self, action: Callable[[], None]) -> bool:
-        """Runs an action; a target that stops answering or restarts ends the action, not the host.
+        """Runs an action; if the target stops answering or restarts, the action ends and the host goes on.
 
         Returns:
             False when the target was silent: the action may be tried again.
@@ -204,7 +204,7 @@ class KdHost:
         self._emit("attached", {"source": notice.source, "restarted": notice.restarted})
 
     def _delivered(self, packet: Packet) -> None:
-        """Prints at once; the rest waits until the exchange that may be going on has ended."""
+        """Handles prints at once; queues other packets until the current exchange has ended."""
         if packet.type == PacketType.DEBUG_IO:
             self._print(packet)
             if not is_prompt(packet):
@@ -272,14 +272,14 @@ class KdHost:
         self._go_on(change)
 
     def _state(self, change: StateChange) -> tuple[str, Fields]:
-        """Kind and fields of a halt, which may load an image or lie in one."""
+        """Kind and fields of a halt, with the image it is in; takes note of an image it reports as loaded."""
         if change.symbols is not None:
             self._images.take(change.symbols)
         kind, fields = state_fields(change)
         return kind, fields | (self._images.placed(change.pc) if change.exception else {})
 
     def _go_on(self, change: StateChange) -> None:
-        """Continues the target, whatever it halted at."""
+        """Continues the target after an exception or a load-symbols report."""
         if change.exception is None:
             self._go(change, CONTINUE)
         else:
@@ -287,7 +287,7 @@ class KdHost:
             self._go(change, HANDLED if handled else NOT_HANDLED)
 
     def _go(self, change: StateChange, status: int) -> None:
-        """Continues; over a breakpoint instruction, which of symbol reports only the boot debugger needs."""
+        """Continues past a breakpoint instruction; of symbol reports, only the boot debugger's need that."""
         if self._version is None:
             with suppress(RequestRefusedError, SilentTargetError):
                 self._version = self._target(change).version()
@@ -296,7 +296,7 @@ class KdHost:
         boot_debugger = version is not None and version.boot_debugger
         if amd64 and (is_breakpoint(change) or (change.exception is None and boot_debugger)):
             target.step_over()
-        # A halt that was told once more, because of a reset, ends with this one.
+        # A RESET makes the target report its halt again; continuing it ends the repeated reports as well.
         self._queue = deque(one for one in self._queue if one.type != PacketType.STATE_CHANGE64)
         target.go(status, amd64=amd64)
 
@@ -304,7 +304,7 @@ class KdHost:
         return HaltedTarget(self._link, change, Deadline.after(self._patience_s))
 
     def _examine(self, change: StateChange, *, asked: bool) -> bool:
-        """Finds why the target is at a breakpoint; True if it would hit that one again after continuing."""
+        """Finds why the target is at a breakpoint; True if it would hit the same one again once continued."""
         target = self._target(change)
         if asked:
             self._emit("break-in", processors(target, change.processors))

@@ -1,4 +1,4 @@
-"""Packet ids: how each transport numbers data packets, and tells a new one from one sent again."""
+"""Packet ids: how each transport numbers data packets, and distinguishes new ones from retransmissions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 _KDNET_FIRST = 0x80000000
 _KDCOM_FIRST = 0x80800000
 KDCOM_SYNC = 0x00000800
-"""Set in the id of the first packet of a target that has started."""
+"""Bit set in the id of the first packet after the target's start."""
 
 
 class Ids(Protocol):
-    """The numbering of both directions of one session."""
+    """The packet ids of both directions of one session."""
 
     next: int
-    """Id of the next data packet of ours; the same until it is acknowledged."""
+    """Id of our next data packet; it stays the same until that packet is acknowledged."""
     in_order: bool
     """Whether the transport keeps the order of packets."""
 
@@ -29,17 +29,17 @@ class Ids(Protocol):
 
         Args:
             packet_id: its number.
-            repeated: it says what the packet that was accepted last said.
+            repeated: its payload equals that of the last accepted packet.
         """
 
     def answer(self, packet_id: int) -> int:
         """The id by which a packet of the target is acknowledged."""
 
     def reset(self, packet_id: int) -> bool:
-        """A RESET with this id came from the target.
+        """Handles a RESET of the target with this id.
 
         Returns:
-            True when the number of its next packet does not tell whether that repeats its last one.
+            True when the id of its next packet does not show whether that packet repeats its last one.
         """
 
     def restart(self) -> None:
@@ -47,7 +47,7 @@ class Ids(Protocol):
 
 
 class KdnetIds:
-    """Counters in steps of two; the host's have bit 31 set."""
+    """KDNET: ids count in steps of two; the host's have bit 31 set."""
 
     def __init__(self) -> None:
         self.in_order = False
@@ -62,7 +62,7 @@ class KdnetIds:
         """Another debugger sent a data packet with this id: ours come after it."""
         self.next = _KDNET_FIRST | (packet_id + 2 & 0x7FFFFFFF)
 
-    def accept(self, packet_id: int, *, repeated: bool = True) -> bool:  # noqa: ARG002 - the number tells
+    def accept(self, packet_id: int, *, repeated: bool = True) -> bool:  # noqa: ARG002 - the id suffices
         """Whether the target's packet is new; False for one that was accepted before."""
         if packet_id <= self._highest:
             return False
@@ -80,13 +80,13 @@ class KdnetIds:
         return False
 
     def restart(self) -> None:
-        """A new session begins; the target's first id may be any."""
+        """Starts a new session; the target's first id may have any value."""
         self.next = _KDNET_FIRST
         self._highest = -1
 
 
 class KdcomIds:
-    """Two ids in turn; the SYNC bit on the first packet of a stream does not count."""
+    """KDCOM: two ids alternate; the SYNC bit on the first packet of a stream is ignored."""
 
     def __init__(self) -> None:
         self.in_order = True
@@ -105,12 +105,12 @@ class KdcomIds:
     def accept(self, packet_id: int, *, repeated: bool = True) -> bool:
         """Whether the target's packet is new; False for one that was accepted before.
 
-        A line keeps the order: what comes again is the last packet. Another one with its number means that
-        the target started over, and that its RESET was lost.
+        A serial line keeps the order, so only the last packet can come again. A different packet with its id
+        means that the target started over and its RESET was lost.
         """
         number = self.answer(packet_id)
         if number & ~1 != _KDCOM_FIRST:
-            return False  # damaged: no checksum covers it
+            return False  # damaged: no checksum covers the id
         if self._expected not in (number, None):
             if repeated or number != _KDCOM_FIRST:
                 return False
@@ -123,15 +123,16 @@ class KdcomIds:
         return packet_id & ~KDCOM_SYNC
 
     def reset(self, packet_id: int) -> bool:  # noqa: ARG002 - the id of a serial RESET means nothing
-        """Both sides start over.
+        """Handles a RESET: both sides start their ids over.
 
-        A running target only hears a RESET while it waits for an acknowledgement, and then repeats itself.
+        A running target reads a RESET only while it waits for an acknowledgement, and then repeats its
+        packet.
         """
         self.restart()
         self._expected = _KDCOM_FIRST
         return True
 
     def restart(self) -> None:
-        """A new session begins; a target joined in mid-stream may be at either id."""
+        """Starts a new session; a target joined in mid-stream may be at either id."""
         self.next = _KDCOM_FIRST
         self._expected = None

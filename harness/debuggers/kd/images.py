@@ -1,4 +1,4 @@
-"""The images that a kernel reported as loaded: which of them an address lies in."""
+"""Keeps the images that a kernel reported as loaded, and finds the one that contains an address."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from harness.debuggers.kd.state import Symbols
 from harness.dumps.names import base_name
 
 IMAGES_LIMIT = 1024
-"""Images remembered; a hostile target may report any number."""
+"""Most images kept: a hostile target may report any number."""
 _ALL = 0xFFFFFFFFFFFFFFFF
-"""Base address in the report of a kernel that unloads everything: it restarts."""
+"""Base address in the unload report of a kernel that restarts; it stands for all images."""
 
 
 _KERNELS = ("ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "nt")
 
 
 class LoadedImages:
-    """Follows load-symbols and unload-symbols reports; an image loaded before the first is not known."""
+    """Follows load-symbols and unload-symbols reports; images loaded before the first report are unknown."""
 
     def __init__(self) -> None:
         self._images: dict[int, Symbols] = {}
 
     def take(self, symbols: Symbols) -> None:
-        """One report. Some kernels give an image that they unload no size."""
+        """Takes one report. Some kernels report an unloaded image without a size."""
         if symbols.unload:
             self._images.pop(symbols.base, None)
             if symbols.base == _ALL:
@@ -31,11 +31,11 @@ class LoadedImages:
             self._images[symbols.base] = symbols
 
     def forget(self) -> None:
-        """The kernel was started anew."""
+        """Forgets all images: the kernel was restarted."""
         self._images.clear()
 
     def placed(self, address: int) -> Fields:
-        """`place`, such as `winvm.sys+0x287f`; nothing outside every image that was reported."""
+        """The field `place`, such as `winvm.sys+0x287f`; empty for an address outside all reported images."""
         for image in self._images.values():
             if image.path and image.base <= address < image.base + image.size:
                 return {"place": f"{base_name(image.path)}+{address - image.base:#x}"}

@@ -19,7 +19,7 @@ _FILE_APIS = {FILE_CREATE: "create", 0x3431: "read", 0x3432: "write", 0x3433: "c
 
 @dataclass(frozen=True)
 class DebugIo:
-    """Text of the kernel. `prompt` is set when it waits for an answer of at most `answer_limit` bytes."""
+    """Text that the kernel prints. With `prompt` it waits for an answer of at most `answer_limit` bytes."""
 
     text: str
     prompt: bool
@@ -45,7 +45,7 @@ class DebugIo:
 
 
 def is_print(packet: Packet) -> bool:
-    """Whether a packet only prints: nobody waits for more than its acknowledgement."""
+    """Whether a packet only prints: the kernel then waits for the acknowledgement alone."""
     return packet.type == PacketType.DEBUG_IO and not is_prompt(packet)
 
 

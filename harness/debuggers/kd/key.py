@@ -18,7 +18,7 @@ KEY_FILE_LIMIT = 1024
 
 @dataclass(frozen=True)
 class Key:
-    """The 32 bytes both sides know, which encrypt the control channel and authenticate every datagram."""
+    """The 32 bytes both sides know: they encrypt the control channel and authenticate every datagram."""
 
     control: bytes = field(repr=False)
 
@@ -29,16 +29,17 @@ class Key:
 
     @property
     def text(self) -> str:
-        """The form that bcdedit takes."""
+        """The key in the form `w.x.y.z` that bcdedit takes."""
         parts = (self.control[at : at + 8] for at in range(0, 32, 8))
         return ".".join(_base36(int.from_bytes(part, "little")) for part in parts)
 
     @classmethod
     def parse(cls, text: str) -> Key:
-        """The key that `text` writes.
+        """The key that `text` stands for.
 
         Raises:
-            ConfigurationError: it is not four base-36 numbers below 2^64. The text is not repeated in it.
+            ConfigurationError: it is not four base-36 numbers below 2^64. The message does not repeat the
+                text.
         """
         parts = text.strip().split(".")
         if len(parts) != 4 or not all(_PART.fullmatch(part) for part in parts):
@@ -50,7 +51,7 @@ class Key:
 
     @classmethod
     def read(cls, path: Path) -> Key:
-        """The key that a file holds.
+        """Reads the key from a file.
 
         Raises:
             ConfigurationError: the file cannot be read or holds no key.

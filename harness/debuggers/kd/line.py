@@ -1,4 +1,4 @@
-"""Address on the host of a kernel's debugger connection."""
+"""Where a kernel's debugger connection ends on the host."""
 
 from __future__ import annotations
 

@@ -26,11 +26,12 @@ from harness.errors import KdError
 TRIES = 20
 RESET_AFTER = 10
 PATIENCE = 5
-"""How many times longer to wait for the acknowledgement of what lets the target run on.
+"""Factor on the wait for the acknowledgement of a packet that continues the target.
 
-It may be busy sending by then, and takes data that meets its own for an acknowledgement of its own."""
+By then the target may be sending already; it takes our data that crosses its packet for an acknowledgement of
+that packet."""
 REASK_AFTER = 4
-"""Silences after which a request that was acknowledged is made anew: its reply is lost for good."""
+"""Waits without a packet after which an acknowledged request is sent as a new one: its reply is lost."""
 _REPLIES = 8
 
 
@@ -43,10 +44,10 @@ class SilentTargetError(KdError):
 
 
 class Link:
-    """One side of the packet layer. One thread uses it; whatever waits keeps on acknowledging.
+    """The host's side of the packet layer. One thread uses it; every wait keeps acknowledging packets.
 
     Args:
-        deliver: called once for each data packet of the target but replies, in order, after its
+        deliver: called once for each data packet of the target except replies, in order, after its
             acknowledgement; must not wait for the target itself.
         notice: called for a new session, for datagrams made with another key, and when another debugger
             comes or goes.
@@ -72,17 +73,17 @@ class Link:
         self._reset_pending = False
         self._reset_answer = Deadline.after(0.0)
         self._waiting: Packet | None = None
-        """What the target said last that needs an answer of ours, until that has arrived."""
+        """The target's last packet that needs an answer from us, until it has that answer."""
         self._replies: deque[Manipulate] = deque(maxlen=_REPLIES)
         self._last: Packet | None = None
         self._last_acknowledged = True
         self._maybe_repeated: Packet | None = None
         self._renumbered = False
         self._unread = False
-        """Whether something damaged came after the last packet: what is repeated next may be that."""
+        """Whether a damaged packet came after the last good one: the next repetition may be of that one."""
 
     def pump(self, timeout_s: float) -> None:
-        """Waits at most `timeout_s` for arrivals, and handles them."""
+        """Waits at most `timeout_s` seconds for arrivals, and handles them."""
         damaged = False
         for arrival in self._wire.receive(timeout_s):
             damaged |= isinstance(arrival, Damage)
@@ -92,10 +93,10 @@ class Link:
             self._wire.send(control(PacketType.RESEND))
 
     def send(self, packet_type: PacketType, payload: bytes, deadline: Deadline) -> None:
-        """Sends a data packet that lets the target run on, until it is acknowledged.
+        """Sends a data packet that continues the target, until it is acknowledged.
 
         Raises:
-            SilentTargetError: it was not, within the deadline or after 20 tries.
+            SilentTargetError: no acknowledgement within the deadline or after 20 tries.
             TargetRestartedError: a new session began meanwhile.
         """
         self._asked = None
@@ -120,7 +121,7 @@ class Link:
                     break
         finally:
             self._sending = False
-        raise SilentTargetError("The target does not acknowledge what the debugger sends.")
+        raise SilentTargetError("The target does not acknowledge the debugger's packets.")
 
     def reset(self) -> None:
         """Resets the session: a halted target reports its halt again, a running one ignores the reset."""
@@ -128,7 +129,7 @@ class Link:
         self._start_over()
 
     def _start_over(self) -> None:
-        # Each RESET is answered with one, but an answer is not, or they would never end.
+        # A RESET is answered with a RESET, but an answer is not, or they would go on without end.
         self._reset_pending = True
         self._reset_answer = Deadline.after(self._wire.retry_s * PATIENCE)
         self._wire.send(control(PacketType.RESET, self._wire.ids.next))
@@ -173,13 +174,14 @@ class Link:
             if not arrival.same_boot:
                 self._waiting = None
             self._wire.ids.restart()
-            # Under a new key of the same boot the target repeats a packet whose acknowledgement it missed.
+            # After a new key within the same boot, the target repeats a packet whose acknowledgement it
+            # missed.
             self._maybe_repeated = self._last if arrival.same_boot else None
             self._renumbered = False
             self._notice(arrival)
         elif isinstance(arrival, HandedOver):
             self._waiting = None
-            self._session += 1  # an exchange that was going on is the other debugger's to make again
+            self._session += 1  # the other debugger repeats an exchange that was under way
             self._notice(arrival)
         elif isinstance(arrival, TakenBack | WrongKey):
             self._notice(arrival)
@@ -202,7 +204,7 @@ class Link:
             self._target_reset(packet)
 
     def _is_new(self, packet: Packet) -> bool:
-        """Whether a data packet of the target did not come before, under whatever key or number."""
+        """Whether a data packet of the target is new, and no repetition under another key or id."""
         said_before = self._last is not None and packet.payload == self._last.payload
         new = self._wire.ids.accept(packet.id, repeated=said_before)
         before, self._maybe_repeated = self._maybe_repeated, None
@@ -214,7 +216,7 @@ class Link:
         return new and packet != before
 
     def _target_reset(self, packet: Packet) -> None:
-        """The target counts anew, and repeats what was not acknowledged."""
+        """Handles the target's RESET: its ids start over, and it repeats what was not acknowledged."""
         unnumbered = self._wire.ids.reset(packet.id) and not self._unread
         ambiguous = unnumbered and self._last is not None and is_print(self._last)
         if not self._last_acknowledged or ambiguous:
@@ -227,7 +229,7 @@ class Link:
         elif packet.type == PacketType.RESEND:
             self._resend = True
             if self._wire.ids.in_order and (self._acknowledged or not self._sending):
-                # It took a packet that came twice for the acknowledgement of one of its own, which was lost.
+                # The target's packet was lost, and it took our retransmission for the acknowledgement of it.
                 self._start_over()
         elif packet.type == PacketType.RESET:
             if not self._reset_pending or self._reset_answer.expired:
@@ -238,7 +240,7 @@ class Link:
             self._resend = True
 
     def _arrived(self) -> None:
-        """What is being sent has arrived; at once, for a RESET may follow that numbers anew."""
+        """Marks our packet as acknowledged, at once: a RESET may follow, which starts the ids over."""
         if self._sending and not self._acknowledged:
             self._acknowledged = True
             self._wire.ids.acknowledged()
@@ -253,9 +255,9 @@ class Link:
             return
         if packet.type != PacketType.STATE_MANIPULATE:
             if self._waiting is not None and packet.payload == self._waiting.payload:
-                self._resend = True  # told again, after a reset: it is still waited for the answer
+                self._resend = True  # reported again after a RESET: the target still waits for our answer
                 return
-            # Only a target that was let go says something of its own.
+            # Only a target that runs again sends a packet of its own, so ours has arrived.
             if self._asked is None:
                 self._arrived()
             if not is_print(packet):
@@ -272,7 +274,7 @@ class Link:
 
 
 def _answers(reply: Manipulate, asked: Manipulate) -> bool:
-    """Whether a reply belongs to a request, and not to one before it that was made twice."""
+    """Whether a reply belongs to this request, and not to an earlier one that was sent twice."""
     return (reply.api, reply.processor) == (asked.api, asked.processor) and (
         asked.api != Api.READ_VIRTUAL or reply.union[:8] == asked.union[:8]
     )

@@ -13,7 +13,7 @@ HEADER_SIZE = 56
 _HEADER = struct.Struct("<IHHI4x")
 _UNION = 16
 READ_LIMIT = 1024
-"""Bytes of memory in one request; a KDNET target answers at most 1096."""
+"""Most bytes of memory in one request; a KDNET target returns at most 1096."""
 PAGE = 4096
 CONTINUE = 0x00010002
 HANDLED = 0x00010001
@@ -21,7 +21,7 @@ NOT_HANDLED = 0x80010001
 
 
 class Api(enum.IntEnum):
-    """What a request asks for."""
+    """The number of a request."""
 
     READ_VIRTUAL = 0x3130
     WRITE_VIRTUAL = 0x3131
@@ -78,11 +78,11 @@ class Manipulate:
 
 
 GOES_ON = (Api.CONTINUE, Api.CONTINUE2, Api.REBOOT, Api.CAUSE_BUGCHECK, Api.SWITCH_PROCESSOR)
-"""Requests after which the halt they answer is over; there is no reply to them."""
+"""Requests that continue the target; it does not reply to them."""
 
 
 def settles(answer: Packet, waiting: Packet) -> bool:
-    """Whether what a debugger sends ends the wait of a target: for a file, a prompt, or to go on."""
+    """Whether a debugger's packet ends the target's wait for a file, a prompt's answer, or to continue."""
     if waiting.type != PacketType.STATE_CHANGE64:
         return answer.type == waiting.type
     return (
@@ -96,13 +96,13 @@ def read_virtual(address: int, size: int) -> bytes:
 
 
 def continue2(status: int, dr7: int) -> bytes:
-    """Union of the request to go on; neither traced nor stopped at a symbol range."""
+    """Union of the request to continue, without tracing and without a symbol range to stop at."""
     return struct.pack("<IIQQQ", status, 0, dr7, 0, 0)
 
 
 @dataclass(frozen=True)
 class Version:
-    """What GetVersion says of a target. `build` is the Windows build; addresses are 0 where unknown."""
+    """The target's answer to GetVersion. `build` is the Windows build; an unknown address is 0."""
 
     boot_debugger: bool
     build: int

@@ -15,7 +15,7 @@ DATA = 0x30303030
 CONTROL = 0x69696969
 HEADER = struct.Struct("<IHHII")
 PAYLOAD_LIMIT = 4000
-"""Bytes of payload; no kernel sends more, so a larger count is damage."""
+"""Largest payload in bytes; no kernel sends more, so a larger count means damage."""
 
 
 class PacketType(enum.IntEnum):
@@ -65,23 +65,23 @@ def encode(packet: Packet) -> bytes:
 
 
 def parse_header(header: bytes) -> tuple[Packet, int, int]:
-    """A packet still without payload, the payload's size in bytes, and the checksum it must have.
+    """A packet without its payload, the payload's size in bytes, and the checksum it must have.
 
     Raises:
-        KdError: no packet of this protocol begins like this.
+        KdError: this is no header of a KD packet.
     """
     leader, packet_type, size, packet_id, checksum = HEADER.unpack(header)
     if leader not in (DATA, CONTROL):
-        raise KdError(f"A KD packet begins with {leader:#010x}, which is no packet leader.")
+        raise KdError(f"A KD packet begins with {leader:#010x} instead of a packet leader.")
     if not 1 <= packet_type <= PacketType.FILE_IO:
         raise KdError(f"A KD packet has the unknown type {packet_type}.")
     if size > PAYLOAD_LIMIT or (leader == CONTROL and size):
-        raise KdError(f"A KD packet of type {packet_type} announces {size} bytes.")
+        raise KdError(f"A KD packet of type {packet_type} claims a payload of {size} bytes.")
     return Packet(packet_type, packet_id, control=leader == CONTROL), size, checksum
 
 
 def parse(body: bytes) -> Packet:
-    """The one packet that `body` is, as in a KDNET datagram.
+    """Parses `body`, such as that of a KDNET datagram, as one packet.
 
     Raises:
         KdError: it is not exactly one packet, or its checksum is wrong.
@@ -91,7 +91,7 @@ def parse(body: bytes) -> Packet:
     packet, size, checksum = parse_header(body[: HEADER.size])
     payload = body[HEADER.size :]
     if len(payload) != size:
-        raise KdError(f"A KD packet announces {size} bytes and has {len(payload)}.")
+        raise KdError(f"A KD packet claims a payload of {size} bytes and has {len(payload)}.")
     if packet.control:
         return packet
     if sum(payload) != checksum:

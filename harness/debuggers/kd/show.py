@@ -1,4 +1,4 @@
-"""Events of kernel debugging as one line for a person. The text may be hostile: it is not yet printable."""
+"""Formats an event of kernel debugging as one line, which may hold hostile text that is not printable yet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LONG = ("registers", "stack", "frames", "stacks", "modules", "from", "sequence"
 
 
 def summary_line(kind: str, fields: Mapping[str, object]) -> str:
-    """Kind and fields; what would not fit on a line is left out or counted."""
+    """Kind and fields; long lists are left out or counted."""
     if kind == "bugcheck":
         parameters = fields["parameters"]
         assert isinstance(parameters, list)

@@ -1,4 +1,4 @@
-"""A halt of the kernel as it reports it: KD packet type 7, the 64-bit state change."""
+"""The kernel's report of a halt: KD packet type 7, the 64-bit state change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZE = 240
 
 @dataclass(frozen=True)
 class ExceptionRecord:
-    """An exception; `information` has only the parameters that count."""
+    """An exception; `information` has only the parameters that are in use."""
 
     code: int
     address: int
@@ -46,7 +46,7 @@ class Symbols:
 
 @dataclass(frozen=True)
 class StateChange:
-    """The target has stopped and serves requests until it is continued.
+    """The target has halted and answers requests until it is continued.
 
     `dr7` and `instructions` (up to 16 bytes at `pc`) are as an x64 kernel reports them.
     """
@@ -68,7 +68,7 @@ class StateChange:
             raise KdError(f"A state change of {len(payload)} bytes is cut short.")
         state, level, processor, processors, thread, pc = _FIXED.unpack_from(payload)
         if state not in (EXCEPTION, LOAD_SYMBOLS, COMMAND_STRING):
-            raise KdError(f"A state change names the unknown state {state:#x}.")
+            raise KdError(f"A state change has the unknown type {state:#x}.")
         (dr7,) = struct.unpack_from("<Q", payload, _REPORT + 8)
         (count,) = struct.unpack_from("<H", payload, _REPORT + 20)
         return cls(
@@ -93,6 +93,6 @@ def _exception(payload: bytes) -> ExceptionRecord:
 def _symbols(payload: bytes) -> Symbols:
     length, base, _process, checksum, size, unload = _SYMBOLS.unpack_from(payload, _UNION)
     if length > len(payload) - SIZE:
-        raise KdError(f"A load-symbols path of {length} bytes is longer than its packet.")
+        raise KdError(f"A load-symbols path of {length} bytes is longer than the packet it is in.")
     path = payload[len(payload) - length :].partition(b"\0")[0].decode("utf-8", "backslashreplace")
     return Symbols(path, base, size, checksum, unload != 0)

@@ -59,8 +59,9 @@ class KdDebugStream(LoggedStream):
     def watch(self, images: Collection[str]) -> None:
         """See `harness.interfaces.WatchesDriver`.
 
-        Without a debugger such a kernel stops with a bugcheck; with one it waits, and goes on if told so. Any
-        other exception reaches a debugger once nobody has handled it, and its bugcheck follows.
+        At a breakpoint or failed assertion, a kernel without a debugger stops with a bugcheck; one with a
+        debugger waits, and continues if told to. Any other exception is reported to a debugger only if no
+        handler took it, and its bugcheck follows.
         """
         self._watched = frozenset(image.casefold() for image in images)
 
@@ -106,7 +107,7 @@ class KdDebugStream(LoggedStream):
         self._record(event.time, [*begun, ("kd", said)], _crash(event, said) or self._stopped(event, said))
 
     def _stopped(self, event: Event, said: str) -> KernelCrash | None:
-        """The crash that a breakpoint or a failed assertion in a watched image is."""
+        """The crash to report for a breakpoint or a failed assertion in a watched image; else None."""
         fields = event.fields
         code, pc = fields.get("code"), fields.get("pc")
         image, _, offset = str(fields.get("place", "")).partition("+")
@@ -120,7 +121,7 @@ class KdDebugStream(LoggedStream):
             return None
         if code not in (STATUS_BREAKPOINT, STATUS_ASSERTION_FAILURE):
             return None
-        note = f"At {fields['place']}. Its debugger let the kernel go on; alone it would have stopped."
+        note = f"At {fields['place']}. The debugger continued the kernel; without one it would have stopped."
         return KernelCrash("exception", code, (code, pc), time=event.time, text=said, notes=(note,))
 
 

@@ -1,4 +1,4 @@
-"""Printed text as lines: a kernel prints pieces of lines; a crash leaves the last one incomplete."""
+"""Splits printed text into lines. Kernels print lines in pieces; a crash leaves the last one incomplete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PrintedLines:
         self._partial = ""
 
     def feed(self, text: str) -> list[str]:
-        """The lines that `text` completes, without their ends; a line too long is cut."""
+        """The lines that `text` completes, without line ends; a line that is too long is cut."""
         *complete, self._partial = (self._partial + text).split("\n")
         while len(self._partial) > LINE_LIMIT:
             complete.append(self._partial[:LINE_LIMIT])
@@ -20,5 +20,5 @@ class PrintedLines:
         return [line.removesuffix("\r") for line in complete]
 
     def flush(self) -> list[str]:
-        """The line that was begun, if any: something else comes in between."""
+        """Ends and returns the incomplete line, if any: another event comes in between."""
         return self.feed("\n") if self._partial else []

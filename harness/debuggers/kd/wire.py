@@ -12,7 +12,7 @@ from harness.debuggers.kd.packets import Damage, Packet
 
 @dataclass(frozen=True)
 class Attached:
-    """A session begins. `restarted`: there was one before; `same_boot`: the target is still the same one."""
+    """A session begins. `restarted`: there was one before; `same_boot`: the target has not rebooted since."""
 
     source: str
     restarted: bool
@@ -26,14 +26,14 @@ class ConnectionCheck:
 
 @dataclass(frozen=True)
 class WrongKey:
-    """Datagrams come from `source` that were not made with our key."""
+    """Datagrams arrive from `source` that were made with another key than ours."""
 
     source: str
 
 
 @dataclass(frozen=True)
 class HandedOver:
-    """Another debugger has the target from now on; what passes between them is `Overheard`."""
+    """Another debugger has the target from now on; the packets between them arrive as `Overheard`."""
 
     debugger: str
 
@@ -47,7 +47,7 @@ class TakenBack:
 
 @dataclass(frozen=True)
 class Overheard:
-    """A packet between the target and the other debugger; it is theirs to acknowledge."""
+    """A packet between the target and the other debugger, which acknowledge it themselves."""
 
     packet: Packet
     from_debugger: bool
@@ -68,7 +68,7 @@ class Wire(Protocol):
         """Sends one packet; without a session it is dropped."""
 
     def receive(self, timeout_s: float) -> Sequence[Arrival]:
-        """What arrived, after at most `timeout_s` of waiting for something."""
+        """What has arrived; waits at most `timeout_s` seconds for it."""
 
     def break_in(self) -> None:
         """Asks a running target to halt."""

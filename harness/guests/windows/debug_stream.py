@@ -1,4 +1,4 @@
-"""The debug streams of Windows guests: with a kernel debugger that meets a restored kernel, and without."""
+"""The debug streams of Windows guests: with a kernel debugger, also after a restore, and without one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class WindowsDebugStream(KdDebugStream):
     """A `KdDebugStream` of a guest that is restored from a saved state.
 
     The kernel was saved without a debugger, or with one that is gone. It reports nothing until a debugger
-    halts it once. So this stream halts it, and continues it at once.
+    halts it once. This stream therefore halts it, and continues it at once.
     """
 
     def __init__(self, wire: Wire, log: Path, nonce: str) -> None:
@@ -21,13 +21,13 @@ class WindowsDebugStream(KdDebugStream):
         self.host.break_in()
 
     def rearm(self) -> None:
-        """Forgets the crash after the guest was reverted, and meets the restored kernel."""
+        """Forgets the crash after the guest was reverted, and halts and continues the restored kernel."""
         super().rearm()
         self.host.break_in()
 
 
 class MuteDebugStream(LoggedStream):
-    """The stream of a guest without a debugger: it holds the records added to it, and no DbgPrint."""
+    """The stream of a guest without a debugger: only records that other sources add, no DbgPrint."""
 
     def __init__(self, log: Path, nonce: str) -> None:
         super().__init__(log, f"WINVM-MARK {nonce} ")

@@ -1,4 +1,4 @@
-"""Reads the lines that Wine writes to stderr: which are DbgPrint output, and which report a crash.
+"""Classifies the lines that Wine writes to stderr: DbgPrint output, reports of a crash, and others.
 
 Formats as Wine 10.0 prints them (recorded natively in tests/golden/wine-debug/) with
 `WINEDEBUG=fixme-all,err+all,+debugstr,+pid,winedevice.exe:+loaddll,winedevice.exe:warn+seh`.
@@ -29,7 +29,7 @@ _UNHANDLED = re.compile(
 _UNHANDLED_ON_BAD_STACK = re.compile(
     r"Unhandled exception code (?P<code>[0-9a-f]{1,8}) flags \w+ addr (?:0x)?(?P<address>[0-9A-Fa-f]+)"
 )
-"""How ntdll itself ends a process: by a fast-fail, or after an exception on a stack that is not one."""
+"""Messages with which ntdll ends a process: after a fast-fail, or an exception outside the thread's stack."""
 _PAGE_FAULT = re.compile(r"page fault on (?P<access>\w+) access to (?:0x)?(?P<target>[0-9A-Fa-f]+)")
 _KERNEL_STUB = re.compile(r"Unimplemented function (?:ntoskrnl\.exe|hal\.dll)\.")  # raised without a seh line
 _CODE = re.compile(r"exception 0x(?P<code>[0-9a-f]{1,8})")
@@ -52,7 +52,7 @@ _STATUS_OF_TEXT = {
     "Assertion failed": 0x80000101,  # EXCEPTION_WINE_ASSERTION
 }
 _REMEMBERED = 4096
-"""Threads and processes remembered: a guest that invents them must not grow the host."""
+"""Most threads and processes kept: a guest that invents ids must not fill the host's memory."""
 
 
 T = TypeVar("T")
@@ -79,10 +79,10 @@ class Line:
 class WineLines:
     """Parses lines in the order in which they came.
 
-    A crash is the driver's when its thread belongs to the process that loaded a driver image. Only winedevice
-    reports the images it loads and the exceptions raised in it; a Python or test program that crashes in the
-    guest therefore never looks like a driver crash. Without those reports any crash counts, except of a
-    process that printed one of the agent's markers.
+    A crash is blamed on the driver when its thread belongs to the process that loaded a driver image. Only
+    winedevice reports the images it loads and the exceptions raised in it; a Python or test program that
+    crashes in the guest therefore never looks like a driver crash. Without those reports any crash counts,
+    except that of a process that printed one of the agent's markers.
     """
 
     def __init__(self, marker: str) -> None:

@@ -14,11 +14,11 @@ from harness.guests.wine.debug_lines import LoadedDriver, WineLines
 from harness.outcome import KernelCrash
 
 POLL_S = 0.02
-"""Seconds between looks at the file: a crash is known this much after Wine printed it."""
+"""Seconds between reads of the file: a crash is detected this long after Wine printed it, at most."""
 READ_SIZE = 1 << 20
 POLL_READS = 16
 UNREAD_LIMIT = 1 << 30
-"""Bytes that the guest may be ahead of this reader; a guest further ahead is a crash of kind `flood`."""
+"""Most unread bytes in the file; if there are more, it is a crash of kind `flood`."""
 
 
 class WineDebugStream(LoggedStream):
@@ -54,9 +54,10 @@ class WineDebugStream(LoggedStream):
         self._thread.start()
 
     def poll(self) -> None:
-        """Takes in what the file holds now, without waiting for the thread.
+        """Reads what the file holds now, without waiting for the thread.
 
-        Bounded, and with the lock free in between: a guest may print faster than this reads.
+        The number of reads is bounded, and the lock is free between them: a guest may print faster than this
+        reads.
         """
         for _ in range(POLL_READS):
             with self._reading:
@@ -74,8 +75,8 @@ class WineDebugStream(LoggedStream):
     def rearm(self, source: Path | None = None) -> None:
         """Forgets the crash after the guest was reverted, and reads on; in `source` if the file is a new one.
 
-        What the old file still held belongs to the time before: some of it is logged first, and of a flood
-        the number of bytes that are not.
+        Unread output in the old file is from before the revert. Some of it is logged first; of a flood, the
+        number of bytes that are dropped is logged.
         """
         with self._reading:
             self.poll()
@@ -90,7 +91,7 @@ class WineDebugStream(LoggedStream):
             self._forget()
 
     def close(self) -> None:
-        """Takes in the rest of the file and stops reading; never raises."""
+        """Reads the rest of the file and stops; never raises."""
         self._stop.set()
         self._thread.join(5.0)
         with self._reading:
@@ -106,7 +107,7 @@ class WineDebugStream(LoggedStream):
 
     def _look_for_flood(self) -> None:
         if self._crash is None and (unread := self._tail.unread()) > self._unread_limit:
-            text = f"The guest prints faster than it can be read: {unread >> 20} MiB are waiting."
+            text = f"The guest prints faster than the host reads: {unread >> 20} MiB are unread."
             with self._changed:
                 self._crash = KernelCrash("flood", 0, (), time=self._clock(), text=text)
                 self._changed.notify_all()
@@ -132,5 +133,5 @@ class WineDebugStream(LoggedStream):
 
 
 def _pieces(line: bytes) -> list[bytes]:
-    """The line itself, or several when it is longer than a record may be."""
+    """The line as one record, or as several when it is longer than a record may be."""
     return [line[at : at + LINE_LIMIT] for at in range(0, len(line), LINE_LIMIT)] or [b""]

@@ -22,10 +22,10 @@ Told = tuple[str, Fields]
 
 
 class RecordingDecoder:
-    """Takes the bytes of the line in order; memory use does not grow with them.
+    """Decodes the bytes of the line in order; memory use does not grow with their number.
 
-    Events are those of one side's packets, with `from` and, where the target stood in a bugcheck, what its
-    debugger read of it.
+    There is an event for each packet, with its sender as `from`. A bugcheck's event adds what the other
+    debugger read.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class RecordingDecoder:
         self._break_in = False
 
     def decode(self, data: bytes, *, from_host: bool) -> Iterator[Told]:
-        """Kinds and fields of what `data` completes."""
+        """Kinds and fields of the events that `data` completes."""
         for found in self._readers[from_host].feed(data):
             yield from self._flushed()
             self.summary.packets += 1
@@ -94,7 +94,7 @@ class RecordingDecoder:
                 side.reset()
 
     def _said(self, packet: Packet, fields: Fields) -> Iterator[Told]:
-        """The target said something new; `fields` gain what only the whole recording tells."""
+        """Handles a new packet of the target; adds to `fields` what follows from earlier packets."""
         if packet.type == PacketType.STATE_MANIPULATE:
             if self._halt is not None:
                 self._halt.take_reply(packet)
@@ -115,7 +115,7 @@ class RecordingDecoder:
         self._break_in = False
 
     def _halt_ended(self) -> Iterator[Told]:
-        """The target continues: its debugger has finished reading."""
+        """Handles the end of a halt: the debugger has finished reading and continues the target."""
         halt, self._halt = self._halt, None
         if halt is None or not halt.at_breakpoint or self._reported is not None:
             return
@@ -137,7 +137,7 @@ class RecordingDecoder:
             yield self._counted("bugcheck", {**said, **fields}, from_host=False)
 
     def _restarted(self) -> Iterator[Told]:
-        """The target begins a new stream: it was started, perhaps again."""
+        """Handles the first packet of a stream: the target was started or restarted."""
         yield from self.finish()
         self._reported, self._break_in = None, False
         self._images.forget()
@@ -145,7 +145,7 @@ class RecordingDecoder:
 
 
 class _Side:
-    """Knows data packets of one side that were sent before."""
+    """Recognizes data packets that one side has sent before."""
 
     def __init__(self) -> None:
         self._ids = KdcomIds()
@@ -154,7 +154,7 @@ class _Side:
         self.acknowledged = True
 
     def repeats(self, packet: Packet) -> bool:
-        """Whether a data packet came before, under the same number or after a reset."""
+        """Whether a data packet repeats an earlier one, under the same id or after a RESET."""
         before, self._maybe_repeated = self._maybe_repeated, None
         if self.begins(packet):
             self._ids.restart()
@@ -165,15 +165,15 @@ class _Side:
         return False
 
     def begins(self, packet: Packet) -> bool:
-        """Whether a data packet is the first of a stream, and not only sent again."""
+        """Whether a data packet is the first of a stream, and not a retransmission of that one."""
         return bool(packet.id & KDCOM_SYNC) and packet != self._last
 
     def reset(self) -> None:
-        """Both sides start over, and repeat what was not acknowledged."""
+        """Handles a RESET: both sides start their ids over, and repeat what was not acknowledged."""
         self._ids.reset(0)
         if self._last is not None and (not self.acknowledged or is_print(self._last)):
             self._maybe_repeated = self._last.payload
 
     def restart(self) -> None:
-        """The other side started anew."""
+        """Handles a restart of the other side."""
         self._ids.restart()

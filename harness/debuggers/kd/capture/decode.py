@@ -26,14 +26,14 @@ from harness.debuggers.kd.packets import Damage, Packet, parse
 from harness.errors import KdError
 
 _KEYS = 8
-"""Data keys remembered, newest first: a target that re-keys leaves a few datagrams under the one before."""
+"""Number of data keys kept, newest first: after a change of key a few datagrams still use the old one."""
 _REPEATS = 4096
 _DATA_IDS = 64
 
 
 @dataclass
 class Summary:
-    """What a capture held. `packets` are KDNET datagrams; `undecodable` those without a session key."""
+    """Counts of a capture. `packets`: KDNET datagrams; `undecodable`: those whose session key is unknown."""
 
     packets: int = 0
     bad_mac: int = 0
@@ -45,11 +45,11 @@ class Summary:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the numbers should know."""
+        """Notes that explain the counts."""
         told = [] if self.frames is None else self.frames.warnings
         if self.undecodable:
             wrong = self.bad_mac and not self.by_kind
-            why = "were made with another key" if wrong else "come from a session that began earlier"
+            why = "were made with another key" if wrong else "belong to a session that began earlier"
             told.append(f"no session key: {self.undecodable} data datagrams {why}")
         if self.frames is not None and self.frames.frames and not self.packets and not told:
             told.append(f"none of {self.frames.frames} frames is a KDNET datagram")
@@ -69,7 +69,7 @@ class Summary:
 
 
 class CaptureDecoder:
-    """Decodes one datagram after the other; memory does not grow with their number."""
+    """Decodes one datagram after the other; memory use does not grow with their number."""
 
     def __init__(self, key: Key) -> None:
         self._key = key
@@ -80,7 +80,7 @@ class CaptureDecoder:
         self.summary = Summary()
 
     def decode(self, payload: bytes) -> tuple[str, Fields] | None:
-        """Kind and fields of a UDP payload; None when it is not KDNET or cannot be opened."""
+        """Kind and fields of a UDP payload; None when it is not KDNET or cannot be decrypted."""
         if payload[:4] != MAGIC:
             return None
         self.summary.packets += 1
@@ -139,13 +139,13 @@ class CaptureDecoder:
 
 
 class RepeatFilter:
-    """Knows data packets that were sent before: a resend keeps its id."""
+    """Recognizes retransmitted data packets: they keep their id."""
 
     def __init__(self) -> None:
         self._seen: dict[bool, OrderedDict[int, None]] = {False: OrderedDict(), True: OrderedDict()}
 
     def describe(self, packet: Packet, *, from_host: bool) -> tuple[str, Fields]:
-        """Kind and fields; `resend` with what it `repeats` for a data packet seen before."""
+        """Kind and fields; for a retransmission the kind is `resend` and `repeats` has the original kind."""
         kind, fields = describe(packet, from_host=from_host)
         if packet.control:
             return kind, fields
@@ -159,7 +159,7 @@ class RepeatFilter:
 
 
 class SerialDecoder:
-    """Decodes what one side of a serial line said, such as the log file of a QEMU character device."""
+    """Decodes the bytes that one side of a serial line sent, such as the log of a QEMU character device."""
 
     def __init__(self) -> None:
         self._reader = SerialReader()
@@ -176,7 +176,7 @@ class SerialDecoder:
             else:
                 kind, fields = describe(found)
                 if not found.control:
-                    # Ids alternate between two values, and the first one of a stream has a bit more.
+                    # Ids alternate between two values; the first of a stream has the SYNC bit set as well.
                     this = (found.id & 1, found.payload)
                     if this == self._last:
                         kind, fields = "resend", {"id": found.id, "repeats": kind}

@@ -1,7 +1,8 @@
 """Reads UDP datagrams out of pcap and pcapng files, plain or gzip, one block at a time.
 
 Formats: the pcap file format (microsecond and nanosecond, either byte order) and pcapng with its section,
-interface, enhanced, simple and obsolete packet blocks. Anything that is not whole UDP over IP is passed over.
+interface, enhanced, simple and obsolete packet blocks. Frames that are not complete UDP over IP are skipped
+and counted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from harness.errors import KdError
 from harness.host.regular import open_regular
 
 BLOCK_LIMIT = 1 << 20
-"""Bytes of one packet or block; captures of a network have far smaller ones."""
+"""Largest packet or block, in bytes; those of a network capture are far smaller."""
 _INTERFACES_LIMIT = 1024
 _PCAP = {b"\xa1\xb2\xc3\xd4": (">", 6), b"\xd4\xc3\xb2\xa1": ("<", 6)}
 _PCAP |= {b"\xa1\xb2\x3c\x4d": (">", 9), b"\x4d\x3c\xb2\xa1": ("<", 9)}
@@ -42,7 +43,7 @@ def udp_datagrams(path: Path, counts: FrameCounts | None = None) -> Iterator[Udp
 
     Args:
         path: a pcap or pcapng file, plain or gzip.
-        counts: takes note of the frames that hold none.
+        counts: counts the frames that hold none, by reason.
 
     Raises:
         KdError: the file cannot be read, is no capture, or ends in the middle of a packet.
@@ -52,7 +53,7 @@ def udp_datagrams(path: Path, counts: FrameCounts | None = None) -> Iterator[Udp
 
 
 FILE_LIMIT = 4 << 30
-"""Bytes of a capture or recording: a serial line at 115,200 baud takes four days for them."""
+"""Largest capture or recording, in bytes: a serial line at 115,200 baud takes four days to fill it."""
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with open_regular(path) as raw:
             if os.fstat(raw.fileno()).st_size > FILE_LIMIT:
                 raise KdError(
-                    f"{path} has more than {FILE_LIMIT >> 30} GiB.",
+                    f"{path} is larger than {FILE_LIMIT >> 30} GiB.",
                     remedy="Cut the capture to the time in question, as with editcap -A -B.",
                 )
             zipped = raw.read(2) == b"\x1f\x8b"
@@ -87,7 +88,7 @@ def read_datagrams(file: BinaryIO, counts: FrameCounts | None = None) -> Iterato
 
 
 _Frame = tuple[float, int, bytes, int]
-"""UNIX time in seconds, link type, bytes as captured, how many the frame had on the wire."""
+"""UNIX time in seconds, link type, the captured bytes, and the frame's size on the wire."""
 
 
 def _frames(file: BinaryIO) -> Iterator[_Frame]:
@@ -97,7 +98,7 @@ def _frames(file: BinaryIO) -> Iterator[_Frame]:
     if magic == _PCAPNG:
         return _pcapng(file)
     raise KdError(
-        "The file is neither pcap nor pcapng.", remedy="Save the capture as one of them; gzip is fine."
+        "The file is neither pcap nor pcapng.", remedy="Save the capture as pcap or pcapng; gzip is allowed."
     )
 
 
@@ -146,7 +147,7 @@ def _byte_order(mark: bytes) -> str:
 def _block(file: BinaryIO, size: int, consumed: int) -> bytes:
     """The rest of a block of `size` bytes, without the size that ends it."""
     if size < consumed + 4 or size % 4:
-        raise KdError(f"A pcapng block announces {size} bytes.")
+        raise KdError(f"A pcapng block has the invalid length {size}.")
     return _exactly(file, size - consumed)[:-4]
 
 
@@ -173,7 +174,7 @@ def _resolution(options: bytes, order: str) -> float:
 
 def _exactly(file: BinaryIO, size: int) -> bytes:
     if size > BLOCK_LIMIT:
-        raise KdError(f"The capture announces a block of {size} bytes.")
+        raise KdError(f"A block of the capture claims {size} bytes, which is too large.")
     return _whole(file.read(size), size)
 
 

@@ -1,4 +1,4 @@
-"""A halt of the target while another debugger served it: answers again what that debugger read."""
+"""A halt served by another debugger: repeats, from recorded replies, what that debugger read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.debuggers.kd.state import StateChange
 from harness.errors import KdError
 
 REPLIES_LIMIT = 8192
-"""Replies kept of one halt: some hundred modules, stacks and pages."""
+"""Replies kept of one halt; they cover some hundred modules, stacks and pages."""
 
 
 class OverheardHalt:
@@ -35,11 +35,11 @@ class OverheardHalt:
 
     @property
     def at_breakpoint(self) -> bool:
-        """Whether the target stands at a breakpoint instruction."""
+        """Whether the target halted at a breakpoint instruction."""
         return is_breakpoint(self._change)
 
     def take_reply(self, packet: Packet) -> None:
-        """A reply to a request; one that makes no sense is passed over."""
+        """Keeps the reply to a request; ignores a malformed one."""
         try:
             reply = Manipulate.parse(packet.payload)
         except KdError:
@@ -47,7 +47,7 @@ class OverheardHalt:
         if len(self._memory) + len(self._others) >= REPLIES_LIMIT:
             return
         if reply.api != Api.READ_VIRTUAL:
-            # The first: what follows it may have been changed by the debugger.
+            # The first reply is kept: later ones may show memory that the debugger changed.
             self._others.setdefault((reply.api, reply.processor), reply)
             return
         address, _, actual = struct.unpack_from("<QII", reply.union)
@@ -57,10 +57,10 @@ class OverheardHalt:
             self._starts = None
 
     def target(self) -> HaltedTarget:
-        """The halted target, which answers for what was read of it and for nothing else."""
+        """The halted target; it answers only requests that the other debugger made."""
         return HaltedTarget(self, self._change, Deadline.after(0.0))
 
-    def request(self, message: Manipulate, deadline: Deadline) -> Manipulate:  # noqa: ARG002 - nobody waits
+    def request(self, message: Manipulate, deadline: Deadline) -> Manipulate:  # noqa: ARG002 - no wait
         """The reply that was given to such a request.
 
         Raises:
@@ -73,15 +73,15 @@ class OverheardHalt:
             return Manipulate(message.api, message.processor_level, message.processor, 0, union, data)
         reply = self._others.get((message.api, message.processor))
         if reply is None:
-            raise KdError(f"The debugger did not ask for {Api(message.api).name}.")
+            raise KdError(f"The other debugger did not make this {Api(message.api).name} request.")
         return reply
 
     def send(self, packet_type: int, payload: bytes, deadline: Deadline) -> None:  # noqa: ARG002
-        """Raises KdError: nothing can be changed any more."""
+        """Raises KdError: the halt is over, so nothing can be sent."""
         raise KdError("The halt is over.")
 
     def _read(self, address: int, count: int) -> bytes:
-        """Memory from `address` on, as far as one reply after the other holds it."""
+        """Memory from `address` on, joined from replies, up to the first byte that none holds."""
         if self._starts is None:
             self._starts = sorted(self._memory)
         data = b""

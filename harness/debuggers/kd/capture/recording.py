@@ -14,13 +14,13 @@ from typing import BinaryIO
 from harness.errors import KdError
 
 LINE_LIMIT = 1 << 20
-"""Bytes of one line; a serial port gives some thousand at a time."""
+"""Most bytes of one line; one read of a serial port returns a few thousand."""
 _LINE = re.compile(rb"(\d{1,12}(?:\.\d{1,9})?) ([TH]) ((?:[0-9A-Fa-f]{2})*)\r?\n?")
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """Bytes that passed at once: seconds since power-on, by whom they were sent."""
+    """The bytes of one read: seconds since power-on, and the sender."""
 
     time: float
     from_host: bool
@@ -28,7 +28,7 @@ class Passed:
 
 
 def is_recording(beginning: bytes) -> bool:
-    """Whether a file that begins like this is such a recording, and not the raw bytes of a line.
+    """Whether a file that begins with these bytes is such a recording, and not the raw bytes of a line.
 
     Raw bytes begin with text of the boot loader or with a packet, whose leader is four equal bytes.
     """
@@ -36,10 +36,10 @@ def is_recording(beginning: bytes) -> bool:
 
 
 def read_recording(file: BinaryIO) -> Iterator[Passed]:
-    """What passed, in order; holds one line at a time.
+    """The reads of the recording, in order; holds one line in memory at a time.
 
     Raises:
-        KdError: a line is not of this form, with its number.
+        KdError: a line is not of this form; the error has its number.
     """
     number = 0
     while line := file.readline(LINE_LIMIT):

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 _ETHERNET, _LINUX, _LINUX2 = 1, 113, 276
 _NO_LINK_LAYER = (12, 101, 228, 229)
-"""Raw IP, by the number some systems write and by its own; IPv4 alone; IPv6 alone."""
+"""Raw IP (the value some systems write, and the registered one), IPv4 only, IPv6 only."""
 _NULL, _LOOP = 0, 108
 KNOWN_LINKS = frozenset({_ETHERNET, _LINUX, _LINUX2, _NULL, _LOOP, *_NO_LINK_LAYER})
 _IP = (b"\x08\x00", b"\x86\xdd")
 _TAGS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00", b"\x92\x00", b"\x93\x00")
-"""VLAN tags: of 802.1Q, of 802.1ad, and those that were used before it."""
+"""VLAN tags: those of 802.1Q and 802.1ad, and those used before 802.1ad."""
 _UDP = 17
 _FRAGMENT, _AUTHENTICATION = 44, 51
 _EXTENSIONS = (0, 43, 60, 135, 139, 140, _FRAGMENT, _AUTHENTICATION)
@@ -41,7 +41,7 @@ class FrameCounts:
             told.append("the capture holds no frames")
         if self.cut:
             told.append(
-                f"{self.cut} of {self.frames} frames were cut by the capture's snap length and are useless: "
+                f"{self.cut} of {self.frames} frames were cut by the capture's snap length and unusable: "
                 "capture whole frames (tcpdump -s 0)"
             )
         if self.fragments:
@@ -51,12 +51,12 @@ class FrameCounts:
         return told
 
     def payload(self, link: int, frame: bytes, size: int) -> bytes | None:
-        """The UDP payload of the next frame; None when it has none, which is counted by its reason.
+        """The UDP payload of the next frame, or None; a frame without one is counted by the reason.
 
         Args:
             link: the link type.
             frame: the bytes that were captured.
-            size: how many the frame had on the wire.
+            size: the frame's size on the wire, in bytes.
         """
         self.frames += 1
         if link not in KNOWN_LINKS:
@@ -93,7 +93,7 @@ def _packet(link: int, frame: bytes) -> bytes:
 
 
 def _udp(packet: bytes) -> tuple[bytes, bool] | None:
-    """The UDP header with what follows it, and whether the packet is a fragment; None when it is not UDP."""
+    """The UDP datagram with its header, and whether the packet is a fragment; None when it is not UDP."""
     version = packet[0] >> 4 if packet else 0
     if version == 4 and len(packet) >= 20:
         header = (packet[0] & 0xF) * 4
@@ -122,7 +122,7 @@ def _after_extensions(packet: bytes) -> tuple[bytes, bool] | None:
 
 
 def _payload(udp: bytes) -> bytes | None:
-    """By UDP's own length: a short frame is padded."""
+    """Cut to the length in the UDP header, because a short frame is padded."""
     if len(udp) < 8:
         return None
     size = int.from_bytes(udp[4:6], "big")

@@ -1,4 +1,4 @@
-"""KD packets in a serial byte stream (KDCOM): finds them between boot text and line noise, writes them."""
+"""Finds KD packets in a serial byte stream (KDCOM), among boot text and line noise, and writes them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _LEADER_BEGUN = re.compile(rb"(?:0{1,3}|i{1,3})\Z")
 
 
 def serial_bytes(packet: Packet) -> bytes:
-    """A packet as it goes over the line; data packets have one byte more than their header announces."""
+    """The bytes of a packet on the line; a data packet has one byte more than its header states."""
     return encode(packet) + (b"" if packet.control else TRAILER)
 
 
 def is_break_in(between: bytes) -> bool:
-    """Whether bytes between two packets ask a target to halt; asked more than once is still one request."""
+    """Whether the bytes between two packets are a break-in; a repeated one is still one request."""
     return bool(between) and not between.strip(BREAK_IN)
 
 
 class SerialReader:
-    """Cuts a byte stream into packets; holds at most one packet's bytes.
+    """Splits a byte stream into packets; buffers at most one packet.
 
     Args:
-        on_between: called with what is passed over because it belongs to no packet, as soon as that is known.
+        on_between: called with bytes that belong to no packet, as soon as that is known.
     """
 
     def __init__(self, on_between: Callable[[bytes], None] | None = None) -> None:
@@ -38,21 +38,21 @@ class SerialReader:
 
     @property
     def waiting(self) -> bool:
-        """Whether a packet has begun and not ended: the line's silence then means that bytes were lost."""
+        """Whether a packet is incomplete; if the line is silent then, bytes were lost."""
         return len(self._buffer) >= _LEADER_SIZE
 
     @property
     def empty(self) -> bool:
-        """Whether every byte so far is accounted for."""
+        """Whether no bytes are buffered: each belonged to a complete packet or to none."""
         return not self._buffer
 
     def give_up(self) -> Damage:
-        """Drops the packet that has begun; what follows its leader is looked through again by `feed`."""
+        """Gives up the incomplete packet; `feed` searches the bytes behind its leader again."""
         del self._buffer[:1]
         return Damage("The line fell silent in the middle of a packet.")
 
     def feed(self, data: bytes) -> Iterator[Packet | Damage]:
-        """The packets that `data` completes, in order; everything else in between is passed over."""
+        """The packets that `data` completes, in order; bytes between packets are skipped."""
         self._buffer += data
         while self._synchronise():
             if len(self._buffer) < HEADER.size:
@@ -60,7 +60,7 @@ class SerialReader:
             try:
                 packet, size, checksum = parse_header(bytes(self._buffer[: HEADER.size]))
             except KdError:
-                # Not a header but text that looks like a leader: look on one byte further.
+                # This is text that looks like a leader, not a header: search from the next byte.
                 del self._buffer[:1]
                 continue
             end = HEADER.size + (0 if packet.control else size + len(TRAILER))
@@ -71,7 +71,7 @@ class SerialReader:
                 del self._buffer[:end]
                 yield packet
             elif self._buffer[end - 1 : end] != TRAILER or sum(payload) != checksum:
-                # A false start may have swallowed a good packet: only the leader's first byte is given up.
+                # A false leader may stand before a good packet, so only its first byte is dropped.
                 del self._buffer[:1]
                 yield Damage(f"A packet with id {packet.id:#x} has a wrong checksum or no trailer.")
             else:
@@ -79,7 +79,7 @@ class SerialReader:
                 yield Packet(packet.type, packet.id, payload)
 
     def _synchronise(self) -> bool:
-        """Drops what comes before a leader; False when there is none yet."""
+        """Drops the bytes before a leader; False when there is no leader yet."""
         leader = _LEADER.search(self._buffer)
         begun = leader or _LEADER_BEGUN.search(self._buffer)
         start, found = begun.start() if begun else len(self._buffer), leader is not None

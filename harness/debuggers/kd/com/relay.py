@@ -1,7 +1,7 @@
-"""KDCOM on a byte stream, with a listening socket beside it for another debugger.
+"""KDCOM on a byte stream, with listening sockets on which another debugger can take the line over.
 
-One debugger at a time has the line, from its connection until it closes. All bytes are passed on unchanged,
-and decoded on the way.
+One debugger at a time has the line, from its connection until it closes. All bytes are passed on unchanged
+and also decoded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BACKLOG_LIMIT = 1 << 20
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """A socket that only its owner may connect to; replaces a stale one.
+    """A UNIX socket that only its owner may connect to; replaces a stale one.
 
     Raises:
         HostError: the socket cannot be created.
@@ -50,7 +50,7 @@ def listen_tcp(address: str, port: int) -> socket.socket:
     """A TCP socket for a debugger on another machine.
 
     Raises:
-        HostError: the port cannot be had.
+        HostError: the port is in use or not permitted.
     """
     try:
         return socket.create_server((address, port))
@@ -62,11 +62,11 @@ def listen_tcp(address: str, port: int) -> socket.socket:
 
 
 class KdcomRelayWire(KdcomWire):
-    """A `KdcomWire` that gives the line to a debugger which connects to one of `listeners`.
+    """A `KdcomWire` that hands the line over to a debugger that connects to one of `listeners`.
 
     Args:
         descriptor: reads and writes the line.
-        name: what to call it.
+        name: the line's name in messages.
         listeners: listening sockets, which this wire owns.
     """
 
@@ -86,14 +86,14 @@ class KdcomRelayWire(KdcomWire):
         self._backlog = bytearray()
         self._reclaimed = threading.Event()
         self._numbering: bool | None = None
-        """False until the target answers the RESET of a hand-over, True while that passes, then None."""
+        """False until the target answers the RESET of a hand-over, True during that answer, then None."""
 
     @classmethod
     def between(cls, path: Path, listeners: Sequence[socket.socket]) -> KdcomRelayWire:
         """Relays the serial line at `path`; the listeners are closed if it cannot be opened.
 
         Raises:
-            KdError: there is none, or it cannot be opened.
+            KdError: the line does not exist or cannot be opened.
         """
         try:
             return cls(open_line(path), str(path), listeners)
@@ -113,7 +113,7 @@ class KdcomRelayWire(KdcomWire):
             super().break_in()
 
     def receive(self, timeout_s: float) -> Sequence[Arrival]:
-        """What the next bytes from either side completed, after at most `timeout_s` seconds."""
+        """What the next bytes from target or debugger complete; waits at most `timeout_s` seconds."""
         debugger = self._debugger
         beside: list[socket.socket] = [*self._listeners, *([debugger] if debugger else [])]
         writing = [debugger] if debugger and self._backlog else []
@@ -138,7 +138,7 @@ class KdcomRelayWire(KdcomWire):
         return arrivals
 
     def reclaim(self) -> None:
-        """Takes the line back from a debugger that is still connected; any thread may ask."""
+        """Takes the line back from a debugger that is still connected. Any thread may call it."""
         self._reclaimed.set()
 
     def close(self) -> None:
@@ -164,9 +164,11 @@ class KdcomRelayWire(KdcomWire):
         ]
 
     def _numbered_anew(self, found: Sequence[Arrival]) -> list[Arrival]:
-        """What follows the target's RESET; it hears of one only while it waits for an acknowledgement.
+        """Passes on to the debugger only what follows the target's answer to RESET.
 
-        A debugger that begins takes a packet with another number than its first for one sent twice.
+        A debugger that has just connected takes a packet with another id than the first for a retransmission.
+        A running target reads a RESET only while it waits for an acknowledgement, so each of its data packets
+        is answered with one.
         """
         kept: list[Arrival] = []
         for one in found:
@@ -196,7 +198,7 @@ class KdcomRelayWire(KdcomWire):
         self._write(data)
         said = [one for one in self._said.feed(data) if isinstance(one, Packet)]
         if self._numbering is False and any(one.control and one.type == PacketType.RESET for one in said):
-            self._numbering = None  # it asks for it itself
+            self._numbering = None  # the debugger sends the RESET itself
         return [Overheard(one, from_debugger=True) for one in said]
 
     def _pass_on(self, debugger: socket.socket) -> list[Arrival]:
@@ -220,7 +222,7 @@ class KdcomRelayWire(KdcomWire):
         name = listener.getsockname()
         self._debugger_name = name if isinstance(name, str) else f"{name[0]}:{name[1]}"
         self._debugger, self._said, self._backlog = connection, SerialReader(), bytearray()
-        # A target that stands halted hears this one, and reports its halt again.
+        # A halted target reads this RESET and reports its halt again.
         self._numbering = False
         self._write(serial_bytes(control(PacketType.RESET)))
         return [HandedOver(self._debugger_name)]

@@ -1,4 +1,4 @@
-"""KDCOM on a machine's serial port: a socket that disappears at every revert and exists again after it."""
+"""KDCOM on a machine's serial port: a UNIX socket that each revert removes and creates anew."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class KdcomSocket:
     """Implements `Wire`: without a connection it receives nothing, and packets sent are lost.
 
     Args:
-        path: of the machine's socket; a new one lies there once the machine is started anew.
+        path: path of the machine's socket; each start of the machine creates a new socket there.
     """
 
     def __init__(self, path: Path, retry_s: float = 1.0) -> None:
@@ -38,7 +38,7 @@ class KdcomSocket:
                 self._drop()
 
     def receive(self, timeout_s: float) -> Sequence[Arrival]:
-        """The packets that the next bytes completed, after at most `timeout_s` seconds."""
+        """The packets that the next bytes complete; waits at most `timeout_s` seconds."""
         if line := self._connected():
             try:
                 return line.receive(timeout_s)

@@ -19,7 +19,7 @@ from harness.errors import KdError
 
 READ_SIZE = 4096
 SILENCE_S = 1.0
-"""Seconds without a byte after which a packet that has begun is given up."""
+"""Seconds without a byte after which an incomplete packet is given up."""
 WRITE_S = 5.0
 
 
@@ -27,7 +27,7 @@ def open_line(path: Path) -> int:
     """A descriptor of a serial line: a socket, a pty or a device.
 
     Raises:
-        KdError: there is none, or it cannot be opened.
+        KdError: it does not exist or cannot be opened.
     """
     try:
         if stat.S_ISSOCK(path.stat().st_mode):
@@ -50,7 +50,7 @@ class KdcomWire:
 
     Args:
         descriptor: reads and writes the line; it is made non-blocking.
-        name: what to call it.
+        name: the line's name in messages.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class KdcomWire:
         """Opens a socket, a pty or a device by its path.
 
         Raises:
-            KdError: there is none, or it cannot be opened.
+            KdError: it does not exist or cannot be opened.
         """
         return cls(open_line(path), str(path))
 
@@ -80,7 +80,7 @@ class KdcomWire:
         self._write(serial_bytes(packet))
 
     def receive(self, timeout_s: float) -> Sequence[Arrival]:
-        """The packets that the next bytes completed, after at most `timeout_s` seconds."""
+        """The packets that the next bytes complete; waits at most `timeout_s` seconds."""
         readable, _, _ = select.select([self._descriptor], [], [], self._patience(timeout_s))
         return self._found(self._read()) if readable else self._silent()
 
@@ -93,11 +93,11 @@ class KdcomWire:
         os.close(self._descriptor)
 
     def _patience(self, timeout_s: float) -> float:
-        """How long to wait for a byte; bounded in the middle of a packet."""
+        """Seconds to wait for a byte; fewer while a packet is incomplete."""
         return min(timeout_s, SILENCE_S) if self._reader.waiting else timeout_s
 
     def _silent(self) -> list[Arrival]:
-        """Arrivals due to silence on the line."""
+        """The damaged packet, if the line is silent in the middle of one."""
         if not self._reader.waiting or self._clock() - self._last_byte < SILENCE_S:
             return []
         return [self._reader.give_up(), *self._found(b"")]
@@ -112,7 +112,7 @@ class KdcomWire:
             raise KdError(f"The serial line {self._name} failed: {error.strerror}.") from error
         if not data:
             raise KdError(
-                f"The serial line {self._name} was closed.", remedy="The machine has ended: start it again."
+                f"The serial line {self._name} was closed.", remedy="The machine has stopped: start it again."
             )
         return data
 
@@ -120,7 +120,7 @@ class KdcomWire:
         arrivals: list[Arrival] = []
         for found in self._reader.feed(data):
             if isinstance(found, Packet) and not found.control:
-                # The first packet of a stream, but not when it is only sent again.
+                # The first packet of a stream, unless it is a retransmission.
                 begins = found.id & KDCOM_SYNC and found != self._last
                 if self._last is None or begins:
                     arrivals.append(Attached(self._name, self._last is not None, same_boot=False))

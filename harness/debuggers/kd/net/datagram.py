@@ -1,6 +1,6 @@
 """The KDNET datagram: AES-256-CBC and HMAC-SHA256 around a body, and the two bodies of its control channel.
 
-Recipe: the MAC is taken over header and plaintext, and its first 16 bytes serve as the CBC IV as well.
+The MAC covers header and plaintext; its first 16 bytes are the CBC IV as well.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Datagram:
 
 
 class Seal:
-    """Encrypts and authenticates with one AES key; the MAC key is that of the connection.
+    """Encrypts and authenticates datagrams with one AES key; the MAC key is that of the connection.
 
     Args:
         key: the connection's key.
@@ -68,7 +68,7 @@ class Seal:
         """The datagram, or None when it was not made with these keys.
 
         Raises:
-            KdError: no KDNET datagram looks like this, whatever its keys.
+            KdError: the bytes are no KDNET datagram under any key.
         """
         check_form(data)
         mac = data[-_MAC_SIZE:]
@@ -79,7 +79,7 @@ class Seal:
         (first,) = _PLAIN_HEADER.unpack_from(plain)
         end = len(plain) - (first & 0x7F)
         if end < 8:
-            raise KdError(f"A KDNET datagram pads {first & 0x7F} of {len(plain)} bytes.")
+            raise KdError(f"A KDNET datagram of {len(plain)} bytes claims {first & 0x7F} bytes of padding.")
         return Datagram(data[4], data[5], first >> 8, bool(first & _FROM_HOST), plain[8:end])
 
     def _digest(self, data: bytes) -> bytes:
@@ -92,16 +92,17 @@ def check_form(data: bytes) -> None:
     """Raises KdError unless magic, channel and length are those of a KDNET datagram."""
     size = len(data) - _HEADER_SIZE - _MAC_SIZE
     if data[:4] != MAGIC or size < _BLOCK or size % _BLOCK:
-        raise KdError(f"{len(data)} bytes are not a KDNET datagram.")
+        raise KdError(f"These {len(data)} bytes are not a KDNET datagram.")
     if data[5] not in (DATA_CHANNEL, CONTROL_CHANNEL):
-        raise KdError(f"A KDNET datagram names the unknown channel {data[5]}.")
+        raise KdError(f"A KDNET datagram has the unknown channel {data[5]}.")
 
 
 @dataclass(frozen=True)
 class Poke:
-    """A target's hello: it wants a debugger, or keeps a connection alive.
+    """A datagram by which a target looks for a debugger or keeps a connection alive.
 
-    Endpoints are (IP address, port); `connected` is where its data channel leads, port 0 when nowhere.
+    Endpoints are (IP address, port); `connected` is the peer of its data channel, with port 0 if there is
+    none.
     """
 
     nonce: bytes
@@ -111,12 +112,12 @@ class Poke:
 
     @property
     def boot(self) -> bytes:
-        """What names this boot of the target."""
+        """Identifies this boot of the target."""
         return boot_of(self.nonce)
 
     @classmethod
     def parse(cls, body: bytes) -> Poke | None:
-        """The poke that a control body is, if it is one."""
+        """Parses a control body as a poke; None when it is none."""
         if len(body) != _POKE_SIZE or body[:2] != b"\x01\x01":
             return None
         return cls(body[2:34], *(_endpoint(body, offset) for offset in (34, 52, 70)))
@@ -154,7 +155,7 @@ def data_key(key: Key, response_body: bytes) -> bytes:
 
 
 def is_connection_check(body: bytes) -> bool:
-    """Whether a data body is what a target sends first under a new key: a header without checksum."""
+    """Whether a data body is the first one a target sends under a new key: a header without checksum."""
     return len(body) == 12 and body[:8] == bytes(8)
 
 

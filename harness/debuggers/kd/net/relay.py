@@ -1,4 +1,4 @@
-"""KDNET on a UDP socket, with another debugger that gets the target while it is listening."""
+"""KDNET on a UDP socket, which hands the target over to another debugger while that is listening."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.debuggers.kd.wire import Arrival
 from harness.errors import HostError
 
 GONE_S = 3.0
-"""Seconds in which a debugger answers what needs an answer; then it is gone. A kernel waits for ten or so."""
+"""Seconds an answer may be due before the debugger counts as gone. A kernel waits for about ten."""
 _LOOK_S = 0.2
 
 
@@ -60,7 +60,7 @@ class KdnetRelayWire(KdnetWire):
         return self._relay
 
     def receive(self, timeout_s: float) -> Sequence[Arrival]:
-        """What the next datagram from either side brought, after at most `timeout_s` seconds."""
+        """What the next datagram from target or debugger brings; waits at most `timeout_s` seconds."""
         timeout_s = min(timeout_s, _LOOK_S) if self._relay.relayed else timeout_s
         ready, _, _ = select.select([self._socket, self._debugger], [], [], timeout_s)
         arrivals: list[Arrival] = []
@@ -75,7 +75,7 @@ class KdnetRelayWire(KdnetWire):
         return [*arrivals, *self._gone()]
 
     def reclaim(self) -> None:
-        """Takes the target back from a debugger that may still be there; any thread may ask."""
+        """Takes the target back from a debugger that may still be there. Any thread may call it."""
         self._reclaimed.set()
 
     def close(self) -> None:
@@ -86,7 +86,8 @@ class KdnetRelayWire(KdnetWire):
     def _flush(self) -> None:
         super()._flush()
         for data in self._relay.to_debugger:
-            # An error is that of an earlier datagram, which nobody took: the debugger may have come since.
+            # An error belongs to an earlier datagram, for which no port was open; the debugger may listen by
+            # now.
             if not (self._passed(data) or self._passed(data)):
                 self._refused = True
         self._relay.to_debugger.clear()
@@ -99,7 +100,7 @@ class KdnetRelayWire(KdnetWire):
         return True
 
     def _gone(self) -> list[Arrival]:
-        """Notices a debugger whose port is closed, or that owes the target an answer for too long."""
+        """Detects a debugger that is gone: its port is closed, or an answer to the target is overdue."""
         refused, self._refused = self._refused or self._reclaimed.is_set(), False
         self._reclaimed.clear()
         now = self._clock()
@@ -111,7 +112,7 @@ class KdnetRelayWire(KdnetWire):
 
 
 def _connected(to: tuple[str, int]) -> socket.socket:
-    """A UDP socket that only speaks with one address, and hears when nobody is there."""
+    """A UDP socket connected to one address, so that a closed port there is reported as an error."""
     family, kind, protocol, _, address = socket.getaddrinfo(*to, type=socket.SOCK_DGRAM)[0]
     made = socket.socket(family, kind, protocol)
     try:

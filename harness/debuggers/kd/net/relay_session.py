@@ -1,8 +1,9 @@
-"""KDNET between a target and another debugger, listened to; without a socket.
+"""Relays and decodes KDNET between a target and another debugger; uses no socket.
 
-The key of the connection opens the other debugger's answers to pokes too, and so gives the key of each of its
-sessions. The target's datagrams are passed on as they are. The debugger's are sealed anew, so that the target
-sees one sequence of numbers whoever speaks: the session can be taken back, and given again, at any moment.
+The key of the connection decrypts the other debugger's answers to pokes as well, and these contain the key of
+each of its sessions. The target's datagrams are passed on unchanged. The debugger's are encrypted anew, so
+that the target sees one sequence of numbers from both hosts: the session can be taken back, and handed over
+again, at any moment.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from harness.errors import KdError
 
 
 class KdnetRelaySession(KdnetSession):
-    """A `KdnetSession` that lets another debugger have the target whenever that one answers it.
+    """A `KdnetSession` that hands the target over to another debugger whenever that one answers its pokes.
 
     Args:
-        debugger: what to call it.
+        debugger: its name in messages.
 
     Attributes:
         relayed: the other debugger has the target; nothing of our own is sent.
-        awaited: what the target said last needs an answer of the debugger.
-        to_debugger: datagrams to pass on; the owner takes them away.
+        awaited: the target waits for an answer from the debugger.
+        to_debugger: datagrams to pass on; the owner takes them from the list.
     """
 
     def __init__(self, key: Key, debugger: str) -> None:
@@ -65,7 +66,7 @@ class KdnetRelaySession(KdnetSession):
             super().break_in()
 
     def receive(self, data: bytes, source: Address) -> list[Arrival]:
-        """What a datagram from the target's side means, which is passed on if it concerns the debugger."""
+        """Decodes a datagram from the target's address; passes it on if it concerns the debugger."""
         unopened = self._session.unopened if self._session is not None else 0
         arrivals = super().receive(data, source)
         session = self._session
@@ -79,7 +80,8 @@ class KdnetRelaySession(KdnetSession):
                 arrivals.insert(1, self._taken_back())
         if not self.relayed:
             return arrivals
-        # Also what does not open: the target may have taken an old answer of the debugger once more.
+        # Undecryptable ones are passed on too: the target may have accepted an old answer of the debugger
+        # again.
         strange = session is not None and session.unopened > unopened
         if data[5:6] == bytes((DATA_CHANNEL,)) and (arrivals or strange):
             self.to_debugger.append(data)
@@ -92,7 +94,7 @@ class KdnetRelaySession(KdnetSession):
         ]
 
     def receive_from_debugger(self, data: bytes) -> list[Arrival]:
-        """What a datagram of the other debugger means; it is passed on to the target."""
+        """Decodes a datagram of the other debugger, and passes it on to the target."""
         try:
             check_form(data)
             if data[5] == CONTROL_CHANNEL:
@@ -106,17 +108,17 @@ class KdnetRelaySession(KdnetSession):
         self._heard = datagram.sequence
         self.awaited = False
         arrivals: list[Arrival] = []
-        if not self.relayed:  # it was silent for so long that it was taken for gone
+        if not self.relayed:  # it was silent for so long that it counted as gone
             self.relayed = True
             arrivals.append(HandedOver(self._debugger))
         self._send(datagram.body)
         if datagram.body != BREAK_IN and not is_connection_check(datagram.body):
-            with suppress(KdError):  # the target will ask for it again
+            with suppress(KdError):  # the target requests a damaged packet again
                 arrivals.append(Overheard(parse(datagram.body), from_debugger=True))
         return arrivals
 
     def take_back(self) -> list[Arrival]:
-        """The other debugger is gone: what it began goes on under its key."""
+        """Takes the target back: the session that the other debugger began continues under its key."""
         if not self.relayed:
             return []
         unanswered = self._unanswered
@@ -131,7 +133,7 @@ class KdnetRelaySession(KdnetSession):
         return TakenBack(self._debugger)
 
     def _take_poke(self, poke: Poke, datagram: Datagram, source: Address) -> None:
-        """Passed on always: whoever answers has the target. We do not while the debugger has it."""
+        """Passes every poke on to the debugger. This host answers only while the debugger has no target."""
         self._poked_from = source
         self.to_debugger.append(self._control.close(datagram))
         if not self.relayed:
@@ -141,7 +143,7 @@ class KdnetRelaySession(KdnetSession):
             self._unanswered = poke, datagram, source
 
     def _answer(self, data: bytes) -> list[Arrival]:
-        """The debugger answers a poke, or asks for one."""
+        """Handles the debugger's answer to a poke, or its request for one."""
         datagram = self._control.open(data)
         if datagram is None:
             if self._refused_debugger:

@@ -1,7 +1,7 @@
-"""The host's side of a KDNET session: pokes answered, keys derived, datagrams opened; without a socket.
+"""The host's side of a KDNET session: answers pokes, derives keys, decrypts datagrams; uses no socket.
 
-Rules: every poke is answered while there is no session; with one, only a poke of a target that has lost its
-data channel, since a target takes a new key from any answer.
+Every poke is answered while there is no session. During one, only a poke of a target that has lost its data
+channel is answered, because a target takes a new key from any answer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LOST = 4
 
 @dataclass
 class Offer:
-    """An answer to a poke, whose key the target may come to use; `theirs` if another debugger gave it."""
+    """An answer to a poke, with the key that the target may use next; `theirs`: another debugger sent it."""
 
     boot: bytes
     sequence: int
@@ -48,7 +48,7 @@ class Offer:
 
 @dataclass
 class _Session:
-    """The key in use. `poke` is the sequence of the poke it came from, `highest` that of the newest data."""
+    """The key in use. `poke`: sequence number of the poke it came from; `highest`: of the newest data."""
 
     seal: Seal
     boot: bytes
@@ -58,7 +58,7 @@ class _Session:
     highest: int
     theirs: bool
     unopened: int = 0
-    """Datagrams in a row that this key does not open: the target may have taken an old answer once more."""
+    """Consecutive datagrams this key does not decrypt: the target may have accepted an old answer again."""
 
     @property
     def lost(self) -> bool:
@@ -66,11 +66,11 @@ class _Session:
 
 
 class KdnetSession:
-    """Turns datagrams into arrivals and packets into datagrams.
+    """Converts datagrams into arrivals, and packets into datagrams.
 
     Args:
         key: the connection's key.
-        random: gives the host's part of a session key.
+        random: returns the host's part of a session key.
     """
 
     def __init__(self, key: Key, random: Callable[[int], bytes] = os.urandom) -> None:
@@ -83,18 +83,18 @@ class KdnetSession:
         self._refused: set[str] = set()
         self._unknown = 0
         self.outbox: list[tuple[bytes, Address]] = []
-        """Datagrams to send, with where to; the owner takes them away."""
+        """Datagrams to send, each with its destination; the owner takes them from the list."""
 
     def send(self, packet: Packet) -> None:
-        """Seals a packet for the target; drops it when there is no session."""
+        """Encrypts a packet for the target; drops it when there is no session."""
         self._send(encode(packet))
 
     def break_in(self) -> None:
-        """Seals a break-in."""
+        """Encrypts a break-in for the target."""
         self._send(BREAK_IN)
 
     def receive(self, data: bytes, source: Address) -> list[Arrival]:
-        """What a datagram from `source` means; nothing for one that no target of ours can have sent."""
+        """Decodes a datagram from `source`; returns nothing for one that cannot come from our target."""
         try:
             if data[5:6] != bytes((CONTROL_CHANNEL,)):
                 check_form(data)
@@ -109,7 +109,7 @@ class KdnetSession:
         return []
 
     def _refuse(self, source: Address) -> list[Arrival]:
-        """Said once for each source, and for a bounded number of them."""
+        """Reports a wrong key once for each source address, for a bounded number of addresses."""
         if source[0] in self._refused or len(self._refused) >= _REFUSED:
             return []
         self._refused.add(source[0])
@@ -124,7 +124,7 @@ class KdnetSession:
             kept_alive = poke.connected[1] and not session.lost
             if poke.boot == session.boot and (late or kept_alive):
                 return
-        # One answer for each poke, however often it is delivered: two would be two keys.
+        # A poke that arrives several times gets the same answer: two answers would be two keys.
         offer = self._offers.get(datagram.body) or self._offer(poke, datagram)
         reply = Datagram(datagram.version, CONTROL_CHANNEL, datagram.sequence, True, offer.body)
         self.outbox.append((self._control.close(reply), source))
@@ -159,7 +159,7 @@ class KdnetSession:
         return []
 
     def _begin(self, offer: Offer, datagram: Datagram, source: Address) -> Attached:
-        """The target has taken an offered key; the offers before it are void."""
+        """Begins a session with the offered key that the target uses; drops this offer and earlier ones."""
         before = self._session
         boot = offer.boot
         self._session = _Session(
@@ -171,7 +171,7 @@ class KdnetSession:
         return Attached(f"{source[0]}:{source[1]}", before is not None, same_boot)
 
     def _ask_for_a_poke(self, version: int, source: Address) -> None:
-        """A target is in session with a host that is gone: an empty datagram makes it poke at once."""
+        """Sends an empty datagram: a target whose host is gone pokes at once when it receives one."""
         if self._unknown % _ASK_EVERY == 0:
             self._sequence += 1
             asking = Datagram(version, CONTROL_CHANNEL, self._sequence, True, b"")

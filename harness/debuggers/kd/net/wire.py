@@ -21,7 +21,7 @@ class KdnetWire:
     """Implements `Wire`: listens on `address`:`port` for a target that knows `key`.
 
     Raises:
-        HostError: the port cannot be had.
+        HostError: the port is in use or not permitted.
     """
 
     def __init__(self, key: Key, port: int, address: str = "127.0.0.1", retry_s: float = 0.5) -> None:
@@ -50,7 +50,7 @@ class KdnetWire:
         self._flush()
 
     def receive(self, timeout_s: float) -> Sequence[Arrival]:
-        """What the next datagram brought, after at most `timeout_s` seconds."""
+        """What the next datagram brings; waits at most `timeout_s` seconds."""
         self._socket.settimeout(timeout_s)
         try:
             data, source = self._socket.recvfrom(DATAGRAM_LIMIT)
@@ -72,7 +72,7 @@ class KdnetWire:
         self._socket.close()
 
     def _flush(self) -> None:
-        """A datagram that cannot be sent is as good as one that got lost: the protocol sends it again."""
+        """Sends a datagram; one that cannot be sent counts as lost, and the protocol sends it again."""
         for data, destination in self._session.outbox:
             with contextlib.suppress(OSError):
                 self._socket.sendto(data, destination)

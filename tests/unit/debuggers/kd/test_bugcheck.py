@@ -129,7 +129,7 @@ def test_of_another_machine_no_registers_are_made_up(bench: Bench) -> None:
     host.host.break_in()
     host.wait(lambda: bool(host.of("break-in")))
     assert host.of("break-in")[0].fields == {
-        "processors": 2, "unread": ["The registers of machine 0xaa64 are not known."]
+        "processors": 2, "unread": ["Registers of machine type 0xaa64 are not supported; only x64 is."]
     }  # fmt: skip
     kernel.rcx.append(3)
     kernel.script.extend(bugcheck_script())
