@@ -125,7 +125,7 @@ def _accelerator(host: Host) -> Check:
     except (WinvmError, OSError) as error:
         return Check("accelerator", "", "", works=False, remedy=str(error))
     # Emulation works, but slowly: the check passes and shows the reason.
-    slow = "" if probe.accelerator is Accelerator.KVM else ", which emulates: slower"
+    slow = "" if probe.accelerator is Accelerator.KVM else ", which emulates the CPU: slower"
     return Check("accelerator", f"{probe.accelerator}{slow}", "", works=True, note=probe.reason)
 
 

@@ -66,7 +66,7 @@ class Journal:
         self._lock = threading.Lock()
         self._file = io.FileIO(path, "a") if path else None
         if self._file:
-            locks.share(self._file.fileno())  # says that the run is not over
+            locks.share(self._file.fileno())  # shows that the run has not ended
         self._lost = 0
         self._listeners: list[Listener] = []
 

@@ -268,7 +268,7 @@ class AgentSession:
 
 def _ended(exit_code: int) -> KernelCrash:
     """A crash that only the service control manager witnessed."""
-    text = f"The driver's service ended by itself with exit code {exit_code}; nobody stopped it."
+    text = f"The driver's service ended by itself with exit code {exit_code}; it was not stopped."
     return KernelCrash("ended", exit_code, (), time=time.time(), text=text)
 
 

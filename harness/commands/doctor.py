@@ -31,5 +31,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
         if not check.works and check.remedy:
             click.echo(f"    {printable(check.remedy)}")
     if broken:
-        click.echo(f"winvm: {len(broken)} of the bench's needs not met: {', '.join(broken)}.", err=True)
+        click.echo(
+            f"winvm: {len(broken)} of the bench's requirements not met: {', '.join(broken)}.", err=True
+        )
     context.exit(3 if broken else 0)

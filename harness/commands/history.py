@@ -188,7 +188,7 @@ def _show_news(cell: str, run: RunEntry, news: News) -> None:
 
 def _counts(run: RunEntry) -> str:
     counts = ", ".join(f"{count} {outcome}" for outcome, count in run.counts.items()) or "none"
-    return f"{counts}{', broke off' if run.broke_off else ''}"
+    return f"{counts}{', aborted' if run.broke_off else ''}"
 
 
 def _evidence(places: Iterable[dict[str, str]], folder: Path) -> list[str]:

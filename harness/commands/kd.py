@@ -165,7 +165,7 @@ def _human(kind: str, fields: Mapping[str, object]) -> str:
 
 
 @kd.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="UDP port that the target was told to call.")
+@click.option("--port", type=click.IntRange(0, 65535), help="UDP port that the target sends to.")
 @click.option("--bind", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--key", "key_text", metavar="W.X.Y.Z", help="The connection's key; see --key-file.")
 @click.option(

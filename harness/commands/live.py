@@ -202,7 +202,7 @@ def _feed(process: GuestProcess, source: BinaryIO) -> None:
             process.send(data)
         process.send(b"", end=True)
     except (TransportError, ValueError):
-        return  # the program has ended, and nobody reads its input any more
+        return  # the program has ended and does not read its input any more
 
 
 def _print(stream: object, data: bytes) -> None:

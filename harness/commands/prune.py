@@ -22,7 +22,9 @@ from harness.run.prune import OLD_DAYS, inventory, old, remove
     "--keep-size", "gigabytes", metavar="GB", type=click.FloatRange(0), help="Remove until no more is left."
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per item; says why one stays.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object per item, with the reason if it is kept."
+)
 @click.pass_context
 def prune(context: click.Context, days: float, gigabytes: float | None, dry_run: bool, as_json: bool) -> None:
     """Remove old images, saved states, downloads and artifacts; never what is in use."""

@@ -42,14 +42,14 @@ def hide(secret: str) -> None:
 
 
 def to_stderr(stream: TextIO | None = None) -> Callable[[], None]:
-    """Writes to stderr from now on; the returned call ends it."""
+    """Writes to stderr from now on; calling what this returns ends it."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Formatter("%(name)s: %(message)s"))
     return _attach(handler)
 
 
 def to_file(path: Path) -> Callable[[], None]:
-    """Writes to `path`, for its owner alone, from now on; the returned call ends it.
+    """Writes to `path`, readable by its owner alone, from now on; calling what this returns ends it.
 
     On a full disk only log lines are lost.
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: steps that last over 2 s, with elapsed time.
+"""Prints the progress of a run: steps that last over 2 s, with elapsed time.
 
 On a terminal the running step is a live line; elsewhere a step is one line when it has ended. With `CI` in
 the environment, or with `quiet`, only failures, warnings and steps over 30 s are shown.

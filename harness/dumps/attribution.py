@@ -51,7 +51,7 @@ Files = Callable[[Module], VirtualMemory | None]
 
 
 def no_files(module: Module) -> VirtualMemory | None:  # noqa: ARG001
-    """No module has a file at hand."""
+    """No module has a file."""
     return None
 
 

@@ -1,6 +1,6 @@
 """A loaded image as unwinding needs it: sections, function table, debug directory (PE format specification).
 
-Bytes come from the crashed machine's memory and, where that does not hold them, from the file at hand.
+Bytes come from the crashed machine's memory and, where that does not hold them, from the image's file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CACHED = 4096
 
 
 class UnreadableError(Exception):
-    """Something that unwinding needs lies neither in memory nor in a file, or makes no sense."""
+    """Data that unwinding needs is neither in memory nor in a file, or is malformed."""
 
 
 class _Header:
@@ -119,7 +119,7 @@ class Image:
             entry_words: 32-bit words of an entry, 3 on x64 and 2 on ARM64.
 
         Raises:
-            UnreadableError: the table, or what is needed of it, is not at hand.
+            UnreadableError: the table, or the part that is needed, is missing.
         """
         at, size = self._directory(_EXCEPTION_DIRECTORY)
         count = min(size, _MAX_TABLE) // (4 * entry_words)
@@ -159,7 +159,7 @@ class Image:
         return self._chunks[number]
 
     def pdb(self) -> PdbIdentity | None:
-        """What its debug directory says of its PDB; None when that is not at hand."""
+        """The reference to its PDB in the debug directory; None when that is missing."""
         try:
             at, size = self._directory(_DEBUG_DIRECTORY)
             if not at:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Installed:
-    """An image that is there, and what follows from it.
+    """An existing image, and what follows from it.
 
     exports: JSON with the kernel exports of a guest that lacks some of Windows': see `wine_exports`.
     """
@@ -54,7 +54,7 @@ class BuildOption:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What `winvm image build` was asked for.
+    """The arguments of `winvm image build`.
 
     Attributes:
         options: option that was given -> path; may hold options of other flavours.
@@ -69,7 +69,7 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a build that installs nothing has written."""
+    """The files that a dry run of a build has written."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -90,11 +90,11 @@ class StoredImage:
 
 
 class DebugLine(Protocol):
-    """One line of a guest's debug output; `source` is `dbgprint` for the driver's own."""
+    """One line of a guest's debug output; `source` is `dbgprint` for lines that the driver printed."""
 
     @property
     def source(self) -> str:
-        """Who printed it."""
+        """Which component printed it."""
 
     @property
     def text(self) -> str:
@@ -175,7 +175,7 @@ class Flavour(Protocol):
         """Every image, also those that nobody builds any more, for `winvm prune`."""
 
     def unfinished(self, images: Path) -> Iterator[tuple[Path, bool]]:
-        """Folders of unfinished builds, each with whether a build works in it now."""
+        """Folders of unfinished builds, each with whether a build is using it now."""
 
     def debugged_here(self, profile: Profile) -> bool:
         """Whether a debugger on this host must reach the guest: no remote libvirt host can run it then."""

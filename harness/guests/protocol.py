@@ -1,4 +1,4 @@
-"""What the bench needs to know of a flavour of guest; a new flavour is one package beside this file."""
+"""The interface of a guest that the bench uses; a new flavour of guest is one package beside this file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.outcome import KernelCrash
 
 
 class Reachable(Protocol):
-    """Where the forwards of a machine listen on the host, and where its channels end."""
+    """The host's ends of a machine's forwarded ports and channels."""
 
     @property
     def address(self) -> str:
@@ -26,7 +26,7 @@ class Reachable(Protocol):
 
     @property
     def channels(self) -> Channels:
-        """Where the guest's ports end on the host."""
+        """The host's ends of the guest's ports."""
 
 
 class Link(Protocol):

@@ -39,7 +39,7 @@ def build_options() -> list[BuildOption]:
     """The options of `winvm image build`, each once.
 
     Raises:
-        ConfigurationError: two flavours mean different things by one name.
+        ConfigurationError: two flavours define an option of the same name differently.
     """
     found: dict[str, BuildOption] = {}
     for flavour in flavours():

@@ -250,7 +250,7 @@ def _wait(process: subprocess.Popen[bytes], readers: Sequence[_Reader], deadline
 
 
 def _feed(pipe: IO[Any], data: bytes) -> None:
-    # A program that ends without reading its input is no error here; its exit code tells.
+    # A program that ends without reading its input is no error here; its exit code counts.
     with contextlib.suppress(OSError, ValueError):
         pipe.write(data)
         pipe.close()

@@ -14,22 +14,22 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def guest_folder() -> Path:
-    """Holds `agent/`, `winrmd/` and the sample `scenarios/`; raises `HostError`."""
+    """Folder with `agent/`, `winrmd/` and the sample `scenarios/`; raises `HostError` if it is missing."""
     return _folder("guest")
 
 
 def vm_folder() -> Path:
-    """Holds the image recipes, domain templates and profiles; raises `HostError`."""
+    """Folder with the image recipes, domain templates and profiles; raises `HostError` if it is missing."""
     return _folder("vm")
 
 
 def driver_include() -> Path:
-    """Holds the public header with the sample driver's contract; raises `HostError`."""
+    """Folder of the public header with the sample driver's contract; raises `HostError` if it is missing."""
     return _folder("driver/include")
 
 
 def wdk_folder() -> Path:
-    """Holds what mingw-w64's driver kit lacks: `include/`, `lib/`, `exports/`; raises `HostError`."""
+    """Folder with what mingw-w64's driver kit lacks: `include/`, `lib/`, `exports/`; raises `HostError`."""
     return _folder("driver/wdk")
 
 

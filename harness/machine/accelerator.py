@@ -86,7 +86,7 @@ def run_program(argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
 def choose_accelerator(
     cache: Path, deadline: Deadline, *, run: Run = run_program, kvm: Path | None = Path("/dev/kvm")
 ) -> Probe:
-    """The accelerator to use. `WINVM_ACCEL=tcg` overrides the probe; `WINVM_ACCEL=kvm` demands its success.
+    """The accelerator to use. `WINVM_ACCEL=tcg` overrides the probe; `=kvm` makes its failure an error.
 
     Args:
         cache: file that keeps the probe's result until the host reboots or QEMU changes.
@@ -95,7 +95,7 @@ def choose_accelerator(
 
     Raises:
         ConfigurationError: `WINVM_ACCEL` holds something else.
-        HostError: QEMU is missing, or is too old for TCG, or KVM is demanded and does not work.
+        HostError: QEMU is missing, or is too old for TCG, or KVM is required and does not work.
     """
     version = qemu_version(run, deadline)
     wanted = _wanted()

@@ -42,11 +42,11 @@ save_image_format = "sparse"  # each page has its place in the file: QEMU writes
 """
 
 OPEN_SECONDS = 60.0
-"""For a daemon to open its first connection: it then probes the capabilities of each QEMU."""
+"""Seconds for a daemon to open its first connection: it then probes the capabilities of each QEMU."""
 KEEPALIVE = 10, 6
-"""Seconds between libvirt's keepalive messages to another host's daemon, and how many may go unanswered."""
+"""Seconds between libvirt's keepalives to another host's daemon, and how many may stay unanswered."""
 REOPEN_SECONDS = 30.0
-"""How long a daemon may take to come back; calls that wait for it have deadlines of their own."""
+"""Seconds a daemon may take to restart; calls that wait for it have deadlines of their own."""
 SOCKET_PATH_LIMIT = 107
 """Longest UNIX socket path in bytes; libvirt puts QEMU's monitor socket below the root."""
 

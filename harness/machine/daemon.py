@@ -1,4 +1,4 @@
-"""A run on a libvirt daemon that others use too: the names of its domains, and the settings it needs.
+"""A run on a libvirt daemon that others use too: names of the run's domains, settings the daemon needs.
 
 Such a run keeps `daemon.json` in its folder: where the daemon is, and the token in its domains' names. With
 these a later process finds the domains of a run that was killed, also on another host; no domain without that

@@ -31,7 +31,7 @@ ADDRESS = "127.0.0.1"
 TEMPLATE = "domain.xml.j2"
 
 UUIDS = uuid.UUID("6f1c5a0e-7d0b-4f57-9d3a-5a1f0c9f6b11")
-"""Name space of the domains' uuids, each made from its ready state's key."""
+"""Namespace of the domains' uuids; each uuid is derived from its ready state's key."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class MachineSpec:
         create_overlay(disk, self.base, deadline)
 
     def ready_key(self, versions: Mapping[str, str]) -> str:
-        """12 hex digits that differ whenever a saved RAM state could not be restored or would be stale.
+        """12 hex digits; they differ if a saved RAM state could not be restored or would be out of date.
 
         Args:
             versions: of QEMU and libvirt, from `Connection.versions`.

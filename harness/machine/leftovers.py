@@ -1,4 +1,4 @@
-"""Finds and removes what killed runs left: QEMU processes, overlays, libvirt roots, half-made folders."""
+"""Finds and removes what killed runs left: QEMU processes, overlays, libvirt roots, incomplete folders."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from harness.machine.removal import remove_tree
 from harness.machine.runfolder import HALF_MADE, KEPT, end_domains, open_lock
 
 _HALF_MADE_SECONDS = 60.0
-"""A folder is half-made for a millisecond; one that is older belongs to a process that was killed then."""
+"""Seconds. Making a folder takes a millisecond; an older incomplete one is from a process that was killed."""
 _REMOVAL_SECONDS = 2.0
-"""Nobody is writing to a leftover any more; what cannot be removed by then is tried again by later runs."""
+"""Seconds to remove a leftover, to which nobody writes any more; later runs try again what is left."""
 _DAEMON_SECONDS = 15.0
-"""For a daemon to answer about what was left on it; a host that is off is asked again by later runs."""
+"""Seconds for a daemon to list the domains left on it; later runs ask a host that is off again."""
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ class LibvirtMachine:
         except libvirt.libvirtError:
             return MachineState.STOPPED
         if state == libvirt.VIR_DOMAIN_CRASHED and runs(domain):
-            return MachineState.RUNNING  # it panicked, and was left to write its dump
+            return MachineState.RUNNING  # it panicked, and was kept running to write its dump
         return _STATES.get(state, MachineState.RUNNING)
 
     def events(self) -> Sequence[LifecycleEvent]:
@@ -252,7 +252,7 @@ class LibvirtMachine:
 
     def stop(self, deadline: Deadline) -> None:
         """See `Machine`."""
-        with contextlib.suppress(libvirt.libvirtError):  # no such domain, or QEMU is past answering
+        with contextlib.suppress(libvirt.libvirtError):  # no such domain, or QEMU does not answer any more
             self._domain().shutdown()
             self._events.wait_for(MachineState.STOPPED, deadline)
         self._power_off()

@@ -1,4 +1,4 @@
-"""qcow2 overlays, which take a run's writes: the image never changes. Also the check for disk space."""
+"""qcow2 overlays, to which a run's writes go: the image never changes. Also the check for disk space."""
 
 from __future__ import annotations
 

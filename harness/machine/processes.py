@@ -1,4 +1,4 @@
-"""QEMU processes of a run folder: found by libvirt's pidfiles, proven by their command line, ended for good.
+"""QEMU processes of a run folder: found by libvirt's pidfiles, confirmed by their command line, then killed.
 
 Process ids are reused, so none is ever signalled by number: a pidfd is opened first, then the command line is
 read, then the signal goes to the pidfd.
@@ -37,7 +37,7 @@ def adopt_qemus() -> None:
 def _reap() -> None:
     while True:
         try:
-            # WNOWAIT only looks: whatever is not an adopted QEMU belongs to subprocess or to libvirt.
+            # WNOWAIT does not reap: a child that is not an adopted QEMU belongs to subprocess or to libvirt.
             dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         except ChildProcessError:
             dead = None

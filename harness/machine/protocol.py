@@ -20,7 +20,7 @@ from harness.deadline import Deadline
 
 
 class MachineState(enum.StrEnum):
-    """What libvirt says about the domain; `CRASHED` is QEMU's own panic report, never set on Wine."""
+    """State of the domain as libvirt reports it; `CRASHED` is QEMU's own panic report, never set on Wine."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -61,7 +61,7 @@ class Panic:
 
 
 OnPanic = Callable[[Panic], None]
-"""Called on a thread of the machine's; must not block."""
+"""Called on one of the machine's threads; must not block."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,9 @@ class Machine(Protocol):
         """Writes a PNG of the first screen to `file` and returns it."""
 
     def state(self) -> MachineState:
-        """What libvirt says now; `STOPPED` also when the domain does not exist.
+        """The state that libvirt reports now; `STOPPED` also when the domain does not exist.
 
-        A guest that panicked and goes on is `RUNNING`: QEMU is asked then, because libvirt says crashed.
+        A guest that panicked and still runs is `RUNNING`: libvirt reports it as crashed, so QEMU is asked.
         """
 
     def events(self) -> Sequence[LifecycleEvent]:
@@ -174,7 +174,7 @@ class Machine(Protocol):
         """Calls `listener` at every panic from now on; replaces the previous listener."""
 
     def stop(self, deadline: Deadline) -> None:
-        """Asks the guest to shut down (ACPI) and powers it off if it has not by the deadline. Keeps files."""
+        """Asks the guest to shut down (ACPI); powers it off at the deadline. Keeps the machine's files."""
 
     def destroy(self) -> None:
         """Powers off and removes the machine's files; safe to repeat, never raises for one that is gone."""

@@ -29,7 +29,7 @@ class QemuHost(Protocol):
     """The host of one machine's QEMU."""
 
     def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:
-        """The ports to connect to, and those that QEMU is to listen on; `kept`: the former at the last start.
+        """Ports to connect to, and ports for QEMU to listen on; `kept`: the former of the last start.
 
         Raises:
             HostError: hardly any port is free, or the other host is not reached.
@@ -40,7 +40,7 @@ class QemuHost(Protocol):
         """Called if QEMU could not listen on one of its ports: makes `ports` choose others."""
 
     def make_clock(self, port: Path) -> Path:
-        """Makes the clock port anew that `port` names here; returns the name to give QEMU."""
+        """Creates the FIFOs of the clock port `port` anew; returns the name to pass to QEMU."""
 
     def visible(self, file: Path) -> Path:
         """The path that libvirt is to write to instead of `file`, which QEMU's host may not see."""
@@ -59,7 +59,7 @@ class QemuHost(Protocol):
 
 
 class Here:
-    """QEMU on this host, as a process that can be seen."""
+    """QEMU as a process of this host."""
 
     def __init__(self, connection: Connection, folder: Path, domain: str) -> None:
         """`folder` is the machine's."""

@@ -39,7 +39,7 @@ from harness.machine.removal import LOCK, remove_tree
 KEPT, ROOT = "kept", "libvirt"
 HALF_MADE = ".new-"
 END_SECONDS = 20.0
-"""For libvirt to end the machines of a run."""
+"""Seconds for libvirt to end the machines of a run."""
 
 
 class RunFolder:
@@ -300,7 +300,7 @@ def keep_cache(made: Path, cached: Path) -> None:
         if cached.is_dir():
             cached.rename(old)
         copy.rename(cached)
-    except OSError:  # the other one was quicker; its copy is as good
+    except OSError:  # another process was faster; its copy is equivalent
         shutil.rmtree(copy, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 

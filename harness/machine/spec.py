@@ -1,4 +1,4 @@
-"""What decides a machine's virtual hardware and what it boots; each flavour of guest has its own."""
+"""A machine's virtual hardware and what it boots; each flavour of guest has its own class."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Spec(Protocol):
         """
 
     def ready_key(self, versions: Mapping[str, str]) -> str:
-        """12 hex digits that differ whenever a saved RAM state could not be restored or would be stale.
+        """12 hex digits; they differ if a saved RAM state could not be restored or would be out of date.
 
         Args:
             versions: of QEMU and libvirt, from `Connection.versions`.

@@ -1,4 +1,4 @@
-"""The domain of a Windows guest: what decides its hardware, and its XML from `vm/domain/windows.xml.j2`.
+"""The domain of a Windows guest: its hardware as a spec, and its XML from `vm/domain/windows.xml.j2`.
 
 One template serves the installation (an empty disk, and CD-ROMs) and every later run (an overlay of the
 sealed disk). What depends on the accelerator: Hyper-V's enlightenments, and with them the panic device that
@@ -23,7 +23,7 @@ from harness.project.windows_profile import KDNET_BUSPARAMS, WindowsProfile
 
 TEMPLATE = "windows.xml.j2"
 NVRAM = "nvram.fd"
-"""UEFI's variables: in the image what Setup left, in a machine's folder the machine's own."""
+"""File of the UEFI variables: the image has those that Setup left, each machine's folder has its own."""
 KD_SOCKET = "kd.sock"
 """The debugger's serial port, in the machine's folder."""
 
@@ -91,7 +91,7 @@ class WindowsSpec:
         return {NVRAM: self.image / NVRAM}
 
     def ready_key(self, versions: Mapping[str, str]) -> str:
-        """12 hex digits that differ whenever a saved RAM state could not be restored or would be stale.
+        """12 hex digits; they differ if a saved RAM state could not be restored or would be out of date.
 
         Args:
             versions: of QEMU and libvirt, from `Connection.versions`.

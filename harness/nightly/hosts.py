@@ -1,4 +1,4 @@
-"""Memory and cores of the hosts in `[[nightly.hosts]]`: as libvirt says, at most what winvm.toml grants."""
+"""Memory and cores of the hosts in `[[nightly.hosts]]`: as libvirt reports them, limited by winvm.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One night: runs its cells in parallel, compares each with the night before; news decide its exit code."""
+"""One night: runs its cells in parallel, and compares each with the night before for the exit code."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def finish(night: Night, results: Sequence[CellResult], seconds: float) -> Mappi
 
 
 def exit_code(results: Sequence[CellResult]) -> int:
-    """The exit code: a new crash (4), a cell that did not run (2, 3), a new failure (1), no news (0)."""
+    """The exit code: a new crash (4), a cell that did not run (2, 3), a new failure (1), nothing new (0)."""
     codes = {result.exit_code for result in results}
     return next((code for code in (4, 3, 2, 1) if code in codes), 0)
 

@@ -55,7 +55,7 @@ class CellResult(BaseModel):
 
 
 def lines(result: CellResult) -> list[str]:
-    """A cell's news, one line for each kind."""
+    """What is new in a cell, one line for each kind of change."""
     kinds = ((field.name, getattr(result.news, field.name)) for field in dataclasses.fields(result.news))
     return [f"{kind.replace('_', ' ')}: {', '.join(names)}" for kind, names in kinds if names]
 

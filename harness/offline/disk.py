@@ -133,7 +133,7 @@ class OfflineDisk:
         raise DeadlineError(f"qemu-storage-daemon did not export {self._image} in time.")
 
     def _unmount(self) -> None:
-        """Unmounts what a daemon that was killed left mounted."""
+        """Unmounts the exports that a killed daemon left mounted."""
         for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
             if (mounted := line.split(" ")[1]).startswith(f"{self._folder.name}/"):
                 with contextlib.suppress(HostError, DeadlineError):

@@ -254,12 +254,12 @@ def load(path: Path) -> Config:
 
 
 def _place(problem: ErrorDetails) -> str:
-    """Where it stands, as `driver.builds`."""
+    """The key's path, such as `driver.builds`."""
     return ".".join(str(part) for part in problem["loc"])
 
 
 def _wrong(problem: ErrorDetails) -> str:
-    """What is wrong there; for an unknown key, the known one that is most like it."""
+    """What is wrong with it; for an unknown key, also the most similar known key."""
     if problem["type"] != "extra_forbidden":
         return problem["msg"]
     *above, key = (str(part) for part in problem["loc"])

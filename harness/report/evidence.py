@@ -22,7 +22,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
-    """One line of untrusted text for display: no control characters, at most `limit` of its characters."""
+    """One line of untrusted text for display: control characters escaped, cut to `limit` characters."""
     return printable(value[:limit]) + (" …" if len(value) > limit else "")
 
 

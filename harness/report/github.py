@@ -74,7 +74,7 @@ def summary(digest: Digest, found: Iterable[Finding], since: Since | None) -> st
     if rows:
         lines += ["| outcome | scenario | |", "|---|---|---|", *rows[:SHOWN], ""]
     if record.missing_capabilities:
-        lines += [f"Not shown on this guest: {', '.join(map(plain, record.missing_capabilities))}.", ""]
+        lines += [f"Not tested on this guest: {', '.join(map(plain, record.missing_capabilities))}.", ""]
     return "\n".join(lines)
 
 

@@ -107,7 +107,7 @@ class Since:
 
 
 def news(previous: State, current: State) -> News:
-    """What changed from `previous` to `current`. A scenario missing in `current` did not run: no news."""
+    """What changed from `previous` to `current`. A scenario missing in `current` did not run: no change."""
     was, now = previous.scenarios, current.scenarios
     flaky = {name for name, state in now.items() if state.flaky}
     bad = {name for name, state in now.items() if state.outcome in BAD} - flaky

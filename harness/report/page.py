@@ -132,7 +132,7 @@ def _verdict(digest: Digest) -> tuple[str, str]:
     elif failed := digest.count(Outcome.FAILED, Outcome.ERROR):
         found = "failed", f"{failed} scenario{'s' * (failed > 1)} failed"
     elif digest.record.broke_off:
-        found = "broken", "The run broke off"
+        found = "broken", "The run was aborted"
     elif not digest.rows or not digest.count(Outcome.PASSED):
         found = "broken", "Nothing was tested"
     else:

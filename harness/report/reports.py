@@ -1,4 +1,4 @@
-"""Made after a run has ended: its entry in the history, and one file by each report writer.
+"""Makes a run's history entry and one file by each report writer, after the run has ended.
 
 Where one part fails, the others are still made: a report never fails its run.
 """
@@ -75,6 +75,6 @@ def attempt(what: str, make: Callable[[], _T], warn: Callable[[str], None]) -> _
     """The result of `make`; None, and a warning, if it raises anything."""
     try:
         return make()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run's results are there
+    except Exception as error:  # noqa: BLE001 - whatever failed, the run's results are written already
         warn(printable(f"{what} is missing: {as_winvm_error(error)}"))
         return None

@@ -195,7 +195,7 @@ class Bench:
         outcome, message = Outcome(answer.outcome), answer.message
         records = self.guest.debug.slice(scenario_id)
         if outcome is Outcome.PASSED and scenario.expect_crash:
-            outcome, message = Outcome.FAILED, "The scenario ended, but it expected to take the guest down."
+            outcome, message = Outcome.FAILED, "The scenario ended, but it expected to crash the guest."
         if outcome is Outcome.PASSED:
             patterns = dict.fromkeys((*scenario.expect_dbgprint, *answer.expect_dbgprint))
             records, missing = self._printed(scenario_id, patterns)

@@ -84,7 +84,7 @@ class LiveGuest(BaseModel):
 
 
 def project_key(root: Path, profile: str) -> str:
-    """A key for the guest of one project and profile: no project uses another one's guest."""
+    """A key for the guest of one project and profile, so that no project uses the guest of another."""
     return hashlib.sha256(f"{root.resolve()}\0{profile}".encode()).hexdigest()[:12]
 
 

@@ -105,7 +105,7 @@ def bring_up(plan: Plan, artifacts: Artifacts, build: str, waiting: Callable[[],
 
 
 def _require_same(running: LiveGuest, prepared: Prepared, wanted: Mapping[str, str]) -> None:
-    """Raises `ConfigurationError` if the guest has another driver or image, `MachineError` if it is mute."""
+    """Raises `ConfigurationError` for another driver or image, `MachineError` if the guest is silent."""
     differing = ""
     if (running.build, running.driver) != (wanted["build"], wanted["driver"]):
         differing = (

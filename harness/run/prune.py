@@ -3,7 +3,7 @@
 winvm keeps guest images and their ready states, downloads (all under WINVM_HOME) and the artifacts of runs.
 These stay whatever their age: the image of the installed recipe and each Windows profile's newest image, with
 the newest ready state of each; everything that a run folder or a running QEMU refers to; the newest run of
-each artifacts folder; a run that is not over.
+each artifacts folder; a run that has not ended.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _in_use(item: Item, references: frozenset[Path]) -> str:
     if item.kind == UNFINISHED and dict(_unfinished_builds(item.path.parent)).get(item.path):
         return "it is being built"
     if "artifacts" in item.kind and is_open(path / "run.jsonl"):
-        return "its run is not over"
+        return "its run has not ended"
     return ""
 
 

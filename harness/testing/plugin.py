@@ -89,7 +89,7 @@ class ScenarioRun:
             good = result.outcome in (Outcome.PASSED, Outcome.SKIPPED)
             if shown is None or (
                 not good and not failures
-            ):  # the first failure is more telling than the last
+            ):  # the first failure is reported: it is closest to the cause
                 shown = result
             failures += not good
         assert shown

@@ -34,7 +34,7 @@ SHOWN_SIGNATURES = 20
 
 
 class Session:
-    """winvm's state of one pytest session; empty until the first test that needs a part fills it.
+    """winvm's state of one pytest session; each part is created when a test first needs it.
 
     Attributes:
         recorded: results so far; of these, `not_passed` neither passed nor were skipped.
@@ -220,7 +220,7 @@ class Session:
         for line in grouped(self.run.signatures):
             terminalreporter.line(line)
         if self.run.missing_capabilities:
-            terminalreporter.line("not shown here: " + ", ".join(self.run.missing_capabilities))
+            terminalreporter.line("not tested on this guest: " + ", ".join(self.run.missing_capabilities))
         if self.reports and self.reports.since and (changed := self.reports.since.news.headline):
             terminalreporter.line(f"since the previous run: {changed}")
         terminalreporter.line(f"artifacts: {self._artifacts.path}")

@@ -23,7 +23,7 @@ def step(image: Image, base: int, state: State, memory: VirtualMemory) -> State:
     """The caller's state.
 
     Raises:
-        UnreadableError: unwind data, a register or a word of the stack is not at hand.
+        UnreadableError: unwind data, a register or a word of the stack is missing.
     """
     offset = state.pc - base
     function = function_at(image, offset if state.interrupted else offset - 4)
@@ -101,7 +101,7 @@ def returned(state: State, found: Found) -> State:
 
 
 def by_frame_pointer(state: State, memory: VirtualMemory) -> State:
-    """The caller by the chain of frame records that FP heads; for code whose unwind data is not at hand.
+    """The caller by the chain of frame records that FP heads; for code whose unwind data is missing.
 
     Raises:
         UnreadableError: FP is not known, points below SP, or is not in memory.

@@ -55,7 +55,7 @@ def function_at(image: Image, offset: int) -> Function | None:
     """The function that holds the instruction at `offset`; None for a leaf function.
 
     Raises:
-        UnreadableError: its unwind data is not at hand or makes no sense.
+        UnreadableError: its unwind data is missing or malformed.
     """
     entry = image.function(offset, 2)
     if entry is None:

@@ -63,7 +63,7 @@ class State:
         return value
 
     def copy(self) -> State:
-        """A state of its own with the same values."""
+        """A copy with the same values."""
         return State(self.machine, self.pc, list(self.registers), self.interrupted, self.found, self.location)
 
 

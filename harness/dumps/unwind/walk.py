@@ -23,7 +23,7 @@ class StackWalk:
     """Walks stacks of one dump or halted target.
 
     Args:
-        addresses: modules, and their images in memory or at hand.
+        addresses: modules, and their images in memory or in files.
         memory: of the stack.
         machine: `cpu.X64`, `cpu.ARM64` or `cpu.X86`; stacks of others are not walked.
     """
@@ -83,7 +83,7 @@ class StackWalk:
     def _ways(self, state: State) -> Iterator[Callable[[State], State]]:
         module = self._addresses.module_at(state.pc)
         if module is None and state.pc:
-            # Right behind a call that does not return the next byte may be another image's, or nobody's.
+            # Right behind a call that does not return the next byte may belong to another image or to none.
             module = None if state.interrupted else self._addresses.module_at(state.pc - 1)
         if module is None:
             if state.interrupted:  # a jump to where no code is: nothing was pushed behind the return address

@@ -17,7 +17,7 @@ def returned(memory: VirtualMemory, state: State, found: Found) -> State:
     """The caller, once its return address is on top of the stack. Volatile registers are lost.
 
     Raises:
-        UnreadableError: the stack pointer or the word there is not at hand.
+        UnreadableError: the stack pointer or the word there is unknown.
     """
     sp = state.sp
     kept = [value if number in NONVOLATILE else None for number, value in enumerate(state.registers)]
@@ -30,7 +30,7 @@ def step(image: Image, base: int, state: State, memory: VirtualMemory) -> State:
     """The caller's state, found by unwinding, as a leaf function's return, or in a machine frame.
 
     Raises:
-        UnreadableError: unwind data, a register or a word of the stack is not at hand.
+        UnreadableError: unwind data, a register or a word of the stack is missing.
     """
     offset = state.pc - base
     # A call may be the last instruction of a function that it does not return to.

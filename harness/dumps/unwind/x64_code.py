@@ -1,4 +1,4 @@
-"""The return address of an x64 function whose unwind data is not at hand, by its instructions.
+"""The return address of an x64 function whose unwind data is missing, from its instructions.
 
 A kernel minidump keeps no function table, but 256 bytes of code from each return address on. Most functions
 come to their return within these: every way through them is followed, calls stepped over, and how far each
@@ -23,7 +23,7 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory) -> State:
     """The caller's state.
 
     Raises:
-        UnreadableError: no way through the code that is at hand comes to a plausible return.
+        UnreadableError: no path through the available code reaches a plausible return.
     """
     waiting = deque([state.copy()])
     seen = {state.pc}
@@ -78,7 +78,7 @@ def _execute(instruction: Instruction, state: State, memory: VirtualMemory) -> N
     """What the instruction does to registers; memory stays as it is in the dump.
 
     Raises:
-        UnreadableError: nobody knows any more where the stack pointer is.
+        UnreadableError: the value of the stack pointer is lost.
     """
     value: int | None = None
     if instruction.source is not None:

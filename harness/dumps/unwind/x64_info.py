@@ -65,7 +65,7 @@ def entry_at(image: Image, offset: int) -> tuple[int, int, int]:
     """A RUNTIME_FUNCTION: start, end, unwind information; one that only refers to another is followed once.
 
     Raises:
-        UnreadableError: it is not at hand.
+        UnreadableError: it is missing.
     """
     start, end, unwind = struct.unpack("<III", image.exactly(offset, 12))
     return start, end, unwind
@@ -75,7 +75,7 @@ def function_at(image: Image, offset: int) -> tuple[int, int, int] | None:
     """The RUNTIME_FUNCTION that holds the instruction at `offset`; None for a leaf function.
 
     Raises:
-        UnreadableError: the function table is not at hand.
+        UnreadableError: the function table is missing.
     """
     found = image.function(offset, 3)
     if found is None or offset >= found[1]:
@@ -90,7 +90,7 @@ def unwind_info(image: Image, offset: int) -> UnwindInfo:
     """The UNWIND_INFO at `offset`, parsed once an image.
 
     Raises:
-        UnreadableError: it is not at hand, of an unknown version, or cut within an operation.
+        UnreadableError: it is missing, of an unknown version, or cut within an operation.
     """
     known = image.cache.get(offset)
     if not isinstance(known, UnwindInfo):

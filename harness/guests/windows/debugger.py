@@ -19,7 +19,7 @@ from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 
 
 class WindowsStream(DebugStream, Protocol):
-    """A debug stream that others can add to: the panic device reports bugchecks, too."""
+    """A debug stream to which others can add records: the panic device reports bugchecks as well."""
 
     def add(self, time: float, source: str, text: str, crash: KernelCrash | None = None) -> None:
         """See `LoggedStream`."""

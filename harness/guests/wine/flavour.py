@@ -64,7 +64,7 @@ class WineFlavour:
         image = replay_image(digest, home, journal, any_image=any_image)
         return self._installed(image, profile, accelerator)
 
-    def reopen(self, profile: Profile, image: Path) -> WineGuest:  # noqa: ARG002 - the image says all
+    def reopen(self, profile: Profile, image: Path) -> WineGuest:  # noqa: ARG002 - the image suffices
         """See `Flavour`."""
         from harness.guests.wine.guest import WineGuest
         from harness.images import base

@@ -2,7 +2,8 @@
 
 QEMU there opens the files that a run makes here: image, saved state, overlay, channel files. So WINVM_HOME
 must be one folder at one path on both. `require_shared` tests that before a guest is started: the other host
-must see what is written here, and this host what a program there writes to a file that it keeps open.
+must see what is written here, and this host must see what a program there writes to a file that it keeps
+open.
 """
 
 from __future__ import annotations

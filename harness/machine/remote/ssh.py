@@ -81,7 +81,7 @@ class Target:
         )
 
     def argv(self, *options: str, remote: str = "") -> list[str]:
-        """The client's command line. The client never prompts: nobody would answer in a nightly run."""
+        """The client's command line. The client never prompts: a nightly run has no user to answer."""
         argv = [self.command, "-T", "-e", "none", "-o", "BatchMode=yes"]
         argv += [word for option in ALIVE for word in ("-o", option)]
         argv += ["-p", str(self.port)] if self.port else []
@@ -99,7 +99,7 @@ def unasked(uri: str) -> str:
 
 
 def runner(target: Target) -> Run:
-    """Runs programs there, each over a connection of its own.
+    """Runs programs on the host, each over a connection of its own.
 
     Raises:
         HostError: SSH does not connect.
@@ -139,7 +139,7 @@ class Session:
 
     @property
     def name(self) -> str:
-        """How messages call the host."""
+        """The host's name in messages."""
         return self.target.host
 
     def open(self, deadline: Deadline) -> bool:
@@ -152,7 +152,7 @@ class Session:
         if self._master is not None and self._master.poll() is None:
             return False
         self.close()
-        # The far `cat` ends when this process does, however it ends, and the connection with it.
+        # The remote `cat` and the connection end when this process ends, even if it is killed.
         argv = self.target.argv("-M", "-S", str(self._socket), remote="echo ready; exec cat >/dev/null")
         with self._log.open("ab") as log:
             try:

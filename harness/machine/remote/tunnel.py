@@ -24,7 +24,7 @@ def far_ports(names: Iterable[str]) -> dict[str, int]:
 class Tunnel:
     """The local ends of one machine's ports: they stay the same while the machine is restored.
 
-    A connection through it ends when QEMU's end does; the next one reaches the next QEMU.
+    A connection through such a port ends when QEMU ends; the next connection reaches the next QEMU.
     """
 
     def __init__(self, session: Session, address: str) -> None:
@@ -34,7 +34,7 @@ class Tunnel:
         self._made: dict[str, tuple[int, int]] = {}
 
     def lead_to(self, ports: Mapping[str, int], deadline: Deadline) -> dict[str, int]:
-        """The local port for each of the far `ports`; connects anew if the connection was lost.
+        """The local port for each of the remote `ports`; reconnects if the connection was lost.
 
         Raises:
             HostError: SSH does not connect, or hardly any port is free here.

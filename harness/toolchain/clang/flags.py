@@ -67,7 +67,7 @@ STANDARD_LINK = (
     "/release",  # a valid checksum
     *("/dynamicbase", "/highentropyva", "/nxcompat", "/debug"),
     "/Brepro",  # no build time in the file
-    "/section:INIT,ERD",  # discarded once DriverEntry has returned; lld marks it so only when told
+    "/section:INIT,ERD",  # discarded once DriverEntry has returned; lld sets that flag only if asked to
     "/merge:.CRT=.rdata",
     "/ignore:longsections",
     "/errorlimit:0",

@@ -1,4 +1,4 @@
-"""What a host can lack, through the real commands: one paragraph with a remedy, exit code 3, nothing left."""
+"""Deficient hosts, through the real commands: one paragraph with a remedy, exit code 3, nothing left."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_no_libvirt_module(project: Project) -> None:
     code, said = broken.winvm("doctor")
     assert code == 3
     assert "no libvirt" in said
-    assert "needs not met:" in said
+    assert "requirements not met:" in said
 
 
 def test_no_libvirt_driver(project: Project) -> None:
@@ -126,7 +126,7 @@ def test_an_accelerator_of_no_such_name(project: Project) -> None:
 @needs_root
 @pytest.mark.parametrize("command", [("run",), ("up",), ("image", "build")])
 def test_without_root(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """As a user who may read the sources and write a project and a home of his own."""
+    """Runs as a user who may read the sources, and write a project and WINVM_HOME of his own."""
     folder = Path(tempfile.mkdtemp(prefix="wvu-"))
     try:
         project = Project.make(folder / "project", folder / "home")
@@ -204,7 +204,7 @@ def test_what_the_host_refuses_is_no_bug() -> None:
 
 
 def test_a_bug_is_told_in_one_line_and_kept_in_a_file(project: Project) -> None:
-    (project.folder / "pefile.py").write_text("SECURITY = {}['no such key']\n")  # stands for a bug
+    (project.folder / "pefile.py").write_text("SECURITY = {}['no such key']\n")  # simulates a bug
     code, said = replace(
         project, environment={"PYTHONPATH": str(project.folder), "TMPDIR": str(project.folder)}
     ).winvm("build")
@@ -242,5 +242,5 @@ def test_ctrl_c_while_the_driver_is_built(project: Project, command: str) -> Non
     assert not (project.home / "runs").is_dir() or list((project.home / "runs").iterdir()) == []
     if command == "run":
         report = (project.folder / "artifacts" / "latest" / "report.html").read_text()
-        assert "<h1>The run broke off</h1>" in report
+        assert "<h1>The run was aborted</h1>" in report
         assert "</b><br>Interrupted." in report

@@ -1,4 +1,4 @@
-"""What a user can write wrong, through the real commands: one paragraph, an exit code, no traceback."""
+"""Mistakes of users, through the real commands: one paragraph, an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -142,5 +142,5 @@ def test_what_was_gathered_before_an_error_is_kept(project: Project) -> None:
     assert (last["step"], last["ok"]) == ("build driver (release)", False)
     assert "failed with exit code 1" in results["broke_off"]
     report = (latest / "report.html").read_text()
-    assert "<h1>The run broke off</h1>" in report
+    assert "<h1>The run was aborted</h1>" in report
     assert "failed with exit code 1" in report

@@ -28,7 +28,7 @@ KEY = Key.parse("1.2.3.4")
 
 
 class Debug:
-    """A running `winvm debug`; `text` is what the target printed by it so far."""
+    """A running `winvm debug`; `text` is the target's output so far."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -51,7 +51,7 @@ class Debug:
                 return line.strip()
 
     def until(self, kind: str, text: str = "") -> dict[str, Any]:
-        """Reads events up to one of this kind, with what was printed ending so."""
+        """Reads events up to one of this kind, and until the printed text ends like this."""
         assert self._process.stdout is not None
         while True:
             line = self._process.stdout.readline()
@@ -73,7 +73,7 @@ class Debug:
 
 @pytest.fixture
 def ends() -> Iterator[list[Any]]:
-    """What is closed at the end, the newest first."""
+    """Closes everything at the end, the newest first."""
     ends: list[Any] = []
     yield ends
     for one in reversed(ends):

@@ -25,7 +25,7 @@ SCHEMA_OF_GITLAB = {"description", "check_name", "fingerprint", "severity", "loc
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project whose sources are those that `eventful_run` speaks of."""
+    """A project with the sources that `eventful_run` names."""
     for name in ("driver/src/fault.c", "driver/src/driver.c", "guest/scenarios/registers.py"):
         file = tmp_path / "repository" / "project" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Path:
 
 @dataclass
 class FakeSession:
-    """What `GithubStep` asks of the session."""
+    """The part of the session that `GithubStep` uses."""
 
     reports: Reports | None
     uses_guest: bool = True
@@ -191,14 +191,14 @@ def test_the_summary_says_what_changed(tmp_path: Path) -> None:
     text = github.summary(made.digest, made.findings, made.since)
     assert "- New crashes: `c0000005-winvm.sys-CompleteNext`" in text
     assert "- Newly failing: `async.cancel_while_completing`" in text
-    assert "Not shown on this guest: irql, user-mdl-mapping." in text
+    assert "Not tested on this guest: irql, user-mdl-mapping." in text
 
 
 def test_gitlab_gets_a_report_of_its_form(project: Path) -> None:
     folder = hostile_run(project)
     make_reports(folder, project, None, lambda text: pytest.fail(text))
     document = json.loads((folder / gitlab.FILE_NAME).read_text())
-    assert [set(one) for one in document] == [SCHEMA_OF_GITLAB] * 3  # the fourth has no line to be shown at
+    assert [set(one) for one in document] == [SCHEMA_OF_GITLAB] * 3  # the fourth has no source line
     assert [one["severity"] for one in document] == ["major", "major", "blocker"]
     assert document[2]["location"] == {"path": "driver/src/fault.c", "lines": {"begin": 60}}
     assert len({one["fingerprint"] for one in document}) == 3

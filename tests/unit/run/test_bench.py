@@ -1,4 +1,4 @@
-"""The bench around the agent: what becomes of results, crashes and failures, and what is restored."""
+"""The bench around the agent: results, crashes and failures, and when the guest is restored."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_a_hung_guest_that_answers_an_nmi_is_asked_for_that_dump(make: Callable[
 def test_a_scenario_that_should_crash_and_does_not_fails(make: Callable[..., Setup]) -> None:
     result = connected(make()).run(scenario(expect_crash=BUGCHECK))
     assert result.outcome is Outcome.FAILED
-    assert "expected to take the guest down" in result.message
+    assert "expected to crash the guest" in result.message
 
 
 def test_a_crash_after_the_end_is_blamed_on_the_scenario_before(make: Callable[..., Setup]) -> None:
@@ -321,10 +321,10 @@ def test_a_restore_that_fails_once_is_tried_again(make: Callable[..., Setup]) ->
     setup = make(lost)
     bench = connected(setup)
     assert bench.run(scenario()).outcome is Outcome.LOST
-    setup.machine.fail_next = MachineError("The restore broke.")
+    setup.machine.fail_next = MachineError("The restore failed.")
     bench.guest.recover()
     assert setup.machine.calls.count("revert") == 2
-    assert "The restore broke." in (setup.artifacts.path / "run.jsonl").read_text()
+    assert "The restore failed." in (setup.artifacts.path / "run.jsonl").read_text()
     bench.close()
 
 
@@ -343,7 +343,7 @@ def test_a_guest_handed_over_keeps_agent_and_files(make: Callable[..., Setup]) -
     bench = connected(setup)
     assert bench.run(scenario()).outcome is Outcome.PASSED
     assert setup.machine.calls == ["resume"]
-    assert agent_of(setup).commands[0]["cmd"] == "unload"  # no hello: it is the agent of before
+    assert agent_of(setup).commands[0]["cmd"] == "unload"  # no hello: it is the agent of the earlier process
     assert setup.guest.links[-1].files.files == {}
 
 

@@ -1,4 +1,4 @@
-"""Every crash of a run gets a bundle that says what took the guest down; equal crashes are one group."""
+"""Every crash of a run gets a bundle that names what crashed the guest; equal crashes are one group."""
 
 from __future__ import annotations
 

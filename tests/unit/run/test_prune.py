@@ -55,7 +55,7 @@ def test_a_run_that_is_not_over_and_the_newest_one_stay(tmp_path: Path) -> None:
     kept = {found.path.name: found.kept for found in inventory(tmp_path, tmp_path / "artifacts")}
     assert kept == {
         runs[0].run_id: "",
-        runs[1].run_id: "its run is not over",
+        runs[1].run_id: "its run has not ended",
         runs[2].run_id: "the newest run",
     }
     prunable = [found for found in inventory(tmp_path, tmp_path / "artifacts") if not found.kept]
