@@ -1,4 +1,4 @@
-"""Shared by all tests: `--update` rewrites golden files; real artefacts; a disk that is soon full."""
+"""Shared by all tests: `--update` rewrites golden files; real artefacts; a small disk to be filled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A home of the bench for one test: no guest or run of the user's is met there; images are shared."""
+"""A WINVM_HOME for one test, without the user's guests and runs; images are shared."""
 
 from __future__ import annotations
 

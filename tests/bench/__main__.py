@@ -1,7 +1,8 @@
-"""Measures every number that the bench promises, prints them beside their targets and keeps them as JSON.
+"""Measures every number that has a target, prints measured value and target, and writes them as JSON.
 
 Exit code 1 means that a target is missed. A measurement that fails ends the run with another exit code; the
-rows before it are shown and kept. Everything is measured in one run on one host, so that ratios are fair.
+rows measured before it are shown and written. Everything is measured in one run on one host, so that ratios
+are fair.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     except subprocess.CalledProcessError as error:
         sys.stderr.write(f"winvm bench: {error}\n{error.stderr or ''}")
         code = 2
-    except Exception as error:  # noqa: BLE001  what stopped a measurement is told, and those made are kept
+    except Exception as error:  # noqa: BLE001  the error is printed, and the rows measured so far are kept
         known = as_winvm_error(error)
         sys.stderr.write(f"winvm bench: {paragraph(known)}\n")
         code = known.exit_code
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure(quick: bool, add: Callable[[str, list[Row]], None], environment: dict[str, str]) -> None:
-    """Everything, what is compared close together; `environment` is filled with what the guest is made of."""
+    """Runs all measurements, compared ones in succession; fills `environment` with the guest's facts."""
     repetitions, operations, idle_s = (2, 300, 5.0) if quick else (5, 1000, 10.0)
     with project(operations) as made:
         os.environ["CI"] = "true"  # no progress display

@@ -12,7 +12,7 @@ SCENARIO = "fault.null_write"
 
 
 def measure(subject: Subject, repetitions: int) -> list[Row]:
-    """Seconds from the line that told of the crash to the finished file."""
+    """Seconds from the line that reported the crash to the finished file."""
     samples = []
     for _ in range(repetitions):
         crash = subject.bench.run(subject.scenario(SCENARIO)).crash

@@ -1,4 +1,4 @@
-"""One guest for all measurements that need none of their own: brought up as `winvm run` does it."""
+"""One guest for all measurements that do not need their own; it is started as `winvm run` starts it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.bench.project import Project
 
 @dataclass(frozen=True)
 class Subject:
-    """A running guest with agent and driver, and what it was made of."""
+    """A running guest with agent and driver, and what it was prepared from."""
 
     bench: Bench
     plan: Plan

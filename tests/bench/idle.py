@@ -1,4 +1,4 @@
-"""What a warm VM costs the host while it is suspended, and how soon it answers again."""
+"""Measures a suspended warm VM: its CPU use on the host, and the time from resume to an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The round trip of a control code that does next to nothing: from the agent and from C, in one guest."""
+"""The round trip of a control code that does almost nothing: from the agent and from C, in one guest."""
 
 from __future__ import annotations
 

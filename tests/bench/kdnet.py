@@ -103,7 +103,7 @@ def _session(nonce: bytes, random: bytes, lines: int) -> list[bytes]:
 def _live() -> list[Row]:
     """Lines per second through the whole debug stream, the log file included.
 
-    By the clock the target's answers and whatever else runs here count too; by processor time the host alone.
+    Wall-clock time includes the target's answers and other load on the host; processor time is winvm's alone.
     """
     measured = [_live_seconds() for _ in range(LIVE_ROUNDS)]
     rounds, alone = ([LINES / seconds for seconds in column] for column in zip(*measured, strict=True))
@@ -116,7 +116,7 @@ def _live() -> list[Row]:
 
 
 def _live_seconds() -> tuple[float, float]:
-    """For all lines, of which not one may be missing: by the clock, and of the host's processor time."""
+    """Wall-clock and processor seconds for all lines; fails if a line is missing."""
     wire = KdnetWire(KEY, 0)
     ours, theirs = multiprocessing.Pipe()
     target = multiprocessing.get_context("spawn").Process(target=_print_lines, args=(wire.port, theirs))

@@ -20,11 +20,11 @@ SCENARIOS = "ioctl_"
 
 
 def measure(project: Project) -> list[Row]:
-    """The least disturbed of two runs alone and of two pairs, which take turns.
+    """The fastest of two runs alone and of two pairs, which alternate.
 
-    Processor time is told too: what one run keeps busy of two cores is not there for the other.
+    Processor time is reported too: a core that one run uses is not available to the other.
     """
-    _side_by_side(project, 1)  # makes what is cached
+    _side_by_side(project, 1)  # fills the caches
     costs = [_side_by_side(project, count) for count in (1, 2, 1, 2)]
     alone, pair = (min(found, key=lambda cost: cost.wall) for found in (costs[::2], costs[1::2]))
     busy = f"{alone.processor / alone.wall:.2g} of {os.cpu_count()} cores"

@@ -1,6 +1,6 @@
 """The project that is measured: a copy of the sample driver, so that its sources can be edited.
 
-It has a home of its own, so that no guest of the user's is met. Images are shared.
+It has its own WINVM_HOME, so that it never uses a guest of the user. Images are shared.
 """
 
 from __future__ import annotations

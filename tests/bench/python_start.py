@@ -1,4 +1,4 @@
-"""What a scenario would cost if each started a Python of its own by one WinRM command."""
+"""Measures what each scenario would cost if it started a new Python by a WinRM command."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ COMPILES, FAILS = "compiles", "fails"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one project.
+    """The outcome for one project.
 
     Attributes:
         project: its path below the folder.

@@ -1,4 +1,4 @@
-"""A user's folder with a small driver, and `winvm` called in it as a process of its own."""
+"""A user's folder with a small driver, in which `winvm` is run as a process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Project:
 
     @classmethod
     def make(cls, folder: Path, home: Path) -> Project:
-        """Everything is right, and nothing is built yet."""
+        """A valid project; nothing is built yet."""
         project = cls(folder, home)
         (folder / "scenarios").mkdir(parents=True)
         (folder / "scenarios" / "fine.py").write_text(SCENARIO)
@@ -66,7 +66,7 @@ class Project:
         return self._start([sys.executable, "-m", "harness", *arguments])
 
     def winvm(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and what was said, in one line. A traceback, or a run that is left, fails the test."""
+        """Exit code, and all output in one line. A traceback or a run folder that is left fails the test."""
         return self._end(self.start(*arguments))
 
     def pytest(self, *arguments: str) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""A debug stream that prints and crashes when the test says so."""
+"""A debug stream that prints and reports crashes as the test asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real x64 and ARM64 code, compiled here and run by an emulator, with its true call chain at hand.
+"""Real x64 and ARM64 code, compiled here and run by an emulator, with its true call chain for comparison.
 
 The chain is kept by watching calls and the stack pointer, and shares nothing with the unwinder.
 """
@@ -119,7 +119,7 @@ def loaded(image: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Stop:
-    """Where the code stands: registers by name, and the return addresses, innermost first."""
+    """State of the code: registers by name, and the return addresses, innermost first."""
 
     registers: dict[str, int]
     chain: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""A flavour of guest without a guest: its agent follows a script, its files are in memory."""
+"""A fake flavour of guest: its agent follows a script, its files are in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTTPS server that answers every request as the test says: for what a hostile or broken guest sends."""
+"""An HTTPS server that answers every request as the test asks, such as a hostile or broken guest might."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def copy_inputs(target: Path) -> tuple[Path, Path]:
 
 
 class FakeBuild:
-    """Makes a tiny image; counts how often it was asked, and fails with `error` when there is one."""
+    """Makes a tiny image; counts its calls, and fails with `error` if that is set."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.calls = 0

@@ -1,4 +1,4 @@
-"""A halted kernel as debuggers of other projects look at it: memory, page tables, registers, breakpoints.
+"""A halted kernel for debuggers of other projects: memory, page tables, registers, breakpoints.
 
 Its memory is the image of `nt/kernel.c`, built with its PDB by the toolchain when a test asks for it.
 """
@@ -106,7 +106,7 @@ class PhysicalMemory:
 
 
 class DebuggedKernel:
-    """Implements `Machine`. It says what is in `script`; `unknown` are the requests that it refused."""
+    """Implements `Machine`. It sends the packets in `script`; `unknown` has the requests that it refused."""
 
     def __init__(self, built: Built, script: Iterable[Packet] = ()) -> None:
         self.script = list(script)

@@ -1,4 +1,4 @@
-"""Runs fake targets on real lines, in a thread: UDP with weather, and a serial socket."""
+"""Runs fake targets on real lines, in a thread: UDP with loss and reordering, and a serial socket."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class UdpTarget:
 
 
 class UdpPath:
-    """A way with weather to the UDP port `to`; what answers there comes back the same way."""
+    """Forwards datagrams to the UDP port `to`, and the answers back, both with loss and reordering."""
 
     def __init__(self, to: int, weather: Weather) -> None:
         self._to, self._weather = ("127.0.0.1", to), weather
@@ -169,7 +169,7 @@ class Noise:
         return data[:at] + bytes((data[at] ^ 0x55,)) + data[at + 1 :] if wrong else data
 
     def resets(self) -> bool:
-        """Whether the target starts over now."""
+        """Whether the target is to start over now."""
         return self._random.random() < self._resets
 
 
@@ -206,7 +206,7 @@ class SerialTarget:
         self._socket.close()
 
     def restart(self, kernel: Machine) -> None:
-        """Boots another kernel on the same line, in the middle of whatever is said."""
+        """Boots another kernel on the same line, possibly in the middle of an exchange."""
         self._rebooted = kernel
 
     def _run(self) -> None:

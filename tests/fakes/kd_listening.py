@@ -44,10 +44,10 @@ class Listening:
                 if self._random.random() < self._resets:
                     self.host._link.reset()
                 self.host.step(0.02)
-            time.sleep(0)  # or whoever wants it asleep would wait for long
+            time.sleep(0)  # otherwise a caller of `sleep` would wait for long
 
     def pause(self) -> None:
-        """Does nothing any more, like a debugger that is itself debugged."""
+        """Stops the host's thread without closing anything, like a debugger that is itself debugged."""
         self._asleep.acquire()
 
     def go_on(self) -> None:

@@ -62,10 +62,11 @@ def exception(code: int, pc: int = BREAK_PC, *, first: bool = True) -> Packet:
 
 
 class FakeKernel:
-    """Implements `Machine`: says what is in `script`, in order.
+    """Implements `Machine`: sends the packets in `script`, in order.
 
-    `rcx` is the argument of the breakpoint routine; `bugcheck` what memory says of one. `registers` are kept
-    per processor. `asked` are the requests it was asked, `answers` what came for prompts and files.
+    `rcx` is the argument of the breakpoint routine; `bugcheck` is the bugcheck data in memory. `registers`
+    are kept per processor. `asked` has the requests received, `answers` the answers to prompts and file
+    requests.
     """
 
     def __init__(self, script: Iterable[Packet] = ()) -> None:

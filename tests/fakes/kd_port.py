@@ -59,7 +59,7 @@ class KernelMachine(FakeMachine):
     def _accept(self, listener: socket.socket, kernel: FakeKernel) -> None:
         try:
             connection, _ = listener.accept()
-        except OSError:  # nobody came before the end
+        except OSError:  # no debugger connected before the end
             return
         self._target = SerialTarget(kernel, connection=connection)
 

@@ -1,8 +1,9 @@
-"""A kernel that says again what one really said in a recorded serial session.
+"""A fake kernel that repeats what a real one sent in a recorded serial session.
 
 It goes through the recording packet by packet: it prints and halts in the recorded order, a halt ends when
 the host continues, a prompt when it is answered. Requests are answered with what that kernel answered in the
-same halt, whatever their ids, their order or their number; what nobody asked of it then is refused.
+same halt, whatever their ids, their order or their number; requests that the recording does not have are
+refused.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.fakes.kd_machine import UNSUCCESSFUL
 
 @dataclass
 class Said:
-    """One packet of the target with what belongs to it: the replies it gave, and the host's last word."""
+    """One packet of the target, the replies of that halt, and the host's packet that ended the wait."""
 
     packet: Packet
     replies: list[Manipulate] = field(default_factory=list)
@@ -31,7 +32,7 @@ class Said:
 
 
 class Recording:
-    """A recorded session; `said` holds each packet of the target but replies once, in order."""
+    """A recorded session; `said` has each packet of the target once, in order, except replies."""
 
     def __init__(self, path: Path) -> None:
         self.said: list[Said] = []
@@ -68,14 +69,15 @@ class Recording:
 
 
 def continued_with(packet: Packet) -> int:
-    """The status in a request to go on."""
+    """The status in a request to continue."""
     return int.from_bytes(Manipulate.parse(packet.payload).union[:4], "little")
 
 
 class RecordedKernel:
     """Implements `Machine`.
 
-    `answers` are the host's last words, as `Said.answer`; `refused` what nobody asked of the recorded kernel.
+    `answers` has the host's packets, as in `Said.answer`; `refused` the requests that the recording does not
+    have.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -86,7 +88,7 @@ class RecordedKernel:
 
     @property
     def done(self) -> bool:
-        """Whether everything was said."""
+        """Whether every recorded packet was sent."""
         return not self._left
 
     def say(self) -> Packet | None:
@@ -99,7 +101,7 @@ class RecordedKernel:
         self.answers.append(packet)
 
     def break_in(self) -> None:
-        raise AssertionError("nobody broke in")
+        raise AssertionError("the recording has no break-in")
 
     def reply(self, request: Manipulate) -> bytes:
         assert self._now is not None

@@ -25,7 +25,7 @@ class Machine(Protocol):
     """The kernel above the packet layer."""
 
     def say(self) -> Packet | None:
-        """The next packet the running kernel sends, id 0; None when it has nothing to say."""
+        """The next packet the running kernel sends, with id 0; None when it has none."""
 
     def reply(self, request: Manipulate) -> bytes:
         """The payload that answers a request."""
@@ -55,11 +55,11 @@ class KdTarget:
 
     @property
     def halted(self) -> bool:
-        """Whether the kernel stands halted and serves requests."""
+        """Whether the kernel is halted and answers requests."""
         return self._halt is not None
 
     def run(self) -> None:
-        """Lets the kernel say its next thing if it may."""
+        """Sends the kernel's next packet if the protocol allows one now."""
         if self.idle and self._halt is None and (said := self.machine.say()) is not None:
             self._send_data(said.type, said.payload)
 
@@ -93,11 +93,11 @@ class KdTarget:
             self._start_over(packet)
 
     def start_over(self) -> None:
-        """Sends a RESET of its own accord, if it waits for something."""
+        """Sends an unsolicited RESET, if it waits for something."""
         self._reset_sent = self._start_over(control(PacketType.RESET))
 
     def _start_over(self, packet: Packet) -> bool:
-        """Answers a RESET, or sends one; a kernel that runs and waits for nothing does not hear of it."""
+        """Answers a RESET, or sends one; a running kernel that waits for nothing does not read a RESET."""
         standing = self._halt or self._asked
         if self._pending is None and standing is None:
             return False
@@ -135,7 +135,7 @@ class KdTarget:
         elif sent.type == PacketType.FILE_IO or sent.payload[:4] == b"\x31\x32\0\0":
             self._asked = sent
 
-    # What the transports do differently.
+    # The parts that differ between the transports.
 
     @property
     def next_id(self) -> int:

@@ -1,4 +1,4 @@
-"""A `Machine` without a VM, for tests of what stands above it."""
+"""A `Machine` without a VM, for tests of the layers above it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 
 
 class FakeMachine:
-    """Keeps the real machine's promises about states, generations and channel files.
+    """Behaves as the real machine does in states, generations and channel files.
 
     Args:
         folder: where channel files go; made by `start`.
@@ -135,7 +135,7 @@ class FakeMachine:
         self._become(MachineState.STOPPED, reason)
 
     def panic(self, code: int | None = None, parameters: tuple[int, ...] = ()) -> None:
-        """The guest tells its panic device that it goes down."""
+        """The guest reports a crash to its panic device."""
         self._become(MachineState.CRASHED, "panicked")
         if self._on_panic:
             self._on_panic(Panic(time.time(), code, parameters))

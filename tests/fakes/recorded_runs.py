@@ -1,4 +1,4 @@
-"""Run folders as a run leaves them, with fixed times, for tests of what is made of them."""
+"""Run folders as a run leaves them, with fixed times, for tests of reports and history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another driver than the sample: what `winvm new-driver second` writes, and one more scenario module."""
+"""A second driver project: the output of `winvm new-driver second`, and one more scenario module."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def serving(
 ) -> Iterator[tuple[int, list[paramiko.Transport]]]:
     """Yields the port and the open connections, which the test may close to break them.
 
-    `answering`: the server is mute on its connections until this is set; by default it is.
+    `answering`: the server sends nothing on its connections until this is set; it is set by default.
     """
     if answering is None:
         answering = threading.Event()

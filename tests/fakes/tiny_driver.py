@@ -64,7 +64,7 @@ long DriverEntry(void **Driver, void *Path) {
 
 
 def build_foreign_driver(folder: Path, greeting: str = "hello") -> Path:
-    """As Visual Studio leaves one: Microsoft's ABI, a PDB beside it, no INIT or PAGE section, unsigned."""
+    """A driver as Visual Studio builds it: Microsoft's ABI, with PDB, no INIT or PAGE section, unsigned."""
     source = FOREIGN.replace("GREETING", greeting)
     link = [option for option in LINK if not option.startswith("/section")] + ["/debug", "/pdb:tiny.pdb"]
     return build_tiny_driver(folder, source, link, target="x86_64-pc-windows-msvc")

@@ -1,4 +1,4 @@
-"""Guest commands without a guest: a process that says what the test tells it to, and a transport of such."""
+"""Guest commands without a guest: a process that prints what a test asks for, and its transport."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An x64 image without code of its own, but with unwind data as a test wants it, laid out as the loader does.
+"""An x64 image without code of its own, but with a test's unwind data, laid out as the loader does.
 
 Layouts are those of the PE format specification and of Microsoft's x64 exception handling, by position.
 """

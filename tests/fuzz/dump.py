@@ -47,7 +47,7 @@ _INTERESTING = 0x3000
 
 
 def seeds() -> list[bytes]:
-    """Small dumps of every layout, and the real ones when they are at hand."""
+    """Small dumps of every layout, and the real ones if WINVM_SAMPLES names them."""
     made = writer.guest()
     found = [writer.full(made), writer.bitmap(made), *(writer.ranges(made, kind) for kind in (8, 9, 10))]
     found += [

@@ -168,7 +168,7 @@ class Captures:
 
 
 class HostileWire:
-    """A wire whose target says whatever it likes, and acknowledges now and then."""
+    """A wire whose target sends random packets and sometimes acknowledges."""
 
     def __init__(self, source: random.Random) -> None:
         self.ids: Ids = KdnetIds()
@@ -177,11 +177,11 @@ class HostileWire:
         self._sent: Packet | None = None
 
     def send(self, packet: Packet) -> None:
-        """Remembers what may be acknowledged."""
+        """Keeps the id that may be acknowledged."""
         self._sent = packet
 
     def receive(self, timeout_s: float) -> Sequence[Arrival]:
-        """Anything at all."""
+        """Returns random arrivals."""
         chance = self._source.random()
         if chance < 0.4 and self._sent is not None and not self._sent.control:
             return (control(PacketType.ACK, self._sent.id),)
@@ -202,10 +202,10 @@ class HostileWire:
         return Packet(packet_type, self._source.randrange(1 << 32), mutated(self._source, payload)[:4000])
 
     def break_in(self) -> None:
-        """The target does not care."""
+        """Does nothing: the target ignores a break-in."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: there is no file or socket to close."""
 
 
 _NOTICES: tuple[Arrival, ...] = (
@@ -220,7 +220,7 @@ _NOTICES: tuple[Arrival, ...] = (
 
 
 class Hosts:
-    """The live host, whole."""
+    """The complete live host on that wire."""
 
     def __init__(self, source: random.Random) -> None:
         self._source = source

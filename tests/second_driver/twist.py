@@ -1,4 +1,4 @@
-"""What `winvm new-driver` did not write: threads, a second process, a build of its own, a capability."""
+"""Scenarios beyond those of `winvm new-driver`: threads, a second process, a build, a capability."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Verdict:
 
 
 def quiet(here: Project, *arguments: str) -> subprocess.Popen[bytes]:
-    """A run whose output nobody reads."""
+    """A run whose output is discarded."""
     return here.start(*arguments, output=subprocess.DEVNULL)
 
 
@@ -152,7 +152,7 @@ def killed_runs(here: Project, count: int) -> tuple[str, str, bool]:
 
 
 PARTS: dict[str, tuple[Callable[[Project, int], tuple[str, str, bool]], int, int]] = {
-    # the part, its count at full scale, the least that shows anything
+    # the part, its count at full scale, the smallest count that is meaningful
     "executions": (executions, 10_000, 200),
     "load cycles": (load_cycles, 500, 5),
     "debug lines": (many_lines, 1_000_000, 10_000),
@@ -169,7 +169,7 @@ def soak(scale: float, chosen: list[str]) -> Iterator[Verdict]:
         with project() as here:
             try:
                 wanted, found, good = part(here, max(least, round(full * scale)))
-            except (OSError, ValueError) as error:  # no results at all
+            except (OSError, ValueError) as error:  # no results
                 wanted, found, good = "results", f"{type(error).__name__}: {error}", False
             if not good:
                 kept = ROOT / "artifacts" / f"soak-{name.replace(' ', '-')}"

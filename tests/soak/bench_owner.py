@@ -63,7 +63,7 @@ def inside(bench: Bench, command: str) -> None:
 
 
 def cut_and_mend(bench: Bench) -> None:
-    """The guest's network goes away for some seconds."""
+    """Cuts the guest's network for some seconds."""
     monitor(bench, "set_link control0 off")
     time.sleep(CUT_S)
     monitor(bench, "set_link control0 on")
@@ -91,7 +91,7 @@ FAULTS: dict[str, Callable[[Bench], None]] = {
 
 
 def held() -> dict[str, int]:
-    """What this process holds: memory, descriptors, threads, children."""
+    """Resources of this process: memory, descriptors, threads, children."""
     status = Path("/proc/self/status").read_text().splitlines()
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return {
@@ -110,7 +110,7 @@ def obey(bench: Bench, artifacts: Artifacts, chosen: Scenario, command: dict[str
         time.sleep(command.get("after", 0.0))
         try:
             FAULTS[command["fault"]](bench)
-        except Exception as error:  # noqa: BLE001 - the test is told
+        except Exception as error:  # noqa: BLE001 - reported to the test
             failures.append(f"{type(error).__name__}: {error}")
 
     bench.guest.recover()  # the fault is to meet the scenario, not the restore before it

@@ -1,4 +1,4 @@
-"""A winvm project beside the repository's own: its driver and scenarios, and some that last or print.
+"""A second winvm project: the repository's driver and scenarios, and some that run long or print much.
 
 With a home and a build folder of its own it disturbs no other run; images are shared.
 """

@@ -1,4 +1,4 @@
-"""What a running process holds, looked at twice a second, and whether that grows."""
+"""Samples a process's memory and open files twice a second, and computes whether they grow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def watched(run: subprocess.Popen[bytes], results: Path) -> list[Sample]:
             files = len(list(Path(f"/proc/{run.pid}/fd").iterdir()))
             size = results.stat().st_size if results.exists() else 0
         except OSError:
-            continue  # it has just ended, or been renamed
+            continue  # the process has just ended, or the file was renamed
         samples += [
             (Sample(int(line.split()[1]), files), size) for line in status if line.startswith("VmRSS:")
         ]

@@ -1,4 +1,4 @@
-"""What those who carry on rely on: hooks equal to `make check`, one version, a changelog that knows it."""
+"""Maintenance files agree: hooks equal `make check`, there is one version, and the changelog has it."""
 
 from __future__ import annotations
 

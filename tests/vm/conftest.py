@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """Runs `winvm` with a home of its own, so that it meets no guest of the user's; images are shared."""
+    """Runs `winvm` with its own WINVM_HOME, so that it never uses a guest of the user; images are shared."""
 
     home: Path
 

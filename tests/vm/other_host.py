@@ -69,7 +69,7 @@ class OtherHost:
     pid: int
 
     def run(self, *command: str) -> str:
-        """What a command there says."""
+        """The output of a command on that host."""
         inside = ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "-u", *command]
         return subprocess.run(inside, capture_output=True, text=True, check=True).stdout
 

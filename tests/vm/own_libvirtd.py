@@ -1,8 +1,9 @@
 """A libvirtd of a test's own: its state is in a mount namespace, its program unpacked if the host has none.
 
 The bench needs no daemon, so `make setup` installs none: Debian's package would enable and start libvirtd and
-libvirt-guests, bring polkit, and go on doing so on the machine of whoever only wanted to run `make test`. The
-program alone (180 KB), with the libraries and the QEMU driver that are there anyway, starts nothing.
+libvirt-guests, bring polkit, and keep them running on the machine of a user who only wanted to run `make
+test`. The program alone (180 KB), with the libraries and the QEMU driver that are there anyway, starts
+nothing.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ exit $code
 
 
 class NoLibvirtdError(Exception):
-    """There is no libvirtd to be had here; the text says why."""
+    """No libvirtd can be found or fetched; the text has the reason."""
 
 
 def inside(folder: Path) -> tuple[str, ...]:
-    """What to put before a command so that it runs beside a libvirtd of its own.
+    """The words to put before a command so that it runs with a libvirtd of its own.
 
     Args:
         folder: for the program, if it has to be unpacked.

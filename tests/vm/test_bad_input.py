@@ -1,4 +1,4 @@
-"""What goes wrong between host, agent and driver, for real: told in a paragraph, nothing left behind."""
+"""Failures between host, agent and driver in a real guest: one paragraph for each, nothing left behind."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ Ran = tuple[Project, subprocess.CompletedProcess[bytes]]
 
 def test_the_worst_of_it_decides_the_exit_code(hostile: Ran) -> None:
     project, done = hostile
-    assert done.returncode == 4  # one took the guest down for good: it hung
+    assert done.returncode == 4  # one made the guest hang
     assert {name: result["outcome"] for name, result in project.results().items()} == {
         "a_prints_100_megabytes": "passed",
         "b_kills_the_agent": "lost",
@@ -139,7 +139,7 @@ def test_a_driver_that_refuses_to_start(winvm: CommandLine, tmp_path: Path) -> N
     done = project.run()
     assert done.returncode == 1
     assert "Windows did not start the driver service 'tiny'" in project.paragraph(done)
-    assert "hello" in project.artifact("dbgprint.log").read_text()  # what DriverEntry said before it gave up
+    assert "hello" in project.artifact("dbgprint.log").read_text()  # printed by the failing DriverEntry
     assert project.results() == {}
 
 
@@ -171,7 +171,7 @@ def test_a_driver_of_another_contract(winvm: CommandLine, tmp_path: Path) -> Non
 
 @pytest.fixture
 def strangers_image(winvm: CommandLine, up: LiveGuest, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the image's folder, which the guest that is up is said to be of; to be spoilt."""
+    """A copy of the image's folder, recorded as that of the guest that is up; tests damage it."""
     image = tmp_path / "image"
     image.mkdir()
     for entry in up.image.iterdir():

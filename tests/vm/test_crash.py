@@ -1,4 +1,4 @@
-"""A driver that goes down unexpectedly: noticed, named, kept, and the run goes on."""
+"""An unexpected crash of a driver: detected, analysed, recorded, and the run continues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ folders = ["scenarios"]
 """
 
 SCENARIOS = '''
-"""A guilty scenario between two innocent ones, and one that hangs as it says."""
+"""A scenario that crashes between two that pass, and one that hangs as expected."""
 
 from agent import Context, Crash, scenario
 

@@ -1,4 +1,4 @@
-"""What goes wrong around a run, done for real: nothing of it loses results, or leaves anything behind."""
+"""Faults around a real run: none loses results or leaves anything behind."""
 
 from __future__ import annotations
 

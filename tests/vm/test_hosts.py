@@ -47,7 +47,7 @@ class Owner:
         return self.read()
 
     def counts(self) -> bool:
-        """Whether the guest goes on from where it was saved, and has not booted."""
+        """Whether the guest continued from its saved state, and has not booted."""
         console = Path(self.answer["console"])
         end = time.monotonic() + 30
         while len(said := console.read_bytes()) < 2:
@@ -161,7 +161,7 @@ def test_a_host_that_is_not_fit_for_runs_is_refused_with_the_remedy(
 
 
 def test_a_run_on_another_host(other: OtherHost) -> None:
-    """With all that needs the host's ports and clock: agent, files, a crash, its restore."""
+    """Runs everything that needs the host's ports and clock: agent, files, a crash, its restore."""
     with project(uri=other.uri) as owned:
         with owned.start("-k", "knows_the_time or bugcheck_with_parameters") as run:
             output, errors = run.communicate(timeout=300)

@@ -1,4 +1,4 @@
-"""What a real kernel's dump must tell of a crash that this test causes; no other guest leaves one.
+"""Reads a real kernel's dump of a crash that this test causes; no other guest leaves one.
 
 pytest tests/vm/test_kernel_dump.py --winvm-guest windows-11
 """

@@ -317,7 +317,7 @@ def test_an_error_of_qemu_comes_with_its_words(home: Path, own: Callable[..., Ow
 
 
 def _alive(pid: int) -> bool:
-    """Ended processes may wait to be reaped by whoever inherited them."""
+    """Ended processes may wait to be reaped by the process that inherited them."""
     try:
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:

@@ -1,4 +1,4 @@
-"""Three nights of a small matrix, two guests side by side: no news, news, and old news."""
+"""Three nights of a small matrix, two guests side by side: nothing new, a new failure, a known failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ verifier = [false, true]
 """
 
 SCENARIOS = '''
-"""One scenario for every build, which fails when the test says so, and one that takes the driver down."""
+"""One scenario for every build, which fails when the test asks for it, and one that crashes the driver."""
 
 from pathlib import Path
 
@@ -115,5 +115,5 @@ def test_pytest_does_not_spread_scenarios_over_guests(winvm: CommandLine, projec
     )
     assert done.returncode == 2, done.stdout + done.stderr
     assert "pytest-xdist (-n)" in done.stdout + done.stderr
-    assert not (project / "spread").exists(), "no half report of each process"
+    assert not (project / "spread").exists(), "no partial report of each process"
     assert not winvm.qemus()

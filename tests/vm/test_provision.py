@@ -1,6 +1,6 @@
 """Provisioning for real, as far as Wine goes: its registry, its service control manager, its serial ports.
 
-What Wine has no tool for, or one that says yes and does nothing, the self-check has to name.
+Where Wine lacks a tool, or has one that succeeds without effect, the self-check must name the setting.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Guest:
         return Provisioned(done.returncode, [json.loads(line) for line in written.splitlines()])
 
     def values(self, *named: tuple[str, str]) -> list[str]:
-        """What Wine's own reg.exe says of each (key, value): type and data, or nothing if it is missing."""
+        """Type and data of each (key, value) as Wine's own reg.exe prints them; empty if it is missing."""
         script = self.folder / "values.cmd"
         queries = "".join(f'reg.exe query "{key}" /v {name}\r\necho ====\r\n' for key, name in named)
         script.write_text(f"@echo off\r\n{queries}exit 0\r\n", encoding="ascii", newline="")

@@ -1,4 +1,4 @@
-"""What a run that ended well removes by itself, for real: images and saved states, but none in use."""
+"""What a successful run removes by itself: old images and saved states, but none in use."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Project:
         return [sys.executable, "-m", "harness", "--config", str(self.folder / "winvm.toml"), *arguments]
 
     def smoke(self, *arguments: str) -> tuple[str, float, str, str]:
-        """One invocation: what its verdict says of results, seconds, driver, guest."""
+        """One invocation: results, seconds, driver and guest of its verdict."""
         done = self.winvm.run(
             "--config", str(self.folder / "winvm.toml"), "smoke", *(arguments or QUICK), timeout=300
         )
@@ -142,7 +142,7 @@ def test_watch_runs_on_a_save_and_ends_with_the_guest_kept(project: Project, tmp
         source = project.folder / "driver" / "src" / "cr42.c"
         source.write_text(source.read_text().replace("this does not compile\n", ""))
         wait_for(3)
-        time.sleep(2)  # the guest is put away after the verdict
+        time.sleep(2)  # the guest is suspended after the verdict
         os.killpg(watching.pid, signal.SIGINT)
         assert watching.wait(60) == 130
     finally:

@@ -1,4 +1,4 @@
-"""`winvm up`: one guest of a project, bounded while nobody looks, and nothing left when it is interrupted."""
+"""`winvm up`: one guest of a project, bounded while no run uses it; nothing is left after Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows domains started for real, without a Windows: their firmware boots, their devices work."""
+"""Starts real Windows domains without an installed Windows: their firmware boots, their devices work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WINDOWS = sorted(file.stem for file in (vm_folder() / "profiles").glob("windows-
 
 
 def work(*arguments: str) -> dict[str, Any]:
-    """What a process of its own saw: see `windows_firmware`."""
+    """The results of a separate process; see `windows_firmware`."""
     command = [sys.executable, "-m", "tests.vm.windows_firmware", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -59,9 +59,9 @@ def test_the_firmware_of_each_profile_reaches_its_boot_manager(booted: dict[str,
 def test_a_panic_is_heard_and_the_guest_goes_on() -> None:
     found = work("panics", "dump")
     assert found["panics"] == 1
-    assert found["code"] is None, "pvpanic tells none"
+    assert found["code"] is None, "pvpanic reports no code"
     assert found["journal"] == "BA"
-    assert found["state"] == "running", "libvirt says crashed, QEMU knows better"
+    assert found["state"] == "running", "libvirt reports crashed, QEMU running"
     assert "crashed panicked" in found["events"]
 
 

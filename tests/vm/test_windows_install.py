@@ -1,4 +1,4 @@
-"""Installing from an ISO for real, from its metadata to the sealed image; only Windows itself is missing.
+"""A real installation from an ISO, from its metadata to the sealed image, without Windows itself.
 
 A boot sector stands in for Setup (install_payload.S): it waits for a key, writes the journal to COM2, writes
 itself to the disk, restarts, goes on from the disk, and switches the machine off.
@@ -74,7 +74,7 @@ def building(home: Path, iso: Path, *options: str) -> tuple[int, dict[str, Any]]
 
 
 def left_behind(home: Path) -> list[str]:
-    """What a build must not leave: half an image, a run folder, a QEMU."""
+    """Leftovers of a build: incomplete images, run folders, QEMU processes."""
     halves = [path.name for path in (home / "images").glob(".install-*")]
     return [*halves, *(path.name for path in (home / "runs").glob("*"))] + [
         f"QEMU {pid}" for pid in qemu_processes(home)

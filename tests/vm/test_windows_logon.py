@@ -1,4 +1,4 @@
-"""What the answer file and start.cmd ask of cmd.exe, done by Wine's: lines on COM2, a search for the CD."""
+"""Commands of the answer file and start.cmd, run by Wine's cmd.exe: lines on COM2, a search for the CD."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guest's WinRM endpoint as other people's clients see it: pywinrm and pypsrp, unmodified."""
+"""The guest's WinRM endpoint with third-party clients: pywinrm and pypsrp, unmodified."""
 
 from __future__ import annotations
 

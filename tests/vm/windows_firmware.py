@@ -90,7 +90,7 @@ class Com1:
         self._line.sendall(text.encode())
 
     def close(self) -> None:
-        """Lets go of the socket."""
+        """Closes the socket."""
         if self._line:
             self._line.shutdown(socket.SHUT_RDWR)
 
@@ -100,7 +100,7 @@ class Com1:
 
 
 def wait(what: str, until: Callable[[], bool]) -> None:
-    """Waits for something of the guest's."""
+    """Waits for a condition in the guest."""
     deadline = Deadline.after(BOOT_S)
     while not until():
         deadline.check(what)

@@ -25,7 +25,7 @@ DRIVER = Driver("mydriver", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIF
 
 
 def small(stall: float) -> WindowsProfile:
-    """A profile that a boot sector fits into."""
+    """A profile whose machine can run the boot sector."""
     profile = windows_profile("windows-10")
     hardware = profile.hardware.model_copy(update={"firmware": "bios", "memory_mib": 256, "vcpus": 1})
     install = profile.install.model_copy(update={"stall": stall, "deadline": 300.0})

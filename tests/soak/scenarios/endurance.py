@@ -1,4 +1,4 @@
-"""Scenarios that last, or print, as long as a test of the bench wants."""
+"""Scenarios that run or print for as long as a test of the bench asks."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def test_a_crash_wins_over_the_result_that_it_caused(
 
 
 def test_a_driver_that_ended_by_itself_has_crashed(session: AgentSession, agent: FakeAgent) -> None:
-    """The debug output tells no crash; the service control manager does."""
+    """The debug output has no crash; the service control manager reports the exit code."""
     agent.when("ioctl.set", lambda command: agent.finish(command, driver_exit=1067))
     ended = session.run(1, "ioctl.set", soon(10))
     assert isinstance(ended, ScenarioCrash)

@@ -1,4 +1,4 @@
-"""Crashes as answers, over tests/golden/crashes: a new case is a new folder there; its README says how."""
+"""Analyses of the crashes in tests/golden/crashes: a new case is a new folder there; its README says how."""
 
 from __future__ import annotations
 

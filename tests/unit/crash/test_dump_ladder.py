@@ -43,7 +43,7 @@ Ladder = Callable[..., tuple[str, list[str], tuple[str, ...]]]
 
 @pytest.fixture
 def ladder(tmp_path: Path) -> Ladder:
-    """Climbs with what the guest, the host's memory and the disk bring: (winner, rungs tried, notes)."""
+    """Runs the ladder with these results of guest, host memory and disk: (winner, rungs tried, notes)."""
 
     def run(
         guest: bytes | None, memory: bytes | None, disk: bytes | None, crash: KernelCrash = CRASH

@@ -1,4 +1,4 @@
-"""What is tried on a hung guest: one that ignores everything, one that answers, one that is no kernel."""
+"""Probes of a hung guest: one that ignores everything, one that answers, one without a Windows kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `winvm.*` logs: where it goes, that it stays small and plain, and that no secret is in it."""
+"""The loggers `winvm.*`: where they write, that logs stay small and plain, and contain no secret."""
 
 from __future__ import annotations
 

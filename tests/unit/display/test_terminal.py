@@ -1,4 +1,4 @@
-"""What reaches a terminal."""
+"""Text on a terminal: escaped, bounded, in paragraphs."""
 
 from __future__ import annotations
 

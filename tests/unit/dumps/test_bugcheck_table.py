@@ -1,4 +1,4 @@
-"""The table of bugchecks is whole: codes, names, roles and kinds, and what it costs to read."""
+"""The table of bugchecks is complete: codes, names, roles and kinds; and the time to load it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A flavour of guest is plugged in by one registration: a third one, the toy, does all that the others do."""
+"""One registration adds a flavour of guest: the toy flavour supports every operation of the others."""
 
 from __future__ import annotations
 

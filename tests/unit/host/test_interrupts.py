@@ -1,4 +1,4 @@
-"""What is cleaned up is not left half done by Ctrl-C, and one who presses it twice is heeded."""
+"""A clean-up is completed despite Ctrl-C, and a second Ctrl-C interrupts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of one's own stay so, whatever the umask."""
+"""Private folders stay private, whatever the umask."""
 
 from __future__ import annotations
 

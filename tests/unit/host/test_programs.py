@@ -1,4 +1,4 @@
-"""Host programs: a missing one, a slow one and a talkative one are told apart; locks; polling."""
+"""Host programs: a missing one, a slow one and one that prints much give different errors; locks; polling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no regular file is refused at once, whoever put it there."""
+"""FIFOs, devices and folders in a file's place are refused at once, sparse terabytes too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image cache: found by digest, built once, whole or not at all."""
+"""The image cache: an image is found by digest, built once, and either complete or absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process beside a guest that is left alone: it bounds every channel file, and ends with the guest."""
+"""The process beside a guest that no run uses: it bounds every channel file, and ends with the guest."""
 
 from __future__ import annotations
 

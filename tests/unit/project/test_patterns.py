@@ -1,4 +1,4 @@
-"""Expected DbgPrint: what matches, what does not, and that no pattern can hold the host up."""
+"""Expected DbgPrint: what matches, what does not, and that no pattern can block the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`winvm init` and `winvm new-driver`: what they write is correct, complete and never in the way."""
+"""`winvm init` and `winvm new-driver`: the files are correct and complete, and overwrite nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The scenarios of the sample driver: which there are, and which the Wine guest skips for want of what.
+"""The scenarios of the sample driver: their names, and which of them the Wine guest lacks capabilities for.
 
-Pinned as golden files, so that a scenario cannot vanish, and none can start to be skipped, unseen.
+Golden files: a test fails when a scenario disappears or begins to be skipped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose winvm.toml is used: nobody else's, unless it is named; and URIs in it run no program."""
+"""Another user's winvm.toml is used only if it is named; and URIs in it run no program."""
 
 from __future__ import annotations
 

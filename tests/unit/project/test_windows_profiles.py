@@ -1,4 +1,4 @@
-"""The shipped Windows profiles, and what a wrong one is told."""
+"""The shipped Windows profiles, and the errors of invalid ones."""
 
 from __future__ import annotations
 

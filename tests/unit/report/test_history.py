@@ -1,4 +1,4 @@
-"""history.sqlite: what a run adds, what changed since, and what becomes of a damaged file."""
+"""history.sqlite: what a run adds, what changed since, and how a damaged file is replaced."""
 
 from __future__ import annotations
 

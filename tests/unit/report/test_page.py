@@ -1,4 +1,4 @@
-"""report.html: what stands in it, that nothing of the guest is markup, and that it stays small."""
+"""report.html: its content, that guest text is never markup, and that it stays small."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OWN_LINE = {"h1", "h2", "h3", "h4", "p", "li", "dt", "dd", "summary", "figcaptio
 
 
 class Outline(HTMLParser):
-    """The page as a reader hears it: one line an element of text, with its tag; ids and pictures named."""
+    """The page as text: one line for each element with text, with its tag; ids and pictures are named."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def outline(page: str) -> str:
 
 
 def reports(folder: Path, history: Path | None = None) -> tuple[Reports, str]:
-    """What is made of a run, and its page; no part may be missing."""
+    """The reports of a run, and its page; fails if a part is missing."""
     warnings: list[str] = []
     made = make_reports(folder, folder, history, warnings.append)
     assert warnings == []

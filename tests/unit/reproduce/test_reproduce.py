@@ -127,7 +127,7 @@ def test_a_crash_that_does_not_recur_is_told_and_not_minimised(tmp_path: Path, b
 
 
 def needs_all(command: dict[str, Any]) -> bool:
-    """Goes down in the scenario, and in replays that hold what it takes in that order."""
+    """Crashes in the scenario, and in replays that have the needed operations in that order."""
     if "operations" not in command:
         return True
     left = iter([call for _, call in command["operations"]])

@@ -1,4 +1,4 @@
-"""What the smoke loop decides: what is chosen, whether a warm guest serves, what a save is, what is said."""
+"""Decisions of the smoke loop: chosen scenarios, use of a warm guest, what a save is, the verdict."""
 
 from __future__ import annotations
 

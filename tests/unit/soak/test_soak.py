@@ -1,4 +1,4 @@
-"""The soak's own eyes: they see what is left on the host, and what grows in a process."""
+"""The soak's own checks detect leftovers on the host, and growth of a process."""
 
 from __future__ import annotations
 

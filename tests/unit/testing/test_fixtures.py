@@ -35,7 +35,7 @@ def setup(tmp_path: Path) -> Setup:
 
 @dataclass
 class FakeSession:
-    """The two things that `agent` asks of the pytest session."""
+    """The two attributes of the pytest session that `agent` uses."""
 
     scenarios: list[Scenario]
     recorded: list[ScenarioResult] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""`--repeat`: one item, several runs, and what is told of them."""
+"""`--repeat`: one item, several runs, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.testing.plugin import ScenarioRun
 
 
 class Repeated:
-    """A session and an item that remember what they are given."""
+    """A session and an item that keep the values they are given."""
 
     def __init__(self, *outcomes: Outcome) -> None:
         self.repeat = len(outcomes)

@@ -1,4 +1,4 @@
-"""The survey of driver projects tells those that compile, and notices when one no longer does."""
+"""The survey of driver projects lists those that compile, and reports one that no longer does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stubs in a Wine builtin are told from implemented routines by their code, on a PE made the same way."""
+"""Stubs in a Wine builtin are recognized by their code, on a PE that is built the same way."""
 
 import subprocess
 from pathlib import Path

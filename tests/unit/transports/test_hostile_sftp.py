@@ -1,4 +1,4 @@
-"""SFTP servers of a hostile guest: what they send is bounded, and their words are escaped."""
+"""SFTP servers of a hostile guest: what they send is bounded, and their messages are escaped."""
 
 from __future__ import annotations
 

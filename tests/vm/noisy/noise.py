@@ -1,4 +1,4 @@
-"""The thirty operations that crash, among others that have nothing to do with it: what `--minimise` cuts."""
+"""The thirty operations that crash, among unrelated ones, which `--minimise` removes."""
 
 from agent import Context, Crash, scenario
 from scenarios import fault, registers
@@ -6,7 +6,7 @@ from scenarios import fault, registers
 
 @scenario(build="fault", expect_crash=Crash(bugcheck=fault.SEQUENCE_BUGCHECK, parameters=(30, 0, 0, 0)))
 def sequence_in_noise(t: Context) -> None:
-    """The sequence begins in vain, then runs to its end while other devices are used."""
+    """Begins the sequence without completing it, then completes it while other devices are used."""
     with t.open(registers.LINK) as other, t.open("LySharkSync") as reader, t.open(fault.LINK) as device:
         fault.arm(device)
         for opcode in fault.SEQUENCE[:4]:

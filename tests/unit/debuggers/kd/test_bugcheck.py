@@ -1,4 +1,4 @@
-"""What the live host tells of a bugcheck, of whatever can be read of the kernel in it."""
+"""What the live host reports of a bugcheck, depending on what can be read of the halted kernel."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_of_another_machine_no_registers_are_made_up(bench: Bench) -> None:
 
 
 class Mute(FakeKernel):
-    """A kernel too broken to say anything of itself; it still goes on when told to."""
+    """A kernel that answers no request; it still continues when asked to."""
 
     def reply(self, request: Manipulate) -> bytes:
         self.asked.append(request)

@@ -78,7 +78,7 @@ def test_a_break_in_has_the_stack_of_every_processor(bench: Bench) -> None:
 
 
 class Target(HaltedTarget):
-    """A halted target of which memory alone is asked."""
+    """A halted target that serves memory only."""
 
     def __init__(self, error: KdError | None = None) -> None:
         self.error = error

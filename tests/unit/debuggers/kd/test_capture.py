@@ -184,7 +184,7 @@ def test_a_capture_that_is_cut_short_gives_what_it_has(samples: Path) -> None:
 
 
 class Recorded:
-    """The machine of the recorded session: what its kernel said, taken from the capture in order."""
+    """The machine of the recorded session: sends what its kernel sent, in the order of the capture."""
 
     def __init__(self, packets: list[Packet]) -> None:
         self._packets = deque(packets)
@@ -209,7 +209,7 @@ class Recorded:
 
 
 def test_the_fake_target_sends_the_recorded_bytes(frames: list[UdpDatagram], opened: list[Datagram]) -> None:
-    """Every byte of the target's side follows from what its kernel said and from the host's datagrams."""
+    """Every byte of the target's side follows from its kernel's packets and the host's datagrams."""
     said: dict[int, Packet] = {}
     for datagram in opened:
         if datagram.channel == 0 and not datagram.from_host and not is_connection_check(datagram.body):

@@ -1,4 +1,4 @@
-"""A debugger of another project attaches: to the fake target itself, and through the relay of `winvm debug`.
+"""A debugger of another project attaches, to the fake target directly and through the relay of `winvm debug`.
 
 The debugger is ntoseye (PyPI). It reads modules by the PDB of the kernel that the toolchain builds here, sets
 and clears a breakpoint, and lets the target go on, which prints before and after.
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def attach(folder: Path, pdbs: Path, *connection: str) -> str:
-    """What ntoseye prints of `COMMANDS`; it leaves the target running."""
+    """Output of ntoseye for `COMMANDS`; it leaves the target running."""
     commands = [argument for command in COMMANDS for argument in ("-c", command)]
     where = ["--memory-source", "kd", "--sympath-append", str(pdbs), "--kd-handshake-timeout", "30"]
     done = subprocess.run(
@@ -88,7 +88,7 @@ def test_over_serial(built: Built, kernel: DebuggedKernel, tmp_path: Path) -> No
 
 @contextlib.contextmanager
 def served(listener: socket.socket, kernel: DebuggedKernel) -> Iterator[None]:
-    """The target on whatever connects first."""
+    """Connects the target to the first connection."""
     targets: list[SerialTarget] = []
 
     def serve() -> None:

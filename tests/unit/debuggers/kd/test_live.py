@@ -93,7 +93,7 @@ def test_a_target_that_stood_still_for_long_is_let_go_on_afterwards(bench: Bench
     weather = Weather()
     target = UdpTarget(wire.port, KEY, FakeKernel([printed("up\n")]), weather)
     bench._open += [target, host]
-    host.wait(lambda: host.text == "up\n" and target.target.idle)  # or it would wait for the acknowledgement
+    host.wait(lambda: host.text == "up\n" and target.target.idle)  # else it waits for an acknowledgement
     weather.deaf = True
     target.kernel.script.extend([load_symbols("a.sys", 1, 1), printed("on\n")])
     host.wait(lambda: bool(host.of("warning")))

@@ -1,4 +1,4 @@
-"""KDNET captures of every sort: what is read of them, and what they say when nothing can be."""
+"""KDNET captures of every link type: what is decoded, and the note when nothing can be."""
 
 from __future__ import annotations
 

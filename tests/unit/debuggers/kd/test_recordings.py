@@ -50,17 +50,17 @@ def recorded(samples: Path, name: str) -> Recording:
 
 
 def replayed(bench: Bench, recording: Recording, **noise: Any) -> tuple[Listening, RecordedKernel]:
-    """What the host told of the whole recording."""
+    """The host's events for the whole recording."""
     kernel = RecordedKernel(recording)
     resets = noise.pop("asked", 0.0)
     host, target = bench.serial(kernel, noise=Noise(**noise), retry_s=0.01, resets=resets)
     host.wait(lambda: kernel.done and target.target.idle and not target.target.halted, 60.0)
-    host.wait(lambda: len(host.text) >= len(recording.text))  # it acknowledges before it tells
+    host.wait(lambda: len(host.text) >= len(recording.text))  # it acknowledges before it reports the event
     return host, kernel
 
 
 def check_goldens(name: str, told: list[tuple[str, Mapping[str, Any]]]) -> None:
-    """What the host must say of each recording."""
+    """The events that each recording must give."""
     raised = [fields for kind, fields in told if kind == "exception"]
     bugchecks = [fields for kind, fields in told if kind == "bugcheck"]
     assert Counter(kind for kind, _ in told)["load-symbols"] == REPORTS

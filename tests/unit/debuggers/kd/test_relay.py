@@ -28,7 +28,7 @@ Debuggers = Callable[..., Listening]
 
 
 class Relay:
-    """winvm in the middle. `debugger` starts another debugger; `kill` ends it without a word."""
+    """winvm between the two. `debugger` starts another debugger; `kill` ends it without closing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -126,7 +126,7 @@ def test_a_target_that_the_debugger_left_halted_goes_on(relay: Relay, line: str)
     assert winvm.text == "up\n"
     relay.kill(debugger)
     if line == "storm":
-        relay.wire.reclaim()  # from beyond the weather no word comes that the port is closed
+        relay.wire.reclaim()  # through the lossy forwarder no error reports that the port is closed
     winvm.wait(lambda: winvm.text == "up\non\n")
     assert kernel.asked[-1].api == Api.CONTINUE2
     assert winvm.of("exception")

@@ -227,7 +227,7 @@ def test_listen_on_a_pty_as_json() -> None:
         assert process.stderr is not None
         assert process.stdout is not None
         process.stderr.readline()
-        for _ in range(4):  # one way is enough: the target says it again until it is acknowledged
+        for _ in range(4):  # one way is enough: the target repeats the packet until it is acknowledged
             os.write(master, os.read(target.line, 4096))
         assert json.loads(process.stdout.readline())["kind"] == "attached"
         said = json.loads(process.stdout.readline())
@@ -248,7 +248,7 @@ def driver_loaded() -> Packet:
 
 
 def crash_of(stream: KdDebugStream, target: UdpTarget, *script: Packet) -> KernelCrash | None:
-    """The crash after the kernel went through a script and printed once more."""
+    """The crash reported after the kernel has run a script and printed once more."""
     target.kernel.script.extend([driver_loaded(), *script, printed("went on\n")])
     deadline = Deadline.after(10.0)
     while not any(record.text == "went on" for record in stream.tail()):

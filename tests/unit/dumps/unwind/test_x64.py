@@ -58,7 +58,7 @@ def test_a_frame_register_tells_the_stack_pointer_that_alloca_moved(image: Unwin
     image.function(0x1000, 0x1100, image.info(slots, prologue=9, frame=RBP | 2 << 4))
     image.words(0x300 - 0x20 + 0x40 + 8, BASE + 0x2050)
     assert walk(image, 0x1050, 0x40, rbp=STACK + 0x300)[1] == (0x2050, 0x330, "unwound")
-    assert walk(image, 0x1050, 0x40)[1][2] == "scan"  # without RBP nobody knows
+    assert walk(image, 0x1050, 0x40)[1][2] == "scan"  # unknown without RBP
 
 
 def test_a_chained_fragment_continues_its_function_s_prologue(image: UnwindImage) -> None:

@@ -1,4 +1,4 @@
-"""A way to the kernel's debugger is plugged in by one registration: a second one is opened and named."""
+"""One registration adds a connection to the kernel's debugger: a fake one is opened and named."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def meet(stream: DebugStream, machine: KernelMachine) -> None:
 
 
 def bugcheck(machine: KernelMachine, code: int, parameters: tuple[int, ...]) -> None:
-    """The kernel prints its last words, and halts for its debugger."""
+    """The kernel prints the bugcheck message, and halts for its debugger."""
     kernel = machine.kernel
     kernel.bugchecked(code, *parameters)
     values = ",".join(f"0x{value:016x}" for value in parameters)
@@ -329,7 +329,7 @@ class Linked:
         return dataclasses.replace(source, connect=lambda machine: files)
 
     def _down(self, command: Mapping[str, Any]) -> None:
-        """The driver bugchecks: the kernel prints its last words, halts, and tells the panic device."""
+        """The driver bugchecks: the kernel prints the message, halts, and reports to the panic device."""
         Voice(self._machine).mark("begin", command["id"])
         Voice(self._machine).say("drv: last words")
         bugcheck(self._machine, 0xD1, dump_writer.PARAMETERS)

@@ -1,4 +1,4 @@
-"""Both sides of a Windows guest held against each other: what an image build sets up, what a run expects.
+"""Compares the two sides of a Windows guest: what an image build sets up, and what a run expects.
 
 The provisioning runs on the fake Windows with the very files that a build puts on the configuration ISO. What
 it leaves there must be what `WindowsGuest`, made from the same image, connects to, listens to and looks for.

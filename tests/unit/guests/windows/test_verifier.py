@@ -16,11 +16,11 @@ SOON = 10.0
 
 
 class Rebooting:
-    """A transport to a guest that runs `verifier` and restarts: `uptimes` are told one after another."""
+    """A transport to a guest that runs `verifier` and restarts: `uptimes` are reported one after another."""
 
     def __init__(self, uptimes: list[bytes], verifier: int = 2, shutdown: int | None = 0) -> None:
         self.uptimes = uptimes
-        self.exit_codes = {VERIFIER: verifier, SHUTDOWN: shutdown}  # None: it is gone before it answers
+        self.exit_codes = {VERIFIER: verifier, SHUTDOWN: shutdown}  # None: down before it answers
         self.ran: list[list[str]] = []
         self.open = 0
 

@@ -110,7 +110,7 @@ def test_a_loaded_driver_is_known_by_its_newest_base(guest: Guest) -> None:
 def test_the_thread_sees_a_crash_within_100_ms(guest: Guest) -> None:
     worst = 0.0
     for _ in range(5):
-        time.sleep(0.03)  # let the thread be in the middle of its wait
+        time.sleep(0.03)  # gives the thread time to be in its wait
         started = time.monotonic()
         with guest.file.open("ab") as file:
             file.write(f"{BUGCHECK}\n".encode())

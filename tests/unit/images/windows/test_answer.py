@@ -1,4 +1,4 @@
-"""The answer file of every profile, held against what Setup demands of one, and not against its template."""
+"""The answer file of every profile, checked against Setup's requirements and not against its template."""
 
 from __future__ import annotations
 
