@@ -1,6 +1,6 @@
 /*
- * driver.c - the shell: DriverEntry, unload, and the dispatch routine that finds the handler of an IRP and completes
- * it.
+ * driver.c - the part all devices share (the shell): DriverEntry, unload, and the dispatch routine that finds
+ * the handler of an IRP and completes it.
  */
 #include "winvm.h"
 

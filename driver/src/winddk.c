@@ -141,7 +141,7 @@ static NTSTATUS Map(_Inout_ WINVM_REQUEST *Request) {
     } else if (mapping->Mdl == NULL) {
         status = CreateMapping(mapping);
     } else if (mapping->Owner != PsGetCurrentProcess()) {
-        status = STATUS_INVALID_DEVICE_STATE; /* an address of the other process means nothing here */
+        status = STATUS_INVALID_DEVICE_STATE; /* an address of the other process is not valid here */
     }
     address = (ULONG_PTR)mapping->UserAddress;
     ExReleaseFastMutex(&State->Lock);

@@ -1,4 +1,4 @@
-/* Process notification by a named event: starts a process and waits to be told of it. */
+/* Process notification by a named event: starts a process and waits for its notification. */
 #include <stdio.h>
 #include <windows.h>
 #include <winioctl.h>

@@ -1,4 +1,4 @@
-# Stands in for Windows Setup on an installation ISO: asks for a key, tells of its phases on COM2, "installs" itself
+# Stands in for Windows Setup on an installation ISO: asks for a key, reports its phases on COM2, "installs" itself
 # onto the disk, restarts, goes on from there, and switches the machine off. BIOS, real mode, loaded to 0x7c00 whole
 # from the CD (El Torito) and by its first sector from the disk. HANG: stops after its first line.
 # clang-19 -c --target=i386-none-none install_payload.S; ld.lld-19 -Ttext=0x7c00 --oformat=binary

@@ -1,4 +1,4 @@
-/* A kernel to be looked at by debuggers: it is never executed. Its image, laid out at its preferred base, is
+/* A kernel image for debuggers to read: it is never executed. Its image, laid out at its preferred base, is
    the memory of a halted x64 kernel with one processor, one process, one thread and two modules. Structures
    have the members that debuggers look up in the PDB by name; offsets are this file's own. */
 
