@@ -14,7 +14,7 @@
     │   ├── BootError            the guest did not become ready; carries the console tail
     │   ├── TransportError       WinRM or SFTP failed
     │   │   └── AuthenticationError   certificate, host key or password refused
-    │   ├── AgentError           the agent died or spoke something that is not its protocol
+    │ ├── AgentError the agent ended, or sent something that is not its protocol
     │   ├── KdError              the kernel-debugger connection or a capture of it cannot be used
     │   ├── DeadlineError        an operation did not finish in time
     │   └── InternalError        a fault of the bench itself; its traceback is in a file
@@ -112,7 +112,7 @@ class AuthenticationError(TransportError):
 
 
 class AgentError(InfrastructureError):
-    """The agent died or spoke something that is not its protocol."""
+    """The agent ended, or sent something that is not its protocol."""
 
 
 class KdError(InfrastructureError):

@@ -15,7 +15,7 @@ _CACHED_PAGES = 4096
 
 
 class PagedMemory:
-    """Reads virtual addresses; a page that is not in the dump ends a read.
+    """Reads virtual addresses; a read ends at the first page that is not in the dump.
 
     Args:
         root: physical address of the top table (CR3); its low 12 bits are ignored.

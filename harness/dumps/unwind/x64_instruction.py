@@ -54,7 +54,7 @@ _WRITES_RM_0F = frozenset(
 
 
 class Flow(enum.Enum):
-    """Where execution goes on."""
+    """Where execution continues."""
 
     NEXT = enum.auto()
     JUMP = enum.auto()

@@ -27,7 +27,7 @@ def by_frame_pointer(state: State, memory: VirtualMemory) -> State:
 
 
 def leaf(state: State, memory: VirtualMemory) -> State:
-    """The caller of code that nobody has: its return address is on top of the stack.
+    """The caller of code that is not available: its return address is on top of the stack.
 
     Raises:
         UnreadableError: it is not in memory.
