@@ -53,10 +53,11 @@ class Registry:
         entry = self._installed[name]
         try:
             return entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            why = str(error) or type(error).__name__
             package = entry.dist.name if entry.dist else "an installed package"
             raise ConfigurationError(
-                f"The {self._what} {name!r} of {package} cannot be loaded from {entry.value}: {error}.",
+                f"The {self._what} {name!r} of {package} cannot be loaded from {entry.value}: {why}.",
                 remedy=f"Reinstall or remove {package}.",
             ) from error
 

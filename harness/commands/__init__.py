@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
+from harness.display.terminal import paragraph
+
 if TYPE_CHECKING:
     from harness.cli import Invocation
     from harness.project import config
@@ -19,3 +23,11 @@ def load_config(invocation: Invocation) -> config.Config:
     from harness.project import config  # pydantic takes 60 ms, and not every command needs it
 
     return config.load(invocation.config_path or config.find(Path.cwd()))
+
+
+def warn_of_broken_flavours() -> None:
+    """Names on stderr the guest flavours that cannot be loaded; the command does without them."""
+    from harness.guests.registry import broken_flavours
+
+    for error in broken_flavours():
+        click.echo(paragraph(error), err=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.display.terminal import printable
+from harness.commands import warn_of_broken_flavours
+from harness.display.terminal import paragraph, printable
 from harness.errors import ConfigurationError
 from harness.project import config as configuration
 
@@ -38,6 +39,10 @@ class _BuildCommand(click.Command):
         argument, *own = super().get_params(ctx)
         return [argument, *options, *own]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        warn_of_broken_flavours()  # first: an option that is unknown may be one of theirs
+        return super().parse_args(ctx, args)
+
 
 @click.group()
 def image() -> None:
@@ -56,10 +61,11 @@ def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | N
     """
     from harness.guests.flavour import BuildRequest, DryRun
     from harness.guests.registry import build_options, flavour_of
-    from harness.project.profiles import find_profile, listed
+    from harness.project.profiles import find_profile, listed, misnamed
 
     project = _project(invocation)
-    if name not in (known := [one.name for one in listed(project)]):
+    known = [one.name for one in listed(project)]
+    if name not in known and all(file.stem != name for file in misnamed(project)):
         known.sort(key=lambda one: (one != "wine", one))
         raise ConfigurationError(f"There is no image {name!r}.", remedy=f"Known images: {', '.join(known)}.")
     profile = find_profile(name, project)
@@ -87,6 +93,7 @@ def list_(as_json: bool) -> None:
     """List the images on this host, those of each flavour newest first."""
     from harness.guests.registry import flavours
 
+    warn_of_broken_flavours()
     home = configuration.home()
     for found in (image for flavour in flavours() for image in flavour.images(home)):
         try:
@@ -112,8 +119,10 @@ def profiles(invocation: Invocation, as_json: bool) -> None:
     winvm looks for a profile in profiles/ beside winvm.toml, then in WINVM_HOME/profiles, then among its
     own.
     """
-    from harness.project.profiles import listed
+    from harness.project.profiles import listed, misnamed, misnamed_error
 
+    for file in misnamed(_project(invocation)):
+        click.echo(paragraph(misnamed_error(file)), err=True)
     for found in listed(_project(invocation)):
         if as_json:
             line = {"name": found.name, "origin": found.origin, "file": str(found.file)}

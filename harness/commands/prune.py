@@ -8,7 +8,7 @@ import time
 import click
 
 from harness.cli import Invocation
-from harness.commands import load_config
+from harness.commands import load_config, warn_of_broken_flavours
 from harness.errors import ConfigurationError
 from harness.project import config as configuration
 from harness.run.prune import OLD_DAYS, inventory, old, remove
@@ -35,6 +35,7 @@ def prune(context: click.Context, days: float, gigabytes: float | None, dry_run:
         if invocation.config_path:
             raise
         artifacts = None  # outside a project, images, states and downloads are still pruned
+    warn_of_broken_flavours()
     home = configuration.home()
     items = inventory(home, artifacts)
     chosen = old(items, days, None if gigabytes is None else int(gigabytes * 1e9), time.time())

@@ -69,7 +69,7 @@ def explanation(code: int, values: Sequence[int], information: Sequence[int] = (
     known = find(code, values)
     if not known.meaning:
         if not code:
-            return "This is a live dump: the system had not crashed."
+            return "No bugcheck is recorded: the system seems not to have crashed."
         held = ", ".join(f"{value:#x}" for value in values)
         return f"Bugcheck {code:#x} is not documented: a driver may have defined it. Parameters: {held}."
     shown = [

@@ -27,12 +27,27 @@ def flavour_of(profile: Profile) -> Flavour:
 
 
 def flavours() -> list[Flavour]:
-    """All flavours, winvm's own first.
+    """All flavours that can be loaded, winvm's own first; see `broken_flavours`."""
+    return _loaded()[0]
 
-    Raises:
-        ConfigurationError: one that an installed package brings cannot be loaded.
+
+def broken_flavours() -> list[ConfigurationError]:
+    """For each flavour that cannot be loaded: its name, its package and the remedy.
+
+    Commands for all flavours warn with these and do without them. A profile of such a flavour is refused.
     """
-    return [cast("Flavour", FLAVOURS.find(name)) for name in FLAVOURS.names()]
+    return _loaded()[1]
+
+
+def _loaded() -> tuple[list[Flavour], list[ConfigurationError]]:
+    found: list[Flavour] = []
+    broken: list[ConfigurationError] = []
+    for name in FLAVOURS.names():
+        try:
+            found.append(cast("Flavour", FLAVOURS.find(name)))
+        except ConfigurationError as error:
+            broken.append(error)
+    return found, broken
 
 
 def build_options() -> list[BuildOption]:

@@ -211,19 +211,30 @@ def home() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "winvm"
 
 
-def find(start: Path) -> Path:
-    """The nearest winvm.toml in `start` or a folder above it.
+def nearest(start: Path) -> Path | None:
+    """The nearest winvm.toml in `start` or a folder above it; None without one.
 
     Raises:
-        ConfigurationError: there is none, or another user may have put it there.
+        ConfigurationError: another user may have put it there.
     """
     for folder in (start, *start.parents):
         if (folder / FILE_NAME).is_file():
             require_trusted(folder / FILE_NAME)
             return folder / FILE_NAME
+    return None
+
+
+def find(start: Path, option: str = "--config") -> Path:
+    """As `nearest`, but there must be one. option: what names another, as the message says it.
+
+    Raises:
+        ConfigurationError: there is none, or another user may have put it there.
+    """
+    if found := nearest(start):
+        return found
     raise ConfigurationError(
         f"No {FILE_NAME} in {start} or any folder above it.",
-        remedy="Run winvm inside a project that has one, name it by --config, or write one: `winvm init` "
+        remedy=f"Run winvm inside a project that has one, name it by {option}, or write one: `winvm init` "
         "beside a driver that you have, `winvm new-driver NAME` for a new one.",
     )
 

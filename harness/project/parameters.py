@@ -10,11 +10,14 @@ from harness.project.config import Parameter
 _BOOLEANS = {"true": True, "false": False}
 
 
-def parameters_of(declared: Mapping[str, Parameter], given: Iterable[str]) -> dict[str, Parameter]:
+def parameters_of(
+    declared: Mapping[str, Parameter], given: Iterable[str], option: str = "--param"
+) -> dict[str, Parameter]:
     """The declared values with the given ones over them.
 
     Args:
         given: `name=value`; the value is read as the type of the declared default.
+        option: the option by which they are given, as messages name it.
 
     Raises:
         ConfigurationError: no such parameter is declared, or the value is not of its type.
@@ -24,27 +27,28 @@ def parameters_of(declared: Mapping[str, Parameter], given: Iterable[str]) -> di
         name, equals, value = text.partition("=")
         if name in declared and not equals:
             raise ConfigurationError(
-                f"--param {text}: the parameter {name!r} has no value.", remedy=f"Give it as {name}=VALUE."
+                f"{option} {text}: the parameter {name!r} has no value.", remedy=f"Give it as {name}=VALUE."
             )
         if not equals or name not in declared:
             known = ", ".join(declared) or "none"
             raise ConfigurationError(
-                f"--param {text}: there is no parameter {name!r}; declared are: {known}.",
+                f"{option} {text}: there is no parameter {name!r}; declared are: {known}.",
                 remedy="Declare it with its default under [parameters] in winvm.toml; give it as name=value.",
             )
-        values[name] = _read(name, value, declared[name])
+        try:
+            values[name] = _read(value, declared[name])
+        except (KeyError, ValueError) as error:
+            default = declared[name]
+            kind = "true or false" if isinstance(default, bool) else f"of type {type(default).__name__}"
+            raise ConfigurationError(
+                f"{option} {text}: the value must be {kind}, like its default {default!r}."
+            ) from error
     return values
 
 
-def _read(name: str, text: str, default: Parameter) -> Parameter:
-    try:
-        if isinstance(default, bool):
-            return _BOOLEANS[text]
-        if isinstance(default, int):
-            return int(text, 0)
-        return type(default)(text)
-    except (KeyError, ValueError) as error:
-        kind = "true or false" if isinstance(default, bool) else f"of type {type(default).__name__}"
-        raise ConfigurationError(
-            f"--param {name}={text}: the value must be {kind}, like its default {default!r}."
-        ) from error
+def _read(text: str, default: Parameter) -> Parameter:
+    if isinstance(default, bool):
+        return _BOOLEANS[text]
+    if isinstance(default, int):
+        return int(text, 0)
+    return type(default)(text)

@@ -55,6 +55,21 @@ def listed(project: Path | None = None) -> list[ProfileFile]:
     return list(found.values())
 
 
+def misnamed(project: Path | None = None) -> list[Path]:
+    """Files in the folders of profiles whose names no profile can have."""
+    files = (file for _, folder in folders(project) for file in sorted(folder.glob("*.toml")))
+    return [file for file in files if not NAME.fullmatch(file.stem)]
+
+
+def misnamed_error(file: Path) -> ConfigurationError:
+    """Says what a profile may be called."""
+    return ConfigurationError(
+        f"{file} cannot be used: {file.stem!r} is no name for a profile.",
+        remedy="Rename it: at most 64 of a-z, A-Z, 0-9, '.', '_' and '-', first a letter or digit. Names of"
+        " images, machines and history are made of it.",
+    )
+
+
 def shipped(kind: type[_P]) -> list[_P]:
     """winvm's own profiles of this class, by name."""
     found = (load_profile(file) for file in sorted((vm_folder() / "profiles").glob("*.toml")))
@@ -140,6 +155,9 @@ def _located(name: str, project: Path | None, after: Path | None) -> Path:
         for folder in places:
             if (folder / f"{name}.toml").is_file():
                 return folder / f"{name}.toml"
+    for file in misnamed(project):
+        if file.stem == name:
+            raise misnamed_error(file)
     known = ", ".join(sorted(one.name for one in listed(project)))
     raise ConfigurationError(f"There is no guest profile {name!r}.", remedy=f"Known profiles: {known}.")
 

@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 
 from harness.display.terminal import printable
 from harness.display.unexpected import as_winvm_error
+from harness.errors import HostError
 from harness.plugins import REPORTS
 from harness.report.digest import Digest, digest
 from harness.report.findings import Finding, findings
@@ -57,7 +58,14 @@ def make_reports(folder: Path, project: Path, artifacts: Path | None, warn: Call
 
 def _written(name: str, reported: Reported, warn: Callable[[str], None]) -> Path | None:
     writer = attempt(f"The report {name}", lambda: cast("ReportWriter", REPORTS.find(name)), warn)
-    return attempt(writer.file_name, lambda: writer.write(reported), warn) if writer else None
+    return attempt(writer.file_name, lambda: _file(writer, reported), warn) if writer else None
+
+
+def _file(writer: ReportWriter, reported: Reported) -> Path:
+    path = reported.run.folder / writer.file_name
+    if path.is_dir():
+        raise HostError(f"{path} is a folder.", remedy="Remove or rename it, then run winvm report.")
+    return writer.write(reported)
 
 
 def _remember(run: Digest, artifacts: Path, warn: Callable[[str], None]) -> Since:

@@ -264,7 +264,7 @@ def _require_no_debugger(plan: Plan) -> None:
     if flavour_of(profile).debugged_here(profile):
         raise ConfigurationError(
             f"Guest {profile.name} has a kernel debugger, which works on this host only.",
-            remedy='Run it without --uri, or with a profile whose hardware.kd is "none".',
+            remedy='Run it without a libvirt URI, or with a profile whose hardware.kd is "none".',
         )
 
 

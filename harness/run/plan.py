@@ -56,6 +56,7 @@ def make_plan(
     parameters: Iterable[str] = (),
     *,
     verifier: bool = False,
+    option: str = "--param",
 ) -> Plan:
     """Collects the scenarios; boots nothing.
 
@@ -64,6 +65,7 @@ def make_plan(
             that it fits, as `name@build`. By default a scenario runs against its own build, else the first.
         parameters: `name=value`, overriding the values of winvm.toml.
         verifier: Driver Verifier watches the driver.
+        option: the option that gave the parameters, as messages name it.
 
     Raises:
         ConfigurationError: there is no such profile, build or parameter, or the guest lacks Driver Verifier
@@ -71,7 +73,7 @@ def make_plan(
         ScenarioError: a scenario module cannot be used.
     """
     chosen = _chosen_builds(config, builds)
-    values = parameters_of(config.parameters, parameters)
+    values = parameters_of(config.parameters, parameters, option)
     name = guest or config.guest.profile
     profile = find_profile(name, config.root)
     if config.driver.inf and INF_PACKAGE not in profile.capabilities:
@@ -81,7 +83,8 @@ def make_plan(
         )
     if verifier and VERIFIER not in profile.capabilities:
         raise ConfigurationError(
-            f"Guest {name} lacks the capability {VERIFIER}.", remedy="Leave --verifier out."
+            f"Guest {name} lacks the capability {VERIFIER}.",
+            remedy="Run without Driver Verifier, or choose a guest that has it.",
         )
     verifier = verifier or profile.verified
     if not verifier:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.guests.flavour import StoredImage
-from harness.guests.registry import flavours
+from harness.guests.registry import broken_flavours, flavours
 from harness.host import locks
 from harness.images.base import images_folder
 from harness.journal import Journal, StepKind, is_open
@@ -136,6 +136,8 @@ def remove(items: Iterable[Item], home: Path) -> list[Item]:
 def tidy(home: Path, artifacts: Path, journal: Journal) -> None:
     """Called at the end of a successful run: removes what is superseded."""
     with journal.step(StepKind.REPORT, "prune") as found:
+        for error in broken_flavours():
+            journal.warn(str(error))
         gone = remove(superseded(inventory(home, artifacts), time.time()), home)
         found["removed"] = [str(item.path) for item in gone]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import ConfigurationError
-from harness.testing.session import Session, leave, needs_guest
+from harness.testing.ending import leave
+from harness.testing.session import Session, needs_guest
 
 FOUND = "winvm_guest_needed"
 """Key in a worker's last message to its controller."""

@@ -7,6 +7,7 @@ only those that no other plugin defines. So another plugin's `--repeat` never co
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--winvm-repeat",
         metavar="N",
-        type=int,
+        type=_times,
         default=1,
         help="run each chosen scenario N times in a row; it passes if every run does",
     )
@@ -63,6 +64,16 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--winvm-libvirt-uri", metavar="URI", help="the libvirt daemon to use (default: winvm.toml's)"
     )
+
+
+def _times(text: str) -> int:
+    try:
+        times = int(text)
+    except ValueError:
+        times = 0
+    if times < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs, 1 or more")
+    return times
 
 
 def assume(early_config: pytest.Config, parser: pytest.Parser, arguments: Sequence[str]) -> None:

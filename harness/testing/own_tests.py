@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.testing.session import Session, ending_the_session, needs_guest
+from harness.testing.ending import ending_the_session
+from harness.testing.session import Session, needs_guest
 
 if TYPE_CHECKING:
     from harness.outcome import Outcome, ScenarioResult

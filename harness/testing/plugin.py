@@ -22,9 +22,10 @@ import pytest
 from harness.display.terminal import printable
 from harness.display.unexpected import as_winvm_error
 from harness.testing.distribution import Controller, Worker
+from harness.testing.ending import ending_the_session
 from harness.testing.options import add_options, assume, lengthen
 from harness.testing.own_tests import OwnTests
-from harness.testing.session import Session, ending_the_session
+from harness.testing.session import Session
 
 pytest_plugins = ("harness.testing.fixtures",)
 
@@ -129,7 +130,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if needs:
         from harness.run.skip import reason
 
-        profile = Session.of(item.config).plan().profile
+        profile = Session.of(item.config).plan(item.path).profile
         if unknown := sorted(needs - profile.capabilities - profile.missing_capabilities):
             pytest.fail(f"winvm_needs: {unknown[0]!r} is not a capability of any guest", pytrace=False)
         if why := reason(profile, needs):
@@ -142,7 +143,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     session = Session.of(metafunc.config)
     try:
-        plan = session.plan()
+        plan = session.plan(metafunc.definition.path)
     except Exception as error:  # noqa: BLE001 - shown as one paragraph, whatever it is
         session.unusable = as_winvm_error(error)
         metafunc.parametrize("winvm_scenario", [])

@@ -6,19 +6,21 @@ exit code.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.display.terminal import paragraph, printable
-from harness.display.unexpected import as_winvm_error, interrupted
-from harness.errors import WinvmError
+from harness.errors import ConfigurationError, WinvmError
 from harness.project import config as configuration
+from harness.testing.ending import Ended, ending_the_session, leave
+from harness.testing.options import PREFIX
 
 if TYPE_CHECKING:
     from harness.display.progress import Progress
@@ -51,6 +53,8 @@ class Session:
         self._started = time.time()
         self._planned = 0
         self._broke_off = ""
+        self._ended: WinvmError | None = None
+        self._found_by_test: Path | None = None
         self.recorded = 0
         self.not_passed = 0
         self.unusable: WinvmError | None = None
@@ -64,8 +68,11 @@ class Session:
         assert isinstance(found, cls)
         return found
 
-    def plan(self) -> Plan:
+    def plan(self, test: Path | None = None) -> Plan:
         """The plan of what to run where; collected once.
+
+        Args:
+            test: a test file; its project's winvm.toml is used if pytest was started above the project.
 
         Raises:
             WinvmError: the configuration or the scenarios are invalid.
@@ -73,15 +80,49 @@ class Session:
         if self._plan is None:
             from harness.run.plan import make_plan
 
-            named = self._config.getoption("--winvm-config")
-            path = Path(named) if named else configuration.find(self._config.invocation_params.dir)
-            option = self._config.getoption
+            path, option = self._config_file(test), self._config.getoption
             config = configuration.load(path).with_changes(
                 option("--winvm-artifacts"), option("--winvm-libvirt-uri")
             )
             guest, builds, parameters = map(option, ("--winvm-guest", "--winvm-build", "--winvm-param"))
-            self._plan = make_plan(config, guest, builds, parameters, verifier=option("--winvm-verifier"))
+            self._plan = make_plan(
+                config,
+                guest,
+                builds,
+                parameters,
+                verifier=option("--winvm-verifier"),
+                option=self.spelled("param"),
+            )
         return self._plan
+
+    def _config_file(self, test: Path | None) -> Path:
+        if named := self._config.getoption("--winvm-config"):
+            return Path(named)
+        started = self._config.invocation_params.dir
+        if found := configuration.nearest(started):
+            return found
+        self._found_by_test = configuration.nearest(test.parent) if test else None
+        return self._found_by_test or configuration.find(started, PREFIX + "config")
+
+    def _require_one_project(self, tests: Iterable[Path]) -> None:
+        """Raises `ConfigurationError` if winvm.toml was found by one test and another has a different one."""
+        if self._found_by_test is None:
+            return
+        for folder in {test.parent for test in tests}:
+            other = configuration.nearest(folder)
+            if other != self._found_by_test:
+                first = self._found_by_test.parent
+                raise ConfigurationError(
+                    f"Tests of two projects were collected: {folder} is not part of {first}.",
+                    remedy=f"Run pytest once in each project, or name one file by {PREFIX}config.",
+                )
+
+    def spelled(self, option: str) -> str:
+        """An option as the user typed it: `winvm run` and the short forms have no prefix."""
+        typed = self._config.invocation_params.args
+        long = PREFIX + option
+        by_command = str(Path(__file__).parents[1] / "suite") in typed
+        return long if not by_command and any(word.startswith(long) for word in typed) else f"--{option}"
 
     def bench(self) -> Bench:
         """The running bench; ends the pytest session if it cannot be brought up."""
@@ -96,7 +137,7 @@ class Session:
     @property
     def repeat(self) -> int:
         """How often each scenario is run."""
-        return max(1, int(self._config.getoption("--winvm-repeat")))
+        return int(self._config.getoption("--winvm-repeat"))
 
     @property
     def _labels(self) -> list[str]:
@@ -142,6 +183,8 @@ class Session:
         from harness.run.artifacts import Artifacts
 
         with ending_the_session():
+            self.plan(guests[0].path)
+            self._require_one_project(item.path for item in guests)
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
         self._progress = Progress(unmuted=self.unmuted)
         self._artifacts.journal.listen(self._progress)
@@ -151,7 +194,11 @@ class Session:
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Keeps the reason why the session ends early; pytest calls this for its own exits, too."""
-        self._broke_off = str(getattr(excinfo.value, "msg", "") or "Interrupted.").strip()
+        if isinstance(excinfo.value, Ended):
+            self._ended = excinfo.value.error
+            self._broke_off = paragraph(self._ended)
+        else:
+            self._broke_off = str(getattr(excinfo.value, "msg", "") or "Interrupted.").strip()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self) -> Generator[None]:
@@ -160,11 +207,22 @@ class Session:
         A full disk can make either fail, so their errors end the session here, too.
         """
         try:
-            with ending_the_session():
-                self._finish()
-        finally:
-            with ending_the_session():
-                yield
+            try:
+                with ending_the_session():
+                    self._finish()
+            finally:
+                with ending_the_session():
+                    yield
+        except Ended as ended:
+            self._ended = ended.error
+            raise
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Prints the error that ended the session, behind all that pytest prints."""
+        if self._ended:
+            sys.stdout.flush()
+            print(paragraph(self._ended), file=sys.stderr)
 
     def _finish(self) -> None:
         if self._artifacts is None:
@@ -209,7 +267,7 @@ class Session:
         """Prints where the results are and which capabilities this guest lacks."""
         if self._plan and self._plan.left_out:
             builds = ", ".join(f"{count} of {build}" for build, count in self._plan.left_out.items())
-            terminalreporter.line(f"winvm: scenarios that --build leaves out: {builds}")
+            terminalreporter.line(f"winvm: scenarios that {self.spelled('build')} leaves out: {builds}")
         if self.run is None or self._artifacts is None:
             return
         terminalreporter.section("winvm")
@@ -242,24 +300,6 @@ def needs_guest(item: pytest.Item) -> bool:
     return any(
         definitions and definitions[-1].func.__module__.startswith("harness.") for definitions in found
     )
-
-
-@contextmanager
-def ending_the_session() -> Iterator[None]:
-    """Ends the session, with winvm's exit code, on any error that is not a scenario's result."""
-    try:
-        yield
-    except pytest.exit.Exception:
-        raise  # it is already an exit with message and code
-    except Exception as error:  # a bug in winvm is shown as one paragraph, too
-        if interrupted(error):
-            raise KeyboardInterrupt from error
-        leave(as_winvm_error(error))
-
-
-def leave(error: WinvmError) -> NoReturn:
-    """Ends the pytest session with an error's paragraph and its exit code."""
-    pytest.exit(f"\n{paragraph(error)}\n", returncode=error.exit_code)
 
 
 def _write_junit(config: pytest.Config, path: Path) -> None:

@@ -26,6 +26,12 @@ TYPES = {
 }
 TRIAGE = 4
 
+_BUILDS = range(1000, 100_000)
+_PROCESSORS = range(1, 2049)
+"""Windows Server uses at most 2048 logical processors (Microsoft Learn)."""
+_UP_TIMES = range(100 * 366 * 86400 * 10_000_000)
+_TIMES = range(0x01B7_7B67_AD94_4000, 0x0240_0000_0000_0000)
+"""FILETIMEs of the years 1993 to 2114."""
 _PRODUCTS = {1: "workstation", 2: "domain controller", 3: "server"}
 _FILL = b"PAGE"
 _FILETIME_EPOCH = datetime.datetime(1601, 1, 1, tzinfo=datetime.UTC)
@@ -55,6 +61,8 @@ class KernelHeader:
     product: int | None
     writer_status: int | None
     comment: str
+    doubts: tuple[str, ...] = ()
+    """What the header says and cannot be right; these fields are None."""
 
     @property
     def type(self) -> str:
@@ -83,7 +91,7 @@ def read_header(file: DumpFile) -> KernelHeader:
     """Reads the header of a dump that starts with `PAGEDU64`; fields past the file's end count as absent.
 
     Raises:
-        DumpError: the file ends before the bugcheck's parameters.
+        DumpError: the file ends before the bugcheck's parameters, or nothing follows its signature.
     """
     if file.size < BUGCHECK_END:
         raise DumpError(
@@ -100,27 +108,41 @@ def read_header(file: DumpFile) -> KernelHeader:
     def u64(offset: int) -> int | None:
         return None if data[offset : offset + 8] == _FILL * 2 else struct.unpack_from("<Q", data, offset)[0]
 
+    doubts = []
+
+    def within(name: str, value: int | None, values: range) -> int | None:
+        if value is None or value in values:
+            return value
+        doubts.append(f"The header's {name}, {value:#x}, cannot be right: it is left out.")
+        return None
+
+    if not u32(0x30) and not u32(0x38) and not u32(0xC):
+        raise DumpError(
+            f"{file.path} is empty behind its signature: the header names no machine, build or bugcheck.",
+            remedy="Copy it from the guest again.",
+        )
     p1, p2, p3, p4 = (u64(offset) or 0 for offset in range(0x40, 0x60, 8))
     runs = struct.iter_unpack("<QQ", data[0x98 : 0x98 + 16 * min(u32(0x88) or 0, _MAX_RUNS)])
     return KernelHeader(
         machine=u32(0x30) or 0,
-        build=u32(0xC),
+        build=within("build", u32(0xC), _BUILDS),
         checked=u32(0x8) == 0xC,
         page_table=u64(0x10) or 0,
         module_list=u64(0x20) or 0,
         debugger_data=u64(0x80) or 0,
-        processors=u32(0x34),
+        processors=within("number of processors", u32(0x34), _PROCESSORS),
         bugcheck=u32(0x38) or 0,
         parameters=(p1, p2, p3, p4),
         runs=tuple((first, count) for first, count in runs),
         context=data[0x348:0xF00] if u32(0x348) is not None else b"",
         exception=cpu.exception_record(data[0xF00:0xF98]) if u32(0xF00) is not None else None,
         type_number=u32(0xF98),
-        system_time=u64(0xFA8),
-        up_time=u64(0x1030),
+        system_time=within("time", u64(0xFA8) or None, _TIMES),
+        up_time=within("up time", u64(0x1030), _UP_TIMES),
         product=u32(0x1040),
         writer_status=u32(0x1048),
         comment=_comment(data[0xFB0:0x1030]),
+        doubts=tuple(doubts),
     )
 
 

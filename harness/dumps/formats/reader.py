@@ -80,8 +80,8 @@ def summarise(path: Path, driver: str = "", files: Files = no_files) -> Summary:
 
 
 def _kernel(file: DumpFile, driver: str, files: Files) -> Summary:
-    warnings: list[str] = []
     header = kerneldump.read_header(file)
+    warnings: list[str] = list(header.doubts)
     body = _body(file, header, warnings)
     memory = body.memory
     addresses = bugcheck.addresses(header.bugcheck, header.parameters)

@@ -76,10 +76,11 @@ class WineFlavour:
         from harness.images import wine
 
         if request.options:
+            given = f"--{min(request.options)}"
             raise ConfigurationError(
-                f"The image {request.profile.name} is made from packages: "
-                "it takes no ISO and has no dry run.",
-                remedy="Name a Windows profile, such as windows-11, or leave these options out.",
+                f"The image {request.profile.name} has no use for {given}: it is made from packages, "
+                "takes no ISO and has no dry run.",
+                remedy=f"Leave {given} out, or name a profile whose image takes it: windows-11 takes an ISO.",
             )
         return wine.ensure(request.home, journal)
 

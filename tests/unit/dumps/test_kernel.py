@@ -175,6 +175,43 @@ def test_what_is_no_dump_is_one_clear_error(data: bytes, says: str, tmp_path: Pa
         summarise(writer.write(tmp_path, data))
 
 
+@pytest.mark.parametrize("fill", [b"\0", b"PAGE"])
+def test_a_header_without_a_fact_is_no_dump_of_a_system_that_ran(fill: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "empty.dmp"
+    file.write_bytes(b"PAGEDU64" + fill * (0x4000 // len(fill)))
+    with pytest.raises(DumpError, match="empty behind its signature"):
+        summarise(file)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "field", "name"),
+    [
+        (0xC, 0xFFFFFFFE, "build", "build"),
+        (0x34, 1_000_000, "processors", "number of processors"),
+        (0xFA8, 1, "time", "time"),
+        (0x1030, 1 << 62, "uptime_s", "up time"),
+    ],
+)
+def test_what_a_header_cannot_mean_is_no_fact(
+    at: int, value: int, field: str, name: str, tmp_path: Path
+) -> None:
+    data = bytearray(writer.triage())
+    struct.pack_into("<I" if at < 0x40 else "<Q", data, at, value)
+    found = summarise(writer.write(tmp_path, bytes(data)))
+    assert found.system[field] is None
+    assert f"The header's {name}, {value:#x}, cannot be right: it is left out." in found.warnings
+    assert found.bugcheck
+    assert found.bugcheck.name == "DRIVER_IRQL_NOT_LESS_OR_EQUAL"
+
+
+def test_no_bugcheck_is_no_proof_of_a_system_that_ran(tmp_path: Path) -> None:
+    data = bytearray(writer.triage())
+    struct.pack_into("<I", data, 0x38, 0)
+    found = summarise(writer.write(tmp_path, bytes(data))).bugcheck
+    assert found
+    assert found.explanation == "No bugcheck is recorded: the system seems not to have crashed."
+
+
 def test_a_folder_a_fifo_and_nothing_are_refused(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

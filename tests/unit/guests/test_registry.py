@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -192,6 +193,58 @@ def test_an_installed_package_brings_plug_ins_and_a_broken_one_is_named(
     ) as caught:
         registry.find("bad")
     assert caught.value.remedy == "Reinstall or remove toys."
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Runs winvm where a package is installed whose flavour `broken` raises when it is imported."""
+    info = tmp_path / "broken-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-guest\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[winvm.flavours]\nbroken = broken_guest:FLAVOUR\n")
+    (tmp_path / "broken_guest.py").write_text("import sys; sys.exit('needs another Python')\n")
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "mine.toml").write_text('guest = "broken"\n')
+    (tmp_path / "winvm.toml").write_text("")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "WINVM_HOME": str(tmp_path / "home")}
+
+    def winvm(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "harness", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    return winvm
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        (("image", "list"), 0, ""),
+        (("prune", "--dry-run"), 0, "Would remove"),
+        (("image", "build", "windows-11"), 2, "windows-11 is installed from an ISO, and none is named."),
+        (("image", "build", "windows-11", "--bricks", "x"), 2, "No such option"),
+        (("image", "build", "mine"), 2, "profiles/mine.toml: guest: The guest flavour 'broken'"),
+    ],
+)
+def test_a_flavour_that_cannot_be_loaded_costs_only_itself(
+    broken: Callable[..., tuple[int, str]], command: tuple[str, ...], code: int, says: str
+) -> None:
+    done = broken(*command)
+    assert done[0] == code, done
+    assert says in done[1]
+    assert (
+        "The guest flavour 'broken' of broken-guest cannot be loaded from broken_guest:FLAVOUR: needs "
+        "another Python. Reinstall or remove broken-guest."
+    ) in done[1]
+    assert "internal error" not in done[1]
+
+
+def test_an_option_of_another_flavour_is_named(project: Path) -> None:
+    for profile in ("wine", "windows-11"):
+        options = ["build", profile, "--bricks", str(project / "bricks")]
+        result = CliRunner().invoke(image, options, obj=Invocation(None))
+        assert isinstance(result.exception, ConfigurationError)
+        assert f"The image {profile} has no use for --bricks" in result.exception.message
 
 
 def test_no_flavour_is_imported_for_the_help() -> None:

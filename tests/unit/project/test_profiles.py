@@ -154,3 +154,19 @@ def test_profiles_are_listed_with_their_files(project: Path, monkeypatch: pytest
     assert found["wine"]["origin"] == "winvm"
     text = CliRunner().invoke(image, ["profiles"], obj=Invocation(None)).output
     assert text.split()[:2] == ["mine", "project"]
+
+
+@pytest.mark.parametrize("name", ["größe", "has space", ".hidden-not", "x" * 65])
+def test_a_file_whose_name_no_profile_can_have_is_named(project: Path, name: str) -> None:
+    write(project, name, 'extends = "wine"')
+    with pytest.raises(ConfigurationError, match=f"{name!r} is no name for a profile") as caught:
+        find_profile(name, project)
+    assert "Rename it" in caught.value.remedy
+    (project / "winvm.toml").write_text("")
+    invocation = Invocation(project / "winvm.toml")
+    shown = CliRunner().invoke(image, ["profiles"], obj=invocation, catch_exceptions=False)
+    assert "is no name for a profile" in " ".join(shown.stderr.split())
+    assert name not in shown.stdout
+    built = CliRunner().invoke(image, ["build", name], obj=invocation)
+    assert isinstance(built.exception, ConfigurationError)
+    assert "is no name for a profile" in built.exception.message

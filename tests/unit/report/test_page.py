@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from html.parser import HTMLParser
@@ -290,6 +292,17 @@ def test_winvm_report_refuses_what_is_no_run(tmp_path: Path) -> None:
             RecordedRun(tmp_path)
     with pytest.raises(ConfigurationError, match="no results"):
         RecordedRun(tmp_path / "missing")
+
+
+def test_a_folder_in_the_place_of_a_report_is_named(tmp_path: Path) -> None:
+    folder = eventful_run(tmp_path, RUN)
+    (folder / "report.html").mkdir()
+    command = [sys.executable, "-m", "harness", "report", str(folder)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 3, said
+    assert "report.html is a folder. Remove or rename it, then run winvm report." in said
+    assert "internal error" not in said
 
 
 def test_a_full_disk_costs_the_reports_and_not_the_run(small_disk: Path) -> None:

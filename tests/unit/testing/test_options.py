@@ -116,3 +116,72 @@ def test_scenarios_are_not_spread_over_processes(project: Path, count: int) -> N
 def test_tests_without_the_guest_are_spread_as_ever(project: Path) -> None:
     done = run(project, "-n2")
     assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+SCENARIO_TEST = "def test_it(winvm_scenario):\n    winvm_scenario.check()\n"
+
+
+@pytest.mark.parametrize("option", ["--winvm-repeat", "--repeat"])
+@pytest.mark.parametrize("times", ["0", "-1", "many"])
+def test_a_number_of_runs_below_one_is_refused(project: Path, option: str, times: str) -> None:
+    done = run(project, f"{option}={times}")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert f"argument --winvm-repeat: '{times}' is not a number of runs, 1 or more" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--winvm-param", "--param"])
+def test_a_wrong_parameter_is_told_by_the_option_that_was_typed(project: Path, option: str) -> None:
+    (project / "tests" / "test_scenario.py").write_text(SCENARIO_TEST)
+    done = run(project, f"{option}=round=2")
+    assert done.returncode == 2, done.stdout
+    assert f"winvm: {option} round=2: there is no parameter 'round'" in done.stderr
+
+
+def test_an_error_is_printed_as_winvm_prints_it_and_last(project: Path) -> None:
+    (project / "tests" / "test_scenario.py").write_text(SCENARIO_TEST)
+    (project / "winvm.toml").write_text("wrong = 1\n")
+    done = run(project)
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.startswith("winvm:"), done.stderr
+    assert "wrong" in done.stderr
+    banner = [line for line in done.stdout.splitlines() if line.startswith("!!!")]
+    assert len(banner) == 1
+    assert "printed below" in banner[0]
+    assert "wrong" not in banner[0]
+
+
+@pytest.fixture
+def workspace(project: Path) -> Path:
+    """A folder with a project in its folder `inner`, and nothing else."""
+    (project / "tests" / "test_scenario.py").write_text(SCENARIO_TEST)
+    (project / "pytest.ini").unlink()
+    entries = list(project.iterdir())
+    (project / "inner").mkdir()
+    for entry in entries:
+        entry.rename(project / "inner" / entry.name)
+    return project
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_started_above_the_project_its_winvm_toml_is_found(workspace: Path, named: bool) -> None:
+    done = run(workspace, "--collect-only", *(["inner"] if named else []))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_scenario.py::test_it[mine.one]" in done.stdout
+
+
+def test_started_above_two_projects_neither_is_taken_for_the_other(workspace: Path) -> None:
+    other = workspace / "other"
+    other.mkdir()
+    (other / "winvm.toml").write_text("")
+    (other / "test_other.py").write_text(SCENARIO_TEST)
+    done = run(workspace)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Tests of two projects were collected" in " ".join(done.stderr.split())
+
+
+def test_without_any_winvm_toml_the_remedy_is_pytests_option(project: Path) -> None:
+    (project / "winvm.toml").unlink()
+    (project / "tests" / "test_scenario.py").write_text(SCENARIO_TEST)
+    done = run(project)
+    assert done.returncode == 2, done.stdout
+    assert "name it by --winvm-config" in " ".join(done.stderr.split())
