@@ -3,6 +3,7 @@
 
 Regenerate with `python -m harness.contract`; meanings of the control codes are in the header.
 """
+# pyright: basic
 
 from __future__ import annotations
 

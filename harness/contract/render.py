@@ -31,6 +31,7 @@ def render(contract: Contract, source: str) -> str:
         "",
         "Regenerate with `python -m harness.contract`; meanings of the control codes are in the header.",
         '"""',
+        "# pyright: basic",
         "",
         "from __future__ import annotations",
         "",

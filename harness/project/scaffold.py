@@ -19,6 +19,7 @@ from harness.errors import ConfigurationError
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 NAME_LIMIT = 32
+PYRIGHT = "pyrightconfig.json"
 RESERVED = frozenset(
     {"skeleton", "winvm", "wdm", "ntddk", "int", "char", "long", "short", "void", "double"}
     | {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
@@ -36,6 +37,8 @@ class Written:
 
 def write_project(folder: Path, name: str) -> Written:
     """A commented winvm.toml, an example scenario and a test file; nothing that exists is touched.
+
+    Pyright's settings are written unless the project has a pyproject.toml, which may have its own.
 
     Raises:
         ConfigurationError: the name cannot be used, or the folder cannot be written to.
@@ -92,6 +95,8 @@ def _write(template: Path, folder: Path, name: str) -> Written:
             continue
         relative = _named(str(source.relative_to(template)), name)
         target = folder / relative.replace("gitignore", ".gitignore")
+        if target.name == PYRIGHT and (folder / "pyproject.toml").exists():
+            continue  # it would take the place of the settings there
         if target.exists():
             kept.append(target)
             continue

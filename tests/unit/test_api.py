@@ -11,6 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 from harness import errors, outcome
+from harness.deadline import Deadline
+from harness.machine.protocol import Machine
+from harness.plugins import DEBUGGERS, FLAVOURS, REPORTS
 from harness.project.config import Config
 from harness.results import ResultsFile, crash_document, run_document
 from harness.testing import fixtures, options, plugin, short_names
@@ -64,7 +67,26 @@ def test_fixtures_and_their_short_names() -> None:
 
 def test_types_of_fixtures() -> None:
     handles = {f"{fixtures.__name__}.{name}" for name in vars(fixtures) if name.endswith("Handle")}
-    assert set(listed("Types")) == {f"{plugin.__name__}.ScenarioRun"} | handles
+    others = {f"{kind.__module__}.{kind.__name__}" for kind in (plugin.ScenarioRun, Machine, Deadline)}
+    assert set(listed("Types")) == others | handles
+
+
+def test_what_examples_import_is_listed() -> None:
+    examples = (ROOT / "docs" / "fixtures.md").read_text(encoding="utf-8")
+    imported = re.findall(r"^from (harness\.[\w.]+) import (\w+)$", examples, flags=re.MULTILINE)
+    assert imported
+    assert {".".join(one) for one in imported} <= set(listed("Types"))
+
+
+def test_every_fixture_has_an_example() -> None:
+    examples = (ROOT / "docs" / "fixtures.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^## `(\w+)`$", examples, flags=re.MULTILINE))
+    assert shown == set(listed("Fixtures"))
+    assert all(f"({name}" in examples or f", {name}" in examples for name in shown)
+
+
+def test_entry_points() -> None:
+    assert listed("Entry points") == [kind.group for kind in (FLAVOURS, DEBUGGERS, REPORTS)]
 
 
 def test_markers(pytestconfig: pytest.Config) -> None:

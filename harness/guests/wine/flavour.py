@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class WineFlavour:
     """Implements `Flavour`. One image serves all profiles: no profile changes its contents."""
 
-    profile_type = Profile
+    profile_type: type[Profile] = Profile
     build_options: Sequence[BuildOption] = ()
 
     @property
@@ -45,7 +45,7 @@ class WineFlavour:
         """See `Flavour`. The image is built if there is none."""
         from harness.images import wine
 
-        return self._installed(wine.ensure(home, journal), profile, accelerator)
+        return self.installed(wine.ensure(home, journal), profile, accelerator)
 
     def replay(
         self,
@@ -62,7 +62,7 @@ class WineFlavour:
         from harness.images.replayed import replay_image
 
         image = replay_image(digest, home, journal, any_image=any_image)
-        return self._installed(image, profile, accelerator)
+        return self.installed(image, profile, accelerator)
 
     def reopen(self, profile: Profile, image: Path) -> WineGuest:  # noqa: ARG002 - the image suffices
         """See `Flavour`."""
@@ -126,7 +126,8 @@ class WineFlavour:
 
         return WineLines("WINVM-MARK ")
 
-    def _installed(self, image: BaseImage, profile: Profile, accelerator: Accelerator) -> Installed:
+    def installed(self, image: BaseImage, profile: Profile, accelerator: Accelerator) -> Installed:
+        """The guest that runs from this image."""
         from harness.guests.wine.guest import WineGuest
 
         spec = self.spec_type.checked(image.folder, profile, accelerator)

@@ -13,7 +13,7 @@ MANUALLY_INITIATED_CRASH = 0xE2
 @scenario(tags=("smoke",), expect_dbgprint=[r"skeleton: text set, \d+ bytes", r"skeleton: text cleared"])
 def text_is_kept(t: Context) -> None:
     """A written text is read back, counted, and gone after CLEAR."""
-    text = str(t.params["text"]).encode()
+    text = f"{t.params['text']}".encode()
     with t.open(Device.SKELETON) as device:
         before = device.ioctl_struct(SkeletonIoctl.COUNTERS, Counters)
         equal(device.write(text), len(text), "bytes written")
