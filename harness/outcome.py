@@ -124,27 +124,27 @@ class CrashRecord:
 
     @property
     def kind(self) -> str:
-        """Of the report."""
+        """Kind of the crash, as in the report."""
         return self.report.kind
 
     @property
     def code(self) -> int:
-        """Of the report."""
+        """Code of the bugcheck or exception, as in the report."""
         return self.report.code
 
     @property
     def parameters(self) -> tuple[int, ...]:
-        """Of the report."""
+        """Parameters, as in the report."""
         return self.report.parameters
 
     @property
     def time(self) -> float:
-        """Of the report."""
+        """Host UNIX time of the report, in seconds."""
         return self.report.time
 
     @property
     def text(self) -> str:
-        """Of the report."""
+        """The line that reported the crash."""
         return self.report.text
 
 

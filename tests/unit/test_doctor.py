@@ -120,7 +120,7 @@ def test_too_little_space(host: Host) -> None:
     assert "WINVM_HOME" in found[0].remedy
 
 
-def test_a_user_without_root_is_told_what_needs_it(host: Host) -> None:
+def test_a_user_without_root_reads_what_needs_it(host: Host) -> None:
     (check,) = broken(dataclasses.replace(host, user=1000))
     assert check.need == "root"
     assert "sudo" in check.remedy

@@ -41,7 +41,7 @@ def test_the_exit_code_comes_back(winvm: CommandLine, up: LiveGuest) -> None:
     assert winvm.run("exec", "--", PYTHON, "-c", "raise SystemExit(7)").returncode == 7
 
 
-def test_an_exit_code_beyond_a_byte_is_told(winvm: CommandLine, up: LiveGuest) -> None:
+def test_an_exit_code_beyond_a_byte_is_reported(winvm: CommandLine, up: LiveGuest) -> None:
     done = winvm.run("exec", "--", PYTHON, "-c", "import os; os._exit(0xC0000005 - 2**32)")
     assert done.returncode == 255
     assert b"0xc0000005" in done.stderr

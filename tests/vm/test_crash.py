@@ -154,7 +154,7 @@ def test_the_report_shows_the_crash(run: tuple[int, dict[str, Any], Path]) -> No
     assert "WinvmFault: null write" in page
 
 
-def test_the_step_of_ci_is_told_where_to_look(run: tuple[int, dict[str, Any], Path]) -> None:
+def test_the_step_of_ci_shows_where_to_look(run: tuple[int, dict[str, Any], Path]) -> None:
     _, _, artifacts = run
     project = artifacts.parent.parent
     *_, error = (project / "step.log").read_text().strip().splitlines()

@@ -70,7 +70,7 @@ def night(winvm: CommandLine, project: Path, *, good: bool) -> tuple[int, dict[s
     return done.returncode, {cell["cell"]: cell for cell in document["cells"]}
 
 
-def test_only_news_are_an_error(winvm: CommandLine, project: Path) -> None:
+def test_only_changes_are_an_error(winvm: CommandLine, project: Path) -> None:
     code, cells = night(winvm, project, good=True)
     assert code == 0, cells
     assert {name: cell["verdict"] for name, cell in cells.items()} == {

@@ -94,7 +94,7 @@ def test_a_suspended_guest_costs_nothing(project: Project) -> None:
     assert (spent() - before) / 5 <= IDLE_CORE
 
 
-def test_a_killed_guest_is_replaced_without_a_word(project: Project) -> None:
+def test_a_killed_guest_is_replaced_silently(project: Project) -> None:
     project.smoke()
     os.kill(project.qemu(), signal.SIGKILL)
     assert project.smoke()[::3] == ("2 passed", "new guest")

@@ -122,7 +122,7 @@ class StackWalk:
         return caller
 
     def _plausible(self, state: State, caller: State) -> bool:
-        """Whether the caller's stack lies above, and its address behind a call where that can be told."""
+        """Whether the caller's stack lies above, and its address follows a call, where that is known."""
         sp = caller.sp
         if caller.found is Found.MACHINE_FRAME:
             return bool(sp) and (caller.pc < _KERNEL or self._addresses.place(caller.pc).module is not None)

@@ -72,7 +72,7 @@ def test_the_standby_interpreter_becomes_the_agent(agent: FakeAgent) -> None:
     assert agent.commands == [{"cmd": "start", "zipapp": r"C:\run\agent.pyz"}]
 
 
-def test_an_agent_that_cannot_start_is_told_with_its_words(agent: FakeAgent) -> None:
+def test_an_agent_that_cannot_start_is_reported_with_its_output(agent: FakeAgent) -> None:
     def broken(command: object) -> None:
         agent.process.say(b"no such module", "stderr")
         agent.say("fatal", message="ioctl.py:12: import failed")
@@ -83,7 +83,7 @@ def test_an_agent_that_cannot_start_is_told_with_its_words(agent: FakeAgent) -> 
     assert raised.value.detail == "no such module"
 
 
-def test_an_agent_that_ends_or_is_silent_at_its_start_is_told(agent: FakeAgent) -> None:
+def test_an_agent_that_ends_or_is_silent_at_its_start_is_reported(agent: FakeAgent) -> None:
     agent.when("start", lambda command: None)
     with pytest.raises(DeadlineError, match="did not start within"):
         start_agent(agent.process, "agent.pyz", soon(0.1))

@@ -251,7 +251,7 @@ def test_a_window_larger_than_any_bundle_needs_is_refused(tmp_path: Path) -> Non
         unpack(tmp_path / "bad", tmp_path / "out")
 
 
-def test_files_that_are_no_bundles_are_told(tmp_path: Path) -> None:
+def test_files_that_are_no_bundles_are_reported(tmp_path: Path) -> None:
     for name, content in (("empty", b""), ("text", b"hello\n" * 100), ("tar", bytes(10240))):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(BundleError):

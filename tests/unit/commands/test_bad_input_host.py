@@ -203,7 +203,7 @@ def test_what_the_host_refuses_is_no_bug() -> None:
     assert as_winvm_error(error) is error
 
 
-def test_a_bug_is_told_in_one_line_and_kept_in_a_file(project: Project) -> None:
+def test_a_bug_is_reported_in_one_line_and_kept_in_a_file(project: Project) -> None:
     (project.folder / "pefile.py").write_text("SECURITY = {}['no such key']\n")  # simulates a bug
     code, said = replace(
         project, environment={"PYTHONPATH": str(project.folder), "TMPDIR": str(project.folder)}

@@ -32,7 +32,7 @@ def invoked(*arguments: str) -> WinvmError:
     return result.exception
 
 
-def test_an_unknown_image_is_told_with_the_known_ones() -> None:
+def test_an_unknown_image_is_reported_with_the_known_ones() -> None:
     error = invoked("windows-12")
     assert isinstance(error, ConfigurationError)
     assert "wine, windows-10, windows-11, windows-server-2019" in error.remedy

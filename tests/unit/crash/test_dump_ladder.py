@@ -104,6 +104,6 @@ def test_what_is_no_kernel_dump_is_refused(junk: bytes, ladder: Ladder) -> None:
     assert len(notes) == 3
 
 
-def test_of_a_hang_any_bugcheck_is_told(ladder: Ladder) -> None:
+def test_of_a_hang_any_bugcheck_is_reported(ladder: Ladder) -> None:
     hang = KernelCrash("hang", 0, (), time=0.0)
     assert ladder(None, None, dump(0x80), hang)[0] == "disk"

@@ -61,7 +61,7 @@ def test_the_guest_is_waited_for_until_its_dump_is_whole(tmp_path: Path) -> None
     assert all(files.closed for files in guest.opened)
 
 
-def test_a_guest_that_never_comes_back_is_told(tmp_path: Path) -> None:
+def test_a_guest_that_never_comes_back_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DeadlineError, match=r"no dump within 0\.1 s: Connection refused"):
         guest_rung(Rebooting(None), PATH, settled_s=0.01).fetch(tmp_path / "memory.dmp", Deadline.after(0.1))
 

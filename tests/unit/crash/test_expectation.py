@@ -39,7 +39,7 @@ def test_the_expected_crash_passes(expected: CrashExpectation, crash: KernelCras
         (CrashExpectation(bugcheck=0xE2), HANG, "got a hang"),
     ],
 )
-def test_any_other_crash_is_told_apart(expected: CrashExpectation, crash: KernelCrash, says: str) -> None:
+def test_any_other_crash_is_distinguished(expected: CrashExpectation, crash: KernelCrash, says: str) -> None:
     assert says in mismatch(expected, crash)
 
 

@@ -38,7 +38,7 @@ def test_the_cause(code: int, information: tuple[int, ...], words: str) -> None:
     assert words in cause(code, information)
 
 
-def test_what_is_not_told_is_not_said() -> None:
+def test_what_is_unknown_is_not_reported() -> None:
     assert cause(0xC0000005, ()) == ""
     assert cause(0xC0000005, (1,)) == ""
     assert cause(0xC0000409, (0x9999,)) == ""

@@ -132,7 +132,7 @@ def test_a_dump_cut_anywhere_still_names_its_bugcheck(kind: str, size: int, tmp_
     assert found.truncated
 
 
-def test_a_triage_dump_that_is_cut_behind_its_triage_part_is_told(tmp_path: Path) -> None:
+def test_a_triage_dump_that_is_cut_behind_its_triage_part_is_reported(tmp_path: Path) -> None:
     whole = writer.triage() + writer.secondary()
     assert not summarise(writer.write(tmp_path, whole)).truncated
     for size in (0x4004, 0x400C, 0x4010 + 20, 0x4010 + 40, len(whole) - 1):
@@ -150,7 +150,7 @@ def test_a_driver_without_a_name_still_takes_the_blame(tmp_path: Path) -> None:
     assert (found.fault.module, found.fault.offset) == ("unknown", 0x1234)
 
 
-def test_a_half_written_triage_dump_is_told(tmp_path: Path) -> None:
+def test_a_half_written_triage_dump_is_reported(tmp_path: Path) -> None:
     data = writer.triage()
     found = summarise(writer.write(tmp_path, data[:0x2000] + bytes(0x2000)))
     assert found.truncated
@@ -307,7 +307,7 @@ def test_variants_share_a_meaning_and_unknown_codes_have_none() -> None:
         ("00000000 ff1500", False),  # call [rip+...] would be longer
     ],
 )
-def test_calls_are_told_from_other_code(code: str, call: bool) -> None:
+def test_calls_are_distinguished_from_other_code(code: str, call: bool) -> None:
     assert follows_call(bytes.fromhex(code)) is call
 
 

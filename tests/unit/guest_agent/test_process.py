@@ -158,7 +158,7 @@ def test_a_forgotten_child_is_killed_and_noted(run: Run) -> None:
         ("dies", "error", "ended with exit code 9", ""),
     ],
 )
-def test_how_a_child_ended_is_told(run: Run, case: str, outcome: str, message: str, detail: str) -> None:
+def test_how_a_child_ended_is_reported(run: Run, case: str, outcome: str, message: str, detail: str) -> None:
     event = run[0][f"ends_badly[{case}]"]
     assert event["outcome"] == outcome
     assert message in event["message"]

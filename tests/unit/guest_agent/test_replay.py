@@ -123,7 +123,7 @@ def test_refusals_are_answers_and_what_has_no_handle_is_left_out() -> None:
     assert scope.log[-1] == ("a", "read", 3)
 
 
-def test_an_operation_of_another_kind_is_told() -> None:
+def test_an_operation_of_another_kind_is_reported() -> None:
     with pytest.raises(ValueError, match="StartService"):
         replay([opening(1), ("StartService", {"on": 1})], 0, FakeScope())
 

@@ -208,7 +208,7 @@ def test_no_contract_is_not_checked() -> None:
     assert loaded(FakeGuest(), {**LOAD, "contract": None})["ok"] is True
 
 
-def test_a_missing_contract_module_is_told() -> None:
+def test_a_missing_contract_module_is_reported() -> None:
     event = loaded(FakeGuest(), {**LOAD, "contract": "nowhere"})
     assert (event["ok"], event["contract_mismatch"]) == (False, False)
     assert "scenarios.nowhere" in event["message"]

@@ -40,7 +40,7 @@ def test_secure_boot_stops_it_and_is_named() -> None:
         ),
     ],
 )
-def test_a_tool_that_fails_is_told_and_the_rest_goes_on(
+def test_a_tool_that_fails_is_reported_and_the_rest_goes_on(
     program: str, failed: set[str], wrong: set[str]
 ) -> None:
     run = Run(prepared())
@@ -63,7 +63,7 @@ def test_no_resume_task_no_change() -> None:
     assert run.states("apply")["updates"] == "skipped"
 
 
-def test_a_restart_that_windows_refuses_is_told() -> None:
+def test_a_restart_that_windows_refuses_is_reported() -> None:
     run = Run(prepared())
     run.machine.broken["shutdown.exe"] = "privilege not held"
     assert run.process() is Outcome.FAILED
@@ -128,7 +128,7 @@ def test_openssh_as_a_capability_needs_a_source(internet: bool) -> None:
     assert ("sshd" in run.wrong()) is not internet
 
 
-def test_openssh_that_should_be_present_and_is_not_is_told() -> None:
+def test_openssh_that_should_be_present_and_is_not_is_reported() -> None:
     document = {**full(), "ssh": {"install": "present", **SSH}}
     run = Run(prepared(document=document), document)
     assert run.whole() is Outcome.FAILED
@@ -141,7 +141,7 @@ def test_a_guest_may_be_left_running() -> None:
     assert (run.whole(), run.machine.power) == (Outcome.OK, "on")
 
 
-def test_a_machine_that_cannot_hibernate_is_not_told_to_stop_it() -> None:
+def test_a_machine_that_cannot_hibernate_is_not_asked_to_stop_it() -> None:
     run = Run(prepared())
     run.machine.delete_value(r"SYSTEM\CurrentControlSet\Control\Power", "HibernateEnabled")
     assert run.whole() is Outcome.OK

@@ -200,7 +200,7 @@ def test_a_step_that_was_carried_out_is_not_carried_out_again_after_the_restart(
     assert registry(run, STATE, PROVISIONED) == ""
 
 
-def test_without_restarts_what_needs_one_is_told() -> None:
+def test_without_restarts_what_needs_one_is_reported() -> None:
     run = Run(prepared())
     assert run.process(resume="") is Outcome.WAITING
     assert run.machine.power == "on"

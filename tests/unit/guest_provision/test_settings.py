@@ -127,11 +127,11 @@ def test_other_debuggers(section: dict[str, Any], debugger: NoDebugger | SerialD
         ),
     ],
 )
-def test_what_is_wrong_is_told_by_its_key(entries: dict[str, Any], complaint: str) -> None:
+def test_what_is_wrong_is_reported_by_its_key(entries: dict[str, Any], complaint: str) -> None:
     assert complaint in problems(**entries)
 
 
-def test_everything_wrong_is_told_at_once() -> None:
+def test_everything_wrong_is_reported_at_once() -> None:
     lines = problems(quiet="no", crash={"dump": 3}, nonsense=1).splitlines()
     assert [line.split()[0] for line in lines] == ["quiet", "crash.dump", "nonsense"]
 

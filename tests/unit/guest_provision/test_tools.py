@@ -65,7 +65,7 @@ def test_bcdedit(arguments: tuple[str, ...], code: int) -> None:
     assert run(FakeWindows(), "bcdedit.exe", *arguments)[0] == code
 
 
-def test_bcdedit_prints_what_it_was_told() -> None:
+def test_bcdedit_prints_what_it_was_given() -> None:
     machine = FakeWindows()
     run(machine, "bcdedit.exe", "/dbgsettings", "net", "hostip:10.0.2.2", "port:50000", KEY)
     run(machine, "bcdedit.exe", "/set", "{dbgsettings}", "busparams", "0.4.0")

@@ -153,7 +153,7 @@ def test_a_machine_of_it_is_taken_over_with_the_type_of_its_hardware(project: Pa
     assert _Record.model_validate_json(record.model_dump_json()) == record
 
 
-def test_a_wrong_profile_of_it_is_told_by_its_own_rules(project: Path) -> None:
+def test_a_wrong_profile_of_it_is_reported_by_its_own_rules(project: Path) -> None:
     file = project / "profiles" / "toy.toml"
     file.write_text(PROFILE.replace("volume = 3", "volume = 12"))
     with pytest.raises(ConfigurationError, match=r"toy\.toml: volume"):

@@ -45,14 +45,14 @@ def test_a_program_that_does_not_read_its_input_ends_all_the_same() -> None:
     assert programs.run(["true"], soon(), stdin=bytes(1 << 20)).code == 0
 
 
-def test_a_missing_program_is_told_with_its_package() -> None:
+def test_a_missing_program_is_reported_with_its_package() -> None:
     with pytest.raises(MissingProgramError) as caught:
         programs.run(["elf2dmp"], soon(), environment={"PATH": "/nowhere"})
     assert caught.value.message == "elf2dmp is not installed."
     assert caught.value.remedy == "Install it: apt-get install qemu-utils"
 
 
-def test_a_program_that_may_not_be_run_is_told_by_the_reason(tmp_path: Path) -> None:
+def test_a_program_that_may_not_be_run_is_reported_by_the_reason(tmp_path: Path) -> None:
     (tmp_path / "tool").write_text("#!/bin/sh\n")
     with pytest.raises(MissingProgramError, match=r"tool cannot be run: Permission denied"):
         programs.run([str(tmp_path / "tool")], soon())

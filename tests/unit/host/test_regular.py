@@ -41,5 +41,5 @@ def test_a_run_whose_events_are_a_fifo_has_none(tmp_path: Path) -> None:
 def test_a_sparse_terabyte_is_refused_at_once(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(KdError, match="more than 4 GiB"), capture_file.opened(tmp_path / "sparse"):
+    with pytest.raises(KdError, match="larger than 4 GiB"), capture_file.opened(tmp_path / "sparse"):
         pass

@@ -46,7 +46,7 @@ def test_ports_are_free_and_differ() -> None:
     assert is_free(ports["ssh"], "127.0.0.1")
 
 
-def test_no_free_port_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_free_port_is_reported_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for bound in ("LOWEST", "HIGHEST"):
             monkeypatch.setattr(f"harness.host.ports.{bound}", taken.getsockname()[1])
@@ -183,7 +183,7 @@ def test_a_folder_goes_although_something_still_writes_in_it_for_a_while(tmp_pat
     assert not run.exists()
 
 
-def test_a_folder_that_cannot_be_removed_keeps_its_lock_and_is_told(
+def test_a_folder_that_cannot_be_removed_keeps_its_lock_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"

@@ -136,7 +136,7 @@ def test_the_control_adapter_leads_nowhere_else(tmp_path: Path) -> None:
     assert control.count("hostfwd=") == control.count("127.0.0.1") == 2
 
 
-def test_the_debuggers_adapter_is_where_the_target_is_told(tmp_path: Path) -> None:
+def test_the_debuggers_adapter_is_where_the_target_is_configured(tmp_path: Path) -> None:
     found = arguments(tree_of(spec_of(tmp_path, kd="kdnet"), tmp_path))
     (adapter,) = (argument for argument in found if argument.startswith("e1000e,netdev=kd,"))
     bus, slot, function = (int(part) for part in KDNET_BUSPARAMS.split("."))

@@ -155,7 +155,7 @@ def test_the_worst_cell_is_the_exit_code(codes: list[int], expected: int) -> Non
     assert nights.exit_code([result(code) for code in codes]) == expected
 
 
-def test_news_are_kept_and_told(tmp_path: Path) -> None:
+def test_changes_are_kept_and_reported(tmp_path: Path) -> None:
     news = News(failing=("a.one", "a.two"), fixed_crashes=("d1-mine-x",))
     result(1, news=news, seconds=1.5).save(tmp_path)
     loaded = CellResult.load(tmp_path, "c")

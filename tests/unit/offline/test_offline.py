@@ -133,13 +133,13 @@ def test_a_damaged_hive_is_one_clear_error(content: bytes, tmp_path: Path) -> No
         SystemHive(tmp_path / "SYSTEM", soon())
 
 
-def test_a_disk_without_windows_is_told(tmp_path: Path) -> None:
+def test_a_disk_without_windows_is_reported(tmp_path: Path) -> None:
     disk = windows_disk(tmp_path, {})
     with OfflineDisk(disk, soon()) as opened, pytest.raises(MachineError, match="holds Windows"):
         find_windows(opened.volumes, soon())
 
 
-def test_an_image_that_is_none_is_told(tmp_path: Path) -> None:
+def test_an_image_that_is_none_is_reported(tmp_path: Path) -> None:
     (tmp_path / "disk.qcow2").write_bytes(b"no image")
     with pytest.raises(MachineError, match="qemu-img failed"):
         OfflineDisk(tmp_path / "disk.qcow2", soon())

@@ -51,7 +51,7 @@ def test_wrong_keys_and_values_are_named(tmp_path: Path, text: str, named: str) 
     assert caught.value.exit_code == 2
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"driver\.nmae.*guest\.porfile"):
         config.load(write(tmp_path, "[driver]\nnmae='x'\n[guest]\nporfile='y'\n"))
 

@@ -162,7 +162,7 @@ def test_a_damaged_history_is_set_aside_and_made_anew(nights: Nights) -> None:
         assert history.set_aside is None
 
 
-def test_damage_inside_the_file_is_told_with_a_remedy(nights: Nights) -> None:
+def test_damage_inside_the_file_is_reported_with_a_remedy(nights: Nights) -> None:
     for _ in range(20):
         nights.add(*(result(f"a.scenario_{number}") for number in range(40)))
     file = nights.folder / FILE_NAME
@@ -255,7 +255,7 @@ def test_winvm_history_show_tells_all_of_one_crash(nights: Nights, project: Path
     assert document["drivers"] == ["release 503f6fe2"]
 
 
-def test_a_signature_that_is_not_there_is_told_with_its_neighbours(nights: Nights, project: Path) -> None:
+def test_a_signature_that_is_not_there_is_reported_with_its_neighbours(nights: Nights, project: Path) -> None:
     nights.add(nights.crashing("a.one", "c5-x.sys-F"))
     failed = ask(project, "show", "c5-x.sys-G")
     assert isinstance(failed.exception, ConfigurationError)

@@ -185,7 +185,7 @@ def test_a_huge_and_hostile_run_stays_a_page(tmp_path: Path) -> None:
     assert "800 more are in results.json" in page
 
 
-def test_a_scenario_tells_of_its_gravest_execution(tmp_path: Path) -> None:
+def test_a_scenario_reports_its_most_severe_execution(tmp_path: Path) -> None:
     outcomes = [Outcome.PASSED, Outcome.FAILED, Outcome.LOST, Outcome.FAILED]
     results = [result("a.one", outcome, message=f"number {n}") for n, outcome in enumerate(outcomes)]
     row = digest(RecordedRun(write_run(tmp_path, RUN, results))).rows["a.one"]
@@ -322,7 +322,7 @@ def test_a_full_disk_costs_the_reports_and_not_the_run(small_disk: Path) -> None
     assert (folder / "results.json").read_bytes() == before
 
 
-def test_a_damaged_history_is_told_and_the_run_is_in_the_new_one(tmp_path: Path) -> None:
+def test_a_damaged_history_is_reported_and_the_run_is_in_the_new_one(tmp_path: Path) -> None:
     (tmp_path / "history.sqlite").write_bytes(b"no database" * 1000)
     warnings: list[str] = []
     folder = eventful_run(tmp_path, RUN)

@@ -59,7 +59,7 @@ def test_the_last_run_of_the_scenario_counts(tmp_path: Path) -> None:
     )
 
 
-def test_a_journal_without_operations_or_with_too_many_is_told(tmp_path: Path) -> None:
+def test_a_journal_without_operations_or_with_too_many_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot be read"):
         recorded(tmp_path / "gone", "s.one")
     with pytest.raises(BundleError, match=r"no operation of s\.one"):

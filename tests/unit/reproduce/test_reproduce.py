@@ -119,7 +119,7 @@ def test_each_replay_has_a_restored_guest_and_counts_if_the_signature_is_equal(
     assert not list((setup.artifacts.path / "crashes").glob("*.zst"))
 
 
-def test_a_crash_that_does_not_recur_is_told_and_not_minimised(tmp_path: Path, bundle: Bundle) -> None:
+def test_a_crash_that_does_not_recur_is_reported_and_not_minimised(tmp_path: Path, bundle: Bundle) -> None:
     found, _ = replayed(tmp_path, bundle, lambda command: False, times=2, minimise=True)
     assert [attempt.outcome for attempt in found.attempts] == [Outcome.PASSED] * 2
     assert (found.reproduced, found.minimal) == (0, [])
@@ -142,7 +142,7 @@ def test_the_operations_are_cut_to_what_it_takes(tmp_path: Path, bundle: Bundle)
     assert [operation["call"] for operation in kept] == [operation.call for operation in NEEDED]
 
 
-def test_operations_that_alone_do_not_crash_are_told(tmp_path: Path, bundle: Bundle) -> None:
+def test_operations_that_alone_do_not_crash_are_reported(tmp_path: Path, bundle: Bundle) -> None:
     found, _ = replayed(tmp_path, bundle, lambda command: "operations" not in command, times=1, minimise=True)
     assert found.minimal == []
     assert "do not reproduce this crash" in found.unminimised

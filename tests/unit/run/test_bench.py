@@ -212,7 +212,7 @@ def test_an_unexpected_crash_keeps_its_evidence(make: Callable[..., Setup]) -> N
     assert sorted(document["artifacts"]) == sorted(kept)
 
 
-def test_a_dump_that_is_none_is_told_and_costs_nothing_else(make: Callable[..., Setup]) -> None:
+def test_a_dump_that_is_none_is_reported_and_costs_nothing_else(make: Callable[..., Setup]) -> None:
     def script(agent: FakeAgent, link: FakeLink) -> None:
         crash("exception", 0xC0000005)(agent, link)
         link.files.put(DUMP, b"hello")
@@ -273,7 +273,7 @@ def test_a_crash_after_the_end_is_blamed_on_the_scenario_before(make: Callable[.
     assert result.message.startswith("Not run: s.guilty took the driver down after its end.")
 
 
-def test_a_lost_agent_is_told_and_the_next_scenario_runs(make: Callable[..., Setup]) -> None:
+def test_a_lost_agent_is_reported_and_the_next_scenario_runs(make: Callable[..., Setup]) -> None:
     def script(agent: FakeAgent, link: FakeLink) -> None:
         agent.when("s.kill", lambda command: agent.process.end(3))
 

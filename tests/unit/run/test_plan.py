@@ -121,7 +121,7 @@ def test_a_parameter_is_a_plain_value(project: Path) -> None:
         plan(project)
 
 
-def test_a_guest_without_driver_verifier_is_told(project: Path) -> None:
+def test_a_guest_without_driver_verifier_is_reported(project: Path) -> None:
     with pytest.raises(ConfigurationError, match="Guest wine lacks the capability driver-verifier"):
         make_plan(config.load(project / "winvm.toml"), None, verifier=True)
     watched = make_plan(config.load(project / "winvm.toml"), "windows-11", ("release",), verifier=True)

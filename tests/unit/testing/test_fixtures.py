@@ -87,7 +87,7 @@ def test_of_a_scenario_that_is_there_for_every_build_the_loaded_ones_is_run(setu
     assert AgentHandle(setup.bench, cast(Any, session)).run("s.one").name == "s.one@fault"
 
 
-def test_an_unknown_scenario_is_told(setup: Setup) -> None:
+def test_an_unknown_scenario_is_reported(setup: Setup) -> None:
     with pytest.raises(ConfigurationError, match=r"no scenario 's\.on'"):
         AgentHandle(setup.bench, cast(Any, FakeSession([Scenario("s.one", "s")]))).run("s.on")
 
@@ -132,7 +132,7 @@ def test_no_crash_fails_the_test(setup: Setup) -> None:
         CrashHandle(setup.bench, "test_mine").expect(bugcheck=0xE2, timeout_s=0.05)
 
 
-def test_a_driver_that_goes_down_while_it_unloads_is_told(tmp_path: Path) -> None:
+def test_a_driver_that_goes_down_while_it_unloads_is_reported(tmp_path: Path) -> None:
     def script(agent: FakeAgent, link: FakeLink) -> None:
         def down(command: dict[str, Any]) -> None:
             agent.debug.break_down("bugcheck", 0xCE, 0, 0, 0, 0)

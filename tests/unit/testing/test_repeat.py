@@ -49,7 +49,7 @@ def test_every_run_is_recorded_and_one_is_shown() -> None:
     assert session.sections == ["d0"]
 
 
-def test_the_first_run_that_does_not_pass_is_told() -> None:
+def test_the_first_run_that_does_not_pass_is_reported() -> None:
     session = Repeated(Outcome.PASSED, Outcome.FAILED, Outcome.PASSED, Outcome.HUNG)
     with pytest.raises(pytest.fail.Exception, match="2 of 4 runs did not pass") as failed:
         session.check()
@@ -58,7 +58,7 @@ def test_the_first_run_that_does_not_pass_is_told() -> None:
     assert session.sections == ["d1"]
 
 
-def test_a_single_run_is_told_as_it_is() -> None:
+def test_a_single_run_is_reported_as_it_is() -> None:
     with pytest.raises(pytest.fail.Exception) as failed:
         Repeated(Outcome.CRASHED).check()
     assert str(failed.value) == "crashed: run 0"

@@ -121,7 +121,7 @@ def test_a_module_that_prints_does_not_disturb_the_list(tmp_path: Path) -> None:
     assert len(collect(build_agent(tmp_path / "agent.pyz", [scenarios]), [scenarios])) == 3
 
 
-def test_a_module_that_ends_the_process_is_told(tmp_path: Path) -> None:
+def test_a_module_that_ends_the_process_is_reported(tmp_path: Path) -> None:
     scenarios = folder(tmp_path / "mine", bad="import os\nos._exit(0)\n")
     with pytest.raises(ScenarioError, match="exit code 0 and printed no list"):
         collect(build_agent(tmp_path / "agent.pyz", [scenarios]))
@@ -180,7 +180,7 @@ def standby(line: bytes) -> tuple[int, list[dict[str, str]]]:
     return done.returncode, [json.loads(event) for event in done.stdout.splitlines()]
 
 
-def test_standby_becomes_the_zipapp_it_is_told(tmp_path: Path) -> None:
+def test_standby_becomes_the_zipapp_it_is_given(tmp_path: Path) -> None:
     pyz = build_agent(tmp_path / "agent.pyz", [folder(tmp_path / "mine", good=GOOD)])
     code, events = standby(json.dumps({"cmd": "start", "zipapp": str(pyz)}).encode() + b"\n")
     assert (code, events) == (2, [{"event": "standby"}])  # 2: the agent itself, refusing to serve on Linux

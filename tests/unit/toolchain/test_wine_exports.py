@@ -32,7 +32,7 @@ stubbed_name: .asciz "Stubbed"
 """
 
 
-def test_stubs_are_told_from_routines(tmp_path: Path) -> None:
+def test_stubs_are_distinguished_from_routines(tmp_path: Path) -> None:
     (tmp_path / "thunks.s").write_text(ASSEMBLY)
     subprocess.run(
         ["clang-19", "--target=x86_64-w64-windows-gnu", "-c", "thunks.s", "-o", "thunks.o"],

@@ -204,7 +204,7 @@ def test_a_passed_deadline_ends_a_copy(guest: Guest, tmp_path: Path) -> None:
     transfer.close()
 
 
-def test_a_server_that_grows_mute_ends_at_the_deadline(keys: Path, guest: Guest, tmp_path: Path) -> None:
+def test_a_server_that_falls_silent_ends_at_the_deadline(keys: Path, guest: Guest, tmp_path: Path) -> None:
     with serving(keys / "host", keys / "client", answering=threading.Event()) as (port, _):
         transfer = guest.transfer(dataclasses.replace(guest.endpoint, port=port))
         began = time.monotonic()

@@ -100,7 +100,7 @@ def test_memory_is_read_once_and_in_bounded_pieces() -> None:
     assert memory.read(0x20000, 8) == b""
 
 
-def test_a_silent_target_is_asked_once_and_one_that_restarted_is_told() -> None:
+def test_a_silent_target_is_asked_once_and_one_that_restarted_is_reported() -> None:
     target = Target(KdError("silence"))
     memory = TargetMemory(target)
     assert [memory.read(0x1000, 8), memory.read(0x9000, 8)] == [b"", b""]

@@ -200,7 +200,7 @@ def test_serial_line(bench: Bench, garbage: bytes, damage: float) -> None:
     ]  # fmt: skip
 
 
-def test_serial_socket_is_opened_by_its_path_and_its_end_is_told(tmp_path: Path) -> None:
+def test_serial_socket_is_opened_by_its_path_and_its_end_is_reported(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "kd"))
         listener.listen()

@@ -51,7 +51,7 @@ def test_packets_that_are_spread_over_reads_are_joined_on_each_side(tmp_path: Pa
     assert summary["packets"] == 2
 
 
-def test_what_is_sent_again_is_told_once(tmp_path: Path) -> None:
+def test_what_is_sent_again_is_reported_once(tmp_path: Path) -> None:
     said = numbered(printed("\n"), 0)
     resent = line("T", serial_bytes(said)) * 2
     next_one = line("T", serial_bytes(numbered(printed("\n"), 1)))
@@ -65,7 +65,7 @@ def test_what_is_sent_again_is_told_once(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_break_in_and_a_bugcheck_that_nobody_read_are_told(tmp_path: Path) -> None:
+def test_a_break_in_and_a_bugcheck_that_nobody_read_are_reported(tmp_path: Path) -> None:
     loaded = numbered(load_symbols(r"\??\C:\winvm\winvm.sys", 0xFFFFF80200000000, 0x9000), 0)
     text = line("T", serial_bytes(loaded)) + line("H", BREAK_IN)
     text += line("T", serial_bytes(numbered(exception(0xC0000005, 0xFFFFF80200001234), 1)))

@@ -124,7 +124,7 @@ def decode(file: Path) -> list[dict[str, Any]]:
 
 
 @every_recording
-def test_the_decoder_tells_what_the_live_host_told(bench: Bench, samples: Path, name: str) -> None:
+def test_the_decoder_reports_what_the_live_host_reported(bench: Bench, samples: Path, name: str) -> None:
     recording = recorded(samples, name)
     *events, summary = decode(samples / "kdcom-reactos" / f"{name}.txt.gz")
     host, kernel = replayed(bench, recording)
@@ -147,7 +147,7 @@ def told_bugchecks(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event for event in events if event["kind"] == "bugcheck"]
 
 
-def test_the_directions_are_told_apart(samples: Path) -> None:
+def test_the_directions_are_distinguished(samples: Path) -> None:
     *events, _ = decode(samples / "kdcom-reactos" / f"{MDL}.txt.gz")
     counts = Counter((event["from"], event["kind"]) for event in events)
     assert counts["target", "ack"] == 65

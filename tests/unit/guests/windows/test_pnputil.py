@@ -94,13 +94,13 @@ def test_the_published_name_is_found_in_any_language(output: str, name: str) -> 
         (0, "nothing to be seen", "exit code 0"),
     ],
 )
-def test_every_refusal_is_told_apart(code: int, output: str, message: str) -> None:
+def test_every_refusal_is_distinguished(code: int, output: str, message: str) -> None:
     with pytest.raises(DriverLoadError, match=message) as caught:
         pnputil.published_name(INF, code, output)
     assert caught.value.detail == output
 
 
-def test_a_package_is_deleted_there_and_then_or_the_reason_is_told() -> None:
+def test_a_package_is_deleted_there_and_then_or_the_reason_is_reported() -> None:
     pnputil.check_deleted("oem2.inf", 0, DELETED)
     for code, output, message in (
         (0xE000023D, IN_USE, "a device still uses it"),
@@ -122,7 +122,7 @@ def test_a_certificate_is_trusted_before_the_package_is_added() -> None:
     assert transport.commands == [*trusting, pnputil.add_command(INF)]
 
 
-def test_a_certificate_that_is_none_is_told() -> None:
+def test_a_certificate_that_is_none_is_reported() -> None:
     transport = FakeTransport()
     transport.answer(pnputil.CERTUTIL, exit_code=0x8009310B, stdout=b"ASN1 bad tag value met.")
     with pytest.raises(DriverLoadError, match=r"C:\\mine.cer to Root: exit code 0x8009310b") as caught:

@@ -248,7 +248,7 @@ def test_kdnet_has_the_key_the_port_and_the_adapter_of_the_host(tmp_path: Path) 
     assert adapter.endswith(f"bus=pcie.0,addr={slot:#x}")
 
 
-def test_a_guest_without_a_debugger_is_told_of_none(tmp_path: Path) -> None:
+def test_a_guest_without_a_debugger_is_configured_without(tmp_path: Path) -> None:
     seam = with_debugger("none", tmp_path)
     assert seam.windows.boot.entry["debug"] == "No"
     assert {serial.get("type") for serial in seam.domain().iter("serial")} == {"file"}

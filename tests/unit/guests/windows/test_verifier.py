@@ -58,7 +58,7 @@ def test_driver_verifier_is_set_and_the_restart_waited_for(shutdown: int | None)
     assert (guest.open, guest.uptimes) == (0, [])
 
 
-def test_driver_verifier_that_refuses_is_told() -> None:
+def test_driver_verifier_that_refuses_is_reported() -> None:
     guest = Rebooting([b"90000\r\n"], verifier=1)
     with pytest.raises(BootError, match=r"Driver Verifier refused drv\.sys: exit code 1") as caught:
         verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
@@ -66,7 +66,7 @@ def test_driver_verifier_that_refuses_is_told() -> None:
     assert guest.open == 0
 
 
-def test_a_guest_that_does_not_restart_for_driver_verifier_is_told_at_once() -> None:
+def test_a_guest_that_does_not_restart_for_driver_verifier_is_reported_at_once() -> None:
     guest = Rebooting([b"90000\r\n"], shutdown=5)
     with pytest.raises(BootError, match="refuses to restart: shutdown ended with exit code 5"):
         verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))

@@ -219,7 +219,7 @@ def test_a_provisioning_that_fails_fails_the_image(
     assert "setup windowsPE: running" in error.detail
 
 
-def test_a_step_that_fails_is_told_at_once(tmp_path: Path) -> None:
+def test_a_step_that_fails_is_reported_at_once(tmp_path: Path) -> None:
     installed = Installed(tmp_path, {**SUCCESS, 1325: provisioning(("quiet", "apply", "failed", "no"))})
     installed.run()
     warnings = [event["text"] for event in installed.events if event["event"] == "warning"]
@@ -240,7 +240,7 @@ def test_a_step_that_fails_is_told_at_once(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_machine_that_ends_early_is_told(script: dict[float, Act], words: str, tmp_path: Path) -> None:
+def test_a_machine_that_ends_early_is_reported(script: dict[float, Act], words: str, tmp_path: Path) -> None:
     error, _ = failing(tmp_path, script)
     assert re.search(words, error.message)
 

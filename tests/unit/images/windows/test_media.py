@@ -76,7 +76,7 @@ def test_the_profiles_order_of_editions_decides_and_not_that_of_the_media(tmp_pa
     assert choice.evaluation_days == 0
 
 
-def test_server_core_is_told_from_the_desktop(tmp_path: Path) -> None:
+def test_server_core_is_distinguished_from_the_desktop(tmp_path: Path) -> None:
     media = windows_iso(tmp_path, server(26100, kind="Server Core"), server(26100))
     choice = choose(read_media(media, deadline()), windows_profile("windows-server-2025"))
     assert choice.image.index == 2
