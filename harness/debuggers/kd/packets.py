@@ -47,7 +47,7 @@ class Packet:
 
 @dataclass(frozen=True)
 class Damage:
-    """A packet that cannot be used: the other side should send it again."""
+    """A damaged packet, which the other side should send again."""
 
     reason: str
 
