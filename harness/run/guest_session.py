@@ -155,12 +155,14 @@ class GuestSession:
         deadline = Deadline.after(WAKE_DEADLINE_S)
         with self._journal.step(StepKind.RESTORE, "resume guest"):
             self.machine.resume(deadline)
-        self._push(deadline)
-        with self._journal.step(StepKind.DEPLOY, "meet agent"):
-            self.link.set_clock(deadline)
+        with self._journal.step(StepKind.DEPLOY, "meet agent"), ThreadPoolExecutor(2) as beside:
+            clock = beside.submit(self.link.set_clock, deadline)
+            pushed = beside.submit(self._push, deadline)  # no driver is loaded: no file is in use
             process = self.link.agent(self._standby)
             self._agent = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
             answer = self._agent.unload(self.payload.service, deadline)
+            clock.result()
+            pushed.result()
         if isinstance(answer, KernelCrash):
             raise AgentError(f"The agent in the suspended guest is gone: {answer.text}")
 
