@@ -121,6 +121,6 @@ def test_a_broken_scenario_is_one_clear_error(python: Path, tmp_path: Path) -> N
     command = [str(python), "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert "nothing_of_that_name" in done.stdout
-    assert "mine.py:1" in done.stdout
+    assert "nothing_of_that_name" in done.stderr
+    assert "mine.py:1" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
