@@ -186,7 +186,7 @@ def start(
     Raises:
         MissingProgramError: it cannot be started; the remedy names its package.
     """
-    words = [*(["setpriv", "--pdeathsig", death_signal] if death_signal else []), *argv]
+    words = [*_until_the_owner_ends(death_signal), *argv] if death_signal else list(argv)
     _LOG.debug("start %s", shlex.join(words))
     try:
         return subprocess.Popen(
@@ -203,6 +203,15 @@ def start(
     except OSError as error:
         _LOG.debug("%s cannot be started: %s", words[0], error.strerror)
         raise missing(words[0], error) from error
+
+
+def _until_the_owner_ends(signal_name: str) -> list[str]:
+    """What stands before a command whose process is to get that signal when this process ends.
+
+    The kernel sends nothing for an owner that ended before the request was made: the shell looks for that.
+    """
+    look = '[ "$PPID" = "$0" ] || exit 1; exec "$@"'
+    return ["setpriv", "--pdeathsig", signal_name, "/bin/sh", "-c", look, str(os.getpid())]
 
 
 def missing(program: str, error: OSError | None = None) -> MissingProgramError:
