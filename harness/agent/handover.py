@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,9 +27,3 @@ class Handover(BaseModel):
     next_id: int
     deployed: Mapping[str, str]
     checkpoint: Mapping[str, str] | None
-
-
-def content_hash(file: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -13,17 +13,17 @@ no time and no owner of this host, so the same crash gives the same bytes. `harn
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from harness.host.digest import stream_sha256
 from harness.project.config import Name, Parameter, ParameterName
 from harness.project.profile import Profile
 from harness.toolchain.package import Package
@@ -178,17 +178,14 @@ def write_bundle(target: Path, files: Mapping[str, Content], **described: Any) -
     return manifest
 
 
-def _opened(content: Content) -> IO[bytes]:
+def _opened(content: Content) -> io.BufferedReader | io.BytesIO:
     return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
 
 
 def _measured(content: Content) -> Member:
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     with _opened(content) as opened:
-        digest = hashlib.sha256()
-        while piece := opened.read(READ_SIZE):
-            digest.update(piece)
-    return Member(size=size, sha256=digest.hexdigest())
+        return Member(size=size, sha256=stream_sha256(opened))
 
 
 def _header(name: str, size: int) -> tarfile.TarInfo:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import mmap
 import os
-import stat
 import struct
 from pathlib import Path
 from types import TracebackType
 
 from harness.errors import DumpError
+from harness.host.regular import open_regular
 
 
 class DumpFile:
@@ -21,24 +21,20 @@ class DumpFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would block
+            file = open_regular(path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise DumpError(f"{path} cannot be opened: {reason}.", remedy="Name a dump file.") from error
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise DumpError(f"{path} is not a regular file.", remedy="Name a dump file.")
-            if status.st_size == 0:
+        with file:
+            self.path = path
+            self.size = os.fstat(file.fileno()).st_size
+            if self.size == 0:
                 raise DumpError(f"{path} is empty.", remedy="Copy it from the guest again.")
-            self._map = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-            self._map.madvise(mmap.MADV_RANDOM)  # page tables are far apart: no read-ahead
-        except (OSError, ValueError) as error:
-            raise DumpError(f"{path} cannot be mapped: {error}.") from error
-        finally:
-            os.close(descriptor)
-        self.path = path
-        self.size = status.st_size
+            try:
+                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+            except (OSError, ValueError) as error:
+                raise DumpError(f"{path} cannot be mapped: {error}.") from error
+        self._map.madvise(mmap.MADV_RANDOM)  # page tables are far apart: no read-ahead
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes at `offset`; fewer, or none, where the file ends."""

@@ -51,7 +51,9 @@ def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
             of_module = wanted.setdefault(frame.place.module, {})
             if len(of_module) < MAX_OFFSETS:
                 of_module.setdefault(frame.place.offset, frame.place.offset - frame.returned)
-    found = positions(summary.modules, wanted, path, _MACHINES.get(summary.arch, 0))
+    blamed = {summary.fault.module} if summary.fault and summary.fault.module else set()
+    matching = _matching(summary.modules, wanted.keys() | blamed, path)
+    found = _positions(matching, wanted, _MACHINES.get(summary.arch, 0))
 
     def with_frames(place: Place) -> Place:
         return dataclasses.replace(place, frames=found.get((place.module or "", place.offset or 0), ()))
@@ -69,20 +71,13 @@ def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
         threads=tuple(dataclasses.replace(thread, stack=named(thread.stack)) for thread in summary.threads),
         warnings=(*summary.warnings, *dict.fromkeys(path.warnings)),
     )
-    blamed = {summary.fault.module} if summary.fault and summary.fault.module else set()
-    found_pdbs = {name: pdb for name, (pdb, _) in _matching(summary.modules, blamed, path).items()}
-    return mark_shared(symbolised, found_pdbs)
+    return mark_shared(symbolised, {name: pdb for name, (pdb, _) in matching.items() if name in blamed})
 
 
-def positions(
-    modules: tuple[Module, ...], wanted: Offsets, path: SymbolPath, machine: int = 0
+def _positions(
+    matching: Mapping[str, tuple[Path, PdbIdentity]], wanted: Offsets, machine: int
 ) -> dict[tuple[str, int], tuple[Frame, ...]]:
-    """Source positions by module and offset, innermost first, for modules with a matching PDB.
-
-    Raises:
-        HostError: llvm-symbolizer is missing, fails or does not end.
-    """
-    matching = _matching(modules, wanted, path)
+    """Source positions by module and offset, innermost first, for modules with a matching PDB."""
     if not matching:
         return {}
     with tempfile.TemporaryDirectory(prefix="winvm-symbols-") as folder:
@@ -90,7 +85,7 @@ def positions(
         for index, (name, (pdb, identity)) in enumerate(matching.items()):
             image = Path(folder, f"{index}.dll")
             image.write_bytes(stand_in(pdb, identity, machine))
-            asked += [(name, offset, f'"{image}" {at:#x}') for offset, at in wanted[name].items()]
+            asked += [(name, offset, f'"{image}" {at:#x}') for offset, at in wanted.get(name, {}).items()]
         answers = _look_up([line for _, _, line in asked])
     return {
         (name, offset): frames for (name, offset, _), frames in zip(asked, answers, strict=False) if frames

@@ -1,16 +1,22 @@
-"""Checks that files are unchanged; reads a file again only if its inode has changed since the last check."""
+"""SHA-256 of files, and whether a file is unchanged, which reads it again only if its inode has changed."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from contextlib import suppress
 from pathlib import Path
 
 
 def file_sha256(file: Path) -> str:
-    """SHA-256 of a file, hex. Raises `OSError`."""
+    """SHA-256 of a file of any size, hex. Raises `OSError`."""
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return stream_sha256(stream)
+
+
+def stream_sha256(stream: io.BufferedReader | io.BytesIO) -> str:
+    """SHA-256 of what a stream holds from here on, hex."""
+    return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_unchanged(file: Path, sha256: str, note: Path) -> bool:

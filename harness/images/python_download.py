@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import io
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.host import programs
+from harness.host.digest import file_sha256
 from harness.images.contained import Toolbox
 from harness.images.prefix import DRIVE_C, run_wine
 from harness.images.recipe import PythonRecipe, Recipe
@@ -41,7 +41,7 @@ def download(recipe: Recipe, downloads: Path, tools: Toolbox) -> Path:
     if pin is None:
         raise ImageError(f"{requirements} pins no package by SHA-256.", remedy="Restore the file.")
     sdist = downloads / f"{pin['name'].replace('-', '_')}-{pin['version']}.tar.gz"
-    if not sdist.is_file() or _sha256(sdist) != pin["digest"]:
+    if not sdist.is_file() or file_sha256(sdist) != pin["digest"]:
         downloads.mkdir(parents=True, exist_ok=True)
         pip = [
             sys.executable,
@@ -54,7 +54,7 @@ def download(recipe: Recipe, downloads: Path, tools: Toolbox) -> Path:
             "--require-hashes",
         ]
         tools.run([*pip, "--dest", str(downloads), "--requirement", str(requirements)])
-    if not sdist.is_file() or _sha256(sdist) != pin["digest"]:
+    if not sdist.is_file() or file_sha256(sdist) != pin["digest"]:
         raise ImageError(
             f"The download {sdist} is not {pin['name']} {pin['version']} as pinned.",
             remedy=f"Remove {sdist} and run the build again.",
@@ -147,11 +147,6 @@ def _is_executable(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         return file.read(2) == b"MZ"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def compile_zipapp(archive: bytes, path: str, root: Path, tools: Toolbox) -> bytes:

@@ -7,7 +7,6 @@ either complete or absent. The next build removes the folders of killed builds.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
+from harness.host.digest import file_sha256
 from harness.host.locks import hold
 from harness.host.private import private_folder
 from harness.images import disk, kernel, prefix, rootfs
@@ -153,13 +153,11 @@ def _versions(root: Path, inputs: Inputs, kernel_release: str) -> dict[str, str]
 
 def _write_manifest(image: Path, inputs: Inputs, versions: dict[str, str]) -> None:
     base = image / "base.qcow2"
-    with base.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     manifest = {
         "digest": inputs.digest,
         "cmdline": inputs.recipe.cmdline,
         "disk_size": base.stat().st_size,
-        "disk_sha256": sha256,
+        "disk_sha256": file_sha256(base),
         "versions": versions,
         "built": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PureWindowsPath
 
-from harness.agent.handover import Handover, content_hash
+from harness.agent.handover import Handover
 from harness.agent.protocol import Unloaded
 from harness.agent.session import CRASH_GRACE_S, AgentSession, start_agent
 from harness.bundle.payload import Payload
@@ -17,6 +17,7 @@ from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
 from harness.guests.protocol import Guest, Link
 from harness.guests.windows import pnputil
+from harness.host.digest import file_sha256
 from harness.interfaces import WatchesDriver
 from harness.journal import StepKind
 from harness.machine.protocol import Machine
@@ -338,7 +339,7 @@ class GuestSession:
         wanted |= {self._driver_path(build): driver for build, driver in self.payload.drivers.items()}
         for build, package in self.payload.packages.items():
             wanted |= package.placed(self._package_folder(build))
-        hashes = {path: content_hash(file) for path, file in wanted.items()}
+        hashes = {path: file_sha256(file) for path, file in wanted.items()}
         changed = [path for path in wanted if self._deployed.get(path) != hashes[path]]
         with self._journal.step(StepKind.DEPLOY, "deploy", files=changed):
             for path in changed:

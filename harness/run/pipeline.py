@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from harness.agent.handover import Handover, content_hash
+from harness.agent.handover import Handover
 from harness.bundle.payload import Payload
 from harness.deadline import Deadline
 from harness.errors import (
@@ -24,6 +24,7 @@ from harness.errors import (
 from harness.guests.flavour import Installed
 from harness.guests.link import GuestLink
 from harness.guests.registry import find_flavour, flavour_of, reopen, replayed_flavour
+from harness.host.digest import file_sha256
 from harness.host.locks import hold
 from harness.host.root import require_root
 from harness.images import base
@@ -96,7 +97,7 @@ def bring_up(plan: Plan, artifacts: Artifacts, build: str, waiting: Callable[[],
     locks.mkdir(parents=True, exist_ok=True)
     with hold(locks / f"{project}.lock", waiting):
         prepared = prepare(plan, artifacts.journal)
-        wanted = {"project": project, "build": build, "driver": content_hash(prepared.payload.drivers[build])}
+        wanted = {"project": project, "build": build, "driver": file_sha256(prepared.payload.drivers[build])}
         if running := live.find_of(home, project):
             with artifacts.journal.step(StepKind.SETUP, "look at the guest that is up"):
                 _require_same(running, prepared, wanted)
@@ -291,7 +292,7 @@ def _prepared(
         "image": image.digest,
         **{f"image {name}": value for name, value in image.versions.items()},
         "accelerator": accelerator,
-        **{f"driver {build}": content_hash(path) for build, path in payload.drivers.items()},
+        **{f"driver {build}": file_sha256(path) for build, path in payload.drivers.items()},
         **{f"parameter {name}": str(value) for name, value in payload.parameters.items()},
     }
     return Prepared(profile, installed, payload, environment)

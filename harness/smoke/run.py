@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from harness.agent.handover import content_hash
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DriverLoadError, InfrastructureError, MachineError, WinvmError
+from harness.host.digest import file_sha256
 from harness.host.locks import hold
 from harness.journal import Listener, StepKind
 from harness.machine.machine import LibvirtMachine
@@ -99,7 +99,7 @@ def _run(
 ) -> int:
     first = plan.config.driver.builds[0]
     prepared = prepare(plan, artifacts.journal, {scenario.build or first for scenario in chosen})
-    drivers = {build: content_hash(path) for build, path in prepared.payload.drivers.items()}
+    drivers = {build: file_sha256(path) for build, path in prepared.payload.drivers.items()}
     with ExitStack() as stack:
         bench, folder, warm = _guest(plan, prepared, project, artifacts, stack)
         generation = bench.guest.machine.generation
@@ -124,7 +124,7 @@ def _run(
         except WinvmError as error:
             artifacts.journal.note(f"the guest is not kept: {error.message}")
         else:
-            WarmGuest(project=project, agent=content_hash(plan.agent), handover=handover).save(folder.path)
+            WarmGuest(project=project, agent=file_sha256(plan.agent), handover=handover).save(folder.path)
             folder.keep()
     if code == 0:
         tidy(configuration.home(), plan.config.artifacts_folder, artifacts.journal)
@@ -162,7 +162,7 @@ def _attach(
         raise MachineError("The warm guest's record is damaged.")
     spec = prepared.installed.spec
     ready = ReadyState.find(spec.image, spec.ready_key(folder.connection.versions()))
-    reason = unfit(warm, machine.state(), machine.spec, spec, ready, content_hash(plan.agent))
+    reason = unfit(warm, machine.state(), machine.spec, spec, ready, file_sha256(plan.agent))
     if reason:
         raise MachineError(reason)
     return prepared.bench(machine, artifacts, warm.handover.standby, stack, warm.handover)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.agent.handover import content_hash
+from harness.host.digest import file_sha256
 from harness.project.config import Config
 
 LOOK_S = 0.2
@@ -65,7 +65,7 @@ class Sources:
                 status = path.stat()
                 stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
                 known = self._seen.get(path)
-                seen[path] = known if known and known[0] == stamp else (stamp, content_hash(path))
+                seen[path] = known if known and known[0] == stamp else (stamp, file_sha256(path))
             except OSError:
                 continue  # removed since it was listed
         before, self._seen = self._seen, seen

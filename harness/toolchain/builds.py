@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.host.digest import file_sha256
 from harness.host.locks import hold
 from harness.journal import Journal, StepKind
 from harness.project.config import Config
@@ -46,7 +46,7 @@ def build_drivers(
                     verify(driver, certificate)
                 for line in _notes(config, driver, exports, prebuilt is not None):
                     journal.warn(f"{driver.name} ({build}): {line}")
-                found["sha256"] = hashlib.sha256(driver.read_bytes()).hexdigest()
+                found["sha256"] = file_sha256(driver)
             drivers[build] = driver
     return drivers
 

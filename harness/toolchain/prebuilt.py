@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
 from harness.errors import BuildError
+from harness.host.digest import file_sha256
 
 
 def take_prebuilt(source: Path, name: str, output: Path) -> Path:
@@ -20,7 +20,7 @@ def take_prebuilt(source: Path, name: str, output: Path) -> Path:
     driver, origin = output / f"{name}.sys", output / f"{name}.origin"
     symbols = source.with_suffix(".pdb")
     try:
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        digest = file_sha256(source)
         output.mkdir(parents=True, exist_ok=True)
         if not driver.is_file() or not origin.is_file() or origin.read_text() != digest:
             origin.unlink(missing_ok=True)

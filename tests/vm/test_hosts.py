@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 
 from harness.machine.connection import QEMU_CONF
 from harness.project import config
+from tests.fakes.owned_machine import Owner
 from tests.fakes.tiny_guest import make_image
 from tests.soak.project import ROOT, Project, project
 from tests.vm import own_libvirtd
@@ -25,26 +25,11 @@ LOCAL = "qemu:///system"
 CACHE = config.home() / "libvirt-cache"
 
 
-class Owner:
-    """A running machine_owner.py with a machine on a daemon."""
+class Counting(Owner):
+    """One with a machine on a daemon, whose guest counts on its console."""
 
     def __init__(self, home: Path, uri: str, inside: tuple[str, ...] = ()) -> None:
-        module = [sys.executable, "-m", "tests.fakes.machine_owner", str(home), str(home / "images" / "tiny")]
-        self.process = subprocess.Popen(
-            [*inside, *module, uri], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.answer: dict[str, Any] = {}
-
-    def read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        self.answer = json.loads(self.process.stdout.readline())
-        return self.answer
-
-    def tell(self, command: str) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return self.read()
+        super().__init__(home, home / "images" / "tiny", uri, inside=inside)
 
     def counts(self) -> bool:
         """Whether the guest continued from its saved state, and has not booted."""
@@ -55,10 +40,6 @@ class Owner:
                 return False
             time.sleep(0.05)
         return b"boot" not in said
-
-    def end(self) -> int:
-        self.process.communicate(timeout=60)
-        return self.process.returncode
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +76,7 @@ def test_two_guests_of_one_image_run_on_the_daemon_of_this_host(tmp_path: Path, 
         assert daemon.stdout is not None
         assert daemon.stdout.readline() == b"ready\n"
         join = ("nsenter", "-t", str(daemon.pid), "--mount", "--wd=" + str(ROOT))
-        one, two = Owner(home, LOCAL, join), Owner(home, LOCAL, join)
+        one, two = Counting(home, LOCAL, join), Counting(home, LOCAL, join)
         first, second = one.read(), two.read()
         assert first["state"] == second["state"] == "running"
         assert set(first["ports"].values()).isdisjoint(second["ports"].values())
@@ -105,7 +86,7 @@ def test_two_guests_of_one_image_run_on_the_daemon_of_this_host(tmp_path: Path, 
         assert two.counts()
         one.process.kill()
         one.process.wait()
-        three = Owner(home, LOCAL, join)
+        three = Counting(home, LOCAL, join)
         assert three.read()["state"] == "running"
         assert not Path(first["run"]).exists(), "what the killed one left is gone"
         assert two.tell("checkpoint")["state"] == "running", "and nothing else"
@@ -116,7 +97,7 @@ def test_two_guests_of_one_image_run_on_the_daemon_of_this_host(tmp_path: Path, 
 
 
 def test_two_guests_of_one_image_run_on_another_host(home: Path, other: OtherHost) -> None:
-    one, two = Owner(home, other.uri), Owner(home, other.uri)
+    one, two = Counting(home, other.uri), Counting(home, other.uri)
     first, second = one.read(), two.read()
     assert first["state"] == second["state"] == "running"
     assert first["pids"] == second["pids"] == [], "no QEMU runs here"
@@ -128,7 +109,7 @@ def test_two_guests_of_one_image_run_on_another_host(home: Path, other: OtherHos
     assert two.counts()
     one.process.kill()
     one.process.wait()
-    three = Owner(home, other.uri)
+    three = Counting(home, other.uri)
     assert three.read()["state"] == "running"
     assert not Path(first["run"]).exists(), "what the killed one left is gone"
     assert two.tell("suspend")["state"] == "paused", "and nothing else"
@@ -151,7 +132,7 @@ def test_a_host_that_is_not_fit_for_runs_is_refused_with_the_remedy(
 ) -> None:
     try:
         with other_host(tmp_path, CACHE, conf, hidden=str(home) if hides else "") as host:
-            refused = Owner(home, host.uri).read()
+            refused = Counting(home, host.uri).read()
     except own_libvirtd.NoLibvirtdError as none:
         pytest.skip(f"no other host: {none}")
     assert refused["error"] == "HostError"

@@ -6,19 +6,17 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.processes import qemu_processes
 from harness.machine.protocol import MemoryDump
+from tests.fakes.owned_machine import Owner
 from tests.fakes.tiny_guest import make_image
 
 pytestmark = [
@@ -27,36 +25,6 @@ pytestmark = [
 ]
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-class Owner:
-    """A running machine_owner.py."""
-
-    def __init__(self, home: Path, run: str = "") -> None:
-        argv = [sys.executable, "-m", "tests.fakes.machine_owner", str(home), str(home / "image")]
-        self.process = subprocess.Popen(
-            [*argv, *([run] if run else [])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY,
-        )
-        self.answer: dict[str, Any] = {}
-
-    def read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        self.answer = json.loads(self.process.stdout.readline())
-        return self.answer
-
-    def tell(self, command: str) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return self.read()
-
-    def end(self) -> int:
-        self.process.communicate(timeout=30)
-        return self.process.returncode
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +44,7 @@ def own(home: Path) -> Iterator[Callable[..., Owner]]:
     owners: list[Owner] = []
 
     def start(run: str = "") -> Owner:
-        owners.append(Owner(home, run))
+        owners.append(Owner(home, home / "image", *filter(None, [run])))
         return owners[-1]
 
     yield start

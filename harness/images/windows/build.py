@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
+from harness.host.digest import file_sha256
 from harness.host.locks import hold
 from harness.host.private import private_folder
 from harness.host.root import require_root
@@ -26,7 +27,7 @@ from harness.images.windows.configuration import write_iso
 from harness.images.windows.credentials import make_windows_secrets
 from harness.images.windows.installation import Installation, Limits, Report
 from harness.images.windows.media import Choice
-from harness.images.windows.preparation import Preparation, Request, prepare, sha256
+from harness.images.windows.preparation import Preparation, Request, prepare
 from harness.images.windows.sealed import (
     UNFINISHED,
     WindowsImage,
@@ -62,7 +63,7 @@ def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
     require_root("Installing Windows in a machine")
     preparation = prepare(request, home, journal)
     with journal.step(StepKind.IMAGE, "image: SHA-256 of the installation ISO"):
-        iso_sha256 = sha256(request.iso)
+        iso_sha256 = file_sha256(request.iso)
     digest = preparation.digest(iso_sha256)
     profile, images = request.profile.name, images_folder(home)
     place = images / f"{profile}-{digest[:12]}"

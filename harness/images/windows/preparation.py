@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,12 +113,6 @@ def prepare(request: Request, home: Path, journal: Journal) -> Preparation:
     with journal.step(StepKind.IMAGE, "image: Windows Python, downloaded by hash, signatures verified"):
         python = python_zip(home / "downloads", HostTools(deadline))
     return Preparation(request, media, choice, python, openssh, drivers)
-
-
-def sha256(file: Path) -> str:
-    """Hex SHA-256 of a file of any size."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _tell(request: Request, choice: Choice, journal: Journal) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import ImageError
+from harness.host.digest import file_sha256
 from harness.host.resources import vm_folder
 from harness.images import python_download as windows_python
 from harness.images.contained import Toolbox
@@ -70,7 +71,7 @@ def verify(folder: Path, signer: str, run_time: Mapping[str, str]) -> None:
     """
     for name, digest in run_time.items():
         path = folder / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        if not path.is_file() or file_sha256(path) != digest:
             raise ImageError(
                 f"{name} of Windows Python is not the one that vm/windows/python.toml lists.",
                 remedy="Restore that file, or correct it for the interpreter that is pinned.",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ImageError
+from harness.host.digest import file_sha256
 from harness.host.locks import is_held
 from harness.images.base import DiskImage, images_folder, require_whole
 from harness.images.windows.credentials import WindowsSecrets
@@ -95,9 +96,7 @@ def seal(draft: Path, place: Path, manifest: Mapping[str, Any]) -> WindowsImage:
     No process finds it before the rename. `manifest` lacks only size and digest of the disk.
     """
     disk = draft / "base.qcow2"
-    with disk.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    whole = {**manifest, "disk_size": disk.stat().st_size, "disk_sha256": sha256}
+    whole = {**manifest, "disk_size": disk.stat().st_size, "disk_sha256": file_sha256(disk)}
     (draft / MANIFEST).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     for name in ("base.qcow2", NVRAM, MANIFEST):
         if (draft / name).exists():

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.dumps.formats.reader import summarise
+from harness.dumps.pdb import PdbIdentity
 from harness.dumps.signature import crash_signature, dump_signature, signature
 from harness.dumps.summary import Frame, Place, Summary
+from harness.dumps.symbol_path import SymbolPath
 from harness.dumps.symbols import symbolise
 from harness.dumps.text import page
 from harness.outcome import KernelCrash
@@ -78,6 +80,21 @@ def test_a_fault_is_named_by_function_file_and_line_through_inlined_frames(tmp_p
         ("Fault", "tiny.c", 8),
     ]
     assert "inlined into Fault" in "\n".join(page(symbolise(summary, tmp_path)))
+
+
+def test_the_pdb_of_a_module_is_sought_once(tmp_path: Path) -> None:
+    class Counting(SymbolPath):
+        sought = 0
+
+        def pdb(self, identity: PdbIdentity) -> Path | None:
+            self.sought += 1
+            return super().pdb(identity)
+
+    driver, offset = build(tmp_path / "one")
+    path = Counting("", folders=[driver.parent])
+    found = symbolise(crash_of(driver, offset, tmp_path), path).fault
+    assert found
+    assert (found.frames[0].function, path.sought) == ("Poke", 1)
 
 
 def test_the_build_of_the_dump_is_chosen_among_several(tmp_path: Path) -> None:
