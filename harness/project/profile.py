@@ -1,6 +1,6 @@
 """What a profile (`vm/profiles/*.toml`) says about a guest: its hardware, capabilities and timeouts.
 
-A flavour of guest may add entries in a subclass: see `windows_profile.py`.
+A flavour of guest may add entries in a subclass: see `guests/windows/spec/profile.py`.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.images.windows.python import python_zip
-from harness.images.windows.tools import HostTools
+from harness.guests.windows.image.python import python_zip
+from harness.guests.windows.image.tools import HostTools
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project import config
 from harness.project.profiles import shipped
-from harness.project.windows_profile import WindowsProfile
 from tests.bench.row import Row
 from tests.fakes.windows_media import ENTERPRISE_11, windows_iso
 

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.machine.windows_domain import KD_SOCKET
+from harness.guests.windows.spec.domain import KD_SOCKET
 from tests.fakes.kd_lines import SerialTarget
 from tests.fakes.kd_machine import FakeKernel
 from tests.fakes.machine import FakeMachine

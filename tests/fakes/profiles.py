@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project.profiles import find_profile
-from harness.project.windows_profile import WindowsProfile
 
 
 def windows_profile(name: str, project: Path | None = None) -> WindowsProfile:

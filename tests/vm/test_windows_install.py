@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from harness.errors import ImageError
+from harness.guests.windows.image.sealed import find, list_windows_images, load
 from harness.images.base import verify
-from harness.images.windows.sealed import find, list_windows_images, load
 from harness.machine.processes import qemu_processes
 from harness.project import config
 from tests.fakes.windows_media import ENTERPRISE_11, windows_iso

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.deadline import Deadline
-from harness.images.windows.answer import Answers
-from harness.images.windows.configuration import contents
-from harness.images.windows.guestjournal import Entry, parse
-from harness.images.windows.media import Choice
-from harness.images.windows.wim import WimImage
+from harness.guests.windows.image.answer import Answers
+from harness.guests.windows.image.configuration import contents
+from harness.guests.windows.image.guestjournal import Entry, parse
+from harness.guests.windows.image.media import Choice
+from harness.guests.windows.image.wim import WimImage
 from harness.run.live import LiveGuest
 from harness.toolchain.provision import build_provision
 from tests.fakes.profiles import windows_profile

@@ -19,14 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.guests.windows.spec.domain import KD_SOCKET, NVRAM, WindowsSpec
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.machine.accelerator import Accelerator
 from harness.machine.machine import LibvirtMachine
 from harness.machine.protocol import Machine, Panic
 from harness.machine.ready import launch
 from harness.machine.runfolder import RunFolder
-from harness.machine.windows_domain import KD_SOCKET, NVRAM, WindowsSpec
 from harness.project import config
-from harness.project.windows_profile import WindowsProfile
 from tests.fakes.profiles import windows_profile
 
 BOOT_S = 90.0

@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 from harness.errors import WinvmError
-from harness.images.windows.build import build
-from harness.images.windows.preparation import Request
-from harness.images.windows.provisioning import Driver
+from harness.guests.windows.image.build import build
+from harness.guests.windows.image.preparation import Request
+from harness.guests.windows.image.provisioning import Driver
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.journal import Event, Journal
 from harness.project import config
-from harness.project.windows_profile import WindowsProfile
 from tests.fakes.profiles import windows_profile
 
 DRIVER = Driver("mydriver", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")

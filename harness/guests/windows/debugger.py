@@ -10,12 +10,12 @@ from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.line import KernelLine
 from harness.debuggers.kd.net.wire import KdnetWire
 from harness.guests.windows.debug_stream import MuteDebugStream, WindowsDebugStream
-from harness.images.windows.credentials import WindowsSecrets
+from harness.guests.windows.image.credentials import WindowsSecrets
+from harness.guests.windows.spec.domain import KD_SOCKET
+from harness.guests.windows.spec.profile import KDNET_PORT, WindowsProfile
 from harness.interfaces import DebugStream
-from harness.machine.windows_domain import KD_SOCKET
 from harness.outcome import KernelCrash
 from harness.plugins import DEBUGGERS
-from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 
 
 class WindowsStream(DebugStream, Protocol):

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from harness.errors import ConfigurationError, ImageError
 from harness.guests.flavour import BuildOption, BuildRequest, DebugLines, DryRun, Installed, StoredImage
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project.profile import Profile
-from harness.project.windows_profile import WindowsProfile
 
 if TYPE_CHECKING:
     from harness.debuggers.kd.line import KernelLine
     from harness.guests.windows.guest import WindowsGuest
-    from harness.images.windows.preparation import Request
-    from harness.images.windows.provisioning import Driver
-    from harness.images.windows.sealed import WindowsImage
+    from harness.guests.windows.image.preparation import Request
+    from harness.guests.windows.image.provisioning import Driver
+    from harness.guests.windows.image.sealed import WindowsImage
+    from harness.guests.windows.spec.domain import WindowsSpec
     from harness.journal import Journal
     from harness.machine.accelerator import Accelerator
     from harness.machine.protocol import Channels
-    from harness.machine.windows_domain import WindowsSpec
     from harness.project.config import Config
 
 ISO, VIRTIO_ISO, OPENSSH, DRY_RUN = "iso", "virtio-iso", "openssh", "dry-run"
@@ -49,7 +49,7 @@ class WindowsFlavour:
     @property
     def spec_type(self) -> type[WindowsSpec]:
         """See `Flavour`."""
-        from harness.machine.windows_domain import WindowsSpec
+        from harness.guests.windows.spec.domain import WindowsSpec
 
         return WindowsSpec
 
@@ -57,8 +57,8 @@ class WindowsFlavour:
         self, profile: Profile, accelerator: Accelerator, home: Path, journal: Journal, verified: str
     ) -> Installed:
         """See `Flavour`. A profile that shares the image of another uses that image."""
+        from harness.guests.windows.image import sealed
         from harness.images import base
-        from harness.images.windows import sealed
 
         profile = WindowsProfile.checked(profile)
         wanted = profile.image_profile
@@ -87,7 +87,7 @@ class WindowsFlavour:
         any_image: bool,
     ) -> Installed:
         """See `Flavour`."""
-        from harness.images.windows import sealed
+        from harness.guests.windows.image import sealed
 
         for image in sealed.list_windows_images(home):
             if image.digest == digest:
@@ -102,7 +102,7 @@ class WindowsFlavour:
     def reopen(self, profile: Profile, image: Path) -> WindowsGuest:
         """See `Flavour`."""
         from harness.guests.windows.guest import WindowsGuest
-        from harness.images.windows import sealed
+        from harness.guests.windows.image import sealed
 
         return WindowsGuest(sealed.load(image), WindowsProfile.checked(profile))
 
@@ -110,16 +110,16 @@ class WindowsFlavour:
         """See `Flavour`. For a profile that shares the image of another, that image is built."""
         wanted = _request(request)
         if target := request.options.get(DRY_RUN):
-            from harness.images.windows.dryrun import dry_run
+            from harness.guests.windows.image.dryrun import dry_run
 
             return DryRun(target, tuple(dry_run(wanted, request.home, target, journal)))
-        from harness.images.windows.build import build
+        from harness.guests.windows.image.build import build
 
         return build(wanted, request.home, journal)
 
     def images(self, home: Path) -> list[WindowsImage]:
         """See `Flavour`."""
-        from harness.images.windows.sealed import list_windows_images
+        from harness.guests.windows.image.sealed import list_windows_images
 
         return list_windows_images(home)
 
@@ -132,7 +132,7 @@ class WindowsFlavour:
 
     def unfinished(self, images: Path) -> Iterator[tuple[Path, bool]]:
         """See `Flavour`."""
-        from harness.images.windows.sealed import unfinished
+        from harness.guests.windows.image.sealed import unfinished
 
         return unfinished(images)
 
@@ -143,7 +143,7 @@ class WindowsFlavour:
     def kernel_line(self, profile: Profile, machine: Path, image: Path) -> KernelLine:
         """See `Flavour`."""
         from harness.guests.windows.debugger import debugger_of
-        from harness.images.windows.credentials import WindowsSecrets
+        from harness.guests.windows.image.credentials import WindowsSecrets
 
         debugger = debugger_of(WindowsProfile.checked(profile))
         line = debugger.line(machine, WindowsSecrets(image / "secrets"))
@@ -181,7 +181,7 @@ class WindowsFlavour:
 
 
 def _request(asked: BuildRequest) -> Request:
-    from harness.images.windows.preparation import Request
+    from harness.guests.windows.image.preparation import Request
 
     profile, known = asked.profile, [option.name for option in WindowsFlavour.build_options]
     if other := sorted(asked.options.keys() - set(known)):
@@ -204,7 +204,7 @@ def _driver(config: Config | None) -> Driver | None:
     """A project's driver; its certificate is made if need be."""
     if config is None:
         return None
-    from harness.images.windows.provisioning import Driver
+    from harness.guests.windows.image.provisioning import Driver
     from harness.toolchain.sign import TestCertificate
 
     certificate = TestCertificate.ensure(config.build_folder / "certificate")

@@ -1,6 +1,6 @@
 """The Windows guest: where things are inside it, and how to reach them.
 
-Paths and accounts are those that the image builder sets up (`harness.images.windows`, `guest/provision`).
+Paths and accounts are those that the image builder sets up (`image/`, and `guest/provision`).
 This file has not been tried on a real Windows yet.
 """
 
@@ -21,14 +21,14 @@ from harness.guests.protocol import Reachable
 from harness.guests.standby import await_answer, make_ready
 from harness.guests.windows.debug_stream import WindowsDebugStream
 from harness.guests.windows.debugger import WindowsStream, debugger_of
+from harness.guests.windows.image.sealed import WindowsImage, build_again
+from harness.guests.windows.spec.profile import JOURNAL_COM, WindowsProfile
 from harness.guests.windows.verifier import verify_driver
 from harness.host.resources import guest_folder
 from harness.images.base import USER
-from harness.images.windows.sealed import WindowsImage, build_again
 from harness.interfaces import DebugStream
 from harness.machine.protocol import Machine, Panic
 from harness.outcome import KernelCrash
-from harness.project.windows_profile import JOURNAL_COM, WindowsProfile
 from harness.transports.winrm import WinRmTransport
 
 PYTHON = r"C:\Python\python.exe"

@@ -14,10 +14,17 @@ from click.testing import CliRunner
 from harness.cli import Invocation
 from harness.commands.image import image
 from harness.errors import ConfigurationError, ImageError, WinvmError
-from harness.images.windows.credentials import make_windows_secrets
-from harness.images.windows.dryrun import dry_run
-from harness.images.windows.preparation import Request
-from harness.images.windows.sealed import WindowsImage, find, list_windows_images, load, seal, settings_digest
+from harness.guests.windows.image.credentials import make_windows_secrets
+from harness.guests.windows.image.dryrun import dry_run
+from harness.guests.windows.image.preparation import Request
+from harness.guests.windows.image.sealed import (
+    WindowsImage,
+    find,
+    list_windows_images,
+    load,
+    seal,
+    settings_digest,
+)
 from harness.journal import Journal
 from tests.fakes.profiles import windows_profile
 from tests.fakes.windows_media import ENTERPRISE_11, windows_iso

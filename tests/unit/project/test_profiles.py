@@ -12,8 +12,8 @@ from harness.bundle.manifest import profile_document
 from harness.cli import Invocation
 from harness.commands.image import image
 from harness.errors import ConfigurationError
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project.profiles import LARGEST_FILE, LONGEST_CHAIN, find_profile
-from harness.project.windows_profile import WindowsProfile
 from tests.fakes.profiles import windows_profile
 
 SHIPPED = windows_profile("windows-11")

@@ -7,9 +7,9 @@ import os
 import struct
 from pathlib import Path
 
+from harness.guests.windows.image.credentials import WindowsSecrets
+from harness.guests.windows.image.sealed import seal
 from harness.host.locks import hold
-from harness.images.windows.credentials import WindowsSecrets
-from harness.images.windows.sealed import seal
 from harness.run.artifacts import Artifacts
 from harness.run.prune import Item, inventory, mark_used, old, qemu_has_open, remove, superseded
 

@@ -12,11 +12,11 @@ from harness.guests.windows.debug_stream import MuteDebugStream
 from harness.guests.windows.debugger import debugger_of
 from harness.guests.windows.flavour import FLAVOUR
 from harness.guests.windows.guest import WindowsGuest
-from harness.images.windows.credentials import WindowsSecrets
-from harness.images.windows.sealed import WindowsImage
+from harness.guests.windows.image.credentials import WindowsSecrets
+from harness.guests.windows.image.sealed import WindowsImage
+from harness.guests.windows.spec.profile import KDNET_PORT, WindowsProfile
 from harness.plugins import DEBUGGERS
 from harness.project.profiles import load_profile
-from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 from tests.fakes.machine import FakeMachine
 
 

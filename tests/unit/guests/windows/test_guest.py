@@ -28,15 +28,15 @@ from harness.guests.windows.guest import (
     session_version,
     system_time,
 )
-from harness.images.windows.credentials import make_windows_secrets
-from harness.images.windows.sealed import WindowsImage, seal, settings_digest
+from harness.guests.windows.image.credentials import make_windows_secrets
+from harness.guests.windows.image.sealed import WindowsImage, seal, settings_digest
+from harness.guests.windows.spec.domain import NVRAM, WindowsSpec
+from harness.guests.windows.spec.profile import KDNET_PORT, WindowsProfile
 from harness.interfaces import DebugStream
 from harness.journal import Journal
 from harness.machine.accelerator import Accelerator
 from harness.machine.protocol import Machine
-from harness.machine.windows_domain import NVRAM, WindowsSpec
 from harness.outcome import CrashExpectation, KernelCrash, Outcome, Scenario
-from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from harness.run.guest_session import GuestSession

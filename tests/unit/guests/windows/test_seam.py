@@ -24,20 +24,20 @@ from provision.supplied import supplied
 
 from harness.debuggers.kd.key import Key
 from harness.guests.windows.guest import DRIVE_C, MEMORY_DUMP, PYTHON, STANDBY, WindowsGuest, WindowsLink
-from harness.images.windows.answer import START, Answers
-from harness.images.windows.configuration import ANSWER_FILE, contents
-from harness.images.windows.credentials import WindowsSecrets, make_windows_secrets
-from harness.images.windows.media import Choice
-from harness.images.windows.provisioning import Driver, files
-from harness.images.windows.sealed import WindowsImage
-from harness.images.windows.wim import WimImage
+from harness.guests.windows.image.answer import START, Answers
+from harness.guests.windows.image.configuration import ANSWER_FILE, contents
+from harness.guests.windows.image.credentials import WindowsSecrets, make_windows_secrets
+from harness.guests.windows.image.media import Choice
+from harness.guests.windows.image.provisioning import Driver, files
+from harness.guests.windows.image.sealed import WindowsImage
+from harness.guests.windows.image.wim import WimImage
+from harness.guests.windows.spec.domain import KD_SOCKET, WindowsSpec
+from harness.guests.windows.spec.profile import KDNET_PORT, WindowsProfile
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import HostSide
-from harness.machine.windows_domain import KD_SOCKET, WindowsSpec
 from harness.offline.windows import DEDICATED_FILE
 from harness.offline.windows import MEMORY_DUMP as OFFLINE_DUMP
 from harness.project.profiles import shipped
-from harness.project.windows_profile import KDNET_PORT, WindowsProfile
 from harness.toolchain.sign import TestCertificate
 from tests.fakes.machine import FakeMachine
 from tests.fakes.windows_tools import CRASH_CONTROL, HOST_KEYS, WINLOGON, FakeWindows

@@ -7,6 +7,5 @@
     Installation(...).run(...)                installation.py  boot, watch, shut down
     seal(...)                                 sealed.py        manifest, read-only, in place as a whole
 
-`build.py` runs all these steps for `winvm image build`. The Wine image's digest covers the folder above, not
-the modules of this package.
+`build.py` runs all these steps for `winvm image build`.
 """

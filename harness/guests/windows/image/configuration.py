@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 
 import pycdlib
 
+from harness.guests.windows.image.answer import DRIVERS
+from harness.guests.windows.image.openssh import FOLDER as OPENSSH
+from harness.guests.windows.image.provisioning import PROGRAM
 from harness.host.resources import vm_folder
-from harness.images.windows.answer import DRIVERS
-from harness.images.windows.openssh import FOLDER as OPENSSH
-from harness.images.windows.provisioning import PROGRAM
 
 ANSWER_FILE = "autounattend.xml"
 LABEL = "WINVM"

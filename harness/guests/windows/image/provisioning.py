@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigurationError
-from harness.images.base import USER
-from harness.images.windows.credentials import WindowsSecrets
-from harness.images.windows.openssh import FOLDER as OPENSSH
-from harness.project.windows_profile import (
+from harness.guests.windows.image.credentials import WindowsSecrets
+from harness.guests.windows.image.openssh import FOLDER as OPENSSH
+from harness.guests.windows.spec.profile import (
     JOURNAL_COM,
     KD_COM,
     KDNET_BUSPARAMS,
@@ -23,6 +22,7 @@ from harness.project.windows_profile import (
     KDNET_PORT,
     WindowsProfile,
 )
+from harness.images.base import USER
 from harness.toolchain.provision import build_provision, check_settings
 
 SETTINGS = "provision.json"

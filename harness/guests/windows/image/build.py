@@ -18,17 +18,12 @@ from typing import Any
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
-from harness.host.digest import file_sha256
-from harness.host.locks import hold
-from harness.host.private import private_folder
-from harness.host.root import require_root
-from harness.images.base import images_folder
-from harness.images.windows.configuration import write_iso
-from harness.images.windows.credentials import make_windows_secrets
-from harness.images.windows.installation import Installation, Limits, Report
-from harness.images.windows.media import Choice
-from harness.images.windows.preparation import Preparation, Request, prepare
-from harness.images.windows.sealed import (
+from harness.guests.windows.image.configuration import write_iso
+from harness.guests.windows.image.credentials import make_windows_secrets
+from harness.guests.windows.image.installation import Installation, Limits, Report
+from harness.guests.windows.image.media import Choice
+from harness.guests.windows.image.preparation import Preparation, Request, prepare
+from harness.guests.windows.image.sealed import (
     UNFINISHED,
     WindowsImage,
     load,
@@ -36,13 +31,18 @@ from harness.images.windows.sealed import (
     seal,
     settings_digest,
 )
+from harness.guests.windows.spec.domain import NVRAM, WindowsSpec
+from harness.host.digest import file_sha256
+from harness.host.locks import hold
+from harness.host.private import private_folder
+from harness.host.root import require_root
+from harness.images.base import images_folder
 from harness.journal import Journal, StepKind
 from harness.machine.accelerator import Accelerator, choose_accelerator
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.machine import LibvirtMachine
 from harness.machine.overlay import require_space
 from harness.machine.runfolder import RunFolder
-from harness.machine.windows_domain import NVRAM, WindowsSpec
 
 PROBE_S = 30.0
 BESIDE_WINDOWS = 8 << 30

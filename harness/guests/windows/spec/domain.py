@@ -16,10 +16,10 @@ from typing import Self
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
+from harness.guests.windows.spec.profile import KDNET_BUSPARAMS, WindowsProfile
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import ADDRESS, UUIDS, HostSide, render_template, state_key
 from harness.machine.overlay import create_empty, create_overlay
-from harness.project.windows_profile import KDNET_BUSPARAMS, WindowsProfile
 
 TEMPLATE = "windows.xml.j2"
 NVRAM = "nvram.fd"

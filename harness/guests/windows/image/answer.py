@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import jinja2
 
+from harness.guests.windows.image.media import Choice
+from harness.guests.windows.spec.profile import JOURNAL_COM, WindowsProfile
 from harness.host.resources import vm_folder
 from harness.images.base import USER
-from harness.images.windows.media import Choice
-from harness.project.windows_profile import JOURNAL_COM, WindowsProfile
 
 TEMPLATE = "windows/autounattend.xml.j2"
 COMPUTER = "WINVM-GUEST"

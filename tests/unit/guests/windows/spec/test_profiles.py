@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigurationError
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.host.resources import vm_folder
 from harness.project.profile import CAPABILITIES
 from harness.project.profiles import find_profile, load_profile
-from harness.project.windows_profile import WindowsProfile
 from tests.fakes.profiles import windows_profile
 
 WINDOWS = sorted(file.stem for file in (vm_folder() / "profiles").glob("windows-*.toml"))

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.guests.windows.image import configuration, provisioning
+from harness.guests.windows.image.answer import TEMPLATE, Answers
+from harness.guests.windows.image.credentials import WindowsSecrets
+from harness.guests.windows.image.drivers import needed_drivers, read_drivers
+from harness.guests.windows.image.iso import Media, read_media
+from harness.guests.windows.image.media import Choice, choose
+from harness.guests.windows.image.openssh import read_openssh
+from harness.guests.windows.image.provisioning import Driver, ssh_source
+from harness.guests.windows.image.python import python_zip
+from harness.guests.windows.image.sealed import settings_digest
+from harness.guests.windows.image.tools import HostTools
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.host.resources import vm_folder
 from harness.images.recipe import input_digest
-from harness.images.windows import configuration, provisioning
-from harness.images.windows.answer import TEMPLATE, Answers
-from harness.images.windows.credentials import WindowsSecrets
-from harness.images.windows.drivers import needed_drivers, read_drivers
-from harness.images.windows.iso import Media, read_media
-from harness.images.windows.media import Choice, choose
-from harness.images.windows.openssh import read_openssh
-from harness.images.windows.provisioning import Driver, ssh_source
-from harness.images.windows.python import python_zip
-from harness.images.windows.sealed import settings_digest
-from harness.images.windows.tools import HostTools
 from harness.journal import Journal, StepKind
-from harness.project.windows_profile import WindowsProfile
 
 PREPARE_S = 600.0
 """Reading the ISOs takes a second; the rest is for the download of Python."""

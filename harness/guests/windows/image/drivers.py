@@ -12,9 +12,9 @@ from typing import Any
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError
-from harness.images.windows.bounded import FileRefusedError, answer, ask
-from harness.images.windows.iso import names_in, opened, readable_size
-from harness.project.windows_profile import WindowsProfile
+from harness.guests.windows.image.bounded import FileRefusedError, answer, ask
+from harness.guests.windows.image.iso import names_in, opened, readable_size
+from harness.guests.windows.spec.profile import WindowsProfile
 
 STORAGE, NETWORK = "viostor", "NetKVM"
 SUFFIXES = (".inf", ".cat", ".sys", ".dll", ".exe")

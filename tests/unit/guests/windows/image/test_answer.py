@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness.images.windows.answer import DRIVERS, START, Answers
-from harness.images.windows.media import Choice
-from harness.images.windows.wim import WimImage
+from harness.guests.windows.image.answer import DRIVERS, START, Answers
+from harness.guests.windows.image.media import Choice
+from harness.guests.windows.image.wim import WimImage
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project.profiles import shipped
-from harness.project.windows_profile import WindowsProfile
 
 NAMESPACE = "{urn:schemas-microsoft-com:unattend}"
 ACTION = "{http://schemas.microsoft.com/WMIConfig/2002/State}action"

@@ -17,8 +17,8 @@ from pycdlib.pycdlibexception import PyCdlibException
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, HostError
-from harness.images.windows.bounded import AGAIN, FileRefusedError, answer, ask
-from harness.images.windows.wim import WimError, WimImage, read_images
+from harness.guests.windows.image.bounded import AGAIN, FileRefusedError, answer, ask
+from harness.guests.windows.image.wim import WimError, WimImage, read_images
 
 NAMES = ("install.wim", "install.esd")
 FOLDER = "/sources"

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 
 from harness.errors import ConfigurationError
-from harness.images.windows.iso import Media
-from harness.images.windows.wim import WimImage
+from harness.guests.windows.image.iso import Media
+from harness.guests.windows.image.wim import WimImage
+from harness.guests.windows.spec.profile import Install, WindowsProfile
 from harness.project.profiles import shipped
-from harness.project.windows_profile import Install, WindowsProfile
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?")
 EVALUATION = "Eval"

@@ -15,13 +15,13 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
+from harness.guests.windows.spec.domain import NVRAM, WindowsSpec
+from harness.guests.windows.spec.profile import KDNET_BUSPARAMS
 from harness.host.resources import vm_folder
 from harness.machine.accelerator import Accelerator
 from harness.machine.direct_boot import HostSide
 from harness.machine.panic import parse
 from harness.machine.protocol import Panic
-from harness.machine.windows_domain import NVRAM, WindowsSpec
-from harness.project.windows_profile import KDNET_BUSPARAMS
 from tests.fakes.profiles import windows_profile
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"

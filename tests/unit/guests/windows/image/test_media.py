@@ -13,9 +13,9 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, WinvmError
-from harness.images.windows.iso import read_media
-from harness.images.windows.media import choose
-from harness.images.windows.wim import WimError, read_images
+from harness.guests.windows.image.iso import read_media
+from harness.guests.windows.image.media import choose
+from harness.guests.windows.image.wim import WimError, read_images
 from tests.fakes.profiles import windows_profile
 from tests.fakes.windows_media import ENTERPRISE_11, iso, server, wim, windows_iso
 

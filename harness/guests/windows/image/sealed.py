@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ImageError
+from harness.guests.windows.image.credentials import WindowsSecrets
+from harness.guests.windows.spec.domain import NVRAM
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.host.digest import file_sha256
 from harness.host.locks import is_held
 from harness.images.base import DiskImage, images_folder, require_whole
-from harness.images.windows.credentials import WindowsSecrets
-from harness.machine.windows_domain import NVRAM
-from harness.project.windows_profile import WindowsProfile
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".install-"

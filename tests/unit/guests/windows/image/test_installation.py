@@ -13,8 +13,8 @@ from provision.journal import Journal as Provisioning
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, ImageError, WinvmError
-from harness.images.windows.guestjournal import ENTRIES_LIMIT, GuestJournal, parse
-from harness.images.windows.installation import KEY_ENTER, Installation, Limits, Report
+from harness.guests.windows.image.guestjournal import ENTRIES_LIMIT, GuestJournal, parse
+from harness.guests.windows.image.installation import KEY_ENTER, Installation, Limits, Report
 from harness.journal import Event, Journal
 from tests.fakes.machine import PNG, FakeMachine
 

@@ -16,18 +16,18 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, HostError
+from harness.guests.windows.image.build import PROBE_S
+from harness.guests.windows.image.configuration import ANSWER_FILE, listing, write_iso
+from harness.guests.windows.image.credentials import make_windows_secrets, write_secret
+from harness.guests.windows.image.preparation import Preparation, Request, prepare
+from harness.guests.windows.spec.domain import WindowsSpec
 from harness.host.ports import choose_ports
-from harness.images.windows.build import PROBE_S
-from harness.images.windows.configuration import ANSWER_FILE, listing, write_iso
-from harness.images.windows.credentials import make_windows_secrets, write_secret
-from harness.images.windows.preparation import Preparation, Request, prepare
 from harness.journal import Journal, StepKind
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.connection import translated
 from harness.machine.direct_boot import ADDRESS, HostSide
 from harness.machine.protocol import Channels
 from harness.machine.runfolder import RunFolder
-from harness.machine.windows_domain import WindowsSpec
 
 NAME = "guest"
 KEY = "000000000000"

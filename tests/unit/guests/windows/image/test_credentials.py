@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key, p
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from harness.debuggers.kd.key import Key
-from harness.images.windows.credentials import WindowsSecrets, make_windows_secrets
+from harness.guests.windows.image.credentials import WindowsSecrets, make_windows_secrets
 
 
 @pytest.fixture(scope="module")

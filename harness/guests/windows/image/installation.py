@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.deadline import Clock, Deadline
 from harness.errors import DeadlineError, ImageError, InfrastructureError, MachineError
-from harness.images.windows.guestjournal import Entry, GuestJournal
+from harness.guests.windows.image.guestjournal import Entry, GuestJournal
 from harness.journal import Journal, StepKind
 from harness.machine.channels import bound
 from harness.machine.protocol import Machine, MachineState

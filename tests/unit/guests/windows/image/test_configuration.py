@@ -13,14 +13,14 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, ImageError
-from harness.images.windows import python
-from harness.images.windows.configuration import ANSWER_FILE, contents, listing, write_iso
-from harness.images.windows.credentials import WindowsSecrets, make_windows_secrets
-from harness.images.windows.drivers import read_drivers
-from harness.images.windows.openssh import NEEDED, read_openssh
-from harness.images.windows.provisioning import Driver, files, program, ssh_source
+from harness.guests.windows.image import python
+from harness.guests.windows.image.configuration import ANSWER_FILE, contents, listing, write_iso
+from harness.guests.windows.image.credentials import WindowsSecrets, make_windows_secrets
+from harness.guests.windows.image.drivers import read_drivers
+from harness.guests.windows.image.openssh import NEEDED, read_openssh
+from harness.guests.windows.image.provisioning import Driver, files, program, ssh_source
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project.profiles import shipped
-from harness.project.windows_profile import WindowsProfile
 
 PROFILES = {profile.name: profile for profile in shipped(WindowsProfile)}
 DRIVER = Driver("mydriver", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")

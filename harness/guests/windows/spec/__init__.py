@@ -1,0 +1,1 @@
+"""What a Windows guest is: its profile, and the machine that follows from it."""
