@@ -16,7 +16,7 @@ from harness.errors import WinvmError
 from harness.host.ports import choose_ports
 from harness.host.programs import Run
 from harness.machine.accelerator import OLDEST_TCG, QEMU, Accelerator, choose_accelerator, run_program
-from harness.machine.direct_boot import ADDRESS
+from harness.machine.domain import ADDRESS
 
 INSTALL = "Run vm/host/install.sh as root, or install {package}."
 IMAGE_SPACE = 6 * 2**30

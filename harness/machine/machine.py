@@ -17,7 +17,7 @@ from harness.errors import DeadlineError, InfrastructureError, MachineError
 from harness.host.fileend import last_text
 from harness.machine.bindings import libvirt
 from harness.machine.connection import translated, within
-from harness.machine.direct_boot import ADDRESS, UUIDS, HostSide
+from harness.machine.domain import ADDRESS, UUIDS, HostSide
 from harness.machine.events import LifecycleEvents
 from harness.machine.monitor import ask
 from harness.machine.overlay import OVERLAY_SPACE, create_overlay, require_space

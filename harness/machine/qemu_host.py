@@ -15,7 +15,7 @@ from harness.deadline import Deadline
 from harness.host.ports import choose_ports
 from harness.machine.clock import make_clock_port
 from harness.machine.connection import Connection
-from harness.machine.direct_boot import ADDRESS
+from harness.machine.domain import ADDRESS
 from harness.machine.far_clock import FarClock
 from harness.machine.processes import end_process
 from harness.machine.qemulog import qemu_said, without_command_line

@@ -10,7 +10,7 @@ from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from harness.deadline import Deadline
 from harness.machine.accelerator import Accelerator
-from harness.machine.direct_boot import HostSide
+from harness.machine.domain import HostSide
 from harness.plugins import FLAVOURS
 from harness.project.profile import Profile
 

@@ -9,8 +9,8 @@ import json
 import subprocess
 from pathlib import Path
 
+from harness.guests.wine.spec import MachineSpec
 from harness.machine.accelerator import Accelerator
-from harness.machine.direct_boot import MachineSpec
 from harness.project.profile import Hardware, Profile, Timeouts
 
 # A multiboot 1 kernel at 1 MiB in 32-bit code: header with load addresses (flags bit 16), then

@@ -30,7 +30,7 @@ from harness.guests.link import BootableGuest
 from harness.images.base import DiskImage, images_folder
 from harness.journal import Journal, StepKind
 from harness.machine.accelerator import Accelerator
-from harness.machine.direct_boot import HostSide
+from harness.machine.domain import HostSide
 from harness.machine.protocol import Channels, Machine
 from harness.outcome import DebugRecord
 from harness.plugins import FLAVOURS

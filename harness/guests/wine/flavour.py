@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from harness.debuggers.kd.line import KernelLine
     from harness.guests.wine.debug_lines import WineLines
     from harness.guests.wine.guest import WineGuest
+    from harness.guests.wine.spec import MachineSpec
     from harness.images.base import BaseImage
     from harness.journal import Journal
     from harness.machine.accelerator import Accelerator
-    from harness.machine.direct_boot import MachineSpec
     from harness.machine.protocol import Channels
 
 
@@ -30,7 +30,7 @@ class WineFlavour:
     @property
     def spec_type(self) -> type[MachineSpec]:
         """See `Flavour`."""
-        from harness.machine.direct_boot import MachineSpec
+        from harness.guests.wine.spec import MachineSpec
 
         return MachineSpec
 

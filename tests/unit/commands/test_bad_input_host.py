@@ -18,9 +18,9 @@ import pytest
 
 from harness.display.unexpected import as_winvm_error
 from harness.errors import HostError, ImageError, InternalError
+from harness.guests.wine.spec import MachineSpec
 from harness.images import wine
 from harness.machine.accelerator import QEMU, Accelerator
-from harness.machine.direct_boot import MachineSpec
 from harness.project.profiles import find_profile
 from tests.fakes.bad_input_project import Project
 

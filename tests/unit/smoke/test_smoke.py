@@ -9,9 +9,9 @@ import pytest
 
 from harness.agent.handover import Handover
 from harness.errors import ConfigurationError
+from harness.guests.wine.spec import MachineSpec
 from harness.host.resources import vm_folder
 from harness.machine.accelerator import Accelerator
-from harness.machine.direct_boot import MachineSpec
 from harness.machine.protocol import MachineState
 from harness.machine.savedstate import ReadyState
 from harness.outcome import Outcome, Scenario

@@ -25,7 +25,7 @@ from harness.host.ports import choose_ports
 from harness.journal import Journal, StepKind
 from harness.machine.accelerator import choose_accelerator
 from harness.machine.connection import translated
-from harness.machine.direct_boot import ADDRESS, HostSide
+from harness.machine.domain import ADDRESS, HostSide
 from harness.machine.protocol import Channels
 from harness.machine.runfolder import RunFolder
 

@@ -18,7 +18,7 @@ from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.guests.windows.spec.profile import KDNET_BUSPARAMS, WindowsProfile
 from harness.machine.accelerator import Accelerator
-from harness.machine.direct_boot import ADDRESS, UUIDS, HostSide, render_template, state_key
+from harness.machine.domain import ADDRESS, UUIDS, HostSide, render_template, state_key
 from harness.machine.overlay import create_empty, create_overlay
 
 TEMPLATE = "windows.xml.j2"

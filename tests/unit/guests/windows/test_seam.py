@@ -34,7 +34,7 @@ from harness.guests.windows.image.wim import WimImage
 from harness.guests.windows.spec.domain import KD_SOCKET, WindowsSpec
 from harness.guests.windows.spec.profile import KDNET_PORT, WindowsProfile
 from harness.machine.accelerator import Accelerator
-from harness.machine.direct_boot import HostSide
+from harness.machine.domain import HostSide
 from harness.offline.windows import DEDICATED_FILE
 from harness.offline.windows import MEMORY_DUMP as OFFLINE_DUMP
 from harness.project.profiles import shipped

@@ -19,7 +19,7 @@ from harness.guests.windows.spec.domain import NVRAM, WindowsSpec
 from harness.guests.windows.spec.profile import KDNET_BUSPARAMS
 from harness.host.resources import vm_folder
 from harness.machine.accelerator import Accelerator
-from harness.machine.direct_boot import HostSide
+from harness.machine.domain import HostSide
 from harness.machine.panic import parse
 from harness.machine.protocol import Panic
 from tests.fakes.profiles import windows_profile

@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.errors import ImageError
+from harness.guests.wine.spec import MachineSpec
 from harness.machine.accelerator import Accelerator
-from harness.machine.direct_boot import HostSide, MachineSpec
+from harness.machine.domain import HostSide
 from harness.project.profiles import find_profile
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
