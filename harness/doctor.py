@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import WinvmError
+from harness.host import confined
 from harness.host.ports import choose_ports
 from harness.host.programs import Run
 from harness.machine.accelerator import OLDEST_TCG, QEMU, Accelerator, choose_accelerator, run_program
@@ -79,6 +80,7 @@ class Host:
     python: tuple[int, ...] = tuple(sys.version_info[:3])
     user: int = os.geteuid()
     free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
+    confinement: Callable[[], confined.Confinement] = confined.confinement
     open_libvirt: Callable[[Path], dict[str, str]] = lambda home: _libvirt_versions(home)
 
 
@@ -95,6 +97,7 @@ def checks(host: Host) -> Iterator[Check]:
     yield _accelerator(host)
     yield _libvirt(host)
     yield from (_tool(host, tool) for tool in TOOLS)
+    yield _confinement(host)
     yield _headers(host)
     yield _space(host, "disk space", host.home, IMAGE_SPACE, "Free some, or set WINVM_HOME to a larger disk.")
     temporary = Path(tempfile.gettempdir())
@@ -109,9 +112,11 @@ def _python(host: Host) -> Check:
 
 
 def _user(host: Host) -> Check:
-    root = host.user == 0
-    remedy = "" if root else "Use sudo for commands that start a guest or build an image; the rest need none."
-    return Check("root", f"uid {host.user}", "", root, remedy)
+    """Guests need no root; building the Wine guest's image does, once."""
+    note = "" if host.user == 0 else "Building an image takes root, once: sudo make image."
+    if host.kvm.exists() and not os.access(host.kvm, os.R_OK | os.W_OK):
+        note = f"{note} This user may not use {host.kvm}: join the group kvm.".strip()
+    return Check("user", f"uid {host.user}", "", works=True, note=note)
 
 
 def _qemu(host: Host) -> Check:
@@ -165,6 +170,17 @@ def _tool(host: Host, tool: Tool) -> Check:
         remedy = f"Version {wanted} or newer is needed. {INSTALL.format(package=tool.package)}"
         return Check(tool.need, path, version, works=False, remedy=remedy)
     return Check(tool.need, path, version, works=True)
+
+
+def _confinement(host: Host) -> Check:
+    """How parsers of foreign files are confined. A weaker way than bubblewrap works too, with a note."""
+    kind = host.confinement()
+    user = confined.USER if host.user == 0 else f"uid {host.user}"
+    if kind is confined.Confinement.BUBBLEWRAP:
+        return Check("confined parsers", f"{kind}, as {user}", "", works=True)
+    note = "Parsers of PDBs, dumps and guests' disks can read what their user can. "
+    note += INSTALL.format(package="bubblewrap") + " In a container it needs leave to make namespaces."
+    return Check("confined parsers", f"{kind}, as {user}", "", works=True, note=note)
 
 
 def _headers(host: Host) -> Check:

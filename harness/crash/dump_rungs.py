@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from harness.crash.dump_ladder import Rung, check
 from harness.deadline import Deadline
 from harness.dumps.formats.kerneldump import SIGNATURE
 from harness.errors import DeadlineError, DumpError, HostError, MachineError, TransportError, WinvmError
-from harness.host import programs
+from harness.host import confined
 from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine, MemoryDump
 from harness.offline.disk import OfflineDisk
@@ -111,11 +112,26 @@ def _refused(machine: Machine, file: Path, deadline: Deadline) -> str:
 
 def _convert(core: Path, file: Path, deadline: Deadline) -> None:
     """Runs elf2dmp, which finds the kernel in memory and downloads its symbols; this needs a network."""
-    done = programs.run([CONVERTER, str(core), str(file)], deadline)
+    size = core.stat().st_size
+    limits = confined.Limits(memory=(4 << 30) + 2 * size, cpu_s=600, file=2 * size)
+    file.touch(mode=0o600)
+    for handed in (core, file):
+        confined.hand_over(handed)
+    try:
+        done = confined.run(
+            [CONVERTER, str(core), str(file)],
+            deadline,
+            reads=[core],
+            writes=[file],
+            limits=limits,
+            network=True,
+        )
+    finally:
+        os.chown(file, os.geteuid(), os.getegid())
     with file.open("rb") as dump:
         start = dump.read(len(SIGNATURE))
     if done.code or start != SIGNATURE:
         raise HostError(
-            f"{CONVERTER} failed with exit code {done.code}.",
+            f"{CONVERTER} {confined.describe(done.code, limits)}.",
             detail=done.said,
         )

@@ -18,7 +18,7 @@ from harness.deadline import Deadline
 from harness.dumps.signature import naming_frame
 from harness.dumps.summary import Summary
 from harness.errors import HostError, WinvmError
-from harness.host import programs
+from harness.host import confined, programs
 
 DEADLINE_S = 20.0
 OUTPUT_LIMIT = 32 << 20
@@ -105,10 +105,16 @@ def _said(pdb: Path, function: str) -> list[str]:
     tool = next(filter(None, map(shutil.which, _TOOLS)), None)
     if tool is None:
         raise programs.missing(_TOOLS[0])
-    command = [tool, "dump", "--il", "--ids", "--globals", f"--global-name={function}", str(pdb.resolve())]
-    done = programs.run(command, Deadline.after(DEADLINE_S), limit=OUTPUT_LIMIT)
+    with confined.folder("winvm-pdb-") as folder:
+        copy = folder / "it.pdb"
+        try:
+            confined.copied(pdb, copy)
+        except OSError as error:
+            raise HostError(f"{pdb} cannot be read: {error.strerror or error}.") from error
+        command = [tool, "dump", "--il", "--ids", "--globals", f"--global-name={function}", str(copy)]
+        done = confined.run(command, Deadline.after(DEADLINE_S), reads=[folder], output=OUTPUT_LIMIT)
     if done.code:
-        raise HostError(f"{tool} failed on {pdb.name} with exit code {done.code}.", detail=done.said)
+        raise HostError(f"{Path(tool).name} {confined.describe(done.code)} on {pdb}.", detail=done.said)
     if len(done.stdout) == OUTPUT_LIMIT:
         raise HostError(f"{pdb.name} is too large to search it for functions of one name.")
     return done.text.splitlines()

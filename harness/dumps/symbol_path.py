@@ -64,6 +64,7 @@ class SymbolPath:
         self._download = download
         self._cache = cache
         self._files: dict[str, list[Path]] | None = None
+        self._outside: dict[str, Path] = {}
         self._images: dict[tuple[str, int, int], Path | None] = {}
         self._open: dict[Path, VirtualMemory | None] = {}
         in_front: list[Path] = []
@@ -157,8 +158,13 @@ class SymbolPath:
         """Files of that name in the folders, in any case."""
         if self._files is None:
             self._files = {}
-            for path in _below(self._folders):
-                self._files.setdefault(path.name.lower(), []).append(path)
+            for folder, path in _below(self._folders):
+                if path.is_symlink() and not _leads_inside(path, folder):
+                    self._outside.setdefault(path.name.lower(), path)
+                else:
+                    self._files.setdefault(path.name.lower(), []).append(path)
+        if outside := self._outside.pop(name.lower(), None):
+            self.warnings.append(f"{outside} is a link that leads out of its folder. It is not used.")
         return self._files.get(name.lower(), [])
 
     def _stored(self, name: str, key: str) -> Iterator[Path]:
@@ -178,7 +184,15 @@ class SymbolPath:
                     yield fetched
 
 
-def _below(folders: Iterable[Path]) -> Iterator[Path]:
+def _leads_inside(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links
+        return False
+
+
+def _below(folders: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Each folder with a file below it."""
     seen = 0
     for folder in folders:
         for place, inner, names in os.walk(folder):
@@ -187,7 +201,7 @@ def _below(folders: Iterable[Path]) -> Iterator[Path]:
                 seen += 1
                 if seen > MAX_FILES:
                     return
-                yield Path(place, name)
+                yield folder, Path(place, name)
 
 
 def is_build(image: Path, module: Module) -> bool:

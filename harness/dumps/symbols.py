@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import json
 import shutil
-import tempfile
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
@@ -21,9 +20,11 @@ from harness.dumps.pdb import PdbIdentity, stand_in
 from harness.dumps.summary import Frame, Module, NoMemory, Place, StackFrame, Summary
 from harness.dumps.symbol_path import SymbolPath
 from harness.errors import DeadlineError, HostError
-from harness.host import programs
+from harness.host import confined
 
 DEADLINE_S = 20.0
+"""Seconds that llvm-symbolizer may take in all."""
+LIMITS = confined.Limits(cpu_s=10)
 MAX_OFFSETS = 1024
 _TOOLS = ("llvm-symbolizer-19", "llvm-symbolizer")
 _MACHINES = {"arm64": 0xAA64}
@@ -53,7 +54,7 @@ def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
                 of_module.setdefault(frame.place.offset, frame.place.offset - frame.returned)
     blamed = {summary.fault.module} if summary.fault and summary.fault.module else set()
     matching = _matching(summary.modules, wanted.keys() | blamed, path)
-    found = _positions(matching, wanted, _MACHINES.get(summary.arch, 0))
+    found = positions(matching, wanted, path.warnings, _MACHINES.get(summary.arch, 0))
 
     def with_frames(place: Place) -> Place:
         return dataclasses.replace(place, frames=found.get((place.module or "", place.offset or 0), ()))
@@ -74,22 +75,67 @@ def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
     return mark_shared(symbolised, {name: pdb for name, (pdb, _) in matching.items() if name in blamed})
 
 
-def _positions(
-    matching: Mapping[str, tuple[Path, PdbIdentity]], wanted: Offsets, machine: int
+def positions(
+    matching: Mapping[str, tuple[Path, PdbIdentity]], wanted: Offsets, warnings: list[str], machine: int = 0
 ) -> dict[tuple[str, int], tuple[Frame, ...]]:
-    """Source positions by module and offset, innermost first, for modules with a matching PDB."""
+    """Source positions by module and offset, innermost first, for modules with a matching PDB.
+
+    A PDB on which llvm-symbolizer fails or does not end gives no positions; a line in `warnings` says so.
+
+    Raises:
+        HostError: llvm-symbolizer is missing.
+    """
     if not matching:
         return {}
-    with tempfile.TemporaryDirectory(prefix="winvm-symbols-") as folder:
-        asked: list[tuple[str, int, str]] = []
+    with confined.folder("winvm-symbols-") as folder:
+        asked: dict[str, list[tuple[int, str]]] = {}
         for index, (name, (pdb, identity)) in enumerate(matching.items()):
-            image = Path(folder, f"{index}.dll")
-            image.write_bytes(stand_in(pdb, identity, machine))
-            asked += [(name, offset, f'"{image}" {at:#x}') for offset, at in wanted.get(name, {}).items()]
-        answers = _look_up([line for _, _, line in asked])
-    return {
-        (name, offset): frames for (name, offset, _), frames in zip(asked, answers, strict=False) if frames
-    }
+            if not wanted.get(name):
+                continue
+            # The copy is what is checked and read: nobody else can replace it, and it is where USER may read.
+            image, copy = folder / f"{index}.dll", folder / f"{index}.pdb"
+            try:
+                confined.copied(pdb, copy)
+            except OSError as error:
+                warnings.append(f"{pdb} is not used: {error.strerror or error}.")
+                continue
+            image.write_bytes(stand_in(copy, identity, machine))
+            confined.hand_over(image)
+            asked[name] = [(offset, f'"{image}" {at:#x}') for offset, at in wanted[name].items()]
+        return _answers(asked, {name: pdb for name, (pdb, _) in matching.items()}, folder, warnings)
+
+
+def _answers(
+    asked: Mapping[str, list[tuple[int, str]]], pdbs: Mapping[str, Path], folder: Path, warnings: list[str]
+) -> dict[tuple[str, int], tuple[Frame, ...]]:
+    """Asks for all modules at once; when that fails, for each by itself, to know the PDB that is at fault."""
+    deadline = Deadline.after(DEADLINE_S)
+    groups: list[list[str]] = [list(asked)] if asked else []
+    found: dict[tuple[str, int], tuple[Frame, ...]] = {}
+    while groups:
+        names = groups.pop(0)
+        keys = [(name, offset) for name in names for offset, _ in asked[name]]
+        lines = [line for name in names for _, line in asked[name]]
+        # Half of what is left: a PDB on which the symboliser hangs leaves the others their time.
+        seconds = deadline.remaining() / (2 if len(names) > 1 or groups else 1)
+        try:
+            answers = _look_up(lines, Deadline.after(seconds), folder)
+        except (_BadPdbError, DeadlineError) as error:
+            if len(names) > 1:
+                groups += [[name] for name in names]
+            else:
+                warnings.append(f"{pdbs[names[0]]} is not used: llvm-symbolizer {_reason(error)}.")
+            continue
+        found |= {key: frames for key, frames in zip(keys, answers, strict=False) if frames}
+    return found
+
+
+class _BadPdbError(Exception):
+    """llvm-symbolizer failed; the text says how it ended."""
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, _BadPdbError) else f"did not end within {DEADLINE_S:g} s"
 
 
 def _matching(
@@ -120,19 +166,19 @@ def _identity(module: Module, path: SymbolPath) -> PdbIdentity | None:
     return None
 
 
-def _look_up(lines: list[str]) -> list[tuple[Frame, ...]]:
+def _look_up(lines: list[str], deadline: Deadline, folder: Path) -> list[tuple[Frame, ...]]:
     tool = next(filter(None, map(shutil.which, _TOOLS)), None)
     if tool is None:
         raise HostError("llvm-symbolizer is missing.", remedy="Install it: apt-get install llvm-19")
     command = [tool, "--relative-address", "--inlining", "--output-style=JSON"]
+    text = "".join(f"{line}\n" for line in lines)
+    done = confined.run(command, deadline, reads=[folder], limits=LIMITS, stdin=text.encode())
+    if done.code:
+        raise _BadPdbError(confined.describe(done.code, LIMITS))
     try:
-        text = "".join(f"{line}\n" for line in lines)
-        done = programs.run(command, Deadline.after(DEADLINE_S), stdin=text.encode())
-        if done.code:
-            raise HostError(f"{tool} failed: exit code {done.code}.", detail=done.said)
         return [_frames(json.loads(line)) for line in done.text.splitlines() if line.strip()]
-    except (DeadlineError, ValueError, KeyError, TypeError) as error:
-        raise HostError(f"{tool} failed: {error}.") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _BadPdbError(f"gave an answer that cannot be read: {error}") from error
 
 
 def _frames(answer: dict[str, list[dict[str, str | int]]]) -> tuple[Frame, ...]:

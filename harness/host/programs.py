@@ -26,6 +26,7 @@ DETAIL_LIMIT = 4000
 """Bytes of a program's output that an error carries."""
 PACKAGES = {
     "apt-get": "apt",
+    "bwrap": "bubblewrap",
     "clang-19": "clang-19",
     "cp": "coreutils",
     "elf2dmp": "qemu-utils",
@@ -39,7 +40,9 @@ PACKAGES = {
     "ntfsfix": "ntfs-3g",
     "ntfsinfo": "ntfs-3g",
     "ntfsls": "ntfs-3g",
+    "ntfsrecover": "ntfs-3g",
     "osslsigncode": "osslsigncode",
+    "prlimit": "util-linux",
     "qemu-img": "qemu-utils",
     "qemu-storage-daemon": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Self
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
-from harness.host import programs
+from harness.host import confined, programs
 from harness.offline import tool
 from harness.offline.ntfs import NtfsVolume
 from harness.offline.partitions import HEAD, Partition, partitions
@@ -97,6 +98,9 @@ class OfflineDisk:
         """Starts the daemon; returns one file per partition once all of them are there."""
         access, writing = ("on", "off") if self._write is None else ("off", "on")
         image = str(self._image).replace(",", ",,")
+        # As root the NTFS tools run as another user, to whom the exports are then given.
+        others = "on" if os.geteuid() == 0 else "off"
+        confined.reachable(Path(self._folder.name))
         argv = [
             "qemu-storage-daemon",
             "--blockdev", f"file,node-name=file,filename={image},read-only={access}",
@@ -112,11 +116,12 @@ class OfflineDisk:
             argv += ["--blockdev", f"raw,{node},file=disk,{where},read-only={access}"]
             argv += [
                 "--export",
-                f"fuse,id=e{one.number},{node},mountpoint={file},writable={writing},allow-other=off",
+                f"fuse,id=e{one.number},{node},mountpoint={file},writable={writing},allow-other={others}",
             ]
         self._daemon = programs.start(argv, stderr=subprocess.PIPE, death_signal="TERM")
         for file, one in zip(files, found, strict=True):
             self._await(file, one.size, self._daemon)
+            confined.hand_over(file)
         return files
 
     def _await(self, file: Path, size: int, daemon: subprocess.Popen[bytes]) -> None:

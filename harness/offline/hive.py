@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, MachineError
+from harness.host import confined
 from harness.offline import tool
 
 REGISTRY_FILE = "Windows Registry Editor Version 5.00"
@@ -21,7 +22,7 @@ _CONTROL_SETS = 999
 
 
 class SystemHive:
-    """A SYSTEM hive in a host file.
+    """A SYSTEM hive in a host file, which `hand_over` gives to the user that parses it.
 
     Raises:
         MachineError: the file is no SYSTEM hive, or a damaged one.
@@ -31,6 +32,7 @@ class SystemHive:
     def __init__(self, file: Path, deadline: Deadline) -> None:
         self._file = file
         self._deadline = deadline
+        confined.hand_over(file)
         current = self._dword("Select", "Current")
         if current is None or not 0 < current <= _CONTROL_SETS:
             raise MachineError(
@@ -56,11 +58,13 @@ class SystemHive:
                 " in the hive's transaction log only, which is lost; then there is nothing to disable.",
             )
         change = f'{REGISTRY_FILE}\n\n[{self._services}\\{service}]\n"Start"=dword:{start:08x}\n'
-        tool.run(["hivexregedit", "--merge", str(self._file)], self._deadline, change.encode())
+        argv = ["hivexregedit", "--merge", str(self._file)]
+        tool.run(argv, self._deadline, change.encode(), writes=[self._file])
 
     def _dword(self, key: str, value: str) -> int | None:
         try:
-            text = tool.run(["hivexregedit", "--export", str(self._file), key], self._deadline)
+            argv = ["hivexregedit", "--export", str(self._file), key]
+            text = tool.run(argv, self._deadline, reads=[self._file])
         except MachineError as error:
             if b"not found" in error.detail.encode():
                 return None

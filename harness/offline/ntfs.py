@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError
-from harness.host import programs
+from harness.host import confined, programs
 from harness.offline import tool
 
 LISTING_LIMIT = 8 << 20
@@ -59,14 +59,14 @@ class NtfsVolume:
     def starts_with(self, path: str, start: bytes, deadline: Deadline) -> bool:
         """Whether a file begins with these bytes."""
         argv = ["ntfscat", "--force", str(self._device), self._resolved(path, deadline)]
-        with _reading(argv) as process:
+        with self._reading(argv) as process:
             assert process.stdout
             return process.stdout.read(len(start)) == start
 
     def copy_out(self, path: str, target: Path, deadline: Deadline, limit: int) -> int:
         """Copies a file of at most `limit` bytes to the host, runs of zeros as holes; its size in bytes."""
         argv = ["ntfscat", "--force", str(self._device), self._resolved(path, deadline)]
-        with target.open("wb") as file, _reading(argv) as process:
+        with target.open("wb") as file, self._reading(argv) as process:
             assert process.stdout and process.stderr
             while chunk := process.stdout.read(CHUNK):
                 if file.tell() + len(chunk) > limit:
@@ -92,8 +92,9 @@ class NtfsVolume:
         """
         resolved = self._resolved(path, deadline)
         with contextlib.suppress(MachineError):
-            tool.run(["ntfsrecover", str(self._device)], deadline)
-        tool.run(["ntfscp", "--force", "--quiet", str(self._device), str(source), resolved], deadline)
+            tool.run(["ntfsrecover", str(self._device)], deadline, writes=[self._device])
+        argv = ["ntfscp", "--force", "--quiet", str(self._device), str(source), resolved]
+        tool.run(argv, deadline, reads=[source], writes=[self._device])
 
     def _resolved(self, path: str, deadline: Deadline) -> str:
         """The path in the spelling of the volume: the tools compare names exactly."""
@@ -108,7 +109,7 @@ class NtfsVolume:
 
     def _list(self, folder: str, deadline: Deadline) -> tuple[Entry, ...]:
         argv = ["ntfsls", "--force", "--long", "--inode", "--path", folder, str(self._device)]
-        listing = tool.run(argv, deadline)[:LISTING_LIMIT].decode("utf-8", "replace")
+        listing = tool.run(argv, deadline, reads=[self._device])[:LISTING_LIMIT].decode("utf-8", "replace")
         lines = (_LINE.fullmatch(line) for line in listing.split("\n"))
         return tuple(
             Entry(line["name"], int(line["size"]))
@@ -116,13 +117,12 @@ class NtfsVolume:
             if line and line["name"] not in (".", "..")
         )
 
-
-@contextlib.contextmanager
-def _reading(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts a tool whose output the caller reads as it arrives; kills it when the block ends."""
-    process = programs.start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    @contextlib.contextmanager
+    def _reading(self, argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+        """Starts a tool whose output the caller reads as it arrives; kills it when the block ends."""
+        process = confined.start(argv, reads=[self._device], limits=tool.LIMITS)
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from harness.deadline import Deadline
+from harness.host import confined
 from harness.offline.disk import OfflineDisk
 from harness.offline.hive import DISABLED, SystemHive
 from harness.offline.windows import SYSTEM_HIVE, find_windows
@@ -22,8 +22,8 @@ def disable_driver(image: Path, service: str, deadline: Deadline) -> int:
         HostError: a tool is missing.
         DeadlineError: it took too long; the disk holds the old hive or the new one, complete.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "SYSTEM"
+    with confined.folder("winvm-hive-") as folder:
+        file = folder / "SYSTEM"
         with OfflineDisk(image, deadline) as disk:
             windows = find_windows(disk.volumes, deadline)
             windows.copy_out(SYSTEM_HIVE, file, deadline, HIVE_LIMIT)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from harness.dumps.formats.reader import summarise
-from harness.dumps.pdb import PdbIdentity
+from harness.dumps.pdb import PdbIdentity, read_identity
 from harness.dumps.signature import crash_signature, dump_signature, signature
 from harness.dumps.summary import Frame, Place, Summary
 from harness.dumps.symbol_path import SymbolPath
-from harness.dumps.symbols import symbolise
+from harness.dumps.symbols import positions, symbolise
 from harness.dumps.text import page
 from harness.outcome import KernelCrash
 from tests.fakes import dump_writer as writer
@@ -110,6 +113,72 @@ def test_the_build_of_the_dump_is_chosen_among_several(tmp_path: Path) -> None:
     assert without.fault
     assert without.fault.frames == ()
     assert "another build" in without.warnings[0]
+
+
+FAKES = {
+    "segfault": ("kill 'SEGV', $$; sleep 9", "was ended by SIGSEGV"),
+    "memory": ("push @y, $_ x (1 << 20) while $_ = 'a'", "failed with exit code|aborted"),
+    "forever": ("1 while 1", "needs more than 10 s of processor time|did not end within 20 s"),
+    "garbage": ("print '{]'", "gave an answer that cannot be read"),
+}
+
+
+@pytest.mark.parametrize("kind", FAKES)
+def test_a_pdb_that_breaks_the_symboliser_costs_its_own_lines_only(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrapper of llvm-symbolizer does, for the second PDB, what mutated PDBs did to the real one."""
+    tools = tmp_path / "own" / "bin"
+    tools.mkdir(parents=True)
+    code, said = FAKES[kind]
+    real = shutil.which("llvm-symbolizer-19")
+    wrapper = tools / "llvm-symbolizer-19"
+    wrapper.write_text(
+        "#!/usr/bin/perl\n@lines = <STDIN>;\n"
+        f"if (grep /1\\.dll/, @lines) {{ {code}; exit 0 }}\n"
+        f"open(P, '|-', '{real}', @ARGV); print P @lines; close P;\n"
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    good, offset = build(tmp_path / "good")
+    bad, _ = build(tmp_path / "bad")
+    identities = [read_identity(driver.with_suffix(".pdb")) for driver in (good, bad)]
+    matching = {}
+    for driver, found in zip((good, bad), identities, strict=True):
+        assert found
+        pdb = driver.with_suffix(".pdb").rename(tmp_path / f"{driver.parent.name}.pdb")
+        matching[f"{driver.parent.name}.sys"] = (pdb, PdbIdentity(pdb.name, found[0], found[1]))
+    warnings: list[str] = []
+    began = time.monotonic()
+    frames = positions(matching, {"good.sys": {offset: offset}, "bad.sys": {offset: offset}}, warnings)
+    assert time.monotonic() - began < 40
+    assert ("good.sys", offset) in frames, warnings
+    assert [one.function for one in frames["good.sys", offset]] == ["Poke", "Fault"]
+    assert ("bad.sys", offset) not in frames
+    (warning,) = warnings
+    assert re.search(rf"bad\.pdb is not used: llvm-symbolizer ({said})", warning), warning
+
+
+def test_a_pdb_outside_its_folder_and_a_device_are_refused(tmp_path: Path) -> None:
+    driver, offset = build(tmp_path / "elsewhere")
+    summary = crash_of(driver, offset, tmp_path)
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    shutil.copy(driver, folder)
+    (folder / "tiny.pdb").symlink_to(driver.with_suffix(".pdb"))
+    outside = symbolise(summary, folder)
+    assert outside.fault
+    assert outside.fault.frames == ()
+    assert "leads out of its folder" in outside.warnings[0]
+    (folder / "tiny.pdb").unlink()
+    (folder / "tiny.pdb").symlink_to("/dev/zero")
+    assert "leads out of its folder" in symbolise(summary, folder).warnings[0]
+    (folder / "tiny.pdb").unlink()
+    (folder / "real.pdb").write_bytes(driver.with_suffix(".pdb").read_bytes())
+    (folder / "tiny.pdb").symlink_to("real.pdb")
+    inside = symbolise(summary, folder).fault
+    assert inside
+    assert inside.frames, "a link within the folder is followed"
 
 
 def test_a_signature_survives_another_build_and_another_base(tmp_path: Path) -> None:
