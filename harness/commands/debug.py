@@ -110,17 +110,19 @@ def _kdnet(
 ) -> tuple[KdnetRelayWire, list[str]]:
     from harness.debuggers.kd.key import Key
     from harness.debuggers.kd.net.relay import KdnetRelayWire
+    from harness.guests.windows.debugger import adapter_of
 
     if line.key_file is None:
         raise ConfigurationError("No KDNET key is given.", remedy="Give --key-file.")
     key = Key.read(line.key_file)
     debugger = _endpoint(to, "--to") if to else ("127.0.0.1", DEBUGGER_PORT)
-    wire = KdnetRelayWire(key, line.port, debugger, bind)
+    adapter = adapter_of(line.adapter) if line.adapter else None
+    wire = KdnetRelayWire(key, line.port, debugger, bind, adapter=adapter)
     file = shlex.quote(str(line.key_file.absolute()))
     here, there = (key.text, key.text) if show_key else (f'"$(cat {file})"', f"<contents of {file}>")
+    where = "the guest's network adapter" if adapter else f"{bind}, UDP port {wire.port}"
     return wire, [
-        f"Listening for the target on {bind}, UDP port {wire.port}. winvm relays it to a debugger on "
-        f"{debugger[0]}:{debugger[1]}.",
+        f"Listening for the target on {where}. winvm relays it to a debugger on {debugger[0]}:{debugger[1]}.",
         "ntoseye, on this machine:",
         f"    ntoseye --backend kdnet --connect 127.0.0.1:{debugger[1]} --kdnet-key {here}",
         f"WinDbg, on another machine, with --to ITS-ADDRESS:{debugger[1]} here:",

@@ -13,6 +13,8 @@ from pathlib import Path
 from harness.host.fallocate import punch_hole
 from harness.machine.protocol import Channels
 
+SOCKETS = "sockets"
+"""Sub-folder of a machine's folder in which QEMU makes its sockets."""
 LIMIT = 64 << 20
 """Disk space in bytes above which a file is cut; a serial port delivers 326 KB/s."""
 KEPT = 4 << 20

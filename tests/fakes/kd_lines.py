@@ -51,8 +51,10 @@ class UdpTarget:
         weather: Weather | None = None,
         poke_s: float = 0.05,
         retry_s: float = 0.005,
+        own: str = "127.0.0.1",
+        host: str = "127.0.0.1",
     ) -> None:
-        self._host = ("127.0.0.1", port)
+        self._own, self._host = own, (host, port)
         self._key, self._weather = key, weather or Weather()
         self._poke_s, self._retry_s = poke_s, retry_s
         self._stop = threading.Event()
@@ -74,7 +76,7 @@ class UdpTarget:
 
     def _boot(self, kernel: Machine) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind((self._own, 0))
         self.target = KdnetTarget(kernel, self._key, os.urandom(32), host=self._host)
         self.kernel: Any = kernel
 

@@ -8,8 +8,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class KernelLine:
-    """Debugger connection of a kernel: a serial line, or a UDP port and the file that holds the key."""
+    """Debugger connection of a kernel: a serial line, or KDNET with the file that holds its key.
+
+    KDNET comes through the guest's network adapter whose socket is `adapter`, else to a UDP port here.
+    """
 
     serial: Path | None = None
     port: int = 0
     key_file: Path | None = None
+    adapter: Path | None = None

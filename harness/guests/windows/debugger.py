@@ -8,11 +8,13 @@ from typing import Protocol, cast
 from harness.debuggers.kd.com.socket import KdcomSocket
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.line import KernelLine
+from harness.debuggers.kd.net.adapter import AdapterSocket
+from harness.debuggers.kd.net.neighbour import Neighbour
 from harness.debuggers.kd.net.wire import KdnetWire
 from harness.guests.windows.debug_stream import MuteDebugStream, WindowsDebugStream
 from harness.guests.windows.image.credentials import WindowsSecrets
-from harness.guests.windows.spec.domain import KD_SOCKET
-from harness.guests.windows.spec.profile import KDNET_PORT, WindowsProfile
+from harness.guests.windows.spec.domain import KD_SOCKET, KDNET_SOCKET
+from harness.guests.windows.spec.profile import KDNET_HOST, KDNET_LEASE, KDNET_PORT, WindowsProfile
 from harness.interfaces import DebugStream
 from harness.outcome import KernelCrash
 from harness.plugins import DEBUGGERS
@@ -29,11 +31,7 @@ class Debugger(Protocol):
     """One kind of connection; registered in `harness.plugins.DEBUGGERS`."""
 
     def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> WindowsStream:
-        """The live stream of a running machine, whose folder is `machine`; see `Guest.debug_stream`.
-
-        Raises:
-            HostError: its port is taken.
-        """
+        """The live stream of a running machine, whose folder is `machine`; see `Guest.debug_stream`."""
 
     def line(self, machine: Path, secrets: WindowsSecrets) -> KernelLine | None:
         """Where another debugger reaches the kernel; None if there is no connection."""
@@ -57,15 +55,21 @@ class Serial:
 
 
 class Kdnet:
-    """UDP from a network card of its own to a fixed port of the host: one guest at a time."""
+    """UDP from a network adapter of its own, whose frames go to this process alone."""
 
-    def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> WindowsDebugStream:  # noqa: ARG002
+    def stream(self, machine: Path, secrets: WindowsSecrets, log: Path, nonce: str) -> WindowsDebugStream:
         """See `Debugger`."""
-        return WindowsDebugStream(KdnetWire(Key.read(secrets.kd_key), KDNET_PORT), log, nonce)
+        wire = KdnetWire(Key.read(secrets.kd_key), KDNET_PORT, adapter=adapter_of(machine / KDNET_SOCKET))
+        return WindowsDebugStream(wire, log, nonce)
 
-    def line(self, machine: Path, secrets: WindowsSecrets) -> KernelLine:  # noqa: ARG002
+    def line(self, machine: Path, secrets: WindowsSecrets) -> KernelLine:
         """See `Debugger`."""
-        return KernelLine(port=KDNET_PORT, key_file=secrets.kd_key)
+        return KernelLine(port=KDNET_PORT, key_file=secrets.kd_key, adapter=machine / KDNET_SOCKET)
+
+
+def adapter_of(path: Path) -> AdapterSocket:
+    """The adapter of a guest whose KDNET settings are those of every image."""
+    return AdapterSocket(path, Neighbour(KDNET_HOST, KDNET_LEASE, KDNET_PORT))
 
 
 class Off:

@@ -115,11 +115,7 @@ class WindowsGuest:
         nonce: str,
         skip: int = 0,  # noqa: ARG002 - nothing lies in a file
     ) -> WindowsStream:
-        """See `Guest`. The debugger or the panic device reports a crash; the first report counts.
-
-        Raises:
-            HostError: KDNET's port is taken.
-        """
+        """See `Guest`. The debugger or the panic device reports a crash; the first report counts."""
         stream = debugger_of(self.profile).stream(machine.folder, self.image.secrets, log, nonce)
         machine.on_panic(lambda panic: hear(stream, panic))
         return stream

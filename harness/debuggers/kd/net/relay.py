@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.net.adapter import AdapterSocket
 from harness.debuggers.kd.net.relay_session import KdnetRelaySession
 from harness.debuggers.kd.net.session import KdnetSession
 from harness.debuggers.kd.net.wire import DATAGRAM_LIMIT, KdnetWire
@@ -39,10 +40,11 @@ class KdnetRelayWire(KdnetWire):
         retry_s: float = 0.5,
         gone_s: float = GONE_S,
         clock: Callable[[], float] = time.monotonic,
+        adapter: AdapterSocket | None = None,
     ) -> None:
         self._debugger_name = f"{debugger[0]}:{debugger[1]}"
         self._relay = KdnetRelaySession(key, self._debugger_name)
-        super().__init__(key, port, address, retry_s)
+        super().__init__(key, port, address, retry_s, adapter)
         self._gone_s, self._clock = gone_s, clock
         self._awaited_since = 0.0
         self._refused = False
@@ -62,9 +64,10 @@ class KdnetRelayWire(KdnetWire):
     def receive(self, timeout_s: float) -> Sequence[Arrival]:
         """What the next datagram from target or debugger brings; waits at most `timeout_s` seconds."""
         timeout_s = min(timeout_s, _LOOK_S) if self._relay.relayed else timeout_s
-        ready, _, _ = select.select([self._socket, self._debugger], [], [], timeout_s)
+        pending = self._socket.pending
+        ready, _, _ = select.select([self._socket, self._debugger], [], [], 0.0 if pending else timeout_s)
         arrivals: list[Arrival] = []
-        if self._socket in ready:
+        if pending or self._socket in ready:
             arrivals += super().receive(0.0)
         if self._debugger in ready:
             try:

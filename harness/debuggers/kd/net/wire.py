@@ -1,4 +1,4 @@
-"""KDNET on a UDP socket."""
+"""KDNET on a UDP socket of the host, or on the network adapter of a guest."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from harness.debuggers.kd.ids import Ids, KdnetIds
 from harness.debuggers.kd.key import Key
+from harness.debuggers.kd.net.adapter import AdapterSocket, UdpSocket
 from harness.debuggers.kd.net.session import KdnetSession
 from harness.debuggers.kd.packets import Packet
 from harness.debuggers.kd.wire import Arrival
@@ -20,26 +21,26 @@ _RECEIVE_BUFFER = 1 << 20
 class KdnetWire:
     """Implements `Wire`: listens on `address`:`port` for a target that knows `key`.
 
+    Args:
+        adapter: listens to the guest of this adapter instead, which `address` and `port` then do not concern.
+
     Raises:
         HostError: the port is in use or not permitted.
     """
 
-    def __init__(self, key: Key, port: int, address: str = "127.0.0.1", retry_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        key: Key,
+        port: int,
+        address: str = "127.0.0.1",
+        retry_s: float = 0.5,
+        adapter: AdapterSocket | None = None,
+    ) -> None:
         self.ids: Ids = KdnetIds()
         self.retry_s = retry_s
         self._session = self._new_session(key)
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            self._socket.bind((address, port))
-        except OSError as error:
-            self._socket.close()
-            raise HostError(
-                f"Listening on UDP port {port} of {address} failed: {error.strerror}.",
-                remedy="End the program that uses the port, or choose another port.",
-            ) from error
-        self.port: int = self._socket.getsockname()[1]
+        self._socket = adapter or _listening(address, port)
+        self.port: int = port if isinstance(self._socket, AdapterSocket) else self._socket.getsockname()[1]
 
     def _new_session(self, key: Key) -> KdnetSession:
         return KdnetSession(key)
@@ -77,3 +78,17 @@ class KdnetWire:
             with contextlib.suppress(OSError):
                 self._socket.sendto(data, destination)
         self._session.outbox.clear()
+
+
+def _listening(address: str, port: int) -> UdpSocket:
+    made = UdpSocket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        made.bind((address, port))
+    except OSError as error:
+        made.close()
+        raise HostError(
+            f"Listening on UDP port {port} of {address} failed: {error.strerror}.",
+            remedy="End the program that uses the port, or choose another port.",
+        ) from error
+    return made

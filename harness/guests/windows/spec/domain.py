@@ -18,6 +18,7 @@ from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.guests.windows.spec.profile import KDNET_BUSPARAMS, WindowsProfile
 from harness.machine.accelerator import Accelerator
+from harness.machine.channels import SOCKETS
 from harness.machine.domain import ADDRESS, UUIDS, HostSide, render_template, state_key
 from harness.machine.overlay import create_empty, create_overlay
 
@@ -26,6 +27,8 @@ NVRAM = "nvram.fd"
 """File of the UEFI variables: the image has those that Setup left, each machine's folder has its own."""
 KD_SOCKET = "kd.sock"
 """The debugger's serial port, in the machine's folder."""
+KDNET_SOCKET = f"{SOCKETS}/kdnet.sock"
+"""The debugger's network adapter, in the machine's folder: QEMU listens, the debugger connects."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class WindowsSpec:
             console=console,
             journal=journal,
             kd_socket=KD_SOCKET,
+            kdnet_socket=KDNET_SOCKET,
             kd_slot=int(KDNET_BUSPARAMS.split(".")[1]),
             address=ADDRESS,
             ports=host.ports,

@@ -9,9 +9,12 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from harness.plugins import DEBUGGERS
 from harness.project.profile import Hardware, Profile, Seconds, Table
 
-KDNET_HOST, KDNET_PORT, KDNET_BUSPARAMS = "10.0.2.2", 50000, "0.4.0"
-"""Settings of a KDNET target (`bcdedit /dbgsettings net`, `/set {dbgsettings} busparams`): the host's address
-in QEMU's user network, the UDP port, and the PCI address (bus.device.function, decimal) of the NIC."""
+KDNET_HOST, KDNET_PORT, KDNET_BUSPARAMS = "10.0.3.2", 50000, "0.4.0"
+"""Settings of a KDNET target (`bcdedit /dbgsettings net`, `/set {dbgsettings} busparams`): the debugger's
+address on the NIC's network, the UDP port, and the PCI address (bus.device.function, decimal) of the NIC. The
+network is not that of the control NIC (10.0.2.0/24): Windows uses the debugger's NIC as well."""
+KDNET_LEASE = "10.0.3.15"
+"""The address that the guest gets there by DHCP."""
 HYPERV_VENDOR, OTHER_VENDOR = "Microsoft Hv", "KVMKVMKVM"
 """Vendor names that the Hyper-V enlightenments may report: QEMU's own, and that of KVM itself."""
 KD_COM, JOURNAL_COM = 1, 2

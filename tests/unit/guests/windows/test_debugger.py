@@ -56,5 +56,6 @@ def test_a_stream_of_another_kind_is_opened_by_the_guest(tmp_path: Path) -> None
 def test_the_shipped_ones_say_where_they_listen(tmp_path: Path) -> None:
     secrets = WindowsSecrets(tmp_path / "secrets")
     kdnet = FLAVOUR.kernel_line(profile_with(tmp_path, "kdnet"), tmp_path, tmp_path)
-    assert kdnet == KernelLine(port=KDNET_PORT, key_file=secrets.kd_key)
+    adapter = tmp_path / "sockets" / "kdnet.sock"
+    assert kdnet == KernelLine(port=KDNET_PORT, key_file=secrets.kd_key, adapter=adapter)
     assert not FLAVOUR.debugged_here(profile_with(tmp_path, "none"))

@@ -31,8 +31,8 @@ from harness.guests.windows.image.media import Choice
 from harness.guests.windows.image.provisioning import Driver, files
 from harness.guests.windows.image.sealed import WindowsImage
 from harness.guests.windows.image.wim import WimImage
-from harness.guests.windows.spec.domain import KD_SOCKET, WindowsSpec
-from harness.guests.windows.spec.profile import KDNET_PORT, WindowsProfile
+from harness.guests.windows.spec.domain import KD_SOCKET, KDNET_SOCKET, WindowsSpec
+from harness.guests.windows.spec.profile import KDNET_HOST, KDNET_PORT, WindowsProfile
 from harness.machine.accelerator import Accelerator
 from harness.machine.domain import HostSide
 from harness.offline.windows import DEDICATED_FILE
@@ -241,11 +241,14 @@ def test_kdnet_has_the_key_the_port_and_the_adapter_of_the_host(tmp_path: Path) 
     seam = with_debugger("kdnet", tmp_path)
     target = seam.windows.boot.debugger
     assert target["key"] == Key.read(seam.guest.image.secrets.kd_key).text
-    assert (target["hostip"], int(target["port"])) == ("10.0.2.2", KDNET_PORT), "QEMU's user network"
+    assert (target["hostip"], int(target["port"])) == (KDNET_HOST, KDNET_PORT)
     bus, slot, function = (int(part) for part in target["busparams"].split("."))
     assert (bus, function) == (0, 0)
     (adapter,) = (one for one in seam.qemu_arguments() if one.startswith("e1000e,netdev=kd,"))
     assert adapter.endswith(f"bus=pcie.0,addr={slot:#x}")
+    (network,) = (one for one in seam.qemu_arguments() if "id=kd," in one)
+    path = seam.machine.folder / KDNET_SOCKET
+    assert network == f"stream,id=kd,server=on,addr.type=unix,addr.path={path}", "no network of the host's"
 
 
 def test_a_guest_without_a_debugger_is_configured_without(tmp_path: Path) -> None:
