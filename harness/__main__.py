@@ -6,17 +6,19 @@ import os
 import signal
 import sys
 
-INTERRUPTED = 130
+from harness.host import interrupts
 
 
 def main() -> None:
     """Runs the command line and exits the process."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled CI job must end its guest
     try:
+        interrupts.install()  # a cancelled CI job must end its guest
         code = _run()
     except KeyboardInterrupt:  # also while modules are imported
+        for number in interrupts.SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         print("winvm: interrupted.", file=sys.stderr)
-        code = INTERRUPTED
+        code = interrupts.INTERRUPTED
     except BrokenPipeError:
         # The pipe's reader (head, less) has closed it: not an error, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

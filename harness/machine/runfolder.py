@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
 from harness.host import locks
-from harness.host.interrupts import deferred
+from harness.host.interrupts import at_last, deferred
 from harness.host.private import private_folder
 from harness.machine.bindings import libvirt
 from harness.machine.connection import Connection, translated, within
@@ -35,6 +35,7 @@ from harness.machine.processes import adopt_qemus, end_process, qemu_processes
 from harness.machine.remote.host import RemoteHost
 from harness.machine.remote.ssh import Target
 from harness.machine.removal import LOCK, remove_tree
+from harness.machine.watchdog import Watchdog
 
 KEPT, ROOT = "kept", "libvirt"
 HALF_MADE = ".new-"
@@ -58,6 +59,8 @@ class RunFolder:
         self._lock = lock
         self._connection: Connection | None = None
         self._open = True
+        self._take_back = at_last(self._kill_unless_kept)
+        self._watchdog: Watchdog | None = None
 
     @classmethod
     def create(cls, runs: Path, uri: str = "") -> Self:
@@ -153,6 +156,8 @@ class RunFolder:
             HostError: libvirt refuses, or a daemon or its host is not set up for runs.
             DeadlineError: another host does not answer.
         """
+        if self._watchdog is None and not (self.claim and Target.of(self.claim.uri)):
+            self._watchdog = Watchdog(self.path, KEPT)
         if self._connection is None and self.claim:
             self._connection = self._connected(self.claim.uri)
         elif self._connection is None:
@@ -221,6 +226,9 @@ class RunFolder:
             if not self.kept:
                 self.remove()
         finally:
+            self._take_back()
+            if self._watchdog:
+                self._watchdog.close()
             self._open = RunFolder._process_open = False
             os.close(self._lock)
 
@@ -233,6 +241,10 @@ class RunFolder:
         deadline = Deadline.after(END_SECONDS)
         with contextlib.suppress(libvirt.libvirtError, DeadlineError):
             within(deadline, f"Ending run {self.id}", lambda: _destroy_all(connection.api), self._kill)
+
+    def _kill_unless_kept(self) -> None:
+        if not self.kept:
+            self._kill()
 
     def _kill(self) -> None:
         for pid in qemu_processes(self.path):

@@ -18,6 +18,7 @@ import pytest
 
 from harness.display.terminal import paragraph, printable
 from harness.errors import ConfigurationError, WinvmError
+from harness.host import interrupts
 from harness.project import config as configuration
 from harness.testing.ending import Ended, ending_the_session, leave
 from harness.testing.options import PREFIX
@@ -182,6 +183,7 @@ class Session:
         from harness.display.progress import Progress
         from harness.run.artifacts import Artifacts
 
+        interrupts.install()  # only in sessions with a guest: others' signals are pytest's
         with ending_the_session():
             self.plan(guests[0].path)
             self._require_one_project(item.path for item in guests)
