@@ -13,11 +13,20 @@ help: ## this list
 
 setup: $(VENV)/.installed ## host packages (needs root when some are missing) and .venv/
 
-# Targets that start a guest need root. Checked before any set-up; an ordinary user is told the command to run.
+# Building an image needs root. Checked before any set-up; an ordinary user is told the command to run.
 .PHONY: root
 root:
-	@[ "$$(id -u)" = 0 ] || { printf 'winvm: a guest needs root: libvirt runs inside winvm. Run:\n    sudo make %s\n' \
+	@[ "$$(id -u)" = 0 ] || { printf 'winvm: building the guest image needs root. Run:\n    sudo make %s\n' \
 	    '$(strip $(MAKECMDGOALS) $(MAKEOVERRIDES))' >&2; exit 2; }
+
+# Guests need no root. Under sudo, what starts them runs as the user who called it, once the image is built.
+ifneq ($(and $(SUDO_UID),$(filter 0,$(shell id -u))),)
+USER_HOME := $(shell getent passwd '$(SUDO_UID)' | cut -d: -f6)
+AS_USER := setpriv --reuid=$(SUDO_UID) --regid=$(SUDO_GID) --init-groups env HOME='$(USER_HOME)'
+endif
+.PHONY: guest
+guest: setup
+	@$(if $(AS_USER),$(if $(filter wine,$(GUEST)),$(BIN)/winvm image build wine,:),:)
 
 # SKIP_HOST=1 leaves the host's packages alone.
 .PHONY: host
@@ -34,6 +43,7 @@ $(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
 	@$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
 	@touch $@
+	@$(if $(AS_USER),chown -R $(SUDO_UID):$(SUDO_GID) $(VENV) $(wildcard *.egg-info),:)
 
 check: setup ## format, lint, types, imports, contract drift; no VM
 	$(BIN)/ruff format --check $(SOURCES)
@@ -51,8 +61,8 @@ coverage: setup test-host ## line and branch coverage of the unit and host-side 
 	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile \
 	    --cov --cov-report=term --cov-report=html:build/coverage
 
-vm-test: root setup ## test the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
-	$(BIN)/pytest tests/vm/test_scenarios.py --winvm-guest $(GUEST)
+vm-test: guest ## test the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
+	$(AS_USER) $(BIN)/pytest tests/vm/test_scenarios.py --winvm-guest $(GUEST)
 
 self-test: root setup ## test the bench itself in a VM: its commands, crashes, faults, other drivers
 	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py
@@ -61,21 +71,21 @@ SCALE ?= 1
 soak: root setup ## long, large and killed runs (SCALE=1: half an hour or more)
 	$(BIN)/python -m tests.soak --scale $(SCALE)
 
-reproduce: root setup ## replay a crash from its bundle (BUNDLE=crash-....tar.zst)
-	$(BIN)/winvm reproduce '$(BUNDLE)'
+reproduce: guest ## replay a crash from its bundle (BUNDLE=crash-....tar.zst)
+	$(AS_USER) $(BIN)/winvm reproduce '$(BUNDLE)'
 
-smoke: root setup ## a quick subset of the scenarios, in a guest that is kept warm
-	$(BIN)/winvm smoke --guest $(GUEST)
+smoke: guest ## a quick subset of the scenarios, in a guest that is kept warm
+	$(AS_USER) $(BIN)/winvm smoke --guest $(GUEST)
 
-nightly: root setup ## run every guest profile with every driver build, and compare with earlier nights
-	$(BIN)/winvm nightly
+nightly: guest ## run every guest profile with every driver build, and compare with earlier nights
+	$(AS_USER) $(BIN)/winvm nightly
 
 fuzz: setup ## run the parsers on hostile input, for a long time
 	$(BIN)/python -m tests.fuzz.kd --count 1000000
 	$(BIN)/python -m tests.fuzz.dump --count 200000
 
-bench: root setup ## measure the bench itself
-	$(BIN)/python -m tests.bench
+bench: guest ## measure the bench itself
+	$(AS_USER) $(BIN)/python -m tests.bench
 
 format: setup ## rewrite sources in the project's format
 	$(BIN)/ruff check --fix --quiet $(SOURCES) || true

@@ -23,8 +23,8 @@ _CHUNK = 4096
 
 def make_clock_port(port: Path) -> None:
     """Makes both FIFOs anew. `port` is the name that QEMU gets; each FIFO's name adds a suffix to it."""
-    for fifo in _ends(port):
-        Path(fifo).unlink(missing_ok=True)
+    for fifo in clock_ends(port):
+        fifo.unlink(missing_ok=True)
         os.mkfifo(fifo, 0o600)
 
 
@@ -35,7 +35,7 @@ def set_clock(port: Path, deadline: Deadline) -> None:
         MachineError: there is no QEMU at the other end.
         DeadlineError: the guest does not confirm that it has set the clock.
     """
-    inward, outward = _ends(port)
+    inward, outward = clock_ends(port)
     limited = deadline.at_most(ANSWER_S)
     with contextlib.ExitStack() as stack:
         try:
@@ -62,5 +62,6 @@ def set_clock(port: Path, deadline: Deadline) -> None:
             limited.check("Setting the guest's clock")
 
 
-def _ends(port: Path) -> tuple[str, str]:
-    return f"{port}.in", f"{port}.out"
+def clock_ends(port: Path) -> tuple[Path, Path]:
+    """Its FIFOs: towards the guest, and from it."""
+    return port.with_name(f"{port.name}.in"), port.with_name(f"{port.name}.out")

@@ -18,7 +18,6 @@ from typing import Any, Self, TypeVar
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
-from harness.host.root import require_root
 from harness.machine import daemon
 from harness.machine.bindings import libvirt
 from harness.machine.remote.ssh import TRY_IT, Target, unasked
@@ -26,21 +25,29 @@ from harness.machine.remote.ssh import TRY_IT, Target, unasked
 T = TypeVar("T")
 _LOG = logging.getLogger("winvm.libvirt")
 
-QEMU_CONF = """\
+_QEMU_CONF = """\
 # Written by winvm for this libvirt root.
 stdio_handler = "file"        # else virtlogd must run, and it rotates serial files at 2 MiB
-user = "root"                 # else QEMU runs as libvirt-qemu and cannot read a home directory
-group = "root"
 dynamic_ownership = 0         # files stay whose they are
 remember_owner = 0
 security_driver = "none"      # no AppArmor or SELinux profile knows these paths
 security_default_confined = 0
 namespaces = []               # no private /dev: saves a mount namespace per start
+seccomp_sandbox = 1           # QEMU starts no program, gains no privilege, makes no obsolete system call
 cgroup_controllers = []       # works in containers without a writable cgroup tree
 save_image_format = "sparse"  # each page has its place in the file: QEMU writes and reads it without the
                                # helper program that "raw" needs, and zero pages take no space
 """
 
+QEMU_CONF = (
+    _QEMU_CONF
+    + """\
+user = "root"                 # else root's QEMU runs as libvirt-qemu and cannot read a home directory
+group = "root"
+"""
+)
+"""For a libvirt of root's. An ordinary user's runs QEMU as that user, and may not name another."""
+LAUNCHED = "clear_emulator_capabilities = 0  # qemu_launcher.py needs them, and takes them from QEMU\n"
 OPEN_SECONDS = 60.0
 """Seconds for a daemon to open its first connection: it then probes the capabilities of each QEMU."""
 KEEPALIVE = 10, 6
@@ -182,9 +189,8 @@ class Connection:
         """Opens the daemonless driver with its state below `root`; creates `root` and its configuration.
 
         Raises:
-            HostError: not root, libvirt refuses, or the path is too long for its sockets.
+            HostError: libvirt refuses, or the path is too long for its sockets.
         """
-        require_root("libvirt's QEMU driver in winvm's own process")
         longest = f"{root}/lib/qemu/domain-99-{'x' * 12}/monitor.sock"
         if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
             raise HostError(
@@ -193,7 +199,8 @@ class Connection:
             )
         configuration = root / "etc" / "qemu.conf"
         configuration.parent.mkdir(parents=True, exist_ok=True)
-        configuration.write_text(QEMU_CONF, encoding="utf-8")
+        text = QEMU_CONF + LAUNCHED if os.geteuid() == 0 else _QEMU_CONF
+        configuration.write_text(text, encoding="utf-8")
         return cls(f"qemu:///embed?root={root}", root)
 
     def versions(self) -> dict[str, str]:

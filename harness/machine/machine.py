@@ -15,19 +15,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, InfrastructureError, MachineError
 from harness.host.fileend import last_text
+from harness.machine.accelerator import Accelerator
 from harness.machine.bindings import libvirt
+from harness.machine.channels import SOCKETS
+from harness.machine.clock import clock_ends
 from harness.machine.connection import translated, within
 from harness.machine.domain import ADDRESS, UUIDS, HostSide
 from harness.machine.events import LifecycleEvents
-from harness.machine.monitor import ask
+from harness.machine.monitor import dump_into
 from harness.machine.overlay import OVERLAY_SPACE, create_overlay, require_space
 from harness.machine.panic import PanicEvents, runs
 from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump, OnPanic
 from harness.machine.qemu_host import Here, QemuHost, There
+from harness.machine.qemu_user import user_for
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import DISK, MEMORY, ReadyState
 from harness.machine.savefile import Identity, copy_for, identity
-from harness.machine.screen import picture
+from harness.machine.screen import shoot
 from harness.machine.spec import RecordedSpec, Spec
 
 RECORD = "machine.json"
@@ -88,6 +92,8 @@ class LibvirtMachine:
         self._uuid_of = self._domain_name if claim else self._key
         self._copied: ReadyState | None = None
         self._place = _place(folder, self.folder, self._domain_name)
+        kvm = spec.accelerator is Accelerator.KVM
+        self._user = user_for(folder.path, shared=self._connection.shared, kvm=kvm)
         self._events = LifecycleEvents(self._connection, self._domain_name)
         self._panics = PanicEvents(self._connection, self._domain_name)
 
@@ -193,8 +199,9 @@ class LibvirtMachine:
 
     def screenshot(self, file: Path, deadline: Deadline) -> Path:
         """See `Machine`."""
-        api = self._connection.api
-        file.write_bytes(self._call("A screenshot", lambda: picture(api, self._domain()), deadline))
+
+        api, unseen = self._connection.api, not self._connection.shared
+        self._call("A screenshot", lambda: shoot(api, self._domain(), file, unseen=unseen), deadline)
         return file
 
     def dump_memory(self, file: Path, form: MemoryDump, deadline: Deadline) -> None:
@@ -203,9 +210,7 @@ class LibvirtMachine:
         written = self._place.visible(file)
 
         def dump() -> None:
-            # libvirt's own core dump writes through a program of another package.
-            where = f"file:{written.resolve()}"
-            ask(self._domain(), "dump-guest-memory", paging=False, protocol=where, format=form.value)
+            dump_into(self._domain(), written, form.value, unseen=not self._connection.shared)
 
         self._call("Dumping the memory of", dump, deadline)
         if written != file:
@@ -215,6 +220,8 @@ class LibvirtMachine:
         """Stops the machine, leaving its RAM and devices in `memory` and its disk overlay in `disk`."""
         self._call("Saving", lambda: self._domain().save(str(memory)), deadline)
         shutil.move(self.disk, disk)
+        if self._user:
+            self._user.take_back(disk)
 
     def checkpoint(self, deadline: Deadline) -> None:
         """See `Machine`."""
@@ -318,6 +325,12 @@ class LibvirtMachine:
         clock = self._place.make_clock(self.channels.clock)
         host = HostSide(self.disk, (console, journal, com3, com4), dbgprint, ports, clock)
         xml = self._spec.render(host, name=self._domain_name, key=self._uuid_of)
+        sockets = self.folder / SOCKETS
+        sockets.mkdir(mode=0o700, exist_ok=True)
+        if self._user:
+            copies = [self.folder / name for name in self._spec.copied]
+            own = [self.disk, sockets, *clock_ends(clock), *copies]
+            xml = self._user.confined(xml, self.folder, own, self._below_disk())
         self._place.starting()
         api = self._connection.api
         if self._ready:
@@ -325,6 +338,9 @@ class LibvirtMachine:
             self._call("Restoring", lambda: api.restoreFlags(memory, xml, 0), deadline)
         else:
             self._call("Starting", lambda: api.createXML(xml, 0), deadline)
+
+    def _below_disk(self) -> list[Path]:
+        return [self._spec.base, *([self._ready.disk] if self._ready else [])]
 
     def _restorable(self, ready: ReadyState, deadline: Deadline) -> Path:
         """The save file of a state; if another domain was saved in it, a copy for this one, made once."""

@@ -1,13 +1,27 @@
-"""A picture of a machine's first screen, through libvirt's stream."""
+"""A picture of a machine's first screen, through libvirt's stream or by QEMU itself."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from harness.errors import MachineError
+from harness.machine.monitor import write_into
 
 LIMIT = 32 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def shoot(api: Any, domain: Any, file: Path, *, unseen: bool) -> None:
+    """Writes the screen of a running domain into a file, as a PNG; see `picture`.
+
+    Args:
+        unseen: QEMU may not see the folders in which libvirt has it write pictures.
+    """
+    if unseen:
+        write_into(domain, file, "screendump", "filename", format="png")
+    else:
+        file.write_bytes(picture(api, domain))
 
 
 def picture(api: Any, domain: Any) -> bytes:

@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigurationError
+from harness.host.ownership import belongs_to_user, invoking_user
 from harness.project.trust import require_trusted, runs_no_program
 
 FILE_NAME = "winvm.toml"
@@ -189,12 +190,12 @@ class Config(_Section):
     @property
     def artifacts_folder(self) -> Path:
         """Where runs leave their results."""
-        return self.root / self.artifacts.folder
+        return belongs_to_user(self.root / self.artifacts.folder)
 
     @property
     def build_folder(self) -> Path:
         """Where built drivers, the test certificate and the agent's zipapp are kept between runs."""
-        return self.root / "build"
+        return belongs_to_user(self.root / "build")
 
     @property
     def build_lock(self) -> Path:
@@ -203,10 +204,15 @@ class Config(_Section):
 
 
 def home() -> Path:
-    """The bench's own state: images, downloads, live machines. `WINVM_HOME`, else `~/.cache/winvm`."""
+    """The bench's own state: images, downloads, live machines. `WINVM_HOME`, else `~/.cache/winvm`.
+
+    Under sudo it is that of the user who called it, who then finds the images; machines stay root's.
+    """
     named = os.environ.get("WINVM_HOME")
     if named:
-        return Path(named).expanduser().resolve()
+        return belongs_to_user(Path(named).expanduser().resolve(), "runs", "smoke")
+    if user := invoking_user():
+        return belongs_to_user(user.home / ".cache" / "winvm", "runs", "smoke")
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "winvm"
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-KNOWN = {"accelerator.json", "downloads", "hosts", "images", "libvirt-cache", "runs", "smoke", "up"}
+KNOWN = {"accelerator.json", "downloads", "hosts", "images", "libvirt-cache", "qemu", "runs", "smoke", "up"}
 """What a home holds between runs."""
 LISTENING = "0A"
 """TCP_LISTEN in /proc/net/tcp."""

@@ -106,7 +106,7 @@ def test_another_list_of_packages_can_be_named(host: Host) -> None:
     assert "missing: chromium-headless-shell" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["vm-test", "smoke GUEST=wine"])
+@pytest.mark.parametrize("command", ["self-test", "image GUEST=wine"])
 def test_without_root_make_says_so_before_it_sets_anything_up(host: Host, command: str) -> None:
     host.program("id", "echo 1000")
     done = host.run("make", *command.split())

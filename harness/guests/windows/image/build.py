@@ -35,7 +35,6 @@ from harness.guests.windows.spec.domain import NVRAM, WindowsSpec
 from harness.host.digest import file_sha256
 from harness.host.locks import hold
 from harness.host.private import private_folder
-from harness.host.root import require_root
 from harness.images.base import images_folder
 from harness.journal import Journal, StepKind
 from harness.machine.accelerator import Accelerator, choose_accelerator
@@ -56,11 +55,10 @@ def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
 
     Raises:
         ConfigurationError: a file that the request names cannot be used.
-        HostError: not root, no disk space, a tool is missing.
+        HostError: no disk space, a tool is missing.
         ImageError: the installation failed; its evidence is in installations/<profile>/.
         MachineError, DeadlineError: likewise.
     """
-    require_root("Installing Windows in a machine")
     preparation = prepare(request, home, journal)
     with journal.step(StepKind.IMAGE, "image: SHA-256 of the installation ISO"):
         iso_sha256 = file_sha256(request.iso)

@@ -1,0 +1,130 @@
+"""The ordinary user that root's QEMU runs as: one for each run, with the files that are handed over to it.
+
+The user has no name and no entry in /etc/passwd: its id is derived from the run's, above those that systemd
+gives to containers (0x6fffffff). Images stay root's, with a group that may read them, in closed folders.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shlex
+import stat
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineError, HostError
+from harness.host import programs
+from harness.host.private import private_folder
+from harness.machine import qemu_launcher
+from harness.machine.qemu_launcher import FOLDER, IMAGES_GROUP, MEMORY, QEMU, READS, USER
+
+OVERHEAD = 8 << 30
+"""Address space that QEMU takes beside the guest's memory, at most, in bytes."""
+KVM = Path("/dev/kvm")
+PROBE_S = 5.0
+_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+
+
+class QemuUser:
+    """The user of one run's QEMUs.
+
+    Args:
+        run: the run folder.
+        confines: otherwise QEMU stays root's, and only has no capability.
+    """
+
+    def __init__(self, run: Path, *, confines: bool = True) -> None:
+        self._confines = confines
+        digest = hashlib.sha256(os.fsencode(run.name)).digest()
+        self.id = IMAGES_GROUP + 1 + int.from_bytes(digest[:4], "big") % 0x0FFFFFF0
+        self._emulator = run.parent.parent / "qemu" / "qemu-system-x86_64"
+
+    def confined(self, xml: str, folder: Path, own: Sequence[Path], disks: Sequence[Path]) -> str:
+        """A domain's XML with the launcher as its emulator, and the files handed over.
+
+        An installation keeps root's QEMU: it reads ISOs of the user's. So does a machine with a TPM, whose
+        emulator's socket libvirt makes elsewhere.
+
+        Args:
+            folder: the machine's; QEMU sees it, and what is the user's there is writable.
+            own: files of the machine that QEMU writes.
+            disks: the images below the machine's own disk.
+        """
+        domain = ET.fromstring(xml)  # noqa: S314 - made here
+        devices, line = domain.find("devices"), domain.find(f"{{{_NAMESPACE}}}commandline")
+        assert devices is not None
+        assert line is not None
+        ET.register_namespace("qemu", _NAMESPACE)
+        emulator = ET.Element("emulator")
+        emulator.text = str(self._written())
+        devices.insert(0, emulator)
+        other = devices.find("tpm") is not None or devices.find("disk[@device='cdrom']") is not None
+        if self._confines and not other:
+            named = [one.text or "" for one in domain.iterfind("os/*") if one.tag in ("kernel", "initrd")]
+            reads = [*disks, *map(Path, named)]
+            self._hand_over(own, reads)
+            values = {
+                FOLDER: str(folder),
+                USER: str(self.id),
+                READS: json.dumps([str(path) for path in reads]),
+                MEMORY: str((int(domain.findtext("memory", "0")) << 20) + OVERHEAD),
+            }
+            for name, value in values.items():
+                ET.SubElement(line, f"{{{_NAMESPACE}}}env", {"name": name, "value": value})
+        return ET.tostring(domain, encoding="unicode")
+
+    def take_back(self, path: Path) -> None:
+        """Makes a file that was handed over root's, for other runs' users to read."""
+        os.chown(path, 0, IMAGES_GROUP, follow_symlinks=False)
+        path.chmod(0o440)
+
+    def _hand_over(self, own: Sequence[Path], reads: Sequence[Path]) -> None:
+        for path in reads:
+            if not path.stat().st_mode & stat.S_IROTH:
+                os.chown(path, -1, IMAGES_GROUP)
+                path.chmod(0o440)
+        for path in own:
+            os.chown(path, self.id, self.id, follow_symlinks=False)
+
+    def _written(self) -> Path:
+        """The program that libvirt runs. It changes with QEMU, whose capabilities libvirt remembers by it."""
+        found = Path(QEMU).stat()
+        launcher = shlex.join([sys.executable, "-IS", qemu_launcher.__file__])
+        text = f'#!/bin/sh\n# QEMU of {found.st_mtime_ns}, {found.st_size} bytes\nexec {launcher} "$@"\n'
+        if not self._emulator.exists() or self._emulator.read_text(encoding="utf-8") != text:
+            private_folder(self._emulator.parent)
+            new = self._emulator.with_suffix(f".{os.getpid()}")
+            new.write_text(text, encoding="utf-8")
+            new.chmod(0o700)
+            new.replace(self._emulator)
+        return self._emulator
+
+
+def user_for(run: Path, *, shared: bool, kvm: bool) -> QemuUser | None:
+    """The user of a run's QEMUs; None where they run as the user who runs winvm, or as a daemon says.
+
+    Root's QEMUs stay root's where the host forbids mounts, as some containers do.
+
+    Args:
+        shared: a daemon starts them.
+        kvm: they need /dev/kvm, which only root may use on some hosts.
+    """
+    if shared or os.geteuid() != 0:
+        return None
+    return QemuUser(run, confines=_mounts_allowed() and not (kvm and KVM.stat().st_mode & 0o066 == 0))
+
+
+@functools.cache
+def _mounts_allowed() -> bool:
+    """Whether this process may make a mount namespace; takes 3 ms once."""
+    mount = ["unshare", "--mount", "--ipc", "--uts", "--", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]  # noqa: S108
+    try:
+        return programs.run(mount, Deadline.after(PROBE_S)).code == 0
+    except (HostError, DeadlineError):
+        return False
