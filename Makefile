@@ -42,6 +42,8 @@ $(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
 	@# A complete .venv is updated in place, because another command may be running from it.
 	@$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
+	@# An editable install compiles nothing; where PYTHONDONTWRITEBYTECODE is set, every start of winvm would.
+	@$(BIN)/python -m compileall -q harness
 	@touch $@
 	@$(if $(AS_USER),chown -R $(SUDO_UID):$(SUDO_GID) $(VENV) $(wildcard *.egg-info),:)
 

@@ -27,28 +27,35 @@ def main() -> None:
 
 
 def _run() -> int:
+    try:
+        from harness.commands.dump_page import without_click
+
+        return 0 if without_click(sys.argv[1:]) else _command_line()
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # every error is printed as one paragraph
+        from harness.display.terminal import paragraph
+        from harness.display.unexpected import as_winvm_error, interrupted
+
+        if interrupted(error):
+            raise KeyboardInterrupt from error
+        shown = as_winvm_error(error)
+        print(paragraph(shown), file=sys.stderr)
+        return shown.exit_code
+
+
+def _command_line() -> int:
     import click
 
-    from harness.display.terminal import paragraph
-    from harness.display.unexpected import as_winvm_error, interrupted
+    from harness.cli import winvm
 
     try:
-        from harness.cli import winvm
-
         code = winvm.main(standalone_mode=False)
     except click.exceptions.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
         error.show()
         return 2
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # every error is printed as one paragraph
-        if interrupted(error):
-            raise KeyboardInterrupt from error
-        shown = as_winvm_error(error)
-        print(paragraph(shown), file=sys.stderr)
-        return shown.exit_code
     return code if isinstance(code, int) else 0
 
 

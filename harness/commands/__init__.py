@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +19,8 @@ def load_config(invocation: Invocation) -> config.Config:
     Raises:
         ConfigurationError: there is no winvm.toml, or it is invalid.
     """
+    from pathlib import Path
+
     from harness.project import config  # pydantic takes 60 ms, and not every command needs it
 
     return config.load(invocation.config_path or config.find(Path.cwd()))

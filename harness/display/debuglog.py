@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.display.terminal import printable
+from harness.host.logger import ROOT
 
 FILE_BYTES = 4 << 20
 """A log file that grows beyond this is renamed to `debug.log.1`, replacing the previous one."""
@@ -25,7 +26,7 @@ SHORTEST_SECRET = 4
 """Characters; a shorter text occurs in too many lines by chance."""
 LEFT_OUT = "[left out]"
 
-_ROOT = logging.getLogger("winvm")
+
 _SECRET_SHAPES = re.compile(
     r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)"  # a certificate or key as PEM
     r"|\b(?:[0-9a-z]{6,13}\.){3}[0-9a-z]{6,13}\b"  # a KDNET key
@@ -82,11 +83,11 @@ class _Formatter(logging.Formatter):
 
 
 def _attach(handler: logging.Handler) -> Callable[[], None]:
-    _ROOT.addHandler(handler)
-    _ROOT.setLevel(logging.DEBUG)
+    ROOT.addHandler(handler)
+    ROOT.setLevel(logging.DEBUG)
 
     def end() -> None:
-        _ROOT.removeHandler(handler)
+        ROOT.removeHandler(handler)
         handler.close()
 
     return end

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
+from typing import TYPE_CHECKING
 
-from harness.errors import WinvmError
+if TYPE_CHECKING:
+    from harness.errors import WinvmError
 
 DETAIL_LINES = 40
+_COLOURS = {"": "", "red": "\x1b[31m", "yellow": "\x1b[33m"}
+_BOLD, _OFF = "\x1b[1m", "\x1b[0m"
 
 
 def printable(text: str) -> str:
@@ -22,6 +24,9 @@ def printable(text: str) -> str:
 
 def paragraph(error: WinvmError) -> str:
     """An error for a person: one paragraph with its remedy, then at most 40 lines of evidence."""
+    import shutil
+    import textwrap
+
     width = min(shutil.get_terminal_size().columns, 110)
     lines = textwrap.wrap(
         f"winvm: {printable(str(error))}", width, break_long_words=False, break_on_hyphens=False
@@ -31,3 +36,15 @@ def paragraph(error: WinvmError) -> str:
         lines.append(f"    ... {len(detail) - DETAIL_LINES} lines left out ...")
     lines += [f"    {printable(line)}" for line in detail[-DETAIL_LINES:]]
     return "\n".join(lines)
+
+
+def styled(text: str, colour: str = "", *, bold: bool = False) -> str:
+    """Text in a colour, `red` or `yellow`, or bold, for a terminal; see `unstyled`."""
+    return f"{_COLOURS[colour]}{_BOLD if bold else ''}{text}{_OFF}"
+
+
+def unstyled(text: str) -> str:
+    """Text without what `styled` adds, for files and pipes."""
+    for mark in (*_COLOURS.values(), _BOLD, _OFF):
+        text = text.replace(mark, "") if mark else text
+    return text

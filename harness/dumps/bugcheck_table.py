@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-_FILE = Path(__file__).parent / "data/bugchecks.json"
+from harness.dumps.record import record
+
+_FILE = os.path.join(os.path.dirname(__file__), "data", "bugchecks.json")  # noqa: PTH118, PTH120
 _DRIVER = "driver"
 _KIND = "kind"
 _ALL_BITS = "0xFFFFFFFFFFFFFFFF"
@@ -21,7 +23,7 @@ _VARIANTS = frozenset({0x1000007E, 0x1000007F, 0x1000008E, 0x100000EA})
 """Set in the code of some dumps: the meaning is that of the code without it, the name ends with `_M`."""
 
 
-@dataclass(frozen=True)
+@record
 class Parameter:
     """One parameter: its role, what it holds, and words for values that it may have.
 
@@ -30,10 +32,10 @@ class Parameter:
 
     role: str
     text: str
-    words: Mapping[int, str] = field(default_factory=dict)
+    words: Mapping[int, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+@record
 class Bugcheck:
     """Table row of a code, with the kind that its parameters select.
 
@@ -55,7 +57,28 @@ UNKNOWN = Bugcheck("UNKNOWN", "", _DRIVER, "", ())
 @functools.cache
 def document() -> dict[str, Any]:
     """The data file: its source, the roles, and `codes` by their number as `number` writes it."""
-    found: dict[str, Any] = json.loads(_FILE.read_bytes())
+    found: dict[str, Any] = json.loads(_text())
+    return found
+
+
+@functools.cache
+def _text() -> bytes:
+    with open(_FILE, "rb") as file:  # noqa: PTH123
+        return file.read()
+
+
+@functools.cache
+def row(code: int) -> dict[str, Any] | None:
+    """The row of a code in `codes`. Only its text is parsed: the file has 425 rows, a dump one code.
+
+    A row starts a line with its number, and the rows of its kinds start theirs with a space.
+    """
+    start = _text().find(b'\n"%s": {' % number(code).encode())
+    if start < 0:
+        return None
+    ends = (_text().find(mark, start + 1) for mark in (b'\n"', b"\n}\n"))
+    text = _text()[start : min(end for end in ends if end >= 0)]
+    found: dict[str, Any] = json.loads(b"{%s}" % text.rstrip(b",\n"))[number(code)]
     return found
 
 
@@ -71,16 +94,15 @@ def base_code(code: int) -> int:
 
 def find(code: int, values: Sequence[int] = ()) -> Bugcheck:
     """The row of a code, `UNKNOWN` when there is none; `values` of its parameters select the kind."""
-    codes = document()["codes"]
-    row = codes.get(number(code))
-    if row is None:
+    own = row(code)
+    if own is None:
         return UNKNOWN
-    name = row["name"]
-    row = codes[row["same_as"]] if "same_as" in row else row
-    texts = _four(row)
-    words = {int(at) - 1: _numbered(table) for at, table in row.get("values", {}).items()}
+    name = own["name"]
+    base = row(int(own["same_as"], 16)) or own if "same_as" in own else own
+    texts = _four(base)
+    words = {int(at) - 1: _numbered(table) for at, table in base.get("values", {}).items()}
     kinds: list[str] = []
-    level: Mapping[str, Any] = row
+    level: Mapping[str, Any] = base
     while "kinds" in level and len(values) >= level["by"]:
         slot = level["by"] - 1
         value = values[slot]
@@ -98,11 +120,11 @@ def find(code: int, values: Sequence[int] = ()) -> Bugcheck:
     for at, text in enumerate(texts):
         role, _, what = text.partition(":")
         parameters.append(Parameter(role, what, words.get(at, {}) if what else {}))
-    return Bugcheck(name, row["meaning"], row.get("cause", _DRIVER), ", ".join(kinds), tuple(parameters))
+    return Bugcheck(name, base["meaning"], base.get("cause", _DRIVER), ", ".join(kinds), tuple(parameters))
 
 
-def _four(row: Mapping[str, Any]) -> list[str]:
-    texts = row.get("parameters", [])
+def _four(level: Mapping[str, Any]) -> list[str]:
+    texts = level.get("parameters", [])
     return [*texts, *[""] * (4 - len(texts))]
 
 

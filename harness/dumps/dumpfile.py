@@ -5,11 +5,14 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from harness.errors import DumpError
 from harness.host.regular import open_regular
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
 
 
 class DumpFile:
@@ -19,7 +22,7 @@ class DumpFile:
         DumpError: there is no such regular file, it is empty, or it cannot be mapped.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         try:
             file = open_regular(path)
         except (OSError, ValueError) as error:

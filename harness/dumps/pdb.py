@@ -7,11 +7,14 @@ PDB File Format).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.dumps.dumpfile import DumpFile
+from harness.dumps.record import record
 from harness.errors import DumpError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MSF = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0"
 _BLOCK_SIZES = (512, 1024, 2048, 4096, 8192, 16384, 32768)
@@ -23,7 +26,7 @@ _MACHINE_X64 = 0x8664
 _SECTION_AT, _HEADER_SIZE = 0x1000, 0x200
 
 
-@dataclass(frozen=True)
+@record
 class PdbIdentity:
     """A PDB's file name, GUID as its 16 bytes in files, and age."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass
 
 from harness.dumps.dumpfile import DumpFile
+from harness.dumps.record import record
 
 
-@dataclass(frozen=True)
+@record
 class Area:
     """`size` bytes of virtual memory from `address` on, at file offset `offset`."""
 

@@ -9,10 +9,13 @@ part contains a hyphen.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from harness.dumps.bugcheck import base_code
 from harness.dumps.summary import Frame, Place, Summary
-from harness.outcome import KernelCrash
+
+if TYPE_CHECKING:
+    from harness.outcome import KernelCrash
 
 MAX_LENGTH = 120
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.]+")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from harness.dumps.pdb import PdbIdentity
+from harness.dumps.record import record
 
 
 class VirtualMemory(Protocol):
@@ -26,7 +25,7 @@ class NoMemory:
         return b""
 
 
-@dataclass(frozen=True)
+@record
 class Module:
     """A driver or library: `end` is exclusive. `timestamp` is the PE header's, usually a build hash.
 
@@ -47,7 +46,7 @@ class Module:
         return self.base + self.size
 
 
-@dataclass(frozen=True)
+@record
 class Frame:
     """One source position; an address has several where functions are inlined, innermost first.
 
@@ -60,7 +59,7 @@ class Frame:
     shared: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Place:
     """An address, with its module if there is one; `module` is `<Unloaded name>` for an unloaded module."""
 
@@ -78,7 +77,7 @@ class Place:
         return f"{frame.function} ({frame.file}:{frame.line})" if frame.file else frame.function
 
 
-@dataclass(frozen=True)
+@record
 class StackWord:
     """A word on the stack that points into a module.
 
@@ -103,7 +102,7 @@ class Found(enum.StrEnum):
     SCAN = "scan"  # a stack word that follows a call instruction; that call may have returned
 
 
-@dataclass(frozen=True)
+@record
 class StackFrame:
     """A frame of the call stack. `sp` is the stack pointer in it.
 
@@ -126,7 +125,7 @@ class StackFrame:
         return self.found not in (Found.REGISTERS, Found.MACHINE_FRAME)
 
 
-@dataclass(frozen=True)
+@record
 class ProcessorStack:
     """State of a processor when the crash froze it."""
 
@@ -135,7 +134,7 @@ class ProcessorStack:
     stack: tuple[StackFrame, ...]
 
 
-@dataclass(frozen=True)
+@record
 class ThreadStack:
     """State of a thread of a user dump when the dump was written."""
 
@@ -144,7 +143,7 @@ class ThreadStack:
     stack: tuple[StackFrame, ...]
 
 
-@dataclass(frozen=True)
+@record
 class ExceptionRecord:
     """EXCEPTION_RECORD64: `address` of the instruction, `parameters` by code."""
 
@@ -154,7 +153,7 @@ class ExceptionRecord:
     parameters: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@record
 class BugcheckReport:
     """Code, name and parameters, and what they mean in one paragraph."""
 
@@ -164,7 +163,7 @@ class BugcheckReport:
     explanation: str
 
 
-@dataclass(frozen=True)
+@record
 class Summary:
     """Everything that is read from a dump. A user dump has no `bugcheck`.
 
@@ -226,7 +225,7 @@ def place_document(place: Place) -> dict[str, Any]:
 def module_document(module: Module) -> dict[str, Any]:
     """A module as JSON-ready data; its PDB as `name/key` of a symbol store."""
     pdb = f"{module.pdb.name}/{module.pdb.key}" if module.pdb else None
-    return {**dataclasses.asdict(module), "pdb": pdb}
+    return {**vars(module), "pdb": pdb}
 
 
 def frame_document(frame: StackFrame) -> dict[str, Any]:
@@ -246,8 +245,8 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "type": summary.type,
         "arch": summary.arch,
         "system": summary.system,
-        "bugcheck": dataclasses.asdict(summary.bugcheck) if summary.bugcheck else None,
-        "exception": dataclasses.asdict(summary.exception) if summary.exception else None,
+        "bugcheck": dict(vars(summary.bugcheck)) if summary.bugcheck else None,
+        "exception": dict(vars(summary.exception)) if summary.exception else None,
         "registers": summary.registers,
         "fault": {**fault, "source": summary.fault_source} if fault else None,
         "modules": [module_document(module) for module in summary.modules],

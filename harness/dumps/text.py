@@ -1,12 +1,10 @@
-"""Formats a dump's summary as text. Text from the dump is escaped; click drops the colours if need be."""
+"""Formats a dump's summary as text for a terminal. Text from the dump is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import click
-
-from harness.display.terminal import printable
+from harness.display.terminal import printable, styled
 from harness.dumps.bugcheck import base_code
 from harness.dumps.exceptions import cause, exception_name
 from harness.dumps.signature import dump_signature
@@ -38,18 +36,18 @@ def _stack(summary: Summary) -> Iterator[str]:
     if summary.stack:
         guesses = sum(not frame.exact for frame in summary.stack)
         head = f"stack, {len(summary.stack)} frames" + (f", {guesses} of them by a scan" if guesses else "")
-        yield click.style(head, bold=True)
+        yield styled(head, bold=True)
         yield from _frames(summary.stack, STACK_LINES)
     crashed = summary.system.get("thread_id")
     for thread in [one for one in summary.threads if one.thread_id != crashed][:THREADS]:
-        yield click.style(f"thread {thread.thread_id:#x}", bold=True)
+        yield styled(f"thread {thread.thread_id:#x}", bold=True)
         yield from _frames(thread.stack, THREAD_LINES)
     if len(summary.threads) > THREADS + 1:
         yield f"  ... {len(summary.threads) - THREADS - 1} more threads; --json has them all"
     if not summary.bugcheck or base_code(summary.bugcheck.code) not in HANGS:
         return
     for processor in summary.processors[:PROCESSORS]:
-        yield click.style(f"processor {processor.number}", bold=True)
+        yield styled(f"processor {processor.number}", bold=True)
         yield from _frames(processor.stack, PROCESSOR_LINES)
     if len(summary.processors) > PROCESSORS:
         yield f"  ... {len(summary.processors) - PROCESSORS} more processors; --json has them all"
@@ -73,11 +71,11 @@ def page(summary: Summary) -> Iterator[str]:
     if (up_time := summary.system.get("uptime_s")) is not None:
         system += f", up {up_time:.1f} s"
     kind = summary.type if summary.type.endswith("dump") else f"{summary.type} dump"
-    yield f"{click.style(kind, bold=True)}, {summary.arch}: {printable(system)}"
+    yield f"{styled(kind, bold=True)}, {summary.arch}: {printable(system)}"
     if summary.bugcheck:
         head = f"{summary.bugcheck.code:#010x} {summary.bugcheck.name}"
         values = ", ".join(f"{value:#x}" for value in summary.bugcheck.parameters)
-        yield f"{click.style(head, fg='red', bold=True)} ({values})"
+        yield f"{styled(head, 'red', bold=True)} ({values})"
         yield f"  {summary.bugcheck.explanation}"
     if summary.exception:
         words = exception_name(summary.exception.code)
@@ -86,10 +84,10 @@ def page(summary: Summary) -> Iterator[str]:
             did = ""
         shown = f"{summary.exception.code:#010x}{f' ({words})' if words else ''}"
         if summary.bugcheck is None:
-            shown = click.style(shown, fg="red", bold=True)
+            shown = styled(shown, "red", bold=True)
         yield f"exception   {shown}{f': the code {did}' if did else ''}"
     if summary.fault:
-        where = click.style(place_text(summary.fault), fg="yellow")
+        where = styled(place_text(summary.fault), "yellow")
         yield f"fault       {where}  (from the {summary.fault_source})"
         for frame in summary.fault.frames[1:]:
             inner = printable(f"{frame.function} ({frame.file}:{frame.line})")
@@ -105,6 +103,6 @@ def page(summary: Summary) -> Iterator[str]:
     for module in summary.unloaded:
         yield f"  unloaded {module.base:016x} {printable(module.name)}"
     if summary.truncated:
-        yield click.style("truncated   the dump is not complete", fg="red")
+        yield styled("truncated   the dump is not complete", "red")
     for warning in summary.warnings:
-        yield f"{click.style('warning', fg='yellow')}     {printable(warning)}"
+        yield f"{styled('warning', 'yellow')}     {printable(warning)}"

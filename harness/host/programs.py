@@ -6,7 +6,6 @@ logged under `winvm.programs` with its arguments (never with what goes to its st
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shlex
 import subprocess
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError
+from harness.host.logger import logger
 
 OUTPUT_LIMIT = 16 << 20
 """Bytes of each output stream that `run` keeps; the program may print more, which is read and dropped."""
@@ -58,7 +58,7 @@ PACKAGES = {
 Run = Callable[[Sequence[str], float], tuple[int | None, str]]
 """Runs a program for at most that many seconds: its exit code (None if it was killed) and output."""
 
-_LOG = logging.getLogger("winvm.programs")
+_LOG = logger("programs")
 _CHUNK = 64 << 10
 _END_S = 5.0
 

@@ -8,7 +8,6 @@ and the next process that opens the root controls them; without a running event 
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -18,12 +17,13 @@ from typing import Any, Self, TypeVar
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError
+from harness.host.logger import logger
 from harness.machine import daemon
 from harness.machine.bindings import libvirt
 from harness.machine.remote.ssh import TRY_IT, Target, unasked
 
 T = TypeVar("T")
-_LOG = logging.getLogger("winvm.libvirt")
+_LOG = logger("libvirt")
 
 _QEMU_CONF = """\
 # Written by winvm for this libvirt root.

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from harness.display.terminal import printable
+from harness.dumps.record import record
 from harness.dumps.summary import Found, Place
 from harness.host.regular import open_regular
 from harness.outcome import CrashRecord
@@ -26,7 +27,7 @@ def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
     return printable(value[:limit]) + (" …" if len(value) > limit else "")
 
 
-@dataclass(frozen=True)
+@record
 class FramePlace(Place):
     """A frame of the stack; `found` says how, see `harness.dumps.summary.Found`."""
 

@@ -6,7 +6,6 @@ Base64 over WinRM is 10 to 100 times slower, so no file ever goes that way.
 from __future__ import annotations
 
 import contextlib
-import logging
 import posixpath
 import secrets
 import socket
@@ -21,6 +20,7 @@ import paramiko
 from harness.deadline import Deadline
 from harness.display.terminal import printable
 from harness.errors import AuthenticationError, ConfigurationError, DeadlineError, TransportError
+from harness.host.logger import logger
 from harness.transports.metered import MeteredSocket
 from harness.transports.spelling import existing_case
 
@@ -41,7 +41,7 @@ MESSAGE_LIMIT = 300
 KEY_EXCHANGES = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 CIPHERS = ("aes128-gcm@openssh.com", "aes128-ctr")
 
-_LOG = logging.getLogger("winvm.sftp")
+_LOG = logger("sftp")
 
 PathMap = Callable[[str], str]
 """Turns a Windows path (`C:\\dir\\name`) into the path that the guest's SFTP server knows."""

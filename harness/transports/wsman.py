@@ -6,7 +6,6 @@ pywinrm speaks the protocol; this file decides how long and how much it may read
 from __future__ import annotations
 
 import io
-import logging
 import ssl
 import threading
 import time
@@ -31,6 +30,7 @@ from winrm.protocol import Protocol
 from harness.deadline import Deadline
 from harness.display.debuglog import hide
 from harness.errors import AuthenticationError, DeadlineError, InfrastructureError, TransportError
+from harness.host.logger import logger
 
 ANSWER_LIMIT = 4 << 20
 """Bytes in one answer. Both ends agree on envelopes of 150 KiB; a guest that sends more is not trusted."""
@@ -65,7 +65,7 @@ class WinRmEndpoint:
         return f"https://{self.host}:{self.port}/wsman"
 
 
-_LOG = logging.getLogger("winvm.winrm")
+_LOG = logger("winrm")
 
 
 class ShellNotFoundError(TransportError):

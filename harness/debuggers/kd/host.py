@@ -7,7 +7,6 @@ prompts are answered with `ignore`, file requests are refused. While another deb
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -38,8 +37,9 @@ from harness.debuggers.kd.packets import Packet, PacketType
 from harness.debuggers.kd.state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, StateChange
 from harness.debuggers.kd.wire import Attached, HandedOver, Notice, TakenBack, Wire, WrongKey
 from harness.errors import KdError
+from harness.host.logger import logger
 
-_LOG = logging.getLogger("winvm.kd")
+_LOG = logger("kd")
 IDLE_S = 0.5
 PATIENCE_S = 10.0
 """Time limit in seconds of one exchange with a halted target, and of all reads after a bugcheck.

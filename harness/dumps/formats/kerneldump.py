@@ -5,13 +5,13 @@ Windows first fills the header with the text `PAGE`: a field with this value was
 
 from __future__ import annotations
 
-import datetime
 import struct
-from dataclasses import dataclass
+import time
 from typing import Any
 
 from harness.dumps import cpu
 from harness.dumps.dumpfile import DumpFile
+from harness.dumps.record import record
 from harness.dumps.summary import ExceptionRecord
 from harness.errors import DumpError
 
@@ -34,12 +34,13 @@ _TIMES = range(0x01B7_7B67_AD94_4000, 0x0240_0000_0000_0000)
 """FILETIMEs of the years 1993 to 2114."""
 _PRODUCTS = {1: "workstation", 2: "domain controller", 3: "server"}
 _FILL = b"PAGE"
-_FILETIME_EPOCH = datetime.datetime(1601, 1, 1, tzinfo=datetime.UTC)
+_FILETIME_EPOCH_S = -11_644_473_600
+"""The year 1601 in UNIX time."""
 _LATEST_FILETIME = 0x24C8_5995_A756_8000  # year 9999
 _MAX_RUNS = 42
 
 
-@dataclass(frozen=True)
+@record
 class KernelHeader:
     """Fields of the header; None where one was not written. Times are in 100 ns units."""
 
@@ -157,5 +158,6 @@ def _utc(filetime: int | None) -> str | None:
     """ISO 8601 with microseconds, truncated, not rounded: a float would lose digits."""
     if not filetime or filetime > _LATEST_FILETIME:
         return None
-    moment = _FILETIME_EPOCH + datetime.timedelta(microseconds=filetime // 10)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, ticks = divmod(filetime, 10_000_000)
+    moment = time.gmtime(seconds + _FILETIME_EPOCH_S)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{ticks // 10:06}Z"

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.dumps import bugcheck, cpu
 from harness.dumps.attribution import AddressMap, Files, blamed, no_files
 from harness.dumps.dumpfile import DumpFile
-from harness.dumps.formats import kdbg, kerneldump, minidump
+from harness.dumps.formats import kdbg, kerneldump
 from harness.dumps.formats.kerneldump import KernelHeader
-from harness.dumps.formats.loaded import loaded_modules, unloaded_modules
-from harness.dumps.formats.pagetables import PagedMemory
-from harness.dumps.formats.physical import PAGE, physical_memory
 from harness.dumps.formats.processors import processor_stacks
-from harness.dumps.formats.triage import Triage
+from harness.dumps.record import record
 from harness.dumps.summary import (
     BugcheckReport,
     ExceptionRecord,
@@ -32,6 +26,9 @@ from harness.dumps.summary import (
 from harness.dumps.unwind.walk import StackWalk
 from harness.errors import DumpError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _REFUSED = {
     b"PAGEDUMP": "a 32-bit kernel dump, which this reader does not support",
     b"PAGEPAGE": "a kernel dump whose header was never written",
@@ -43,7 +40,7 @@ MAX_THREADS, MAX_THREAD_FRAMES = 256, 64
 _WITH_PAGES = (1, 5, 6, 8, 9, 10)
 
 
-@dataclass(frozen=True)
+@record
 class _Body:
     """The part of a kernel dump after its header."""
 
@@ -57,7 +54,7 @@ class _Body:
     threads: Sequence[tuple[int, dict[str, int]]] = ()
 
 
-def summarise(path: Path, driver: str = "", files: Files = no_files) -> Summary:
+def summarise(path: Path | str, driver: str = "", files: Files = no_files) -> Summary:
     """Reads a dump of any kind. A damaged dump yields its readable parts, with `warnings`.
 
     Args:
@@ -69,7 +66,7 @@ def summarise(path: Path, driver: str = "", files: Files = no_files) -> Summary:
     """
     with DumpFile(path) as file:
         start = file.read(0, 8)
-        if start.startswith(minidump.SIGNATURE):
+        if start.startswith(b"MDMP"):
             return _user(file, driver, files)
         if start == kerneldump.SIGNATURE:
             return _kernel(file, driver, files)
@@ -144,7 +141,10 @@ def _raised(header: KernelHeader, addresses: Mapping[str, int]) -> ExceptionReco
 
 
 def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
+    # Each kind of dump imports what it alone needs: `winvm dump` is to start quickly.
     if header.type_number == kerneldump.TRIAGE:
+        from harness.dumps.formats.triage import Triage
+
         triage = Triage(file, header, warnings)
         block = kdbg.debugger_data(triage.memory, header.debugger_data)
         system = kdbg.system_details(block, triage.memory)
@@ -152,6 +152,10 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
         return _Body(
             triage.memory, triage.modules(), triage.unloaded(), system, triage.top_of_stack, triage.truncated
         )
+    from harness.dumps.formats.loaded import loaded_modules, unloaded_modules
+    from harness.dumps.formats.pagetables import PagedMemory
+    from harness.dumps.formats.physical import PAGE, physical_memory
+
     physical = physical_memory(file, header, warnings)
     if physical is None:
         warnings.append(f"Only the header of a dump of type {header.type_number} ({header.type}) is read.")
@@ -175,8 +179,10 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
 
 
 def _user(file: DumpFile, driver: str, files: Files) -> Summary:
+    from harness.dumps.formats.minidump import Minidump
+
     warnings: list[str] = []
-    dump = minidump.Minidump(file, warnings)
+    dump = Minidump(file, warnings)
     exception = dump.exception()
     registers = dump.registers()
     if exception is None:
@@ -279,6 +285,6 @@ def _with_pdbs(
     named = {place.module for place in places if place}
     for module in modules:
         if module.name in named and module.pdb is None:
-            yield dataclasses.replace(module, pdb=addresses.image(module).pdb())
+            yield Module(**{**vars(module), "pdb": addresses.image(module).pdb()})
         else:
             yield module

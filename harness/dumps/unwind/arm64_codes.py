@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass
 
 from harness.dumps.image import Image, UnreadableError
+from harness.dumps.record import record
 
 _MAX_EPILOGUES = 1 << 12
 FP, LR = 29, 30
@@ -25,7 +25,7 @@ class Op(enum.Enum):
     UNKNOWN = enum.auto()  # of a kind that only the kernel's own unwinder knows
 
 
-@dataclass(frozen=True)
+@record
 class Code:
     """An operation. `registers` are loaded from `offset` on, 8 bytes each; -1 skips one."""
 
@@ -38,7 +38,7 @@ class Code:
 _NOTHING = Code(Op.NOTHING)
 
 
-@dataclass(frozen=True)
+@record
 class Function:
     """A function's unwind data. `prologue` is in the order of unwinding.
 

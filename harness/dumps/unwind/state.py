@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from harness.dumps import cpu
 from harness.dumps.image import UnreadableError
@@ -22,7 +21,6 @@ _NAMES = {cpu.X64: X64_NAMES, cpu.ARM64: ARM64_NAMES, cpu.X86: X86_NAMES}
 WORD_SIZE = {cpu.X64: 8, cpu.ARM64: 8, cpu.X86: 4}
 
 
-@dataclass
 class State:
     """Instruction pointer and registers by number, None where nothing tells them.
 
@@ -31,12 +29,23 @@ class State:
     location: where on the stack the instruction pointer lay; 0 for the first frame.
     """
 
-    machine: int
-    pc: int
-    registers: list[int | None]
-    interrupted: bool = True
-    found: Found = Found.REGISTERS
-    location: int = 0
+    __slots__ = ("found", "interrupted", "location", "machine", "pc", "registers")
+
+    def __init__(
+        self,
+        machine: int,
+        pc: int,
+        registers: list[int | None],
+        interrupted: bool = True,
+        found: Found = Found.REGISTERS,
+        location: int = 0,
+    ) -> None:
+        self.machine = machine
+        self.pc = pc
+        self.registers = registers
+        self.interrupted = interrupted
+        self.found = found
+        self.location = location
 
     @property
     def sp(self) -> int:

@@ -7,13 +7,14 @@ of the function, and nothing else: that is what Windows' own unwinder relies on,
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from harness.dumps.record import record
 
 _LONGEST = 64
 _RSP = 4
 
 
-@dataclass(frozen=True)
+@record
 class Epilogue:
     """What is left of it: `base` register and `add` give the stack pointer, then `pops` are popped."""
 

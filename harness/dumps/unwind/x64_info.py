@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass
 
 from harness.dumps.image import Image, UnreadableError
+from harness.dumps.record import record
 
 _CHAINED = 4
 _INDIRECT = 1
@@ -34,7 +34,7 @@ _MORE_SLOTS = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Code:
     """An operation: `end` is the offset behind its instruction, `value` a register, flag, or bytes.
 
@@ -48,7 +48,7 @@ class Code:
     offset: int = 0
 
 
-@dataclass(frozen=True)
+@record
 class UnwindInfo:
     """A parsed UNWIND_INFO. `epilogues` are (distance from the function's end, bytes), version 2 only."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass
 
 from harness.dumps.unwind.state import RSP
 
@@ -63,7 +62,6 @@ class Flow(enum.Enum):
     STOP = enum.auto()  # nowhere that is known: a trap, or a jump through memory
 
 
-@dataclass(frozen=True)
 class Instruction:
     """An instruction's effect.
 
@@ -73,26 +71,45 @@ class Instruction:
     spoiled: registers that hold something unknown afterwards.
     """
 
-    length: int
-    flow: Flow = Flow.NEXT
-    target: int = 0
-    source: tuple[int, int] | None = None
-    loads: bool = False
-    destination: int = 0
-    moves: int = 0
-    spoiled: tuple[int, ...] = ()
+    __slots__ = ("destination", "flow", "length", "loads", "moves", "source", "spoiled", "target")
+
+    def __init__(
+        self,
+        length: int,
+        flow: Flow = Flow.NEXT,
+        target: int = 0,
+        *,
+        source: tuple[int, int] | None = None,
+        loads: bool = False,
+        destination: int = 0,
+        moves: int = 0,
+        spoiled: tuple[int, ...] = (),
+    ) -> None:
+        self.length = length
+        self.flow = flow
+        self.target = target
+        self.source = source
+        self.loads = loads
+        self.destination = destination
+        self.moves = moves
+        self.spoiled = spoiled
 
 
-@dataclass(frozen=True)
 class _Operands:
-    """A ModRM byte with what follows it: numbers of both registers, `mode` 3 when the second is one, too."""
+    """A ModRM byte with what follows it: numbers of both registers, `mode` 3 when the second is one, too.
 
-    mode: int
-    reg: int
-    rm: int
-    displacement: int
-    simple: bool  # memory at a base register and a displacement
-    end: int
+    simple: it is memory at a base register and a displacement.
+    """
+
+    __slots__ = ("displacement", "end", "mode", "reg", "rm", "simple")
+
+    def __init__(self, mode: int, reg: int, rm: int, displacement: int, simple: bool, end: int) -> None:
+        self.mode = mode
+        self.reg = reg
+        self.rm = rm
+        self.displacement = displacement
+        self.simple = simple
+        self.end = end
 
 
 def decoded(code: bytes) -> Instruction | None:

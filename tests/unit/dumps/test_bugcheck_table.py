@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.dumps.bugcheck_table import base_code, document, find, number
+from harness.dumps.bugcheck_table import row as row_of
 
 CODES: dict[str, Any] = document()["codes"]
 CAUSES = {"driver", "hardware", "system", "watchdog", "request", "live dump"}
@@ -117,3 +118,9 @@ def test_the_table_is_read_only_when_asked_and_at_little_cost() -> None:
         )
         costs.append(float(done.stdout))
     assert min(costs) < 0.005
+
+
+def test_a_row_that_is_parsed_alone_is_that_of_the_whole_file() -> None:
+    for code, whole in CODES.items():
+        assert row_of(int(code, 16)) == whole
+    assert row_of(0x7FFFFFFF) is None
