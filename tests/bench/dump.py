@@ -1,11 +1,13 @@
 """Measures `winvm dump` as a whole process: a 1.4 MB triage dump, a sparse one of 8 GiB; and unwinding.
 
 `python -m tests.bench.dump`. The triage dump is the real one under WINVM_SAMPLES when there is one, otherwise
-one made here and filled up to the same size.
+one made here and filled up to the same size. Other readers of such dumps, ntoseye and kdmp-parser, read the
+same files in turn with winvm, so that both have the same machine.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import statistics
 import struct
@@ -34,15 +36,27 @@ PEAK = (
     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
 )
 """A small process of its own: Linux counts the size of the one that forks as its child's."""
+KDMP_PARSER = (
+    "import sys\n"
+    "from kdmp_parser import KernelDumpParser\n"
+    "dump = KernelDumpParser(sys.argv[1])\n"
+    "print(hex(dump.header.BugCheckCode), hex(dump.context.Rip), hex(dump.context.Rsp))\n"
+)
+NO_NETWORK = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+"""Nobody listens on that port: ntoseye, which asks a symbol server, is refused at once instead of waiting."""
+NTOSEYE_SHARE = 1.0
+"""Of ntoseye's time, what `winvm dump` may take for a triage dump; both then name bugcheck and culprit."""
+KDMP_PARSER_FACTOR = 2.5
 
 
 def measure() -> list[Row]:
     """Seconds of each, the median of several, and the most memory that the large one took."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        triage = _run(_triage(folder))
-        holes = sparse(folder / "large.dmp")
-        large, kilobytes = _run(holes), _peak(holes)
+        sample, holes = _triage(folder), sparse(folder / "large.dmp")
+        triage, ntoseye = _in_turn(_command(sample), _ntoseye(sample, folder))
+        large, kdmp_parser = _in_turn(_command(holes), _kdmp_parser(holes))
+        kilobytes = _peak(holes)
         unwound = _unwind()
     return [
         Row("Dump summary, 1.4 MB triage, whole process", 1000 * statistics.median(triage), "ms", 150,
@@ -50,6 +64,9 @@ def measure() -> list[Row]:
         Row("Dump summary, 8 GiB, whole process", 1000 * statistics.median(large), "ms", 150,
             detail=spread(large)),
         Row("Dump summary, 8 GiB, memory", kilobytes / 1024, "MB", 60),
+        *_peer("Dump summary, triage, share of ntoseye's time", triage, ntoseye, NTOSEYE_SHARE),
+        *_peer("Dump summary, 8 GiB, times faster than kdmp-parser", kdmp_parser, large, KDMP_PARSER_FACTOR,
+            at_least=True),
         Row("Unwinding 1,000 frames of x64", 1000 * statistics.median(unwound), "ms", 50,
             detail=spread(unwound)),
     ]  # fmt: skip
@@ -91,14 +108,49 @@ def _unwind() -> list[float]:
     return seconds
 
 
-def _run(dump: Path) -> list[float]:
-    """Seconds of each round."""
-    seconds = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        subprocess.run(_command(dump), stdout=subprocess.DEVNULL, check=True)
-        seconds.append(time.perf_counter() - started)
+def _peer(
+    what: str, above: list[float], below: list[float], target: float, *, at_least: bool = False
+) -> list[Row]:
+    """The ratio of two medians; no row where the peer is not installed."""
+    if not above or not below:
+        return []
+    ratio = statistics.median(above) / statistics.median(below)
+    seen = {"above": spread(above), "below": spread(below)}
+    return [Row(what, ratio, "x", target, at_least=at_least, detail=seen)]
+
+
+def _in_turn(*commands: list[str]) -> list[list[float]]:
+    """Seconds of each round of each command, one after another; the first round is not counted."""
+    seconds: list[list[float]] = [[] for _ in commands]
+    for counted in [False, *[True] * ROUNDS]:
+        for command, taken in zip(commands, seconds, strict=True):
+            if not command:
+                continue
+            started = time.perf_counter()
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | NO_NETWORK,
+                check=True,
+            )
+            if counted:
+                taken.append(time.perf_counter() - started)
     return seconds
+
+
+def _ntoseye(dump: Path, home: Path) -> list[str]:
+    """Its analysis of a dump; nothing where it is not installed. `home` is where it may keep symbols."""
+    program = Path(sys.executable).with_name("ntoseye")
+    analysis = [str(program), "--dump", str(dump), "--batch", "-c", "!analyze -v"]
+    return ["env", f"HOME={home}", *analysis] if program.exists() else []
+
+
+def _kdmp_parser(dump: Path) -> list[str]:
+    if importlib.util.find_spec("kdmp_parser") is None:
+        return []
+    return [sys.executable, "-c", KDMP_PARSER, str(dump)]
 
 
 def _peak(dump: Path) -> int:
