@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.dumps.summary import Summary
+    from harness.dumps.symbol_path import SymbolPath
 
 _SYMBOL_PATH = "_NT_SYMBOL_PATH"
 
@@ -37,15 +38,27 @@ def symbolised(file: Path, symbol_path: str, *, download: bool) -> Summary:
     """
     from harness.dumps.formats.reader import summarise
 
+    symbols = chosen_symbols(symbol_path, download=download)
+    if symbols is None:
+        return summarise(file)
+    from harness.dumps.symbols import symbolise
+
+    return symbolise(summarise(file, files=symbols.file), symbols)
+
+
+def chosen_symbols(symbol_path: str, *, download: bool = False) -> SymbolPath | None:
+    """Where images and PDBs are: on `symbol_path`, else on _NT_SYMBOL_PATH; None when both are empty.
+
+    Args:
+        download: ask the servers in _NT_SYMBOL_PATH too; those in `symbol_path` are always asked.
+    """
     text = symbol_path or os.environ.get(_SYMBOL_PATH, "")
     if not text:
-        return summarise(file)
+        return None
     from harness.dumps.symbol_path import SymbolPath
-    from harness.dumps.symbols import symbolise
     from harness.project.config import home
 
-    symbols = SymbolPath(text, download=download or bool(symbol_path), cache=home() / "symbols")
-    return symbolise(summarise(file, files=symbols.file), symbols)
+    return SymbolPath(text, download=download or bool(symbol_path), cache=home() / "symbols")
 
 
 def show(summary: Summary, *, as_json: bool) -> None:

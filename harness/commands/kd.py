@@ -175,6 +175,13 @@ def _human(kind: str, fields: Mapping[str, object]) -> str:
 )
 @click.option("--serial", type=click.Path(path_type=Path), help="Socket, pty or device of a serial line.")
 @click.option("--hold", is_flag=True, help="Leave the target halted after an exception.")
+@click.option(
+    "--symbols",
+    "symbol_path",
+    metavar="PATH",
+    default="",
+    help="Drivers and PDBs for the report of a bugcheck, as for `winvm dump`; else _NT_SYMBOL_PATH.",
+)
 @click.option("--break-in", is_flag=True, help="Halt the target as soon as it connects.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def listen(
@@ -184,6 +191,7 @@ def listen(
     key_file: Path | None,
     serial: Path | None,
     hold: bool,
+    symbol_path: str,
     break_in: bool,
     as_json: bool,
 ) -> None:
@@ -193,6 +201,7 @@ def listen(
 
     Ctrl-\\ (SIGQUIT) halts a running target, and continues a held one.
     """
+    from harness.commands.dump_page import chosen_symbols
     from harness.debuggers.kd.com.wire import KdcomWire
     from harness.debuggers.kd.host import KdHost
     from harness.debuggers.kd.net.wire import KdnetWire
@@ -207,7 +216,7 @@ def listen(
     else:
         net = wire = KdnetWire(key_of(key_text, key_file), port or 0, bind)
         click.echo(f"Listening on {bind}, UDP port {net.port}.", err=True)
-    host = KdHost(wire, Shown(as_json=as_json), hold=hold)
+    host = KdHost(wire, Shown(as_json=as_json), hold=hold, symbols=chosen_symbols(symbol_path))
     signal.signal(signal.SIGQUIT, lambda _signal, _frame: host.resume() if host.held else host.break_in())
     if break_in:
         host.break_in()
@@ -241,5 +250,9 @@ class Shown:
             said = [printable(line) for line in self._lines.feed(str(event.fields["text"]))]
         else:
             said = [*map(printable, self._lines.flush()), _human(event.kind, event.fields)]
+            if event.report is not None:
+                from harness.dumps.text import page
+
+                said += [f"  {line}" for line in page(event.report)]
         for line in said:
             click.echo(line)

@@ -61,6 +61,7 @@ class AddressMap:
     Args:
         machine: architecture of the code; x64 where it is unknown.
         files: finds the file of a module, if there is one.
+        slow: memory is far away; what a file holds is not read there.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class AddressMap:
         memory: VirtualMemory,
         machine: int = cpu.X64,
         files: Files = no_files,
+        *,
+        slow: bool = False,
     ) -> None:
         self._loaded = sorted((module for module in modules if module.size), key=lambda module: module.base)
         self._bases = [module.base for module in self._loaded]
@@ -77,6 +80,7 @@ class AddressMap:
         self._memory = memory
         self._machine = machine
         self._files = files
+        self.slow = slow
         self._images: dict[int, Image] = {}
         self._called: dict[int, bool | None] = {}
 
@@ -111,7 +115,8 @@ class AddressMap:
     def image(self, module: Module) -> Image:
         """The module's image."""
         if module.base not in self._images:
-            self._images[module.base] = Image(self._memory, module.base, self._files(module))
+            file = self._files(module)
+            self._images[module.base] = Image(self._memory, module.base, file, file_first=self.slow)
         return self._images[module.base]
 
     def called(self, module: Module, address: int) -> bool | None:

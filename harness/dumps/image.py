@@ -14,12 +14,14 @@ _SECTION, _EXECUTABLE = 40, 0x20000000
 _MAX_SECTIONS = 96
 _EXCEPTION_DIRECTORY, _DEBUG_DIRECTORY = 3, 6
 _MAX_TABLE = 64 << 20
-_CHUNK = 21
-"""Entries of the function table in one read: some 256 bytes, which is cheap over a serial line too."""
+_CHUNK = 10
+"""Entries of the function table in one read: some 128 bytes, which is cheap over a serial line too."""
+_HEAD = 0x200
+"""Bytes of most headers; they are read at once."""
 _MAX_DEBUG_ENTRIES = 32
 _CODEVIEW = 2
 _MAX_CODEVIEW = 1024
-_CACHED = 4096
+_CACHED, _KNOWN = 4096, 256
 
 
 class UnreadableError(Exception):
@@ -36,19 +38,35 @@ class _Header:
 
 
 class Image:
-    """The image at `base`; offsets are from there. Reads give what there is and never raise."""
+    """The image at `base`; offsets are from there. Reads give what there is and never raise.
 
-    def __init__(self, memory: VirtualMemory, base: int, file: VirtualMemory | None = None) -> None:
+    Args:
+        file: the image's file, for what memory does not hold.
+        file_first: it is read before memory, which is far away.
+    """
+
+    def __init__(
+        self,
+        memory: VirtualMemory,
+        base: int,
+        file: VirtualMemory | None = None,
+        *,
+        file_first: bool = False,
+    ) -> None:
         self._memory = memory
         self._base = base
         self._file = file or NoMemory()
+        self._file_first = file_first and file is not None
         self._parsed: _Header | None = None
         self._chunks: dict[int, list[int]] = {}
+        self._starts: dict[int, int] = {}
         self.cache: dict[int, object] = {}
         """Of the architecture's unwinder, by offset of the unwind information."""
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes."""
+        if self._file_first and len(data := self._file.read(offset, size)) == size:
+            return data
         data = self._memory.read(self._base + offset, size)
         if len(data) < size:
             other = self._file.read(offset, size)
@@ -85,7 +103,9 @@ class Image:
         return self._parsed
 
     def _parse(self) -> _Header:
-        dos = self.exactly(0, 0x40)
+        dos = self.read(0, _HEAD)
+        if len(dos) < 0x40:
+            raise UnreadableError("no DOS header")
         at = struct.unpack_from("<I", dos, 0x3C)[0]
         if not dos.startswith(b"MZ"):
             raise UnreadableError("no DOS header")
@@ -126,17 +146,23 @@ class Image:
         if not at or not count:
             raise UnreadableError("no function table")
         low, high = 0, (count - 1) // _CHUNK  # the chunk sought is low or above, and high or below
-        first = self._chunk(at, low, count, entry_words)[0]
+        first = self._start(at, low, entry_words)
+        last = max((end for _, end in self.sections), default=0)
         if offset < first:
             return None
-        last, guess = None, True
+        for number, start in self._starts.items():  # what earlier searches read
+            if start <= offset and number > low:
+                low, first = number, start
+            elif start > offset and number <= high:
+                high, last = number - 1, start
+        tries = 0
         while low < high:
             middle = (low + high + 1) // 2
-            if guess and last is not None and last > first:
+            if tries % 3 < 2 and last > first:  # every third step halves, whatever it holds
                 middle = low + (offset - first) * (high + 1 - low) // (last - first)
                 middle = max(low + 1, min(high, middle))
-            guess = not guess or last is None  # every other step halves, whatever the table holds
-            start = self._chunk(at, middle, count, entry_words)[0]
+            tries += 1
+            start = self._start(at, middle, entry_words)
             if start <= offset:
                 low, first = middle, start
             else:
@@ -148,6 +174,15 @@ class Image:
                 break
             found = tuple(words[index : index + entry_words])
         return found
+
+    def _start(self, at: int, number: int, entry_words: int) -> int:
+        """The start of a chunk's first entry."""
+        if number not in self._starts:
+            if len(self._starts) >= _KNOWN:
+                self._starts.clear()
+            data = self.exactly(at + number * _CHUNK * 4 * entry_words, 4)
+            self._starts[number] = int.from_bytes(data, "little")
+        return self._starts[number]
 
     def _chunk(self, at: int, number: int, count: int, entry_words: int) -> list[int]:
         if number not in self._chunks:

@@ -70,7 +70,7 @@ def page(summary: Summary) -> Iterator[str]:
     )
     if (up_time := summary.system.get("uptime_s")) is not None:
         system += f", up {up_time:.1f} s"
-    kind = summary.type if summary.type.endswith("dump") else f"{summary.type} dump"
+    kind = summary.type if summary.type.endswith(("dump", "kernel")) else f"{summary.type} dump"
     yield f"{styled(kind, bold=True)}, {summary.arch}: {printable(system)}"
     if summary.bugcheck:
         head = f"{summary.bugcheck.code:#010x} {summary.bugcheck.name}"

@@ -1,4 +1,4 @@
-"""Measures kernel debugging: packets decoded, DbgPrint lines through the live host, and its idle load.
+"""Measures kernel debugging: packets decoded, DbgPrint lines through the live host, idle load, a bugcheck.
 
 `python -m tests.bench.kdnet`. The capture is the real one under WINVM_SAMPLES when there is one, otherwise
 datagrams of the same sizes. The target runs in a process of its own with its datagrams made before, so that
@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import resource
 import socket
+import statistics
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ from harness.debuggers.kd.packets import Packet, PacketType, encode
 from harness.debuggers.kd.stream import KdDebugStream
 from tests.bench.row import Row, spread
 from tests.fakes.captures import ethernet, pcap
+from tests.fakes.kd_slow_line import bugcheck_on_slow_line
 
 KEY = Key.parse("8.8.8.8")
 SAMPLE = "kdnet-win10-10586-bootdebug.pcapng.gz"
@@ -40,6 +42,7 @@ LIVE_ROUNDS = 3
 LIVE_TARGET = 10_000
 ACK_SIZE = 54
 IDLE_S = 5.0
+BAUD, REPORT_S = 115_200, 2.0
 DECODE_TARGET = 20_000
 NO_TSHARK = (
     "not beside tshark: Debian's has no KDNET dissector, and the Lua module that one needs is no package"
@@ -48,7 +51,7 @@ NO_TSHARK = (
 
 def measure(idle_s: float = IDLE_S) -> list[Row]:
     """Every row of kernel debugging."""
-    return [*_decode(), *_live(), _idle(idle_s)]
+    return [*_decode(), *_live(), _idle(idle_s), _serial_bugcheck()]
 
 
 def _decode() -> list[Row]:
@@ -74,6 +77,18 @@ def _decode() -> list[Row]:
         ),
         Row("... decoder alone", alone, "packets/s", DECODE_TARGET, at_least=True),
     ]
+
+
+def _serial_bugcheck() -> Row:
+    """Seconds from a kernel's halt in a bugcheck to its report, on a line of 11,520 bytes a second."""
+    seconds = []
+    for _ in range(LIVE_ROUNDS):
+        halted, found, chain = bugcheck_on_slow_line(BAUD)
+        assert found.report
+        assert [frame.place.address for frame in found.report.stack[1:]] == chain
+        seconds.append(found.time - halted.time)
+    what = f"Bugcheck reported over serial, {BAUD:,} baud, 11 frames"
+    return Row(what, statistics.median(seconds), "s", REPORT_S, detail=spread(seconds))
 
 
 def _capture(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from harness.debuggers.kd.host import Event, KdHost
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.wire import Wire
+from harness.dumps.symbol_path import SymbolPath
 from tests.fakes.kd_lines import Noise, SerialTarget, UdpTarget, Weather
 from tests.fakes.kd_machine import FakeKernel
 from tests.fakes.kd_target import Machine
@@ -28,11 +29,17 @@ class Listening:
     """A host that runs in a thread, with the events it reported; `resets` is the share of steps with one."""
 
     def __init__(
-        self, wire: Wire, *, hold: bool = False, patience_s: float = 10.0, resets: float = 0.0
+        self,
+        wire: Wire,
+        *,
+        hold: bool = False,
+        patience_s: float = 10.0,
+        resets: float = 0.0,
+        symbols: SymbolPath | None = None,
     ) -> None:
         self._resets, self._random = resets, random.Random(1)
         self.events: list[Event] = []
-        self.host = KdHost(wire, self.events.append, hold=hold, patience_s=patience_s)
+        self.host = KdHost(wire, self.events.append, hold=hold, patience_s=patience_s, symbols=symbols)
         self._stop = threading.Event()
         self._asleep = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.debuggers.kd.halted import HaltedTarget, Module
 from harness.debuggers.kd.link import TargetRestartedError
 from harness.dumps import cpu
-from harness.dumps.attribution import AddressMap, Files, blamed, no_files
+from harness.dumps.assembly import Body, assemble
+from harness.dumps.attribution import AddressMap, no_files
+from harness.dumps.formats.loaded import pe_timestamp
 from harness.dumps.names import base_name
+from harness.dumps.summary import BugcheckReport, ExceptionRecord, Place, StackFrame, Summary, VirtualMemory
 from harness.dumps.summary import Module as Image
-from harness.dumps.summary import Place, StackFrame
+from harness.dumps.symbol_path import SymbolPath
 from harness.dumps.unwind.walk import StackWalk
 from harness.errors import KdError
 
@@ -33,6 +38,7 @@ class TargetMemory:
     def __init__(self, target: HaltedTarget, seconds: float = SECONDS) -> None:
         self._target = target
         self._until = time.monotonic() + seconds
+        self.out_of_time = False
         self._lines: dict[int, bytes] = {}
 
     def read(self, address: int, size: int) -> bytes:
@@ -54,9 +60,17 @@ class TargetMemory:
                 break
         return data[address - first * _LINE :][:size]
 
+    def keep(self, address: int, data: bytes) -> None:
+        """Memory that was read already."""
+        for line in range(-(-address // _LINE), (address + len(data)) // _LINE):
+            at = line * _LINE - address
+            self._lines[line] = data[at : at + _LINE]
+
     def _fetch(self, first: int, last: int) -> None:
         data = b""
-        if time.monotonic() < self._until:
+        if time.monotonic() >= self._until:
+            self.out_of_time = True
+        else:
             try:
                 data = self._target.read(first * _LINE, (last - first + 1) * _LINE)
             except TargetRestartedError:
@@ -72,19 +86,30 @@ class CallStacks:
     """Walks stacks of one halted x64 kernel.
 
     Args:
-        files: finds the file of a module; reading it is faster than reading the target, and no page is
+        stack: address and content of memory that was read already.
+        symbols: finds the files of modules; reading one is faster than reading the target, and no page is
             missing.
     """
 
-    def __init__(self, target: HaltedTarget, modules: Sequence[Module], files: Files = no_files) -> None:
-        memory = TargetMemory(target)
-        images = [Image(base_name(module.path), module.path, module.base, module.size) for module in modules]
-        self._addresses = AddressMap(images, [], memory, cpu.X64, files)
-        self._walk = StackWalk(self._addresses, memory, cpu.X64)
+    def __init__(
+        self,
+        target: HaltedTarget,
+        modules: Sequence[Module],
+        symbols: SymbolPath | None = None,
+        stack: tuple[int, bytes] = (0, b""),
+        seconds: float = SECONDS,
+    ) -> None:
+        self._memory = TargetMemory(target, seconds)
+        self._memory.keep(*stack)
+        self._symbols = symbols
+        self._images = [
+            Image(base_name(module.path), module.path, module.base, module.size) for module in modules
+        ]
 
-    def place(self, address: int) -> Place:
-        """The address as module and offset."""
-        return self._addresses.place(address)
+    @property
+    def out_of_time(self) -> bool:
+        """Whether something was not read because the time was over."""
+        return self._memory.out_of_time
 
     def of(self, registers: Mapping[str, int]) -> list[StackFrame]:
         """The frames, innermost first, at most 64.
@@ -92,18 +117,56 @@ class CallStacks:
         Raises:
             TargetRestartedError: the target is not there any more.
         """
-        return self._walk.walk(registers, max_frames=MAX_FRAMES, max_scans=MAX_SCANS)
+        walk = StackWalk(
+            AddressMap(self._images, [], self._memory, cpu.X64, slow=True), self._memory, cpu.X64
+        )
+        return walk.walk(registers, max_frames=MAX_FRAMES, max_scans=MAX_SCANS)
 
+    def report(
+        self,
+        registers: dict[str, int],
+        report: BugcheckReport | None,
+        exception: ExceptionRecord | None,
+        candidates: tuple[tuple[int | None, str], ...],
+        system: dict[str, Any],
+    ) -> Summary:
+        """The summary of the halted kernel, as of a dump; see `harness.dumps.assembly.assemble`."""
+        return assemble(
+            kind="live kernel",
+            arch=cpu.ARCHITECTURES[cpu.X64],
+            machine=cpu.X64,
+            files=self._file if self._symbols else no_files,
+            system=system,
+            report=report,
+            exception=exception,
+            registers=registers,
+            candidates=candidates,
+            body=Body(self._memory, self._images, [], {}),
+            driver="",
+            truncated=False,
+            warnings=[],
+            slow=True,
+            max_frames=MAX_FRAMES,
+            max_scans=MAX_SCANS,
+        )
 
-def culprit(fault: Place | None, frames: Sequence[StackFrame]) -> Place | None:
-    """The place to blame, as for a dump: the fault's, else the first frame outside the system's core."""
-    return blamed(fault, frames)[0]
+    def _file(self, module: Image) -> VirtualMemory | None:
+        """The module's file; the list of modules that was read here holds no time stamps."""
+        if self._symbols is None:
+            return None
+        stamp = pe_timestamp(self._memory, module.base)
+        return self._symbols.file(dataclasses.replace(module, timestamp=stamp)) if stamp else None
 
 
 def frame_fields(frames: Sequence[StackFrame]) -> list[dict[str, object]]:
-    """Frames as fields of an event: `at` (module and offset), the address, and how the frame was found."""
+    """Frames as fields of an event: `at` (module and offset), address, how it was found, symbol if any."""
     return [
-        {"at": place_text(frame.place), "address": frame.place.address, "found": frame.found.value}
+        {
+            "at": place_text(frame.place),
+            "address": frame.place.address,
+            "found": frame.found.value,
+            **({"symbol": frame.place.symbol} if frame.place.symbol else {}),
+        }
         for frame in frames
     ]
 

@@ -23,9 +23,6 @@ from harness.debuggers.kd.packets import PacketType
 from harness.debuggers.kd.state import STATUS_BREAKPOINT, StateChange
 from harness.errors import KdError
 
-MODULES_LIMIT = 512
-_NAME_LIMIT = 512
-_ENTRY_SIZE = 0x68
 _BUGCHECK_DATA = 0x88
 _INT3 = b"\xcc"
 
@@ -60,6 +57,7 @@ class HaltedTarget:
         self._link = link
         self._change = change
         self._deadline = deadline
+        self._contexts: dict[int, bytes] = {}
 
     def version(self) -> Version:
         """Version of the kernel, and the addresses of its module list and debugger data."""
@@ -80,7 +78,10 @@ class HaltedTarget:
 
     def context(self, processor: int | None = None) -> bytes:
         """The CONTEXT record of a processor; by default of the one that reported the halt."""
-        return self._request(Api.GET_CONTEXT, processor=processor).data
+        number = self._change.processor if processor is None else processor
+        if number not in self._contexts:  # 1,232 bytes are a tenth of a second on a serial line
+            self._contexts[number] = self._request(Api.GET_CONTEXT, processor=number).data
+        return self._contexts[number]
 
     def contexts(self) -> dict[int, bytes]:
         """The CONTEXT record of every processor whose record can be read."""
@@ -94,24 +95,6 @@ class HaltedTarget:
                 if self._deadline.expired:
                     break
         return found
-
-    def modules(self, head: int) -> list[Module]:
-        """The images of the list at `head` in load order, at most 512; ends at the first unreadable one."""
-        modules: list[Module] = []
-        seen = {head, 0}
-        at = self._pointer(head)
-        while at not in seen and len(modules) < MODULES_LIMIT:
-            seen.add(at)
-            entry = self.read(at, _ENTRY_SIZE)
-            if len(entry) < _ENTRY_SIZE:
-                break
-            (following,) = struct.unpack_from("<Q", entry)
-            base, size = struct.unpack_from("<Q8xI", entry, 0x30)
-            length, name = struct.unpack_from("<H6xQ", entry, 0x48)
-            path = self.read(name, min(length, _NAME_LIMIT)).decode("utf-16-le", "replace")
-            modules.append(Module(path, base, size))
-            at = following
-        return modules
 
     def bugcheck(self, debugger_data: int) -> tuple[int, ...] | None:
         """Code and four parameters from the kernel's bugcheck data; None when there is no bugcheck."""
@@ -130,6 +113,7 @@ class HaltedTarget:
                 if len(context) == kd_context.SIZE:
                     moved = kd_context.with_registers(context, rip=self._change.pc + 1)
                     self._request(Api.SET_CONTEXT, data=moved)
+                    self._contexts.clear()
 
     def go(self, status: int, *, amd64: bool) -> None:
         """Lets the target run.

@@ -23,11 +23,10 @@ from harness.debuggers.kd.bugcheck import (
     Bugcheck,
     BugcheckText,
     described,
-    evidence,
-    processors,
     reason,
 )
 from harness.debuggers.kd.describe import Fields, describe, state_fields
+from harness.debuggers.kd.evidence import evidence, processors
 from harness.debuggers.kd.halted import HaltedTarget, RequestRefusedError, is_breakpoint
 from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.io import DebugIo, FileRequest, is_prompt
@@ -36,6 +35,8 @@ from harness.debuggers.kd.manipulate import CONTINUE, HANDLED, NOT_HANDLED, Vers
 from harness.debuggers.kd.packets import Packet, PacketType
 from harness.debuggers.kd.state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, StateChange
 from harness.debuggers.kd.wire import Attached, HandedOver, Notice, TakenBack, Wire, WrongKey
+from harness.dumps.summary import Summary
+from harness.dumps.symbol_path import SymbolPath
 from harness.errors import KdError
 from harness.host.logger import logger
 
@@ -53,12 +54,13 @@ _ASSERT_ANSWER = b"i"
 class Event:
     """An event of the target; kinds and fields are those of `winvm kd listen --json`.
 
-    `time` is host UNIX time in seconds.
+    `time` is host UNIX time in seconds; `report` comes with a bugcheck whose kernel could be read.
     """
 
     time: float
     kind: str
     fields: Fields
+    report: Summary | None = None
 
 
 class KdHost:
@@ -67,6 +69,7 @@ class KdHost:
     Args:
         on_event: called with every event, in order, on the thread that calls `step`.
         hold: leave the target halted after an exception, until `resume`.
+        symbols: where images and PDBs are, for the report of a bugcheck.
         patience_s: time limit in seconds of one exchange and of all reads after a bugcheck; a printed
             bugcheck without a halt is reported after it.
     """
@@ -77,12 +80,14 @@ class KdHost:
         on_event: Callable[[Event], None],
         *,
         hold: bool = False,
+        symbols: SymbolPath | None = None,
         patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._wire = wire
         self._on_event = on_event
         self._hold = hold
+        self._symbols = symbols
         self._patience_s = patience_s
         self._clock = clock
         self._link = Link(wire, self._delivered, self._noticed, self._overheard)
@@ -171,10 +176,10 @@ class KdHost:
             return not isinstance(error, SilentTargetError)
         return True
 
-    def _emit(self, kind: str, fields: Fields) -> None:
+    def _emit(self, kind: str, fields: Fields, report: Summary | None = None) -> None:
         if kind != "dbgprint":  # dbgprint.log has them
             _LOG.debug("%s %s", kind, fields)
-        self._on_event(Event(self._clock(), kind, fields))
+        self._on_event(Event(self._clock(), kind, fields, report))
 
     def _noticed(self, notice: Notice) -> None:
         if isinstance(notice, WrongKey):
@@ -307,7 +312,7 @@ class KdHost:
         """Finds why the target is at a breakpoint; True if it would hit the same one again once continued."""
         target = self._target(change)
         if asked:
-            self._emit("break-in", processors(target, change.processors))
+            self._emit("break-in", processors(target, change.processors, self._images.modules))
         why = reason(target)
         if self._printed is None and (asked or why not in (BEFORE_DUMP, AFTER_DUMP)):
             if not asked:
@@ -315,11 +320,11 @@ class KdHost:
             return False
         if self._reported is not None:
             return why == AFTER_DUMP
-        fields, kept = evidence(target, self._printed)
-        if self._printed is None and kept is None:
+        found = evidence(target, self._printed, self._images.modules, self._symbols)
+        if self._printed is None and found.kept is None:
             return False
-        self._printed = kept or self._printed
-        self._report({"halted": True, **fields})
+        self._printed = found.kept or self._printed
+        self._report({"halted": True, **found.fields}, found.report)
         return False
 
     def _called_from(self, target: HaltedTarget, change: StateChange) -> None:
@@ -331,9 +336,9 @@ class KdHost:
                 if called:
                     self._emit("breakpoint", {"code": STATUS_BREAKPOINT, "pc": change.pc, **called})
 
-    def _report(self, fields: Fields) -> None:
+    def _report(self, fields: Fields, report: Summary | None = None) -> None:
         found, self._printed, self._silence = self._printed, None, None
         if found is not None and found != self._reported:
             self._reported = found
             said: Fields = {"code": found.code, "parameters": list(found.parameters), **described(found)}
-            self._emit("bugcheck", {**said, **fields})
+            self._emit("bugcheck", {**said, **fields}, report)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from harness.debuggers.kd.describe import Fields
+from harness.debuggers.kd.halted import Module
 from harness.debuggers.kd.state import Symbols
 from harness.dumps.names import base_name
 
 IMAGES_LIMIT = 1024
 """Most images kept: a hostile target may report any number."""
+_KERNEL = 1 << 63
 _ALL = 0xFFFFFFFFFFFFFFFF
 """Base address in the unload report of a kernel that restarts; it stands for all images."""
 
@@ -33,6 +35,15 @@ class LoadedImages:
     def forget(self) -> None:
         """Forgets all images: the kernel was restarted."""
         self._images.clear()
+
+    @property
+    def modules(self) -> list[Module]:
+        """The kernel's images that are loaded now, as far as they were reported."""
+        return [
+            Module(one.path, one.base, one.size)
+            for one in self._images.values()
+            if one.path and one.base >= _KERNEL
+        ]
 
     def placed(self, address: int) -> Fields:
         """The field `place`, such as `winvm.sys+0x287f`; empty for an address outside all reported images."""

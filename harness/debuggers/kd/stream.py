@@ -16,7 +16,8 @@ from harness.debuggers.kd.text import PrintedLines
 from harness.debuggers.kd.wire import Wire
 from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LoggedStream
-from harness.display.terminal import printable
+from harness.display.terminal import printable, unstyled
+from harness.dumps.text import page
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import Halt
 from harness.outcome import KernelCrash
@@ -104,7 +105,10 @@ class KdDebugStream(LoggedStream):
         if event.kind == "break-in":
             with self._changed:
                 self._halt = _halt(event.fields)
-        self._record(event.time, [*begun, ("kd", said)], _crash(event, said) or self._stopped(event, said))
+        report = [("kd", unstyled(line)) for line in page(event.report)] if event.report else []
+        self._record(
+            event.time, [*begun, ("kd", said), *report], _crash(event, said) or self._stopped(event, said)
+        )
 
     def _stopped(self, event: Event, said: str) -> KernelCrash | None:
         """The crash to report for a breakpoint or a failed assertion in a watched image; else None."""

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from harness.dumps import bugcheck, cpu
-from harness.dumps.attribution import AddressMap, Files, blamed, no_files
+from harness.dumps.assembly import Body, assemble
+from harness.dumps.attribution import Files, no_files
 from harness.dumps.dumpfile import DumpFile
 from harness.dumps.formats import kdbg, kerneldump
 from harness.dumps.formats.kerneldump import KernelHeader
-from harness.dumps.formats.processors import processor_stacks
-from harness.dumps.record import record
 from harness.dumps.summary import (
     BugcheckReport,
     ExceptionRecord,
-    Module,
     NoMemory,
-    Place,
     Summary,
-    ThreadStack,
-    VirtualMemory,
 )
-from harness.dumps.unwind.walk import StackWalk
 from harness.errors import DumpError
 
 if TYPE_CHECKING:
@@ -35,23 +28,8 @@ _REFUSED = {
     b"MSCF": "a CAB archive: unpack it first",
     b"PK": "a ZIP archive: unpack it first",
 }
-MAX_WARNINGS = 64
-MAX_THREADS, MAX_THREAD_FRAMES = 256, 64
+MAX_THREADS = 256
 _WITH_PAGES = (1, 5, 6, 8, 9, 10)
-
-
-@record
-class _Body:
-    """The part of a kernel dump after its header."""
-
-    memory: VirtualMemory
-    modules: list[Module]
-    unloaded: list[Module]
-    system: dict[str, Any]
-    stack: int | None = None
-    truncated: bool = False
-    debugger_data: bytes = b""
-    threads: Sequence[tuple[int, dict[str, int]]] = ()
 
 
 def summarise(path: Path | str, driver: str = "", files: Files = no_files) -> Summary:
@@ -111,7 +89,7 @@ def _kernel(file: DumpFile, driver: str, files: Files) -> Summary:
         header.parameters,
         bugcheck.explanation(header.bugcheck, header.parameters),
     )
-    return _summary(
+    return assemble(
         kind=header.type,
         arch=header.arch,
         machine=header.machine,
@@ -140,7 +118,7 @@ def _raised(header: KernelHeader, addresses: Mapping[str, int]) -> ExceptionReco
     return ExceptionRecord(code, 0, addresses["ip"], information)
 
 
-def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
+def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> Body:
     # Each kind of dump imports what it alone needs: `winvm dump` is to start quickly.
     if header.type_number == kerneldump.TRIAGE:
         from harness.dumps.formats.triage import Triage
@@ -149,7 +127,7 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
         block = kdbg.debugger_data(triage.memory, header.debugger_data)
         system = kdbg.system_details(block, triage.memory)
         system |= kdbg.processor_details(block, file, triage.prcb_at)
-        return _Body(
+        return Body(
             triage.memory, triage.modules(), triage.unloaded(), system, triage.top_of_stack, triage.truncated
         )
     from harness.dumps.formats.loaded import loaded_modules, unloaded_modules
@@ -159,7 +137,7 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
     physical = physical_memory(file, header, warnings)
     if physical is None:
         warnings.append(f"Only the header of a dump of type {header.type_number} ({header.type}) is read.")
-        return _Body(NoMemory(), [], [], {}, truncated=header.type_number in _WITH_PAGES)
+        return Body(NoMemory(), [], [], {}, truncated=header.type_number in _WITH_PAGES)
     truncated = file.size < physical.end
     if truncated:
         usable = max(0, physical.pages - -(-(physical.end - file.size) // PAGE))
@@ -167,7 +145,7 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
         warnings.append(f"The file is truncated: {usable} of {physical.pages} pages ({share}%) are usable.")
     if header.machine != cpu.X64:
         warnings.append(f"Page tables of {header.arch} are not supported: drivers and stack are not read.")
-        return _Body(NoMemory(), [], [], {}, truncated=truncated)
+        return Body(NoMemory(), [], [], {}, truncated=truncated)
     memory = PagedMemory(file, physical, header.page_table)
     modules = loaded_modules(memory, header.module_list, warnings)
     if not modules:
@@ -175,7 +153,7 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> _Body:
     block = kdbg.debugger_data(memory, header.debugger_data)
     unloaded = unloaded_modules(memory, block)
     system = kdbg.system_details(block, memory)
-    return _Body(memory, modules, unloaded, system, truncated=truncated, debugger_data=block)
+    return Body(memory, modules, unloaded, system, truncated=truncated, debugger_data=block)
 
 
 def _user(file: DumpFile, driver: str, files: Files) -> Summary:
@@ -189,8 +167,8 @@ def _user(file: DumpFile, driver: str, files: Files) -> Summary:
         warnings.append("There is no exception in this dump.")
     if not registers:
         warnings.append("There are no registers of the exception in this dump.")
-    body = _Body(dump.memory, dump.modules(), dump.unloaded(), {}, threads=dump.threads()[:MAX_THREADS])
-    return _summary(
+    body = Body(dump.memory, dump.modules(), dump.unloaded(), {}, threads=dump.threads()[:MAX_THREADS])
+    return assemble(
         kind="user-minidump",
         arch=cpu.ARCHITECTURES.get(dump.machine, "unknown"),
         machine=dump.machine,
@@ -208,83 +186,3 @@ def _user(file: DumpFile, driver: str, files: Files) -> Summary:
         truncated=dump.truncated,
         warnings=warnings,
     )
-
-
-def _summary(
-    *,
-    kind: str,
-    arch: str,
-    machine: int,
-    files: Files,
-    system: dict[str, Any],
-    report: BugcheckReport | None,
-    exception: ExceptionRecord | None,
-    registers: dict[str, int],
-    candidates: tuple[tuple[int | None, str], ...],
-    body: _Body,
-    driver: str,
-    truncated: bool,
-    warnings: list[str],
-) -> Summary:
-    addresses = AddressMap(body.modules, body.unloaded, body.memory, machine, files)
-    walk = StackWalk(addresses, body.memory, machine)
-    stack = walk.walk(registers)
-    pointer = cpu.stack_pointer(registers)
-    words = addresses.scan(pointer) if pointer else []
-    if not words and body.stack:
-        words = addresses.scan(body.stack)
-        stack += walk.scan(body.stack)
-    count = system.get("processors") or 0
-    processors = processor_stacks(body.debugger_data, body.memory, walk, count, machine)
-    site, source = _site(addresses, candidates)
-    blames_stack = report is None or bugcheck.blames_stack(report.code)
-    place, by_stack = blamed(site, stack if blames_stack else (), driver)
-    threads = [
-        ThreadStack(number, state, tuple(walk.walk(state, max_frames=MAX_THREAD_FRAMES)))
-        for number, state in body.threads
-    ]
-    frames = itertools.chain(
-        stack, *(processor.stack for processor in processors), *(thread.stack for thread in threads)
-    )
-    places = [frame.place for frame in frames]
-    if len(warnings) > MAX_WARNINGS:
-        warnings[MAX_WARNINGS:] = [f"{len(warnings) - MAX_WARNINGS} more warnings."]
-    return Summary(
-        type=kind,
-        arch=arch,
-        system=system,
-        bugcheck=report,
-        exception=exception,
-        registers=registers,
-        fault=place,
-        fault_source="stack" if by_stack else source,
-        modules=tuple(_with_pdbs(body.modules, addresses, (place, *places))),
-        unloaded=tuple(body.unloaded),
-        stack=tuple(stack),
-        words=tuple(words),
-        processors=tuple(processors),
-        threads=tuple(threads),
-        truncated=truncated,
-        warnings=tuple(warnings),
-    )
-
-
-def _site(addresses: AddressMap, candidates: tuple[tuple[int | None, str], ...]) -> tuple[Place | None, str]:
-    """The first candidate that lies in a module; if there is none, the first candidate."""
-    places = [(addresses.place(address), source) for address, source in candidates if address]
-    for place, source in places:
-        if place.module:
-            return place, source
-    return places[0] if places else (None, "")
-
-
-def _with_pdbs(
-    modules: list[Module], addresses: AddressMap, places: tuple[Place | None, ...]
-) -> Iterator[Module]:
-    """The modules; those of `places` with the PDB identity from their images."""
-    named = {place.module for place in places if place}
-    for module in modules:
-        if module.name in named and module.pdb is None:
-            yield Module(**{**vars(module), "pdb": addresses.image(module).pdb()})
-        else:
-            yield module

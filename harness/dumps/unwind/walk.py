@@ -129,6 +129,8 @@ class StackWalk:
         if sp < state.sp or (sp == state.sp and self._machine != cpu.ARM64) or sp - state.sp > WORD >> 16:
             return False
         module = self._addresses.module_at(caller.pc)
+        if module is not None and caller.found is Found.UNWOUND and self._addresses.slow:
+            return True  # its unwind data is read next, which tells as much as the call would
         if module is not None:
             return self._addresses.called(module, caller.pc) is not False
         return self._addresses.place(caller.pc).module is not None  # an unloaded one

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, described, evidence, is_bugcheck
+from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, described, is_bugcheck
 from harness.debuggers.kd.capture.decode import Summary
 from harness.debuggers.kd.capture.overheard import OverheardHalt
 from harness.debuggers.kd.com.framing import SerialReader, is_break_in
 from harness.debuggers.kd.describe import Fields, describe
+from harness.debuggers.kd.evidence import Evidence, evidence
 from harness.debuggers.kd.ids import KDCOM_SYNC, KdcomIds
 from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.io import is_print
@@ -123,11 +124,11 @@ class RecordingDecoder:
         if self._printed is None and (halt.break_in or not is_bugcheck(target)):
             return
         try:
-            fields, kept = evidence(target, self._printed)
+            found = evidence(target, self._printed, self._images.modules)
         except KdError:
-            fields, kept = {}, None
-        self._printed = kept or self._printed
-        yield from self._report({"halted": True, **fields})
+            found = Evidence()
+        self._printed = found.kept or self._printed
+        yield from self._report({"halted": True, **found.fields})
 
     def _report(self, fields: Fields) -> Iterator[Told]:
         found, self._printed = self._printed, None

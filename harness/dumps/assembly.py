@@ -1,0 +1,138 @@
+"""Puts a summary together: walks the stacks, finds the place to blame, reads PDB identities."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harness.dumps import bugcheck, cpu
+from harness.dumps.attribution import AddressMap, Files, blamed, no_files
+from harness.dumps.formats.processors import processor_stacks
+from harness.dumps.record import record
+from harness.dumps.summary import (
+    BugcheckReport,
+    ExceptionRecord,
+    Module,
+    Place,
+    Summary,
+    ThreadStack,
+    VirtualMemory,
+)
+from harness.dumps.unwind.walk import MAX_FRAMES, MAX_SCANS, StackWalk
+
+MAX_WARNINGS = 64
+MAX_THREAD_FRAMES = 64
+
+
+@record
+class Body:
+    """What a dump, or a halted kernel, holds besides the state of the crash.
+
+    stack: an address on the stack, where no registers tell one.
+    debugger_data: KDDEBUGGER_DATA64; empty when it is not at hand.
+    threads: number and registers of each thread of a user dump.
+    """
+
+    memory: VirtualMemory
+    modules: list[Module]
+    unloaded: list[Module]
+    system: dict[str, Any]
+    stack: int | None = None
+    truncated: bool = False
+    debugger_data: bytes = b""
+    threads: Sequence[tuple[int, dict[str, int]]] = ()
+
+
+def assemble(
+    *,
+    kind: str,
+    arch: str,
+    machine: int,
+    files: Files,
+    system: dict[str, Any],
+    report: BugcheckReport | None,
+    exception: ExceptionRecord | None,
+    registers: dict[str, int],
+    candidates: tuple[tuple[int | None, str], ...],
+    body: Body,
+    driver: str,
+    truncated: bool,
+    warnings: list[str],
+    slow: bool = False,
+    max_frames: int = MAX_FRAMES,
+    max_scans: int = MAX_SCANS,
+) -> Summary:
+    """The stacks, the place to blame, and everything that was given.
+
+    Args:
+        candidates: addresses of the fault with their sources, the most telling first.
+        slow: memory is far away: nothing is read but what the stacks need.
+        max_frames: of the crashed stack; max_scans: words on it that may stand for frames.
+    """
+    addresses = AddressMap(body.modules, body.unloaded, body.memory, machine, files, slow=slow)
+    walk = StackWalk(addresses, body.memory, machine)
+    stack = walk.walk(registers, max_frames=max_frames, max_scans=max_scans)
+    pointer = cpu.stack_pointer(registers)
+    words = addresses.scan(pointer) if pointer and not slow else []
+    if not words and body.stack:
+        words = addresses.scan(body.stack)
+        stack += walk.scan(body.stack)
+    count = system.get("processors") or 0
+    processors = processor_stacks(body.debugger_data, body.memory, walk, count, machine)
+    site, source = _site(addresses, candidates)
+    blames_stack = report is None or bugcheck.blames_stack(report.code)
+    place, by_stack = blamed(site, stack if blames_stack else (), driver)
+    threads = [
+        ThreadStack(number, state, tuple(walk.walk(state, max_frames=MAX_THREAD_FRAMES)))
+        for number, state in body.threads
+    ]
+    frames = itertools.chain(
+        stack, *(processor.stack for processor in processors), *(thread.stack for thread in threads)
+    )
+    places = [frame.place for frame in frames]
+    if len(warnings) > MAX_WARNINGS:
+        warnings[MAX_WARNINGS:] = [f"{len(warnings) - MAX_WARNINGS} more warnings."]
+    return Summary(
+        type=kind,
+        arch=arch,
+        system=system,
+        bugcheck=report,
+        exception=exception,
+        registers=registers,
+        fault=place,
+        fault_source="stack" if by_stack else source,
+        modules=tuple(
+            body.modules
+            if slow and files is no_files
+            else _with_pdbs(body.modules, addresses, (place, *places))
+        ),
+        unloaded=tuple(body.unloaded),
+        stack=tuple(stack),
+        words=tuple(words),
+        processors=tuple(processors),
+        threads=tuple(threads),
+        truncated=truncated,
+        warnings=tuple(warnings),
+    )
+
+
+def _site(addresses: AddressMap, candidates: tuple[tuple[int | None, str], ...]) -> tuple[Place | None, str]:
+    """The first candidate that lies in a module; if there is none, the first candidate."""
+    places = [(addresses.place(address), source) for address, source in candidates if address]
+    for place, source in places:
+        if place.module:
+            return place, source
+    return places[0] if places else (None, "")
+
+
+def _with_pdbs(
+    modules: list[Module], addresses: AddressMap, places: tuple[Place | None, ...]
+) -> Iterator[Module]:
+    """The modules; those of `places` with the PDB identity from their images."""
+    named = {place.module for place in places if place}
+    for module in modules:
+        if module.name in named and module.pdb is None:
+            yield Module(**{**vars(module), "pdb": addresses.image(module).pdb()})
+        else:
+            yield module
