@@ -43,7 +43,7 @@ def symbolised(file: Path, symbol_path: str, *, download: bool) -> Summary:
         return summarise(file)
     from harness.dumps.symbols import symbolise
 
-    return symbolise(summarise(file, files=symbols.file), symbols)
+    return symbolise(summarise(file, files=symbols.file, pdbs=symbols.pdb), symbols)
 
 
 def chosen_symbols(symbol_path: str, *, download: bool = False) -> SymbolPath | None:

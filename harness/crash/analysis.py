@@ -80,7 +80,7 @@ def analyse(
     if dumps := [folder / name for name in DUMPS if (folder / name).is_file()]:
         try:
             path = SymbolPath(os.environ.get(VARIABLE, ""), folders=[symbols] if symbols else [])
-            summary = summarise(dumps[0], circumstances.driver, path.file)
+            summary = summarise(dumps[0], circumstances.driver, path.file, path.pdb)
             summary = symbolise(summary, path)
         except WinvmError as error:
             notes.append(str(error))

@@ -9,12 +9,14 @@ from typing import Any
 from harness.dumps import bugcheck, cpu
 from harness.dumps.attribution import AddressMap, Files, blamed, no_files
 from harness.dumps.formats.processors import processor_stacks
+from harness.dumps.kernel.facts import NOTHING, BlockedThread, KernelFacts
 from harness.dumps.record import record
 from harness.dumps.summary import (
     BugcheckReport,
     ExceptionRecord,
     Module,
     Place,
+    StackFrame,
     Summary,
     ThreadStack,
     VirtualMemory,
@@ -31,7 +33,10 @@ class Body:
 
     stack: an address on the stack, where no registers tell one.
     debugger_data: KDDEBUGGER_DATA64; empty when it is not at hand.
+    block: the same, also of a small dump, which holds no processor's state.
     threads: number and registers of each thread of a user dump.
+    blocked: threads of a kernel that do not run.
+    facts: what the kernel's structures tell.
     """
 
     memory: VirtualMemory
@@ -41,7 +46,10 @@ class Body:
     stack: int | None = None
     truncated: bool = False
     debugger_data: bytes = b""
+    block: bytes = b""
     threads: Sequence[tuple[int, dict[str, int]]] = ()
+    blocked: Sequence[BlockedThread] = ()
+    facts: KernelFacts = NOTHING
 
 
 def assemble(
@@ -86,6 +94,9 @@ def assemble(
     threads = [
         ThreadStack(number, state, tuple(walk.walk(state, max_frames=MAX_THREAD_FRAMES)))
         for number, state in body.threads
+    ] + [
+        ThreadStack(thread.address, thread.registers, tuple(_blocked_stack(walk, thread)), thread.name)
+        for thread in body.blocked
     ]
     frames = itertools.chain(
         stack, *(processor.stack for processor in processors), *(thread.stack for thread in threads)
@@ -112,9 +123,16 @@ def assemble(
         words=tuple(words),
         processors=tuple(processors),
         threads=tuple(threads),
+        facts=body.facts,
         truncated=truncated,
         warnings=tuple(warnings),
     )
+
+
+def _blocked_stack(walk: StackWalk, thread: BlockedThread) -> list[StackFrame]:
+    if thread.registers:
+        return walk.walk(thread.registers, max_frames=MAX_THREAD_FRAMES)
+    return walk.scan(thread.stack_pointer)[:MAX_THREAD_FRAMES]
 
 
 def _site(addresses: AddressMap, candidates: tuple[tuple[int | None, str], ...]) -> tuple[Place | None, str]:

@@ -8,6 +8,8 @@ from harness.dumps.bugcheck_table import Bugcheck, Parameter, find
 from harness.dumps.bugcheck_table import base_code as base_code
 from harness.dumps.exceptions import cause, exception_name, status_name
 
+HANGS = frozenset({0x80, 0x101, 0x133, 0x1CA, 0xE2, 0x9F})
+"""Bugchecks of a machine that made no progress: another thread or processor may be the reason."""
 _IRQLS = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 15: "HIGH_LEVEL"}
 _ACCESS = {0: "read", 1: "write", 2: "execute", 8: "execute"}
 _BLAMES_STACK = frozenset({"driver", "request"})

@@ -1,7 +1,7 @@
 """Identity that ties an image to its PDB, read from either, and a stand-in image that names a PDB.
 
-Sources: the CodeView record RSDS of a PE debug directory; the MSF container and PDB info stream (LLVM: The
-PDB File Format).
+Sources: the CodeView record RSDS of a PE debug directory; the PDB info and DBI streams (LLVM: The PDB File
+Format).
 """
 
 from __future__ import annotations
@@ -16,12 +16,7 @@ from harness.errors import DumpError
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MSF = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0"
-_BLOCK_SIZES = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 _INFO, _DBI = 1, 3
-_MAX_DIRECTORY = 64 << 20
-_MAX_STREAMS = 1 << 16
-_ABSENT = 0xFFFFFFFF
 _MACHINE_X64 = 0x8664
 _SECTION_AT, _HEADER_SIZE = 0x1000, 0x200
 
@@ -58,42 +53,23 @@ def is_pdb_of(path: Path, identity: PdbIdentity) -> bool:
 
 def read_identity(path: Path) -> tuple[bytes, int, int] | None:
     """GUID, the age that images repeat, and the info stream's age; None if it is not a complete PDB."""
+    from harness.dumps.msf import DamagedPdbError
+
     try:
         with DumpFile(path) as file:
             return _identity(file)
-    except (DumpError, struct.error):
+    except (DumpError, DamagedPdbError, struct.error):
         return None
 
 
 def _identity(file: DumpFile) -> tuple[bytes, int, int] | None:
-    head = file.read(0, 56)
-    if len(head) < 56 or not head.startswith(_MSF):
-        return None
-    block, _, blocks, size, _, map_at = struct.unpack_from("<6I", head, 32)
-    if block not in _BLOCK_SIZES or size > _MAX_DIRECTORY or blocks * block > file.size + block:
-        return None
-    count = -(-size // block)
-    pages = file.read(map_at * block, 4 * count)
-    if len(pages) < 4 * count:
-        return None
-    directory = b"".join(file.read(page * block, block) for page in struct.unpack(f"<{count}I", pages))[:size]
-    (streams,) = struct.unpack_from("<I", directory)
-    if streams > _MAX_STREAMS:
-        return None
-    sizes = struct.unpack_from(f"<{streams}I", directory, 4)
-    at = 4 + 4 * streams
-    first: dict[int, bytes] = {}
-    for number, length in enumerate(sizes[: _DBI + 1]):
-        used = 0 if length == _ABSENT else -(-length // block)
-        if used and number in (_INFO, _DBI):
-            (page,) = struct.unpack_from("<I", directory, at)
-            first[number] = file.read(page * block, min(length, block))
-        at += 4 * used
-    info = first.get(_INFO, b"")
+    from harness.dumps.msf import Msf
+
+    msf = Msf(file)
+    info, dbi = msf.stream(_INFO, 28), msf.stream(_DBI, 12)
     if len(info) < 28:
         return None
     (age,) = struct.unpack_from("<I", info, 8)
-    dbi = first.get(_DBI, b"")
     shared = struct.unpack_from("<I", dbi, 8)[0] if len(dbi) >= 12 else age
     return info[12:28], shared, age
 

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from harness.dumps.kernel.facts import NOTHING, KernelFacts, facts_document
 from harness.dumps.pdb import PdbIdentity
 from harness.dumps.record import record
 
@@ -136,11 +137,16 @@ class ProcessorStack:
 
 @record
 class ThreadStack:
-    """State of a thread of a user dump when the dump was written."""
+    """State of a thread when the dump was written: of a user dump, or of a kernel one that does not run.
+
+    thread_id: its number; of a kernel's thread its address.
+    name: of the process that a kernel's thread belongs to, where that is known.
+    """
 
     thread_id: int
     registers: dict[str, int]
     stack: tuple[StackFrame, ...]
+    name: str = ""
 
 
 @record
@@ -171,7 +177,8 @@ class Summary:
     stack: of the thread that crashed, innermost frame first.
     words: words on its stack that point into a module, return addresses or not.
     processors: of a kernel dump that holds their states.
-    threads: of a user dump, the one that crashed too.
+    threads: of a user dump, the one that crashed too; of a kernel, those that wait, where they matter.
+    facts: what the kernel's own structures tell.
     """
 
     type: str
@@ -190,6 +197,7 @@ class Summary:
     words: tuple[StackWord, ...] = ()
     processors: tuple[ProcessorStack, ...] = ()
     threads: tuple[ThreadStack, ...] = ()
+    facts: KernelFacts = NOTHING
 
     def stacks(self) -> Iterator[tuple[StackFrame, ...]]:
         """Every stack, that of the crashed thread first."""
@@ -267,11 +275,13 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "threads": [
             {
                 "thread_id": thread.thread_id,
+                **({"name": thread.name} if thread.name else {}),
                 "registers": thread.registers,
                 "stack": [frame_document(frame) for frame in thread.stack],
             }
             for thread in summary.threads
         ],
+        **({"kernel": facts_document(summary.facts)} if summary.bugcheck else {}),
         "truncated": summary.truncated,
         "warnings": list(summary.warnings),
     }

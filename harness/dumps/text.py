@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.display.terminal import printable, styled
-from harness.dumps.bugcheck import base_code
+from harness.dumps.attribution import is_core
+from harness.dumps.bugcheck import HANGS, base_code
 from harness.dumps.exceptions import cause, exception_name
+from harness.dumps.kernel.facts import NOTHING
 from harness.dumps.signature import dump_signature
 from harness.dumps.summary import Place, StackFrame, Summary
 
 STACK_LINES = 40
 PROCESSORS, PROCESSOR_LINES = 16, 12
 THREADS, THREAD_LINES = 8, 6
-HANGS = frozenset({0x80, 0x101, 0x133, 0x1CA, 0xE2})
-"""Bugchecks of a machine that made no progress: another processor may be the reason."""
 _ROW = 4
 _SYSTEM = {
     **{"build_lab": "build lab", "build": "build", "processors": "processors", "time": "time"},
@@ -39,8 +39,12 @@ def _stack(summary: Summary) -> Iterator[str]:
         yield styled(head, bold=True)
         yield from _frames(summary.stack, STACK_LINES)
     crashed = summary.system.get("thread_id")
-    for thread in [one for one in summary.threads if one.thread_id != crashed][:THREADS]:
-        yield styled(f"thread {thread.thread_id:#x}", bold=True)
+    others = [one for one in summary.threads if one.thread_id != crashed]
+    if summary.bugcheck:  # of hundreds, those first that a driver outside the system's core is on
+        others.sort(key=lambda one: not any(_is_drivers(frame) for frame in one.stack))
+    for thread in others[:THREADS]:
+        of = f" of {printable(thread.name)}" if thread.name else ""
+        yield styled(f"thread {thread.thread_id:#x}{of}", bold=True)
         yield from _frames(thread.stack, THREAD_LINES)
     if len(summary.threads) > THREADS + 1:
         yield f"  ... {len(summary.threads) - THREADS - 1} more threads; --json has them all"
@@ -51,6 +55,11 @@ def _stack(summary: Summary) -> Iterator[str]:
         yield from _frames(processor.stack, PROCESSOR_LINES)
     if len(summary.processors) > PROCESSORS:
         yield f"  ... {len(summary.processors) - PROCESSORS} more processors; --json has them all"
+
+
+def _is_drivers(frame: StackFrame) -> bool:
+    module = frame.place.module
+    return module is not None and not is_core(module)
 
 
 def _frames(frames: tuple[StackFrame, ...], limit: int) -> Iterator[str]:
@@ -98,6 +107,10 @@ def page(summary: Summary) -> Iterator[str]:
         row = names[start : start + _ROW]
         yield "  " + "  ".join(f"{name:>3} {summary.registers[name]:016x}" for name in row)
     yield from _stack(summary)
+    if summary.facts is not NOTHING:
+        from harness.dumps.kernel.text import fact_lines
+
+        yield from fact_lines(summary.facts)
     if summary.modules:
         yield f"modules     {len(summary.modules)} loaded, {len(summary.unloaded)} unloaded"
     for module in summary.unloaded:

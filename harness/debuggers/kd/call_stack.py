@@ -13,6 +13,7 @@ from harness.dumps import cpu
 from harness.dumps.assembly import Body, assemble
 from harness.dumps.attribution import AddressMap, no_files
 from harness.dumps.formats.loaded import pe_timestamp
+from harness.dumps.kernel.examine import kernel_facts, view_of
 from harness.dumps.names import base_name
 from harness.dumps.summary import BugcheckReport, ExceptionRecord, Place, StackFrame, Summary, VirtualMemory
 from harness.dumps.summary import Module as Image
@@ -130,8 +131,11 @@ class CallStacks:
         candidates: tuple[tuple[int | None, str], ...],
         system: dict[str, Any],
     ) -> Summary:
-        """The summary of the halted kernel, as of a dump; see `harness.dumps.assembly.assemble`."""
-        return assemble(
+        """The summary of the halted kernel, as of a dump; see `harness.dumps.assembly.assemble`.
+
+        The kernel's structures are read last, as far as there is time.
+        """
+        summary = assemble(
             kind="live kernel",
             arch=cpu.ARCHITECTURES[cpu.X64],
             machine=cpu.X64,
@@ -149,6 +153,11 @@ class CallStacks:
             max_frames=MAX_FRAMES,
             max_scans=MAX_SCANS,
         )
+        if report is None:
+            return summary
+        pdbs = self._symbols.pdb if self._symbols else None
+        view = view_of(self._memory, b"", self._images, self._file if self._symbols else no_files, pdbs)
+        return dataclasses.replace(summary, facts=kernel_facts(view, report.code, report.parameters))
 
     def _file(self, module: Image) -> VirtualMemory | None:
         """The module's file; the list of modules that was read here holds no time stamps."""

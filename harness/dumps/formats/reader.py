@@ -22,6 +22,9 @@ from harness.errors import DumpError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.dumps.kernel.examine import Pdbs
+    from harness.dumps.kernel.facts import SecondaryData
+
 _REFUSED = {
     b"PAGEDUMP": "a 32-bit kernel dump, which this reader does not support",
     b"PAGEPAGE": "a kernel dump whose header was never written",
@@ -32,12 +35,15 @@ MAX_THREADS = 256
 _WITH_PAGES = (1, 5, 6, 8, 9, 10)
 
 
-def summarise(path: Path | str, driver: str = "", files: Files = no_files) -> Summary:
+def summarise(
+    path: Path | str, driver: str = "", files: Files = no_files, pdbs: Pdbs | None = None
+) -> Summary:
     """Reads a dump of any kind. A damaged dump yields its readable parts, with `warnings`.
 
     Args:
         driver: file name of the driver under test, which may be blamed even if its name is a core module's.
         files: finds the file of a module; its code and unwind data are used where the dump lacks them.
+        pdbs: finds a PDB; the kernel's tells more of its structures.
 
     Raises:
         DumpError: the file is not a dump, is of an unsupported kind, or ends before the first fact.
@@ -47,14 +53,14 @@ def summarise(path: Path | str, driver: str = "", files: Files = no_files) -> Su
         if start.startswith(b"MDMP"):
             return _user(file, driver, files)
         if start == kerneldump.SIGNATURE:
-            return _kernel(file, driver, files)
+            return _kernel(file, driver, files, pdbs)
         for magic, kind in _REFUSED.items():
             if start.startswith(magic):
                 raise DumpError(f"{path} is {kind}.")
     raise DumpError(f"{path} is not a crash dump: it starts with {start!r}.", remedy="Name a .dmp file.")
 
 
-def _kernel(file: DumpFile, driver: str, files: Files) -> Summary:
+def _kernel(file: DumpFile, driver: str, files: Files, pdbs: Pdbs | None) -> Summary:
     header = kerneldump.read_header(file)
     warnings: list[str] = list(header.doubts)
     body = _body(file, header, warnings)
@@ -99,7 +105,7 @@ def _kernel(file: DumpFile, driver: str, files: Files) -> Summary:
         exception=raised or header.exception,
         registers=registers,
         candidates=candidates,
-        body=body,
+        body=_looked_into(file, header, body, files, pdbs),
         driver=driver,
         truncated=body.truncated or file.size < kerneldump.SIZE,
         warnings=warnings,
@@ -128,7 +134,13 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> Body:
         system = kdbg.system_details(block, triage.memory)
         system |= kdbg.processor_details(block, file, triage.prcb_at)
         return Body(
-            triage.memory, triage.modules(), triage.unloaded(), system, triage.top_of_stack, triage.truncated
+            triage.memory,
+            triage.modules(),
+            triage.unloaded(),
+            system,
+            triage.top_of_stack,
+            triage.truncated,
+            block=block,
         )
     from harness.dumps.formats.loaded import loaded_modules, unloaded_modules
     from harness.dumps.formats.pagetables import PagedMemory
@@ -153,7 +165,24 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> Body:
     block = kdbg.debugger_data(memory, header.debugger_data)
     unloaded = unloaded_modules(memory, block)
     system = kdbg.system_details(block, memory)
-    return Body(memory, modules, unloaded, system, truncated=truncated, debugger_data=block)
+    return Body(memory, modules, unloaded, system, truncated=truncated, debugger_data=block, block=block)
+
+
+def _looked_into(file: DumpFile, header: KernelHeader, body: Body, files: Files, pdbs: Pdbs | None) -> Body:
+    """The body, with what the kernel's structures tell and the threads that matter."""
+    from harness.dumps.kernel.examine import kernel_facts, threads_that_matter, view_of
+
+    view = view_of(body.memory, body.block, body.modules, files, pdbs)
+    secondary: tuple[SecondaryData, ...] = ()
+    driver = ""
+    if header.type_number == kerneldump.TRIAGE:
+        from harness.dumps.formats.triage import broken_driver, end_of_triage
+        from harness.dumps.kernel.secondary import secondary_data
+
+        secondary, driver = secondary_data(file, end_of_triage(file)), broken_driver(file)
+    blocked = threads_that_matter(view, header.bugcheck, header.parameters)
+    facts = kernel_facts(view, header.bugcheck, header.parameters, driver=driver, secondary=secondary)
+    return Body(**{**vars(body), "blocked": blocked, "facts": facts})
 
 
 def _user(file: DumpFile, driver: str, files: Files) -> Summary:

@@ -124,6 +124,17 @@ class Triage:
         return min(count, limit)
 
 
+def end_of_triage(file: DumpFile) -> int:
+    """File offset where the triage part ends, and data that drivers added begins."""
+    return file.u32(HEADER + 4)
+
+
+def broken_driver(file: DumpFile) -> str:
+    """Name of the driver that Windows itself blames; empty in most dumps."""
+    at = file.u32(HEADER + 0x40)
+    return clean(file.read(at + 4, 2 * min(file.u32(at), MAX_NAME))) if at else ""
+
+
 def secondary_end(file: DumpFile, at: int) -> int:
     """Expected end of the data that drivers added, which follows the triage part at `at`.
 

@@ -1,0 +1,126 @@
+"""Looks into a crashed kernel for what its bugcheck's parameters, and its own buffers, lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from harness.dumps.bugcheck import HANGS, base_code
+from harness.dumps.bugcheck_table import find
+from harness.dumps.kernel.facts import BlockedThread, Irp, KernelFacts, PoolBlock, SecondaryData
+from harness.dumps.kernel.view import KernelView
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.dumps.attribution import Files
+    from harness.dumps.pdb import PdbIdentity
+    from harness.dumps.summary import Module, VirtualMemory
+
+Pdbs = Callable[["PdbIdentity"], "Path | None"]
+"""Finds the PDB of an image."""
+MAX_FOUND = 4
+KERNELS = frozenset({"ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"})
+_KERN_BASE = 0x18
+_KERNEL = 1 << 63
+_POOL_ROLES = frozenset({"touched", "va", "object", "irp", "mdl", "device", "driver"})
+
+
+def view_of(
+    memory: VirtualMemory, block: bytes, modules: Sequence[Module], files: Files, pdbs: Pdbs | None
+) -> KernelView:
+    """A view of the kernel among `modules`, with its PDB if that is at hand."""
+    base = int.from_bytes(block[_KERN_BASE : _KERN_BASE + 8], "little")
+    kernel = next((one for one in modules if one.base == base or one.name.lower() in KERNELS), None)
+    if kernel is None:
+        return KernelView(memory, block, base, None)
+    if pdbs is None:
+        return KernelView(memory, block, kernel.base, None)
+    from harness.dumps.image import Image
+    from harness.dumps.kernel.nt_pdb import NtPdb
+
+    identity = kernel.pdb or Image(memory, kernel.base, files(kernel)).pdb()
+    path = pdbs(identity) if identity else None
+    return KernelView(memory, block, kernel.base, NtPdb(path) if path else None)
+
+
+def threads_that_matter(view: KernelView, code: int, parameters: Sequence[int]) -> list[BlockedThread]:
+    """Threads that parameters of the bugcheck name; for a hang, every thread that waits."""
+    known = find(code, parameters).parameters
+    named = [
+        value
+        for parameter, value in zip(known, parameters, strict=False)
+        if parameter.role == "thread" and value >= _KERNEL
+    ]
+    hang = base_code(code) in HANGS
+    if not named and not hang:
+        return []
+    from harness.dumps.kernel.threads import blocked_threads, thread_at
+
+    found = [thread for address in named if (thread := thread_at(view, address))]
+    known_addresses = {thread.address for thread in found}
+    waiting = blocked_threads(view) if hang else []
+    return found + [thread for thread in waiting if thread.address not in known_addresses]
+
+
+def kernel_facts(
+    view: KernelView,
+    code: int,
+    parameters: Sequence[int],
+    *,
+    driver: str = "",
+    secondary: tuple[SecondaryData, ...] = (),
+) -> KernelFacts:
+    """What the structures tell.
+
+    Args:
+        driver: name of the broken driver, where a small dump has it.
+        secondary: of a small dump.
+    """
+    known = find(code, parameters).parameters
+    addresses = [
+        (parameter.role, value)
+        for parameter, value in zip(known, parameters, strict=False)
+        if value >= _KERNEL and parameter.role in _POOL_ROLES
+    ]
+    output: tuple[str, ...] = ()
+    if view.block:
+        from harness.dumps.kernel.dbgprint import debug_output
+
+        output = debug_output(view)
+    return KernelFacts(
+        debug_output=output,
+        driver=driver or _bugcheck_driver(view),
+        irps=_irps(view, [value for role, value in addresses if role == "irp"]),
+        pool=_pool(view, [value for _, value in addresses]),
+        secondary=secondary,
+        needs_symbols=tuple(view.needs),
+    )
+
+
+def _bugcheck_driver(view: KernelView) -> str:
+    """What KiBugCheckDriver names: the driver that the kernel itself blames."""
+    at = view.variable("KiBugCheckDriver")
+    if at is None:
+        view.need("KiBugCheckDriver")
+        return ""
+    return view.unicode_string(view.number(at) or 0)
+
+
+def _irps(view: KernelView, addresses: Sequence[int]) -> tuple[Irp, ...]:
+    if not addresses:
+        return ()
+    from harness.dumps.kernel.irp import read_irp
+
+    found = (read_irp(view, address) for address in addresses[:MAX_FOUND])
+    return tuple(irp for irp in found if irp is not None)
+
+
+def _pool(view: KernelView, addresses: Sequence[int]) -> tuple[PoolBlock, ...]:
+    if not addresses:
+        return ()
+    from harness.dumps.kernel.pool import pool_block
+
+    found = (pool_block(view, address) for address in addresses[:MAX_FOUND])
+    blocks = {block.start: block for block in found if block is not None}
+    return tuple(blocks.values())
