@@ -5,6 +5,7 @@ Bytes come from the crashed machine's memory and, where that does not hold them,
 
 from __future__ import annotations
 
+import bisect
 import struct
 
 from harness.dumps.pdb import PdbIdentity, codeview_identity
@@ -21,7 +22,7 @@ _HEAD = 0x200
 _MAX_DEBUG_ENTRIES = 32
 _CODEVIEW = 2
 _MAX_CODEVIEW = 1024
-_CACHED, _KNOWN = 4096, 256
+_CACHED, _KNOWN = 4096, 4096
 
 
 class UnreadableError(Exception):
@@ -59,7 +60,8 @@ class Image:
         self._file_first = file_first and file is not None
         self._parsed: _Header | None = None
         self._chunks: dict[int, list[int]] = {}
-        self._starts: dict[int, int] = {}
+        self._numbers: list[int] = []
+        self._starts: list[int] = []
         self.cache: dict[int, object] = {}
         """Of the architecture's unwinder, by offset of the unwind information."""
 
@@ -150,11 +152,11 @@ class Image:
         last = max((end for _, end in self.sections), default=0)
         if offset < first:
             return None
-        for number, start in self._starts.items():  # what earlier searches read
-            if start <= offset and number > low:
-                low, first = number, start
-            elif start > offset and number <= high:
-                high, last = number - 1, start
+        at_known = bisect.bisect_right(self._starts, offset)  # between what earlier searches read
+        if at_known and self._numbers[at_known - 1] > low:
+            low, first = self._numbers[at_known - 1], self._starts[at_known - 1]
+        if at_known < len(self._starts) and self._numbers[at_known] <= high:
+            high, last = self._numbers[at_known] - 1, self._starts[at_known]
         tries = 0
         while low < high:
             middle = (low + high + 1) // 2
@@ -177,12 +179,14 @@ class Image:
 
     def _start(self, at: int, number: int, entry_words: int) -> int:
         """The start of a chunk's first entry."""
-        if number not in self._starts:
-            if len(self._starts) >= _KNOWN:
-                self._starts.clear()
-            data = self.exactly(at + number * _CHUNK * 4 * entry_words, 4)
-            self._starts[number] = int.from_bytes(data, "little")
-        return self._starts[number]
+        place = bisect.bisect_left(self._numbers, number)
+        if place < len(self._numbers) and self._numbers[place] == number:
+            return self._starts[place]
+        data = self.exactly(at + number * _CHUNK * 4 * entry_words, 4)
+        if len(self._numbers) < _KNOWN:
+            self._numbers.insert(place, number)
+            self._starts.insert(place, int.from_bytes(data, "little"))
+        return int.from_bytes(data, "little")
 
     def _chunk(self, at: int, number: int, count: int, entry_words: int) -> list[int]:
         if number not in self._chunks:

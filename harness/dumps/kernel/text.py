@@ -38,7 +38,8 @@ def fact_lines(facts: KernelFacts) -> Iterator[str]:
         if len(lines) > TEXT_LINES:
             yield f"    ... {len(lines) - TEXT_LINES} more lines; --json has them"
     if facts.needs_symbols:
-        yield f"not known   {', '.join(facts.needs_symbols)}: needs nt symbols (--symbols with the kernel's PDB)"
+        what = ", ".join(facts.needs_symbols)
+        yield f"not known   {what}: needs nt symbols (--symbols with the kernel's PDB)"
 
 
 def _irp(irp: Irp) -> Iterator[str]:
