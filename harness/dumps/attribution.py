@@ -32,7 +32,7 @@ _PROLOGUES = (
     *(bytes.fromhex(f"{store}24") for store in ("48895c", "488974", "48896c", "48897c", "48894c", "488954")),
     *(bytes.fromhex(f"{store}24") for store in ("4c8944", "4c894c", "44894c", "448944", "894c", "8954")),
     *(bytes.fromhex(push) for push in ("4053", "4055", "4056", "4057", "4154", "4155", "4156", "4157")),
-    *(bytes.fromhex(start) for start in ("4883ec", "4881ec", "488bc4", "4c8bdc")),
+    *(bytes.fromhex(start) for start in ("4883ec", "4881ec", "488bc4", "4c8bdc", "489c")),
 )
 """How functions start: registers stored in their home space or pushed, the stack pointer lowered or kept."""
 
@@ -139,8 +139,15 @@ class AddressMap:
         code = image.read(offset - _LONGEST_CALL, _LONGEST_CALL)
         if len(code) == _LONGEST_CALL:
             return follows_call(code)
-        # A minidump keeps the code that follows an address: a prologue there means a function pointer.
-        return False if not offset & 15 and image.read(offset, 4).startswith(_PROLOGUES) else None
+        # A minidump keeps what follows an address. A prologue there means a function pointer; a pointer, or
+        # zeros, mean data.
+        following = image.read(offset, 8)
+        if not offset & 15 and following.startswith(_PROLOGUES):
+            return False
+        if len(following) < 8:
+            return None
+        is_data = following.startswith(b"\0\0\0\0") or self.module_at(int.from_bytes(following, "little"))
+        return False if is_data else None
 
 
 def follows_branch_with_link(code: bytes) -> bool:

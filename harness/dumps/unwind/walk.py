@@ -34,6 +34,7 @@ class StackWalk:
         self._machine = machine
         self._words: dict[int, list[StackWord]] = {}
         self._scans = 0
+        self._touched: set[int] = set()
 
     def walk(
         self, registers: Mapping[str, int], *, max_frames: int = MAX_FRAMES, max_scans: int = MAX_SCANS
@@ -95,7 +96,8 @@ class StackWalk:
             yield lambda state: x64.step(image, module.base, state, self._memory)
             from harness.dumps.unwind.x64_code import follow
 
-            yield lambda state: follow(self._addresses, state, self._memory)
+            self._touched.clear()
+            yield lambda state: follow(self._addresses, state, self._memory, self._touched)
         elif self._machine == cpu.X86:
             from harness.dumps.unwind import x86
 
@@ -142,7 +144,7 @@ class StackWalk:
         self._scans -= 1
         first: StackWord | None = None
         for word in self._above(state.sp):
-            if word.called is False or not word.place.offset:
+            if word.called is False or not word.place.offset or word.location in self._touched:
                 continue
             first = first or word
             if word.called and self._leads_to(word, state.pc):

@@ -16,11 +16,15 @@ from harness.dumps.unwind.state import WORD, State, stack_word
 from harness.dumps.unwind.x64 import returned
 from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, decoded
 
-MAX_INSTRUCTIONS = 1000
+MAX_INSTRUCTIONS, MAX_SWEPT = 1000, 64
 
 
-def follow(addresses: AddressMap, state: State, memory: VirtualMemory) -> State:
+def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: set[int]) -> State:
     """The caller's state.
+
+    Args:
+        touched: gains the addresses of words on the stack that the code reads or writes: none of these is its
+            return address.
 
     Raises:
         UnreadableError: no path through the available code reaches a plausible return.
@@ -37,6 +41,7 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory) -> State:
         instruction = decoded(addresses.image(module).read(here.pc - module.base, LONGEST))
         if instruction is None:
             continue
+        _note(instruction, here, touched)
         if instruction.flow is Flow.RETURN:
             if found := _returned(addresses, here, memory):
                 return found
@@ -52,7 +57,33 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory) -> State:
                 way = here.copy()
                 way.pc = target
                 waiting.append(way)
+    _sweep(addresses, state, touched)
     raise UnreadableError("code up to a return")
+
+
+def _note(instruction: Instruction, here: State, touched: set[int]) -> None:
+    """Notes the word on the stack that an instruction reads or writes."""
+    if instruction.touches is not None:
+        base, displacement = instruction.touches
+        if (known := here.registers[base]) is not None:
+            touched.add((known + displacement) & -8)
+
+
+def _sweep(addresses: AddressMap, state: State, touched: set[int]) -> None:
+    """Notes what the rest of the code at hand touches, behind jumps too: it is the same function's.
+
+    It ends where the stack pointer moves, which is another function or an epilogue, and at padding.
+    """
+    module = addresses.module_at(state.pc)
+    at = state.pc
+    for _ in range(MAX_SWEPT):
+        if module is None or not module.base <= at < module.end:
+            return
+        instruction = decoded(addresses.image(module).read(at - module.base, LONGEST))
+        if instruction is None or instruction.moves or instruction.flow in (Flow.RETURN, Flow.STOP):
+            return
+        _note(instruction, state, touched)
+        at += instruction.length
 
 
 def _returned(addresses: AddressMap, here: State, memory: VirtualMemory) -> State | None:

@@ -11,7 +11,7 @@ import struct
 from harness.dumps.unwind.state import RSP
 
 LONGEST = 15
-_RSI, _RDI, _RBX, _R11 = 6, 7, 3, 11
+_RBP, _RSI, _RDI, _RBX, _R11 = 5, 6, 7, 3, 11
 _PREFIXES = frozenset(b"\x66\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65\x67")
 _MODRM = frozenset(
     {
@@ -69,9 +69,12 @@ class Instruction:
     source: base register and displacement, whose sum, or the word there if `loads`, goes to `destination`.
     moves: bytes that are added to the stack pointer then.
     spoiled: registers that hold something unknown afterwards.
+    touches: base register, RSP or RBP, and displacement of an operand in memory.
     """
 
-    __slots__ = ("destination", "flow", "length", "loads", "moves", "source", "spoiled", "target")
+    __slots__ = (
+        *("destination", "flow", "length", "loads", "moves", "source", "spoiled", "target", "touches"),
+    )
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Instruction:
         self.destination = destination
         self.moves = moves
         self.spoiled = spoiled
+        self.touches: tuple[int, int] | None = None
 
 
 class _Operands:
@@ -146,7 +150,13 @@ def _decoded(code: bytes) -> Instruction | None:
     immediate, at = _immediate(code, at, opcode, operands, wide16, rex)
     if at > len(code):
         return None
-    return _one_byte(opcode, rex, operands, immediate, at)
+    return _touching(_one_byte(opcode, rex, operands, immediate, at), operands)
+
+
+def _touching(instruction: Instruction | None, operands: _Operands | None) -> Instruction | None:
+    if instruction and operands and operands.simple and operands.rm in (RSP, _RBP):
+        instruction.touches = operands.rm, operands.displacement
+    return instruction
 
 
 def _immediate(
@@ -272,7 +282,7 @@ def _two_bytes(code: bytes, at: int, rex: int) -> Instruction | None:
     spoiled = (operands.reg,) if opcode in _WRITES_REG_0F else ()
     if opcode in _WRITES_RM_0F and operands.mode == 3:
         spoiled = (*spoiled, operands.rm)
-    return Instruction(length, spoiled=spoiled)
+    return _touching(Instruction(length, spoiled=spoiled), operands)
 
 
 def _vex(code: bytes, at: int, first: int) -> Instruction | None:
