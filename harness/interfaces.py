@@ -131,6 +131,24 @@ class WatchesDriver(Protocol):
 
 
 @runtime_checkable
+class HoldsKernel(Protocol):
+    """Additional methods of a `DebugStream` that can leave a crashed kernel halted for a person."""
+
+    def hold_crashes(self) -> None:
+        """From now on a crash leaves the kernel halted."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the kernel stands halted."""
+
+    def release(self) -> None:
+        """Lets a halted kernel go on."""
+
+    def lend(self) -> None:
+        """Closes the connection, so that another debugger can have the halted kernel."""
+
+
+@runtime_checkable
 class KernelDebugger(Protocol):
     """Additional method of a `DebugStream` that debugs a real kernel; a Wine guest's stream lacks it."""
 

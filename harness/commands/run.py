@@ -41,6 +41,7 @@ from harness.testing.session import Session
     "--repeat", metavar="N", type=click.IntRange(1), default=1, help="Run each scenario N times in a row."
 )
 @click.option("--verifier", is_flag=True, help="Let Driver Verifier watch the driver.")
+@click.option("--hold", is_flag=True, help="Leave the guest as it is at a crash, until Enter or Ctrl-C.")
 @click.option(
     "--artifacts", metavar="FOLDER", help="Write the results below this folder; default is winvm.toml's."
 )
@@ -60,6 +61,7 @@ def run(
     labels: tuple[str, ...],
     repeat: int,
     verifier: bool,
+    hold: bool,
     artifacts: str | None,
     uri: str | None,
     first: bool,
@@ -80,6 +82,7 @@ def run(
     arguments += [f"--winvm-label={label}" for label in labels]
     arguments += [f"--winvm-repeat={repeat}"]
     arguments += ["--winvm-verifier"] if verifier else []
+    arguments += ["--winvm-hold"] if hold else []
     arguments += ["-x"] if first else []
     watcher = _Watcher()
     if as_json:

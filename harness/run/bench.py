@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -18,7 +18,7 @@ from harness.host.interrupts import deferred
 from harness.journal import StepKind
 from harness.machine.channels import bound
 from harness.machine.protocol import MachineState
-from harness.outcome import DebugRecord, KernelCrash, Outcome, Scenario, ScenarioResult
+from harness.outcome import CrashRecord, DebugRecord, KernelCrash, Outcome, Scenario, ScenarioResult
 from harness.project.config import Parameter
 from harness.project.patterns import unmatched
 from harness.run.artifacts import Artifacts
@@ -51,6 +51,11 @@ class Bench:
         self._journal = artifacts.journal
         self._resources = resources
         resources.callback(guest.disconnect)
+
+    def hold(self, hold: Callable[[GuestSession, CrashRecord], None]) -> None:
+        """Leaves the guest as it is at an unexpected crash, and its kernel halted, until `hold` returns."""
+        self.guest.hold_crashes()
+        self.crashes.hold = hold
 
     def connect(self, build: str) -> None:
         """Deploys agent and drivers, starts the agent, loads one build.
@@ -225,7 +230,9 @@ class Bench:
         return records, missing
 
     def _crashed(self, scenario: Scenario, scenario_id: int, came: ScenarioCrash) -> ScenarioResult:
-        crash = self.crashes.keep(came.report, came.scenario)
+        own = scenario.expect_crash if came.scenario == scenario.name else None
+        expected = own is not None and not mismatch(own, came.report)
+        crash = self.crashes.keep(came.report, came.scenario, expected=expected)
         records = self.guest.debug.slice(scenario_id)
         if scenario.expect_crash and crash.scenario == scenario.name:
             message = mismatch(scenario.expect_crash, crash.report)

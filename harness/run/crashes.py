@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.bundle.manifest import BEFORE_LIMIT
 from harness.bundle.write import CrashedGuest, Ran, trigger_of, write_crash_bundle
 from harness.crash.capture import capture
+from harness.crash.dump_source import GuestMinidump
 from harness.crash.expectation import describe
 from harness.crash.hang import probe_hang
 from harness.journal import StepKind
@@ -19,6 +20,7 @@ from harness.run.artifacts import Artifacts
 from harness.run.guest_session import GuestSession
 
 RECORD = "crash.json"
+HELD = GuestMinidump("", absent="The kernel is held for a person, and has not written its dump.")
 
 
 class CrashKeeper:
@@ -27,11 +29,13 @@ class CrashKeeper:
     Attributes:
         last: the newest crash of the run.
         bundles: whether a bundle is written for each crash.
+        hold: called with an unexpected crash once its evidence is kept, before the guest is given up.
     """
 
     def __init__(self, guest: GuestSession, artifacts: Artifacts) -> None:
         self.last: CrashRecord | None = None
         self.bundles = True
+        self.hold: Callable[[GuestSession, CrashRecord], None] | None = None
         self._guest = guest
         self._artifacts = artifacts
         self._ran: tuple[Ran, ...] = ()
@@ -43,17 +47,20 @@ class CrashKeeper:
             self._ran, self._ran_since = (), self._guest.machine.generation
         self._ran = (*self._ran, (scenario, parameters))[-BEFORE_LIMIT:]
 
-    def keep(self, report: KernelCrash, scenario: str) -> CrashRecord:
+    def keep(self, report: KernelCrash, scenario: str, *, expected: bool = False) -> CrashRecord:
         """Keeps the evidence of a crash and gives up the guest.
 
         Args:
             scenario: the scenario that the crash is blamed on.
+            expected: that scenario expects it.
 
         Raises:
             HostError: the crash's folder cannot be made.
             OSError: the artifacts' disk is full or gone, so that not even crash.json could be written.
         """
         journal, folder = self._artifacts.journal, self._artifacts.crash_folder(scenario)
+        if self.hold is not None and expected:
+            self._guest.release_kernel()
         with journal.step(StepKind.CRASH, "keep crash evidence", scenario=scenario, crash=describe(report)):
             crash = self._gathered(report, scenario, folder)
         if self.bundles:
@@ -62,6 +69,8 @@ class CrashKeeper:
                 found["bundle"] = crash.bundle
         write_json(folder / RECORD, crash_document(crash))
         self.last = crash
+        if self.hold is not None and not expected:
+            self.hold(self._guest, crash)
         self._guest.give_up()
         return crash
 
@@ -77,7 +86,7 @@ class CrashKeeper:
             machine=guest.machine,
             files=guest.link.files,
             records=guest.debug.tail(),
-            dump=guest.dump(fallen),
+            dump=HELD if self.hold and guest.kernel_held else guest.dump(fallen),
             symbols=next(iter(guest.payload.drivers.values())).parent.parent,
             driver=f"{guest.payload.service}.sys",
         )

@@ -18,7 +18,7 @@ from harness.errors import AgentError, DriverLoadError, InfrastructureError
 from harness.guests.protocol import Guest, Link
 from harness.guests.windows import pnputil
 from harness.host.digest import file_sha256
-from harness.interfaces import WatchesDriver
+from harness.interfaces import HoldsKernel, WatchesDriver
 from harness.journal import StepKind
 from harness.machine.protocol import Machine
 from harness.outcome import KernelCrash
@@ -88,6 +88,28 @@ class GuestSession:
         self._next_id = handover.next_id if handover else 1
         self._deployed = dict(handover.deployed) if handover else {}
         self._checkpoint_holds = handover.checkpoint if handover else None
+
+    def hold_crashes(self) -> None:
+        """From now on a crash leaves the guest's kernel halted, where it has a debugger."""
+        if isinstance(self.debug, HoldsKernel):
+            self.debug.hold_crashes()
+
+    @property
+    def kernel_held(self) -> bool:
+        """Whether its kernel stands halted for a person."""
+        return isinstance(self.debug, HoldsKernel) and self.debug.held
+
+    def release_kernel(self) -> None:
+        """Lets a halted kernel go on."""
+        if isinstance(self.debug, HoldsKernel):
+            self.debug.release()
+
+    def lend_kernel(self) -> bool:
+        """Leaves a halted kernel to another debugger; returns whether it is halted."""
+        if not isinstance(self.debug, HoldsKernel) or not self.debug.held:
+            return False
+        self.debug.lend()
+        return True
 
     @property
     def answers(self) -> bool:

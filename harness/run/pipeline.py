@@ -42,6 +42,7 @@ from harness.run import live
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from harness.run.guest_session import GuestSession
+from harness.run.hold import Hold
 from harness.run.live import LiveGuest
 from harness.run.plan import Plan
 from harness.run.prune import mark_used
@@ -56,8 +57,11 @@ END_DEADLINE_S = 60.0
 UP_ANEW = "Run winvm down, then winvm up."
 
 
-def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
+def open_bench(plan: Plan, artifacts: Artifacts, hold: Hold | None = None) -> Bench:
     """From a plan to a running guest with agent and driver; `Bench.close` ends all of it.
+
+    Args:
+        hold: what to do at an unexpected crash; the guest's kernel stays halted there.
 
     Raises:
         WinvmError: a stage fails; everything started before is ended.
@@ -68,6 +72,8 @@ def open_bench(plan: Plan, artifacts: Artifacts) -> Bench:
         runs = configuration.home() / "runs"
         folder = resources.enter_context(RunFolder.create(runs, plan.config.guest.uri))
         bench = start_guest(prepared, folder, artifacts, resources)
+        if hold is not None:
+            bench.hold(hold)
         bench.connect(plan.config.driver.builds[0])
     except BaseException:
         resources.close()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import pytest
 
 PREFIX = "--winvm-"
-SHORT = ("guest", "build", "param", "label", "repeat", "verifier", "libvirt-uri")
+SHORT = ("guest", "build", "param", "label", "repeat", "verifier", "hold", "libvirt-uri")
 """Options that also have a form without the prefix."""
 
 
@@ -58,6 +58,11 @@ def add_options(parser: pytest.Parser) -> None:
         help="run each chosen scenario N times in a row; it passes if every run does",
     )
     group.addoption("--winvm-verifier", action="store_true", help="let Driver Verifier watch the driver")
+    group.addoption(
+        "--winvm-hold",
+        action="store_true",
+        help="at an unexpected crash, leave the guest as it is until Enter or Ctrl-C, and end the run then",
+    )
     group.addoption(
         "--winvm-artifacts", metavar="FOLDER", help="where to leave results (default: winvm.toml's)"
     )

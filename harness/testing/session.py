@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.report.reports import Reports
     from harness.run.artifacts import Artifacts
     from harness.run.bench import Bench
+    from harness.run.hold import Hold
     from harness.run.plan import Plan
 
 NEED_GUEST = {"winvm_scenario", "winvm_bench"}
@@ -56,6 +57,7 @@ class Session:
         self._broke_off = ""
         self._ended: WinvmError | None = None
         self._found_by_test: Path | None = None
+        self._pytest: pytest.Session | None = None
         self.recorded = 0
         self.not_passed = 0
         self.unusable: WinvmError | None = None
@@ -132,8 +134,22 @@ class Session:
             with ending_the_session(), self.unmuted():
                 from harness.run.pipeline import open_bench
 
-                self._bench = open_bench(self.plan(), self._artifacts)
+                self._bench = open_bench(self.plan(), self._artifacts, self._hold())
         return self._bench
+
+    def _hold(self) -> Hold | None:
+        """What `--winvm-hold` asks for."""
+        if not self._config.getoption("--winvm-hold"):
+            return None
+        from harness.run.hold import ENDED, Hold, ask_terminal
+
+        def ask(lines: list[str]) -> None:
+            if self._pytest is not None:
+                self._pytest.shouldstop = ENDED
+            with self.unmuted():
+                ask_terminal(lines)
+
+        return Hold(ask)
 
     @property
     def repeat(self) -> int:
@@ -175,6 +191,7 @@ class Session:
 
         Errors found while items were made are reported here: pytest catches an exit during collection.
         """
+        self._pytest = session
         if self.unusable:
             leave(self.unusable)
         guests = [item for item in session.items if needs_guest(item)]

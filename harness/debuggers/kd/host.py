@@ -94,6 +94,7 @@ class KdHost:
         self._queue: deque[Packet] = deque()
         self._wish = BreakInWish()
         self._go_wanted = threading.Event()
+        self._hold_this = False
         self._held: StateChange | None = None
         self._again: Packet | None = None
         self._relayed = False
@@ -122,6 +123,10 @@ class KdHost:
     def stop_breaking_in(self) -> None:
         """Withdraws the request to halt."""
         self._wish.drop()
+
+    def hold_here(self) -> None:
+        """Leaves the target halted where it stands; called while an event of that halt is handled."""
+        self._hold_this = True
 
     def resume(self) -> None:
         """Continues a held target."""
@@ -270,7 +275,8 @@ class KdHost:
         again = is_breakpoint(change) and self._examine(change, asked=asked)
         if asked:
             self._wish.granted(change.pc)
-        if self._hold or again:
+        if self._hold or self._hold_this or again:
+            self._hold_this = False
             self._held = change
             self._emit("held", {"processor": change.processor})
             return

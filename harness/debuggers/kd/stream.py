@@ -22,6 +22,9 @@ from harness.errors import DeadlineError, KdError
 from harness.interfaces import Halt
 from harness.outcome import KernelCrash
 
+HELD_S = 12.0
+"""From the report of a crash to the end of what is read of its halt, at most."""
+
 
 class KdDebugStream(LoggedStream):
     """Implements `harness.interfaces.DebugStream` and `KernelDebugger`: a live debugger host in a thread.
@@ -45,6 +48,7 @@ class KdDebugStream(LoggedStream):
         super().__init__(log, f"WINVM-MARK {nonce} ", log_limit)
         self._lines = PrintedLines()
         self._watched: frozenset[str] = frozenset()
+        self._hold_crashes = self._will_hold = False
         self._clock = clock
         self.host = KdHost(wire, self._take, clock=clock)
         self._halt: Halt | None = None
@@ -66,6 +70,28 @@ class KdDebugStream(LoggedStream):
         """
         self._watched = frozenset(image.casefold() for image in images)
 
+    def hold_crashes(self) -> None:
+        """See `harness.interfaces.HoldsKernel`."""
+        self._hold_crashes = True
+
+    @property
+    def held(self) -> bool:
+        """See `harness.interfaces.HoldsKernel`. A crash is reported before the whole halt has been read."""
+        for _ in Deadline.after(HELD_S if self._will_hold else 0.0).tries(every=0.02):
+            if self.host.held:
+                break
+        return self.host.held
+
+    def release(self) -> None:
+        """See `harness.interfaces.HoldsKernel`."""
+        if self.held:
+            self.host.resume()
+        self._will_hold = False
+
+    def lend(self) -> None:
+        """See `harness.interfaces.HoldsKernel`."""
+        self._end()
+
     def break_in(self, deadline: Deadline) -> Halt:
         """See `harness.interfaces.KernelDebugger`."""
         with self._changed:
@@ -81,10 +107,14 @@ class KdDebugStream(LoggedStream):
 
     def close(self) -> None:
         """Stops listening; never raises."""
-        self._stop.set()
-        self._thread.join(5.0)
-        self.host.close()
+        self._end()
         self._log.close()
+
+    def _end(self) -> None:
+        if not self._stop.is_set():
+            self._stop.set()
+            self._thread.join(5.0)
+            self.host.close()
 
     def _follow(self) -> None:
         try:
@@ -106,9 +136,11 @@ class KdDebugStream(LoggedStream):
             with self._changed:
                 self._halt = _halt(event.fields)
         report = [("kd", unstyled(line)) for line in page(event.report)] if event.report else []
-        self._record(
-            event.time, [*begun, ("kd", said), *report], _crash(event, said) or self._stopped(event, said)
-        )
+        crash = _crash(event, said) or self._stopped(event, said)
+        if crash is not None and self._hold_crashes and event.fields.get("halted", True):
+            self._will_hold = True
+            self.host.hold_here()
+        self._record(event.time, [*begun, ("kd", said), *report], crash)
 
     def _stopped(self, event: Event, said: str) -> KernelCrash | None:
         """The crash to report for a breakpoint or a failed assertion in a watched image; else None."""
