@@ -1,14 +1,21 @@
-"""Virtual memory of a kernel dump through the x64 page tables in it (Intel SDM volume 3, 4-level paging)."""
+"""Virtual memory of a kernel dump through the page tables in it, of four levels with 512 entries each.
+
+x64: Intel SDM volume 3, 4-level paging. ARM64: Arm Architecture Reference Manual, tables of 4 KiB.
+Both halves of an ARM64 address space are taken to share one root, as on x64: its upper half is the kernel's.
+"""
 
 from __future__ import annotations
 
 import struct
 
+from harness.dumps import cpu
 from harness.dumps.dumpfile import DumpFile
 from harness.dumps.formats.physical import PAGE, PhysicalMemory
 
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 _PRESENT, _LARGE, _PROTOTYPE, _TRANSITION = 1, 1 << 7, 1 << 10, 1 << 11
+_ARM64_ADDRESS, _ARM64_TABLE = 0x0000_FFFF_FFFF_F000, 1 << 1
+"""ARM64 sets the second bit in entries that lead to a table, and in those of single pages."""
 _CANONICAL_HIGH = 0xFFFF_8000_0000_0000
 _CANONICAL_LOW = 0x0000_8000_0000_0000
 _CACHED_PAGES = 4096
@@ -19,12 +26,14 @@ class PagedMemory:
 
     Args:
         root: physical address of the top table (CR3); its low 12 bits are ignored.
+        machine: `cpu.X64` or `cpu.ARM64`.
     """
 
-    def __init__(self, file: DumpFile, physical: PhysicalMemory, root: int) -> None:
+    def __init__(self, file: DumpFile, physical: PhysicalMemory, root: int, machine: int = cpu.X64) -> None:
         self._file = file
         self._physical = physical
         self._root = root & _ADDRESS
+        self._arm64 = machine == cpu.ARM64
         self._cache: dict[int, int | None] = {}
 
     def read(self, address: int, size: int) -> bytes:
@@ -62,6 +71,17 @@ class PagedMemory:
             entry = self._entry(table, (address >> shift) & 0x1FF)
             if entry is None:
                 return None
+            if self._arm64:
+                if not entry & _PRESENT:
+                    return None  # how Windows marks pages in transition there is not documented
+                is_block = not entry & _ARM64_TABLE
+                if is_block and shift in (39, 12):
+                    return None
+                if is_block or shift == 12:
+                    span = (1 << shift) - 1
+                    return (entry & _ARM64_ADDRESS & ~span) | (address & span)
+                table = entry & _ARM64_ADDRESS
+                continue
             if not entry & _PRESENT:
                 # A page in transition out of a working set is still in its physical page.
                 in_transition = shift == 12 and entry & _TRANSITION and not entry & _PROTOTYPE

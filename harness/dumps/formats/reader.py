@@ -155,10 +155,15 @@ def _body(file: DumpFile, header: KernelHeader, warnings: list[str]) -> Body:
         usable = max(0, physical.pages - -(-(physical.end - file.size) // PAGE))
         share = usable * 100 // max(1, physical.pages)
         warnings.append(f"The file is truncated: {usable} of {physical.pages} pages ({share}%) are usable.")
-    if header.machine != cpu.X64:
+    if header.machine == cpu.ARM64:
+        warnings.append(
+            "Page tables of arm64 are read as the architecture lays them out. That was not checked with a "
+            "dump of a real Windows."
+        )
+    elif header.machine != cpu.X64:
         warnings.append(f"Page tables of {header.arch} are not supported: drivers and stack are not read.")
         return Body(NoMemory(), [], [], {}, truncated=truncated)
-    memory = PagedMemory(file, physical, header.page_table)
+    memory = PagedMemory(file, physical, header.page_table, header.machine)
     modules = loaded_modules(memory, header.module_list, warnings)
     if not modules:
         warnings.append("The list of loaded drivers cannot be reached through the page tables.")
