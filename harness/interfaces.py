@@ -123,6 +123,17 @@ class Halt:
 
 
 @runtime_checkable
+class ToldByLog(Protocol):
+    """Additional method of a `DebugStream` that knows of a crash by the text of a log alone, as Wine's does.
+
+    Whoever can print into that log can print what looks like a crash, so another witness must confirm it.
+    """
+
+    def dismiss(self, why: str) -> None:
+        """Forgets the crash, with a record that says why; a later report counts again."""
+
+
+@runtime_checkable
 class WatchesDriver(Protocol):
     """Additional method of a `DebugStream` to which a kernel reports breakpoints instead of stopping."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from agent.collect import collect, listing, listing_error
@@ -27,7 +28,20 @@ def main(arguments: Sequence[str]) -> int:
     if sys.platform != "win32":
         sys.stderr.write("The agent serves on Windows only; --list works everywhere.\n")
         return 2
-    return serve(_take_streams(), WindowsGuest())
+    return _serve()
+
+
+def _serve() -> int:
+    """Serves, and ends the process at once: the reading thread may still wait in stdin, which the interpreter
+    could not close.
+    """
+    try:
+        code = serve(_take_streams(), WindowsGuest())
+    except Exception:  # noqa: BLE001  the host has the message; the traceback goes to stderr
+        traceback.print_exc()
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _list() -> int:

@@ -35,6 +35,9 @@ class Guest(Protocol):
     def is_running(self, service: str, scope: Scope) -> bool:
         """Whether the service exists and runs."""
 
+    def is_alive(self, service: str, scope: Scope) -> bool:
+        """Whether the service exists and has not stopped: it runs, starts or is being stopped."""
+
     def exit_code(self, service: str, scope: Scope) -> int:
         """The Win32 code with which a service ended by itself, as 1067 when its process died.
 

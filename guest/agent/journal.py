@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from agent import underway
+
 MAX_DETAIL = 300  # characters; a line without input then stays below 1 KiB, 3 ms on an emulated port
 
 WriteLine = Callable[[bytes], None]
@@ -55,3 +57,4 @@ class Journal:
             if call is not None:
                 entry["call"] = call
             self._write(json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n")
+        underway.journalled(operation, detail)

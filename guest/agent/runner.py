@@ -7,16 +7,20 @@ import io
 import os
 import platform
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from agent.collect import collect, shown_file
 from agent.context import Context
 from agent.contract_check import contract_mismatch
 from agent.deadline import Deadline
+from agent.doing import Doing, doing
 from agent.errors import RegistryError, WaitTimeoutError, Win32Error
 from agent.guest import Guest
+from agent.inbox import Command, Inbox
 from agent.journal import Journal, discard
 from agent.marker import Marker
 from agent.operations import Operations
@@ -25,12 +29,11 @@ from agent.registry import Function, Registered
 from agent.replay import Recorded, replay
 from agent.verdict import PASSED, ScenarioVerdict, verdict
 
-Command = dict[str, Any]
-
 SERVICE_DEADLINE_S = 60.0
 DYING_S = 0.2
 """Seconds after a failed scenario in which the end of its driver is still looked for."""
 POLL_S = 0.05
+LOOK_S = 5.0
 MARGIN_S = 2.0  # a scenario's waits end so much (at most a tenth) before the host reports it as hung
 
 
@@ -51,6 +54,9 @@ class Runner:
         self._service = ""
         self._driver_path = ""
         self._driver_exit = 0
+        self._watched = ""
+        self._running = False
+        self._thread = threading.get_ident()
         self._journal = Journal(self._open_journal(hello.get("journal")))
         self._marker = _marker(hello, guest.dbgprint)
         wire.send(
@@ -75,12 +81,29 @@ class Runner:
         name = command["cmd"]
         if name not in handlers:
             raise FatalError(f"unknown command {name!r}")
-        handlers[name](command)
+        self._running = True
+        try:
+            handlers[name](command)
+        finally:
+            self._running = False
+
+    def look(self, command: Command) -> None:
+        """Answers, from another thread, what the scenario is doing and whether the driver's service runs."""
+        runs: bool | None = None
+        if command.get("driver") and self._watched:
+            try:
+                # Not journalled: the last operation of the journal stays the scenario's.
+                scope = Operations(lambda *_: None, Deadline.after(LOOK_S))
+                runs = self._guest.is_alive(self._watched, scope)
+            except (Win32Error, WaitTimeoutError):
+                runs = None
+        seen = doing(self._thread) if self._running else Doing()
+        self._wire.send("looked", id=command.get("id", 0), driver_runs=runs, **asdict(seen))
 
     def _load(self, command: Command) -> None:
         service, path = _field(command, "service"), command.get("sys") or ""
         contract = command.get("contract")
-        self._service = ""
+        self._service, self._watched = "", service
         started = time.perf_counter()
         scope = self._scope()
         try:
@@ -250,7 +273,8 @@ def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]
         if hello is None:
             return 0
         runner = Runner(wire, guest, scenarios, hello)
-        while (command := wire.receive()) is not None and command["cmd"] != "quit":
+        inbox = Inbox(wire, runner.look)
+        while (command := inbox.receive()) is not None and command["cmd"] != "quit":
             runner.handle(command)
     except RegistryError as error:
         wire.send("fatal", message=f"{shown_file(error.file)}:{error.line}: {error}")

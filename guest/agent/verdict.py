@@ -11,7 +11,8 @@ from agent.errors import SkipScenario
 from agent.operations import Operations
 from agent.protocol import MAX_DETAIL, MAX_MESSAGE, cut
 
-AGENT_FOLDER = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120  inside a zipapp
+AGENT_FOLDER = cut.__code__.co_filename.removesuffix("protocol.py")
+"""As tracebacks have it: the archive is compiled with names that are relative to it, unlike `__file__`."""
 LIBRARY_FOLDER = os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH120
 MAX_LOCALS = 20
 MAX_LOCAL = 200  # characters

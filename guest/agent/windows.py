@@ -8,7 +8,7 @@ import time
 from agent.errors import WaitTimeoutError, Win32Error
 from agent.journal import WriteLine
 from agent.marker import MAX_PIECE
-from agent.service import POLL_S, ServiceManager, State
+from agent.service import POLL_S, ServiceManager, State, Status
 from agent.win32 import constants, kernel32, ntdll
 from agent.win32.device import Device
 from agent.win32.handle import Scope
@@ -77,33 +77,37 @@ class WindowsGuest:
 
     def is_running(self, service: str, scope: Scope) -> bool:
         """Whether the service exists and runs."""
-        with ServiceManager(scope) as manager:
-            try:
-                with manager.open(service) as existing:
-                    return existing.status().state is State.RUNNING
-            except Win32Error as error:
-                if error.code == constants.ERROR_SERVICE_DOES_NOT_EXIST:
-                    return False
-                raise
+        status = _status(service, scope)
+        return status is not None and status.state is State.RUNNING
+
+    def is_alive(self, service: str, scope: Scope) -> bool:
+        """See `Guest`."""
+        status = _status(service, scope)
+        return status is not None and status.state is not State.STOPPED
 
     def exit_code(self, service: str, scope: Scope) -> int:
         """See `Guest`. A stop through the service control manager leaves 0."""
-        with ServiceManager(scope) as manager:
-            try:
-                with manager.open(service) as existing:
-                    status = existing.status()
-            except Win32Error as error:
-                if error.code == constants.ERROR_SERVICE_DOES_NOT_EXIST:
-                    return 0
-                raise
-        if status.state is not State.STOPPED or status.exit_code == constants.ERROR_SERVICE_NEVER_STARTED:
+        status = _status(service, scope)
+        if status is None or status.state is not State.STOPPED:
             return 0
-        return status.exit_code
+        return 0 if status.exit_code == constants.ERROR_SERVICE_NEVER_STARTED else status.exit_code
 
     def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:
         """Sends the control code to the driver's device; returns the output."""
         with Device.open(device, scope) as opened:
             return opened.ioctl(code, out=size)
+
+
+def _status(service: str, scope: Scope) -> Status | None:
+    """State and exit codes of a service; None if it does not exist."""
+    with ServiceManager(scope) as manager:
+        try:
+            with manager.open(service) as existing:
+                return existing.status()
+        except Win32Error as error:
+            if error.code == constants.ERROR_SERVICE_DOES_NOT_EXIST:
+                return None
+            raise
 
 
 def _wait_until_gone(manager: ServiceManager, service: str, scope: Scope) -> None:

@@ -85,6 +85,23 @@ class Finished(_Event):
     driver_exit: _Code = 0
 
 
+class Looked(_Event):
+    """The answer to `look`, sent while a scenario may be running.
+
+    `driver_runs`: whether the driver's service exists and has not stopped; None if that was not asked or is
+    not known. `operation`: whose call has not returned for `seconds`; empty while the scenario runs code of
+    its own, at `where` and with that `stack`.
+    """
+
+    event: Literal["looked"]
+    id: _Count
+    driver_runs: bool | None = None
+    operation: _Name = ""
+    seconds: _Seconds = 0.0
+    where: _Name = ""
+    stack: _Text = ""
+
+
 class Fatal(_Event):
     """The agent ends because of an internal error."""
 
@@ -92,7 +109,7 @@ class Fatal(_Event):
     message: _Text
 
 
-AgentEvent = Standby | Ready | Loaded | Unloaded | Finished | Fatal
+AgentEvent = Standby | Ready | Loaded | Unloaded | Finished | Looked | Fatal
 
 _EVENTS: TypeAdapter[AgentEvent] = TypeAdapter(Annotated[AgentEvent, Field(discriminator="event")])
 

@@ -1,24 +1,31 @@
 """Host side of the agent: sends commands, reads events, and decides between answer, crash and deadline.
 
-Whatever the guest does, no call here outlasts its deadline: other threads talk to the guest. The calling
-thread waits for the agent's line, the debug stream's crash, or the deadline. A crash takes precedence over a
-lost connection.
+Whatever the guest does, no call here outlasts its deadline by more than `conversation` says: other threads
+talk to the guest. The calling thread waits for the agent's line, the debug stream's crash, or the deadline.
+A crash takes precedence over a lost connection.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from harness.agent.lines import STDERR_TAIL, AgentLines, Lost
+from harness.agent.conversation import (
+    CRASH_GRACE_S,
+    Conversation,
+    E,
+    Stuck,
+    agent_error,
+    hang,
+    no_trouble,
+)
+from harness.agent.lines import STDERR_TAIL, AgentLines
 from harness.agent.load_errors import load_error
 from harness.agent.protocol import (
     LINE_LIMIT,
     VERSION,
-    AgentEvent,
-    Fatal,
     Finished,
     Loaded,
     Ready,
@@ -29,20 +36,16 @@ from harness.agent.protocol import (
     quoted,
 )
 from harness.deadline import Deadline
-from harness.errors import AgentError, DeadlineError
+from harness.errors import DeadlineError
 from harness.interfaces import DebugStream, GuestProcess
 from harness.outcome import KernelCrash
 
-POLL_S = 0.02
-"""Seconds between checks of the debug stream while waiting for the agent."""
-CRASH_GRACE_S = 3.0
-"""Time after the loss of the agent in which the debug stream may still report the crash that explains it."""
 MARKER_GRACE_S = 3.0
 """Time after a result in which the scenario's end marker must arrive on the debug stream."""
+INCOMPLETE = "The debug output may be incomplete: the scenario's end marker did not arrive."
+NO_CRASH = "The debug output tells of a crash, but the driver's service still runs, so there was none"
 LOAD_GRACE_S = 1.0
 """Time after a failed load in which the debug stream may still report a crash in DriverEntry."""
-
-E = TypeVar("E", Ready, Loaded, Unloaded, Finished)
 
 
 def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
@@ -66,10 +69,10 @@ def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
             event = parse_event(line.removesuffix(b"\r"))
             if isinstance(event, Standby):
                 return
-            raise _agent_error(f"The agent did not start: {quoted(line)}.", errors)
+            raise agent_error(f"The agent did not start: {quoted(line)}.", errors)
     if process.exit_code is None:
         raise DeadlineError(f"The agent did not start within {deadline.seconds:g} s.")
-    raise _agent_error(f"The agent exited with code {process.exit_code:#x} during its start.", errors)
+    raise agent_error(f"The agent exited with code {process.exit_code:#x} during its start.", errors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +91,19 @@ class AgentSession:
         debug: the debug stream; it must be live, as only time relates its output to the agent's answers.
         nonce: identifies this run in the in-band markers.
         lifetime: when the session ends, even without `close`.
+        trouble: why the host stopped the guest's machine; empty while it runs.
     """
 
-    def __init__(self, process: GuestProcess, debug: DebugStream, nonce: str, lifetime: Deadline) -> None:
+    def __init__(
+        self,
+        process: GuestProcess,
+        debug: DebugStream,
+        nonce: str,
+        lifetime: Deadline,
+        trouble: Callable[[], str] = no_trouble,
+    ) -> None:
         self._lines = AgentLines(process, lifetime)
+        self._conversation = Conversation(self._lines, debug, trouble)
         self._debug = debug
         self._nonce = nonce
         self._last_scenario = ""
@@ -116,11 +128,13 @@ class AgentSession:
         if isinstance(answer, KernelCrash):
             if answer.kind == "hang":
                 raise DeadlineError(answer.text, remedy="See dbgprint.log for what the guest did instead.")
-            raise self._error(
+            raise self._conversation.error(
                 f"The guest crashed before the agent was ready: {quoted(answer.text.encode())}."
             )
         if answer.protocol != VERSION:
-            raise self._error(f"The agent uses protocol version {answer.protocol}, this host {VERSION}.")
+            raise self._conversation.error(
+                f"The agent uses protocol version {answer.protocol}, this host {VERSION}."
+            )
         return answer
 
     def load(
@@ -140,7 +154,9 @@ class AgentSession:
             crash = self.late_crash(deadline.at_most(LOAD_GRACE_S)) if answer.error_code else None
             if crash is None:
                 raise load_error(service, named, answer)
-            answer = crash
+            return crash
+        if isinstance(answer, Loaded) and (crash := self.crash()):
+            return crash
         return answer
 
     def unload(self, service: str, deadline: Deadline) -> Unloaded | KernelCrash:
@@ -154,8 +170,11 @@ class AgentSession:
         deadline: Deadline,
         params: Mapping[str, Any] | None = None,
         **more: Any,
-    ) -> Finished | ScenarioCrash:
-        """Runs one scenario to its result, the driver's crash, or the deadline (a crash of kind `hang`).
+    ) -> Finished | ScenarioCrash | Stuck:
+        """Runs one scenario to its result, the driver's crash, or the deadline.
+
+        At the deadline a call that has not returned, or an agent that does not answer, is a crash of kind
+        `hang`; a scenario that runs code of its own is `Stuck`, and its agent can run no other.
 
         `more` holds further fields of the command: `seed`; `operations` and `linger_s` for a replay
         (guest/agent/replay.py).
@@ -164,12 +183,12 @@ class AgentSession:
         scenario is not run. Raises `AgentError` when the agent is lost or sends an unexpected line, without
         a crash that explains it.
         """
-        if (crash := self._debug.crash()) is not None:
+        if (crash := self.crash()) is not None:
             note = f"The driver crashed after this scenario had ended, before {scenario} began."
             report = dataclasses.replace(crash, notes=(*crash.notes, note))
             return ScenarioCrash(report, self._last_scenario or scenario)
         self._last_scenario = scenario
-        answer = self._ask(
+        answer = self._conversation.ask(
             Finished,
             deadline,
             f"run {scenario}",
@@ -182,20 +201,22 @@ class AgentSession:
         )
         if isinstance(answer, Finished):
             if (answer.id, answer.scenario) != (scenario_id, scenario):
-                raise self._error(
+                raise self._conversation.error(
                     f"The agent sent a result for {answer.scenario!r} ({answer.id}), which was not running."
                 )
             # The end marker follows a crash report on the same channel: if the marker is here without a
             # crash report, there was no crash.
             complete = self._debug.wait_for_end_marker(scenario_id, Deadline.after(MARKER_GRACE_S))
-            crash = self._debug.crash()
-            if crash is None and answer.driver_exit:
-                crash = self.late_crash(Deadline.after(CRASH_GRACE_S)) or _ended(answer.driver_exit)
-            if crash is None:
-                note = "The debug output may be incomplete: the scenario's end marker did not arrive."
-                return answer if complete else answer.model_copy(update={"notes": [*answer.notes, note]})
-            answer = crash
-        return ScenarioCrash(answer, scenario)
+            told = self._debug.crash()
+            if answer.driver_exit:
+                late = told or self.late_crash(Deadline.after(CRASH_GRACE_S))
+                return ScenarioCrash(late or _ended(answer.driver_exit), scenario)
+            if told and (crash := self._conversation.believed(told)):
+                return ScenarioCrash(crash, scenario)
+            notes = [] if complete else [INCOMPLETE]
+            notes += [f"{NO_CRASH}: {quoted(told.text.encode())}"] if told else []
+            return answer.model_copy(update={"notes": [*answer.notes, *notes]}) if notes else answer
+        return answer if isinstance(answer, Stuck) else ScenarioCrash(answer, scenario)
 
     def release(self, service: str, deadline: Deadline) -> Unloaded | KernelCrash:
         """Unloads a driver and closes the session, but leaves the agent running for the next session.
@@ -224,57 +245,24 @@ class AgentSession:
         self._lines.abandon()
 
     def _ask(self, kind: type[E], deadline: Deadline, what: str, cmd: str, **fields: Any) -> E | KernelCrash:
-        """Sends a command and waits for its answer, the crash, or the deadline."""
-        self._lines.send(command_line(cmd, **fields))
-        while True:
-            event = self._next(deadline, what)
-            if isinstance(event, kind | KernelCrash):
-                return event
-            if isinstance(event, Fatal):
-                raise self._error(
-                    f"The agent failed to {what}: it gave up: {quoted(event.message.encode())}."
-                )
-            if not isinstance(event, Standby):
-                raise self._error(
-                    f"The agent failed to {what}: it sent the unexpected event {event.event!r}."
-                )
-
-    def _next(self, deadline: Deadline, what: str) -> AgentEvent | KernelCrash:
-        while (crash := self._debug.crash()) is None:
-            if deadline.expired:
-                return self._hang(deadline, what)
-            heard = self._lines.receive(min(POLL_S, deadline.remaining()))
-            if isinstance(heard, bytes):
-                return parse_event(heard)
-            if isinstance(heard, Lost):
-                crash = self.late_crash(deadline.at_most(CRASH_GRACE_S))
-                if crash is None:
-                    raise self._error(f"The agent failed to {what}: {heard.reason}.")
-                return crash
-        return crash
+        answer = self._conversation.ask(kind, deadline, what, cmd, **fields)
+        if isinstance(answer, Stuck):
+            return hang(
+                f"The guest did not {what} within {deadline.seconds:g} s, and its agent still answers."
+            )
+        return answer
 
     def late_crash(self, deadline: Deadline) -> KernelCrash | None:
         """Gives the debug stream time to report the crash that ended the agent or the service."""
-        crashes = (self._debug.crash() for _ in deadline.tries(every=POLL_S))
-        return next(filter(None, crashes), None)
+        return self._conversation.late_crash(deadline)
 
-    def _hang(self, deadline: Deadline, what: str) -> KernelCrash:
-        text = f"The guest did not {what} within {deadline.seconds:g} s."
-        return KernelCrash("hang", 0, (), time=time.time(), text=text)
-
-    def _error(self, message: str) -> AgentError:
-        return _agent_error(message, self._lines.stderr)
+    def crash(self) -> KernelCrash | None:
+        """The crash that has happened since the guest was restored, if any."""
+        crash = self._debug.crash()
+        return self._conversation.believed(crash) if crash else None
 
 
 def _ended(exit_code: int) -> KernelCrash:
     """A crash that only the service control manager witnessed."""
     text = f"The driver's service ended by itself with exit code {exit_code}; it was not stopped."
     return KernelCrash("ended", exit_code, (), time=time.time(), text=text)
-
-
-def _agent_error(message: str, stderr: bytes) -> AgentError:
-    return AgentError(
-        message,
-        remedy="See dbgprint.log and journal.jsonl of this run for what the guest did last.",
-        detail=stderr.decode("utf-8", "backslashreplace"),
-    )

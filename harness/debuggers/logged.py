@@ -16,6 +16,8 @@ LINE_LIMIT = 8192
 """Characters of one record's text; a longer line goes on in the next record."""
 RECORDS_LIMIT = 4 << 20
 """Bytes of the log that one call of `records` turns into records."""
+MARKED = ("dbgprint", "user")
+"""Sources of the agent's markers: Wine tells the DbgPrint of another process from the driver's."""
 SLICES_LIMIT = 100_000
 TAIL_BYTES = 64 << 10
 
@@ -98,7 +100,7 @@ class LoggedStream:
         with self._changed:
             self._crash = self._crash or crash
             for number, (source, text) in enumerate(lines):
-                if source == "dbgprint" and (mark := self._marker.match(text)):
+                if source in MARKED and (mark := self._marker.match(text)):
                     after = starts[number + 1] if number + 1 < len(starts) else self._log.end
                     self._mark(mark[1], int(mark[2]), starts[number], after)
             self._changed.notify_all()

@@ -62,7 +62,14 @@ def unmatched(
             missing.append(pattern)
     if not missing:
         return ""
-    return f"DbgPrint has no line that matches {', '.join(map(repr, missing))} among its {len(lines)} lines."
+    others = sum(record.source == "user" for record in records)
+    elsewhere = (
+        f" Another process than the driver's printed {others} more, which do not count." if others else ""
+    )
+    return (
+        f"DbgPrint has no line that matches {', '.join(map(repr, missing))} among its {len(lines)} lines."
+        f"{elsewhere}"
+    )
 
 
 def compile_pattern(pattern: str) -> Any:

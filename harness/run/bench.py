@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from harness.agent.conversation import Stuck
 from harness.agent.protocol import Finished
 from harness.agent.session import ScenarioCrash
 from harness.bundle.write import LOADED, UNLOADED
@@ -110,8 +111,7 @@ class Bench:
 
     def take_crash(self, blamed: str) -> None:
         """Keeps the evidence of a crash that happened while no scenario ran, and gives up the guest."""
-        crash = self.guest.debug.crash()
-        if crash and self.guest.answers:
+        if self.guest.answers and (crash := self.guest.agent.crash()):
             self.crashes.keep(crash, blamed)
 
     def run(
@@ -173,6 +173,15 @@ class Bench:
             )
         if isinstance(answer, ScenarioCrash):
             return self._crashed(scenario, scenario_id, answer)
+        if isinstance(answer, Stuck):
+            self.guest.give_up()
+            return dataclasses.replace(
+                failed,
+                message=f"The scenario did not end within {scenario.deadline_s:g} s, with no operation under "
+                f"way: it is at {answer.where or 'no line of its own'}.",
+                detail=answer.stack,
+                dbgprint=self.guest.debug.slice(scenario_id),
+            )
         return self._finished(scenario, scenario_id, answer)
 
     def _answer(
@@ -181,7 +190,7 @@ class Bench:
         scenario_id: int,
         parameters: Mapping[str, Parameter],
         replayed: Mapping[str, Any],
-    ) -> Finished | ScenarioCrash:
+    ) -> Finished | ScenarioCrash | Stuck:
         if crash := self.guest.load(self._build(scenario)):
             return ScenarioCrash(crash, scenario.name)
         return self.guest.agent.run(

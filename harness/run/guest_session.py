@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PureWindowsPath
 
+from harness.agent.conversation import CRASH_GRACE_S
 from harness.agent.handover import Handover
 from harness.agent.protocol import Unloaded
-from harness.agent.session import CRASH_GRACE_S, AgentSession, start_agent
+from harness.agent.session import AgentSession, start_agent
 from harness.bundle.payload import Payload
 from harness.crash.dump_source import DumpSource
 from harness.deadline import Deadline

@@ -15,6 +15,8 @@ Reaction = Callable[[dict[str, Any]], None]
 class FakeAgent:
     """Reads commands from its process's stdin and reacts to each.
 
+    `underway` is the operation that `look` finds not returned; `driver_runs` what it finds of the service.
+
     `when("hello", ...)`, `when("load", ...)` or `when(<scenario name>, ...)` replaces the usual reaction.
     """
 
@@ -22,6 +24,8 @@ class FakeAgent:
         self.debug = debug
         self.scenarios = list(scenarios)
         self.commands: list[dict[str, Any]] = []
+        self.underway = "DeviceIoControl Device code=0x222003"
+        self.driver_runs: bool | None = None
         self.process = FakeGuestProcess(self._hear)
         self._reactions: dict[str, Reaction] = {}
 
@@ -58,6 +62,13 @@ class FakeAgent:
 
     def _run(self, command: dict[str, Any]) -> None:
         self.finish(command)
+
+    def _look(self, command: dict[str, Any]) -> None:
+        where = "" if self.underway else "s.py:3 in one"
+        runs = self.driver_runs if command["driver"] else None
+        self.say(
+            "looked", id=command["id"], driver_runs=runs, operation=self.underway, seconds=1.5, where=where
+        )
 
     def _start(self, command: dict[str, Any]) -> None:
         self.say("standby")

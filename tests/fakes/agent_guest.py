@@ -61,6 +61,10 @@ class FakeGuest:
         """Whether `load` was called last."""
         return service in self.running
 
+    def is_alive(self, service: str, scope: Scope) -> bool:
+        """Whether it was loaded, and no test has let it die."""
+        return service in self.running and service not in self.died
+
     def exit_code(self, service: str, scope: Scope) -> int:
         """The code that a test has put into `died`."""
         return self.died.get(service, 0)

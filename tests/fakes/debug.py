@@ -68,3 +68,11 @@ class FakeDebugStream:
 
     def close(self) -> None:
         self.closed = True
+
+
+class FakeLogStream(FakeDebugStream):
+    """A stream that knows of a crash by the text of a log, as Wine's does; implements `ToldByLog`."""
+
+    def dismiss(self, why: str) -> None:
+        self.say(why, "harness")
+        self._crash = None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.errors import NtStatusError, Win32Error
+from agent.underway import enter, leave
 from agent.win32.layouts import INVALID_HANDLE_VALUE
 
 Failed = Callable[[int], bool]
@@ -51,9 +52,13 @@ class Function:
         if sys.platform != "win32":
             raise RuntimeError(f"{self.dll}!{self.name} can be called on Windows only")
         bound = self._bound or self._bind()
-        ctypes.set_last_error(0)
-        result = bound(*arguments)
-        return int(result or 0), ctypes.get_last_error()
+        thread = enter(self.name)
+        try:
+            ctypes.set_last_error(0)
+            result = bound(*arguments)
+            return int(result or 0), ctypes.get_last_error()
+        finally:
+            leave(thread)
 
     def check(self, operation: str, *arguments: Any) -> int:
         """Calls the export and returns its result.

@@ -3,7 +3,8 @@
 Formats as Wine 10.0 prints them (recorded natively in tests/golden/wine-debug/) with
 `WINEDEBUG=fixme-all,err+all,+debugstr,+pid,winedevice.exe:+loaddll,winedevice.exe:warn+seh`.
 Without `+pid` a prefix holds the thread alone. Wine ends each DbgPrint with a newline; the lines inside one
-DbgPrint carry no prefix.
+DbgPrint carry no prefix. The guest's relay (vm/wine/rootfs/etc/winvm/relay) puts `CONTINUED` in front of each
+of them, so that none is taken for a line of Wine's own, whatever its text.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ _STATUS_OF_TEXT = {
     "Unimplemented function": 0x80000100,  # EXCEPTION_WINE_STUB
     "Assertion failed": 0x80000101,  # EXCEPTION_WINE_ASSERTION
 }
+CONTINUED = b"\x1e"
+"""First byte of a line that continues the message before it."""
+_CONTINUED = CONTINUED.decode()
+USER = "user"
+"""Source of a DbgPrint of another process than the driver's."""
 _REMEMBERED = 4096
 """Most threads and processes kept: a guest that invents ids must not fill the host's memory."""
 
@@ -69,7 +75,11 @@ class LoadedDriver:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of debug output; `source` is `dbgprint`, `outputdebugstring` or `wine`."""
+    """One line of debug output.
+
+    `source` is `dbgprint` for the driver's process, `user` for a DbgPrint of another process, else
+    `outputdebugstring` or `wine`.
+    """
 
     source: str
     text: str
@@ -108,6 +118,8 @@ class WineLines:
 
     def parse(self, line: str, time: float) -> Line:
         """One line without its newline, which arrived at host UNIX time `time`."""
+        if line.startswith(_CONTINUED):
+            return Line(self._source, line.removeprefix(_CONTINUED))
         prefix = _PREFIX.match(line)
         if prefix is None:
             return self._unprefixed(line, time)
@@ -118,11 +130,11 @@ class WineLines:
         if pid:
             _remember(self._process_of, tid, pid)
         if channel == "debugstr" and function == "vDbgPrintExWithPrefix":
-            self._source = "dbgprint"
             printed = _DBGPRINT.match(text)
             if text.find(self._marker, 0, 80) >= 0:
                 _remember(self._agent_threads, tid, None)
-            return Line("dbgprint", printed["text"] if printed else text)
+            self._source = "dbgprint" if self._prints_for_driver(pid) else USER
+            return Line(self._source, printed["text"] if printed else text)
         if channel == "debugstr" and function.startswith("OutputDebugString"):
             self._source = "outputdebugstring"
             return Line("outputdebugstring", text)
@@ -178,6 +190,10 @@ class WineLines:
     def _crash(self, code: int, parameters: tuple[int, ...], line: str, time: float) -> KernelCrash:
         images = tuple(f"{driver.path} at {driver.base:#x}" for driver in self._drivers.values())[-8:]
         return KernelCrash("exception", code, parameters, time=time, text=line, notes=images)
+
+    def _prints_for_driver(self, pid: str) -> bool:
+        """Whether a process is a driver's; any may be one as long as no driver image was seen."""
+        return not pid or not self._drivers or any(driver.pid == pid for driver in self._drivers.values())
 
     def _is_driver(self, tid: str) -> bool:
         if self._drivers:

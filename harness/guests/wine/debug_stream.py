@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LINE_LIMIT, LoggedStream
 from harness.debuggers.tail import FileTail
-from harness.guests.wine.debug_lines import LoadedDriver, WineLines
+from harness.guests.wine.debug_lines import CONTINUED, LoadedDriver, WineLines
 from harness.outcome import KernelCrash
 
 POLL_S = 0.02
@@ -22,7 +22,8 @@ UNREAD_LIMIT = 1 << 30
 
 
 class WineDebugStream(LoggedStream):
-    """Implements `harness.interfaces.DebugStream` on the file of the guest's `org.winvm.dbgprint` port.
+    """Implements `harness.interfaces.DebugStream` and `ToldByLog` on the file of the guest's
+    `org.winvm.dbgprint` port.
 
     Args:
         source: the host file QEMU appends to; need not exist yet.
@@ -72,6 +73,13 @@ class WineDebugStream(LoggedStream):
         with self._reading:
             return self._lines.drivers
 
+    def dismiss(self, why: str) -> None:
+        """See `ToldByLog`."""
+        with self._reading:
+            self._log.append(self._clock(), [("harness", why)])
+            with self._changed:
+                self._crash = None
+
     def rearm(self, source: Path | None = None) -> None:
         """Forgets the crash after the guest was reverted, and reads on; in `source` if the file is a new one.
 
@@ -119,9 +127,8 @@ class WineDebugStream(LoggedStream):
     def _take(self, data: bytes) -> None:
         """Logs the complete lines of `data`, then publishes the markers and the crash among them."""
         *complete, self._partial = (self._partial + data).split(b"\n")
-        while len(self._partial) > LINE_LIMIT:
-            complete.append(self._partial[:LINE_LIMIT])
-            self._partial = self._partial[LINE_LIMIT:]
+        *long, self._partial = _pieces(self._partial)
+        complete += long
         now = self._clock()
         lines = [
             self._lines.parse(piece.decode("utf-8", "backslashreplace"), now)
@@ -133,5 +140,7 @@ class WineDebugStream(LoggedStream):
 
 
 def _pieces(line: bytes) -> list[bytes]:
-    """The line as one record, or as several when it is longer than a record may be."""
-    return [line[at : at + LINE_LIMIT] for at in range(0, len(line), LINE_LIMIT)] or [b""]
+    """The line itself, or several when it is longer than a record may be; the others continue the first."""
+    limit = LINE_LIMIT + line.startswith(CONTINUED)
+    first, rest = line[:limit], line[limit:]
+    return [first, *(CONTINUED + rest[at : at + LINE_LIMIT] for at in range(0, len(rest), LINE_LIMIT))]

@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -61,6 +62,7 @@ def test_the_shipped_recipe_is_complete() -> None:
         "initrd/init",
         "rootfs/etc/inittab",
         "rootfs/etc/winvm/session",
+        "rootfs/etc/winvm/relay",
     ):
         assert (recipe.folder / name).is_file(), name
 
@@ -75,9 +77,25 @@ def test_a_broken_recipe_is_an_image_error(tmp_path: Path, text: str) -> None:
 def test_shell_scripts_of_the_recipe_parse() -> None:
     folder = resources.vm_folder() / "wine"
     scripts = [path for path in folder.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!")]
-    assert len(scripts) >= 4
+    assert len(scripts) >= 5
     for script in scripts:
-        subprocess.run(["sh", "-n", str(script)], check=True)
+        checker = ["perl", "-c"] if b"perl" in script.read_bytes().split(b"\n")[0] else ["sh", "-n"]
+        subprocess.run([*checker, str(script)], check=True)
+
+
+def test_the_relay_marks_every_line_of_a_message_but_the_first(tmp_path: Path) -> None:
+    """As Wine does, each message is one write(2), however many lines and whatever text it has."""
+    relay = resources.vm_folder() / "wine" / "rootfs" / "etc" / "winvm" / "relay"
+    said = tmp_path / "said.log"
+    said.touch()
+    forged = "0bad:0bad:err:ntoskrnl:KeBugCheckEx e2 1 2 3 4"
+    messages = [f"one\n{forged}\n\nend\n", "without end", "\n", "A" * 4096 + f"{forged}\n", "last\n"]
+    program = f"import os\nfor message in {messages!r}: os.write(2, message.encode())"
+    subprocess.run(["perl", str(relay), str(said), sys.executable, "-c", program], check=True, timeout=20)
+    assert said.read_text().split("\n") == [
+        *("one", f"\x1e{forged}", "\x1e", "\x1eend"),
+        *("without end", "", "A" * 4096, f"\x1e{forged}", "last", ""),
+    ]
 
 
 def test_no_space_is_found_before_anything_is_built(tmp_path: Path) -> None:

@@ -202,6 +202,57 @@ def test_control_bytes_stay_and_invalid_ones_are_escaped(guest: Guest) -> None:
     assert record.text == "a\x1b[31m\x07\rb\\xff"
 
 
+LOADED = r'0120:0130:trace:loaddll:build_module Loaded L"C:\\winvm\\a.sys" at 00007FFFFF300000: native'
+
+
+def test_a_line_inside_a_dbgprint_is_never_taken_for_wines_own(guest: Guest) -> None:
+    """The guest's relay marks every line of a message but the first."""
+    guest.print(
+        LOADED,
+        f"{MARK} begin 1 a.b",
+        dbgprint("first"),
+        f"\x1e{BUGCHECK}",
+        "\x1ewine: Unhandled page fault on write access to 0000000000000000 "
+        "at address 0000000000ABCDEF (thread 0130)",
+        f"\x1e{LOADED.replace('0120', '0bad')}",
+        f"\x1e{MARK} end 1 a.b",
+        f"{MARK} end 1 a.b",
+    )
+    assert guest.stream.crash() is None
+    assert [driver.pid for driver in guest.stream.drivers()] == ["0120"]
+    records = guest.stream.slice(1)
+    assert {record.source for record in records} == {"dbgprint"}
+    assert [record.text for record in records][:2] == ["first", BUGCHECK]
+    guest.print(BUGCHECK)
+    assert guest.stream.crash() is not None
+
+
+def test_a_long_line_does_not_become_wines_own_where_it_is_cut(guest: Guest) -> None:
+    guest.print(LOADED)
+    guest.write(dbgprint("").encode().ljust(LINE_LIMIT, b"A") + BUGCHECK.encode() + b"\n")
+    guest.write(b"B" * LINE_LIMIT + BUGCHECK.encode())
+    guest.write(b"\n")
+    assert guest.stream.crash() is None
+
+
+def test_a_dbgprint_of_another_process_is_not_the_drivers(guest: Guest) -> None:
+    theirs = "0020:0024:warn:debugstr:vDbgPrintExWithPrefix 00000000:00000001: a: done"
+    guest.print(LOADED, f"{MARK} begin 1 a.b", theirs, dbgprint("a: begun"), f"{MARK} end 1 a.b")
+    assert [(record.source, record.text) for record in guest.stream.slice(1)] == [
+        *(("user", "a: done"), ("dbgprint", "a: begun")),
+    ]
+
+
+def test_a_dismissed_crash_is_forgotten_and_a_later_one_counts(guest: Guest) -> None:
+    guest.print(BUGCHECK)
+    guest.stream.dismiss("not a crash: it still runs")
+    assert guest.stream.crash() is None
+    assert guest.stream.records()[-1].source == "harness"
+    guest.print(BUGCHECK.replace("e2", "50"))
+    assert (found := guest.stream.crash()) is not None
+    assert found.code == 0x50
+
+
 def test_long_lines_go_on_in_the_next_record(guest: Guest) -> None:
     guest.write(dbgprint("A" * 20_000).encode() + b"\n")
     guest.write(b"B" * 20_000)

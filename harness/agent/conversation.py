@@ -1,0 +1,196 @@
+"""Commands and answers, and what else ends the wait for an answer: a crash, a stopped machine, the deadline.
+
+A debug stream that is a log (`ToldByLog`) may hold text that only looks like a crash. Such a report is
+believed once the agent says that the driver's service has ended, or when no agent is there to ask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from harness.agent.lines import AgentLines, Lost
+from harness.agent.protocol import (
+    AgentEvent,
+    Fatal,
+    Finished,
+    Loaded,
+    Looked,
+    Ready,
+    Standby,
+    Unloaded,
+    command_line,
+    parse_event,
+    quoted,
+)
+from harness.deadline import Deadline
+from harness.errors import AgentError, MachineError
+from harness.interfaces import DebugStream, ToldByLog
+from harness.outcome import KernelCrash
+
+POLL_S = 0.02
+"""Seconds between checks of the debug stream while waiting for the agent."""
+CRASH_GRACE_S = 3.0
+"""Time after the loss of the agent in which the debug stream may still report the crash that explains it."""
+LOOK_S = 3.0
+"""For the agent's answer to `look`; its reading thread waits for nothing but the interpreter."""
+LOOK_EVERY_S = 0.25
+TROUBLE_EVERY_S = 0.5
+DYING_S = {"bugcheck": 10.0, "exception": 60.0}
+"""Longest time from a report in a log to the end of the driver's service, by kind. After an exception Wine
+writes a minidump of the process first, which takes 4 to 16 s on an emulated processor."""
+
+E = TypeVar("E", Ready, Loaded, Unloaded, Finished)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stuck:
+    """The scenario did not end in time, with no operation under way: `where` it is, and its `stack`."""
+
+    where: str
+    stack: str
+
+
+def no_trouble() -> str:
+    """For a machine whose host side cannot be asked."""
+    return ""
+
+
+class Conversation:
+    """The host's side of one agent; no call outlasts its deadline by more than `DYING_S`.
+
+    Args:
+        trouble: why the host stopped the guest's machine; empty while the machine runs.
+    """
+
+    def __init__(self, lines: AgentLines, debug: DebugStream, trouble: Callable[[], str]) -> None:
+        self._lines = lines
+        self._debug = debug
+        self._trouble = trouble
+        self._waiting: deque[AgentEvent] = deque()
+        self._looks = 0
+
+    def ask(
+        self, kind: type[E], deadline: Deadline, what: str, cmd: str, **fields: Any
+    ) -> E | KernelCrash | Stuck:
+        """Sends a command and waits for its answer, a crash, or the deadline.
+
+        Raises:
+            AgentError: the agent is lost, or sends something else, and no crash explains it.
+            MachineError: the host stopped the machine.
+        """
+        self._lines.send(command_line(cmd, **fields))
+        while True:
+            event = self._next(deadline, what)
+            if isinstance(event, kind | KernelCrash | Stuck):
+                return event
+            if isinstance(event, Fatal):
+                raise self.error(f"The agent failed to {what}: it gave up: {quoted(event.message.encode())}.")
+            if not isinstance(event, Standby | Looked):
+                raise self.error(f"The agent failed to {what}: it sent the unexpected event {event.event!r}.")
+
+    def look(self, deadline: Deadline, *, driver: bool = False) -> Looked | None:
+        """What the agent is doing, answered by another thread of it; None if it does not answer in time.
+
+        Args:
+            driver: also whether the driver's service runs, which takes longer.
+        """
+        self._looks += 1
+        self._lines.send(command_line("look", id=self._looks, driver=driver))
+        while not deadline.expired:
+            heard = self._lines.receive(min(POLL_S, deadline.remaining()))
+            if isinstance(heard, Lost):
+                return None
+            event = parse_event(heard) if heard is not None else None
+            if isinstance(event, Looked):
+                if event.id == self._looks:
+                    return event
+            elif event is not None:
+                self._waiting.append(event)
+        return None
+
+    def believed(self, crash: KernelCrash) -> KernelCrash | None:
+        """The crash, if it happened; None, and the stream forgets it, if the driver's service goes on."""
+        debug = self._debug
+        if not isinstance(debug, ToldByLog) or crash.kind not in DYING_S:
+            return crash
+        for _ in Deadline.after(DYING_S[crash.kind]).tries(every=LOOK_EVERY_S):
+            seen = self.look(Deadline.after(LOOK_S), driver=True)
+            if seen is None or not seen.driver_runs:
+                return crash
+        debug.dismiss("not a crash: the driver's service still runs")
+        return None
+
+    def late_crash(self, deadline: Deadline) -> KernelCrash | None:
+        """Gives the debug stream time to report the crash that ended the agent or the service."""
+        crashes = (self._debug.crash() for _ in deadline.tries(every=POLL_S))
+        return next(filter(None, crashes), None)
+
+    def error(self, message: str) -> AgentError:
+        """An `AgentError` with the end of what the agent wrote to stderr."""
+        return agent_error(message, self._lines.stderr)
+
+    def _next(self, deadline: Deadline, what: str) -> AgentEvent | KernelCrash | Stuck:
+        looked = asked = time.monotonic()
+        while True:
+            if self._waiting:
+                return self._waiting.popleft()
+            now = time.monotonic()
+            if crash := self._debug.crash():
+                if not isinstance(self._debug, ToldByLog) or crash.kind not in DYING_S:
+                    return crash
+                if now - looked >= LOOK_EVERY_S:
+                    seen = self.look(Deadline.after(LOOK_S), driver=True)
+                    looked = time.monotonic()
+                    if seen is not None and seen.driver_runs is False:
+                        return crash
+            if now - asked >= TROUBLE_EVERY_S:
+                asked = now
+                self._require_machine()
+            if deadline.expired:
+                return self._overdue(deadline, what)
+            heard = self._lines.receive(min(POLL_S, deadline.remaining()))
+            if isinstance(heard, bytes):
+                return parse_event(heard)
+            if isinstance(heard, Lost):
+                crash = self.late_crash(deadline.at_most(CRASH_GRACE_S))
+                if crash is None:
+                    self._require_machine()
+                    raise self.error(f"The agent failed to {what}: {heard.reason}.")
+                return crash
+
+    def _overdue(self, deadline: Deadline, what: str) -> AgentEvent | KernelCrash | Stuck:
+        """The deadline has passed: a crash that is still being written, the scenario's fault, or a hang."""
+        self._require_machine()
+        if (crash := self._debug.crash()) and (crash := self.believed(crash)):
+            return crash
+        seen = self.look(Deadline.after(LOOK_S))
+        if self._waiting:
+            return self._waiting.popleft()
+        text = f"The guest did not {what} within {deadline.seconds:g} s"
+        if seen is None:
+            return hang(f"{text}, and its agent does not answer.")
+        if seen.operation:
+            return hang(f"{text}: {seen.operation} has not returned after {seen.seconds:.1f} s.")
+        return Stuck(seen.where, seen.stack)
+
+    def _require_machine(self) -> None:
+        if trouble := self._trouble():
+            raise MachineError(trouble, remedy="Correct that on the host; the driver is not to blame.")
+
+
+def hang(text: str) -> KernelCrash:
+    """A crash of kind `hang`, seen now."""
+    return KernelCrash("hang", 0, (), time=time.time(), text=text)
+
+
+def agent_error(message: str, stderr: bytes) -> AgentError:
+    """An error with the end of the agent's stderr below it."""
+    return AgentError(
+        message,
+        remedy="See dbgprint.log of this run, and lost/ beside it, for what the guest did last.",
+        detail=stderr.decode("utf-8", "backslashreplace"),
+    )
