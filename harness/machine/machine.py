@@ -33,10 +33,12 @@ from harness.machine.savedstate import DISK, MEMORY, ReadyState
 from harness.machine.savefile import Identity, copy_for, identity
 from harness.machine.screen import shoot
 from harness.machine.spec import RecordedSpec, Spec
+from harness.machine.trouble import DiskErrors, paused_by_error
 
 RECORD = "machine.json"
 CHECKPOINT = "checkpoint"
 LOG_TAIL_BYTES = 4000
+LOG_BYTES = 256 << 10
 LOOK_BELOW = "QEMU's log is below; winvm doctor checks the host."
 PORT_ATTEMPTS = 5
 DESTROY_SECONDS = 20.0
@@ -96,6 +98,7 @@ class LibvirtMachine:
         self._user = user_for(folder.path, shared=self._connection.shared, kvm=kvm)
         self._events = LifecycleEvents(self._connection, self._domain_name)
         self._panics = PanicEvents(self._connection, self._domain_name)
+        self._disk_errors = DiskErrors(self._connection, self._domain_name)
 
     @classmethod
     def attach(cls, folder: RunFolder, name: str = "guest") -> Self:
@@ -170,6 +173,7 @@ class LibvirtMachine:
         """See `Machine`."""
         if self.state() is not MachineState.STOPPED:
             raise MachineError(f"Machine {self._name} is already running.", remedy="Use revert.")
+        self._require_space("starting a machine, which is saved at its first restore,")
         self._launch(deadline)
 
     def revert(self, deadline: Deadline) -> None:
@@ -225,8 +229,7 @@ class LibvirtMachine:
 
     def checkpoint(self, deadline: Deadline) -> None:
         """See `Machine`."""
-        needed = self._spec.profile.hardware.memory_mib * 2**20 + OVERLAY_SPACE
-        require_space(self.folder, needed, "saving a checkpoint")
+        self._require_space("saving a checkpoint")
         folder = self.folder / CHECKPOINT
         shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
         folder.mkdir(mode=0o700)
@@ -249,6 +252,17 @@ class LibvirtMachine:
             return MachineState.RUNNING  # it panicked, and was kept running to write its dump
         return _STATES.get(state, MachineState.RUNNING)
 
+    def trouble(self) -> str:
+        """See `Machine`."""
+        with contextlib.suppress(libvirt.libvirtError):
+            if paused := paused_by_error(self._domain(), self._disk_errors.found):
+                return paused
+        return self._place.fate()
+
+    def qemu_log(self) -> str:
+        """See `Machine`."""
+        return self._place.log(LOG_BYTES)
+
     def events(self) -> Sequence[LifecycleEvent]:
         """See `Machine`."""
         return self._events.take()
@@ -269,6 +283,7 @@ class LibvirtMachine:
         self._power_off()
         self._events.close()
         self._panics.close()
+        self._disk_errors.close()
         self._place.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -292,6 +307,11 @@ class LibvirtMachine:
     def _domain(self) -> Any:
         return self._connection.api.lookupByName(self._domain_name)
 
+    def _require_space(self, what: str) -> None:
+        """The same for a start as for the checkpoint after it: a run that begins can be restored."""
+        needed = self._spec.profile.hardware.memory_mib * 2**20 + OVERLAY_SPACE
+        require_space(self._run.path, needed, what)
+
     def _launch(self, deadline: Deadline) -> None:
         self.folder.mkdir(exist_ok=True)
         self.disk.unlink(missing_ok=True)
@@ -304,6 +324,7 @@ class LibvirtMachine:
             self._spec.create_disk(self.disk, deadline)
         self._generation += 1
         self._panics.listen()
+        self._disk_errors.listen()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             forwards = self._spec.profile.hardware.forwards
             ports, qemus_ports = self._place.ports(forwards, self._ports, deadline)

@@ -12,7 +12,7 @@ from harness.host import programs
 QCOW2_MAGIC = b"QFI\xfb"
 
 OVERLAY_SPACE = 512 * 2**20
-"""Bytes that must be free before a machine starts; a run of the whole suite writes less than half of it."""
+"""Bytes that a machine's overlay may grow to; a run of the whole suite writes less than half of it."""
 
 
 def create_overlay(overlay: Path, backing: Path, deadline: Deadline) -> None:

@@ -13,6 +13,7 @@ import select
 import signal
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from harness.errors import MachineError
 _PR_SET_CHILD_SUBREAPER = 36
 _REAPER = "reap QEMUs"
 _REAP_SECONDS = 0.02
+_REMEMBERED = 64
+_signals: OrderedDict[int, int] = OrderedDict()
+"""Process id of an adopted QEMU -> the signal that ended it; the newest."""
 
 
 def adopt_qemus() -> None:
@@ -42,10 +46,19 @@ def _reap() -> None:
         except ChildProcessError:
             dead = None
         if dead is not None and _is_adopted_qemu(dead.si_pid):
+            if dead.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+                _signals[dead.si_pid] = dead.si_status
+                while len(_signals) > _REMEMBERED:
+                    _signals.popitem(last=False)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(dead.si_pid, os.WNOHANG)
         else:
             time.sleep(_REAP_SECONDS)
+
+
+def ended_by(pid: int) -> int:
+    """The signal that ended an adopted QEMU; 0 if it lives, ended otherwise or was not adopted here."""
+    return _signals.get(pid, 0)
 
 
 def _is_adopted_qemu(pid: int) -> bool:

@@ -164,6 +164,15 @@ class Machine(Protocol):
         A guest that panicked and still runs is `RUNNING`: libvirt reports it as crashed, so QEMU is asked.
         """
 
+    def trouble(self) -> str:
+        """Why the host stopped the machine, in a sentence: its disk is full, a signal ended or stopped QEMU.
+
+        Empty while it runs, when it was suspended or ended here, and when the guest ended it.
+        """
+
+    def qemu_log(self) -> str:
+        """The end of QEMU's own log, without its command line; empty if it cannot be had."""
+
     def events(self) -> Sequence[LifecycleEvent]:
         """Lifecycle events not returned before, oldest first; does not block.
 

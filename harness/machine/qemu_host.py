@@ -21,6 +21,7 @@ from harness.machine.processes import end_process
 from harness.machine.qemulog import qemu_said, without_command_line
 from harness.machine.remote.host import RemoteHost
 from harness.machine.remote.tunnel import Tunnel, far_ports
+from harness.machine.trouble import fate, out_of_memory_kills
 
 Ports = Mapping[str, int]
 
@@ -51,6 +52,9 @@ class QemuHost(Protocol):
     def starting(self) -> None:
         """Called before QEMU is started: records what a later process needs to find it."""
 
+    def fate(self) -> str:
+        """What a signal has done to QEMU; empty if it runs, ended in another way, or that is not known."""
+
     def end_qemu(self) -> None:
         """SIGKILLs QEMU; never raises."""
 
@@ -64,6 +68,7 @@ class Here:
     def __init__(self, connection: Connection, folder: Path, domain: str) -> None:
         """`folder` is the machine's."""
         self._connection, self._folder, self._domain = connection, folder, domain
+        self._pid = self._killed_before = 0
 
     def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:  # noqa: ARG002
         """See `QemuHost`."""
@@ -92,6 +97,13 @@ class Here:
             link = self._folder / "qemu.pid"
             link.unlink(missing_ok=True)
             link.symlink_to(self._pidfile)
+        self._pid, self._killed_before = 0, out_of_memory_kills()
+
+    def fate(self) -> str:
+        """See `QemuHost`."""
+        with contextlib.suppress(OSError, ValueError):  # libvirt removes the file when QEMU has ended
+            self._pid = int(self._pidfile.read_text(encoding="ascii"))
+        return fate(self._pid, self._killed_before) if self._pid else ""
 
     def end_qemu(self) -> None:
         """See `QemuHost`."""
@@ -140,6 +152,10 @@ class There:
 
     def starting(self) -> None:
         """See `QemuHost`. `daemon.json` in the run's folder is enough."""
+
+    def fate(self) -> str:
+        """See `QemuHost`. Not known of another host."""
+        return ""
 
     def end_qemu(self) -> None:
         """See `QemuHost`."""

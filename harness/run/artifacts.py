@@ -4,6 +4,7 @@ run.jsonl      every step and result as it happens      results.json   every res
 dbgprint.log   the guest's debug output                 junit.xml      by pytest
 debug.log      requests to programs, libvirt and the guest, at most 8 MiB with debug.log.1
 crashes/NN-scenario/   one folder per crash             crashes/crash-*.tar.zst   the bundle that replays it
+lost/NN-scenario/      QEMU's log, console and journal of a guest that was lost without a crash
 """
 
 from __future__ import annotations
@@ -80,15 +81,22 @@ class Artifacts:
         Raises:
             HostError: the folder cannot be made.
         """
+        return self._numbered("crashes", scenario)
+
+    def lost_folder(self, scenario: str) -> Path:
+        """A new folder for the logs of a guest that was lost during `scenario`; raises as `crash_folder`."""
+        return self._numbered("lost", scenario)
+
+    def _numbered(self, kind: str, scenario: str) -> Path:
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", scenario)[:80]
-        parent = self.path / "crashes"
+        parent = self.path / kind
         try:
             parent.mkdir(exist_ok=True)
             folder = parent / f"{sum(1 for path in parent.iterdir() if path.is_dir()) + 1:02d}-{safe}"
             folder.mkdir()
         except OSError as error:
             raise HostError(
-                f"No folder for a crash of {scenario} can be made in {self.path}: {error.strerror}.",
+                f"No folder for {scenario} can be made in {parent}: {error.strerror}.",
                 remedy="Free disk space.",
             ) from error
         return folder

@@ -25,6 +25,7 @@ from harness.project.patterns import unmatched
 from harness.run.artifacts import Artifacts
 from harness.run.crashes import CrashKeeper
 from harness.run.guest_session import GuestSession
+from harness.run.lost import keep_lost
 
 LATE_GRACE_S = 3.0
 """How long after a scenario's end an expected debug line may still arrive: Wine answers CreateFile and
@@ -49,6 +50,7 @@ class Bench:
     def __init__(self, guest: GuestSession, artifacts: Artifacts, resources: ExitStack) -> None:
         self.guest = guest
         self.crashes = CrashKeeper(guest, artifacts)
+        self._artifacts = artifacts
         self._journal = artifacts.journal
         self._resources = resources
         resources.callback(guest.disconnect)
@@ -170,6 +172,7 @@ class Bench:
                 message=self._explained(str(error)),
                 detail=error.detail,
                 dbgprint=self.guest.debug.slice(scenario_id),
+                notes=keep_lost(self.guest.machine, self._artifacts.lost_folder(scenario.name)),
             )
         if isinstance(answer, ScenarioCrash):
             return self._crashed(scenario, scenario_id, answer)

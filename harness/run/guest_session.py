@@ -159,8 +159,7 @@ class GuestSession:
         deadline = Deadline.after(CONNECT_DEADLINE_S)
         with self._journal.step(StepKind.DEPLOY, "meet agent"), ThreadPoolExecutor(1) as beside:
             clock = beside.submit(self.link.set_clock, deadline)
-            process = self.link.agent(self._standby)
-            self._agent = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
+            self._agent = self._session()
             ready = self._agent.hello(
                 deadline,
                 capabilities=sorted(self.profile.capabilities),
@@ -182,8 +181,7 @@ class GuestSession:
         with self._journal.step(StepKind.DEPLOY, "meet agent"), ThreadPoolExecutor(2) as beside:
             clock = beside.submit(self.link.set_clock, deadline)
             pushed = beside.submit(self._push, deadline)  # no driver is loaded: no file is in use
-            process = self.link.agent(self._standby)
-            self._agent = AgentSession(process, self.debug, self._nonce, Deadline.after(SESSION_LIFETIME_S))
+            self._agent = self._session()
             answer = self._agent.unload(self.payload.service, deadline)
             clock.result()
             pushed.result()
@@ -326,6 +324,10 @@ class GuestSession:
         """Drops every connection to the guest; safe to repeat, never raises."""
         self.give_up()
         self.debug.close()
+
+    def _session(self) -> AgentSession:
+        process, lifetime = self.link.agent(self._standby), Deadline.after(SESSION_LIFETIME_S)
+        return AgentSession(process, self.debug, self._nonce, lifetime, self.machine.trouble)
 
     def _checkpoint(self) -> None:
         """Saves the guest with the agent imported; later restores begin there."""

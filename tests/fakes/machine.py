@@ -36,6 +36,7 @@ class FakeMachine:
         self.fail_next: MachineError | None = None
         self.on_nmi: Callable[[], object] = lambda: None
         self.memory: dict[MemoryDump, bytes] = {}
+        self.troubled = ""
         self._state = MachineState.STOPPED
         self._events: list[LifecycleEvent] = []
         self._on_panic: OnPanic | None = None
@@ -105,6 +106,14 @@ class FakeMachine:
         """See `Machine`."""
         return self._state
 
+    def trouble(self) -> str:
+        """See `Machine`; a test sets `troubled`."""
+        return self.troubled
+
+    def qemu_log(self) -> str:
+        """See `Machine`."""
+        return "qemu-system-x86_64: terminating\n"
+
     def events(self) -> Sequence[LifecycleEvent]:
         """See `Machine`."""
         taken, self._events = self._events, []
@@ -153,6 +162,7 @@ class FakeMachine:
             self._events.append(LifecycleEvent(time.time(), state, reason))
 
     def _new_generation(self) -> None:
+        self.troubled = ""
         self.generation += 1
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, stable in vars(self.channels).items():

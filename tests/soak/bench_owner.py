@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,21 @@ def restart_libvirtd(bench: Bench) -> None:
     subprocess.run(LIBVIRTD, check=True)
 
 
+FILLER = "filler"
+
+
+def fill_disk(bench: Bench) -> None:
+    """FILLER takes all the room that the file system of the machine's overlay has."""
+    runs = bench.guest.machine.folder.parent.parent
+    with (runs / FILLER).open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 20)):
+            pass
+
+
 FAULTS: dict[str, Callable[[Bench], None]] = {
     "kill qemu": lambda bench: os.kill(qemus(bench)[0], signal.SIGKILL),
     "stop qemu": lambda bench: os.kill(qemus(bench)[0], signal.SIGSTOP),
+    "fill disk": fill_disk,
     "cut network": lambda bench: monitor(bench, "set_link control0 off"),
     "cut and mend network": cut_and_mend,
     "kill winrmd": lambda bench: inside(bench, KILL_WINRMD),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.soak.bench_owner import FILLER
 from tests.soak.project import ROOT, Project, project
 from tests.vm import own_libvirtd
 
@@ -76,9 +77,9 @@ def fresh() -> Iterator[Project]:
 @pytest.mark.parametrize(
     ("fault", "victim", "outcome", "message"),
     [
-        ("kill qemu", "endurance.busy", "lost", "ended by itself"),
+        ("kill qemu", "endurance.busy", "lost", "was ended by SIGKILL"),
         ("kill winrmd", "endurance.busy", "lost", "agent failed to run"),
-        ("stop qemu", "endurance.late", "hung", "no progress"),
+        ("stop qemu", "endurance.late", "lost", "is stopped by a signal; kill -CONT"),
         ("cut network", "endurance.late", "hung", "no progress"),
         ("cut and mend network", "endurance.busy", "passed", ""),
     ],
@@ -92,6 +93,39 @@ def test_the_scenario_is_named_and_the_next_one_passes(
     after = owner.run(QUICK)
     assert after["outcome"] == "passed"
     assert len(after["qemus"]) == 1
+
+
+def test_a_lost_guests_logs_are_kept(owner: Owner) -> None:
+    hit = owner.run("endurance.busy", "kill qemu")
+    assert "ended by itself" in hit["message"]
+    (note,) = [note for note in hit["notes"] if note.startswith("The logs of the lost guest")]
+    kept = owner.project.artifacts / "latest" / note.split()[-1].rstrip(".")
+    assert {file.name for file in kept.iterdir()} == {"qemu.log", "console.log", "journal.jsonl"}
+    assert "winvm:" in (kept / "console.log").read_text() or (kept / "journal.jsonl").stat().st_size
+
+
+def test_a_full_disk_under_the_guest_is_the_hosts_fault(fresh: Project) -> None:
+    """A tmpfs holds the overlay; it is filled while the guest writes."""
+    runs = fresh.home / "runs"
+    runs.mkdir(exist_ok=True)
+    small = ["mount", "-t", "tmpfs", "-o", "size=1700m,mode=700", "tmpfs", str(runs)]
+    if subprocess.run(small, capture_output=True, check=False).returncode:
+        pytest.skip("this process may not mount a tmpfs")
+    try:
+        running = Owner(fresh)
+        try:
+            hit = running.run("endurance.writes", "fill disk", after=0.0, mebibytes=400)
+            (runs / FILLER).unlink()
+            after = running.run(QUICK)
+        finally:
+            running.process.communicate(timeout=60)
+        assert hit["outcome"] == "lost"
+        assert "No space left on device on " in hit["message"]
+        assert "disk.qcow2" in hit["message"]
+        assert after["outcome"] == "passed"
+        assert fresh.left() == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(runs)], check=True)
 
 
 @pytest.mark.parametrize("fault", ["clock a day ahead", "clock a day back"])

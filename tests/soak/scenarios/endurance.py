@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 from agent import Context, equal, scenario
 from agent.win32 import ntdll
@@ -30,6 +32,17 @@ def prints(t: Context) -> None:
     """Prints `lines` numbered lines."""
     for number in range(int(t.params["lines"])):
         ntdll.DbgPrint.call(b"%s", b"line %07d of many\n" % number)
+
+
+@scenario(deadline_s=60)
+def writes(t: Context) -> None:
+    """Writes `mebibytes` that cannot be compressed to the guest's disk."""
+    block = os.urandom(1 << 20)
+    with Path(r"C:\fill.bin").open("wb") as file:
+        for _ in range(int(t.params["mebibytes"])):
+            file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @scenario
