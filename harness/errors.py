@@ -19,6 +19,7 @@
     │   ├── DeadlineError        an operation did not finish in time
     │   └── InternalError        a fault of the bench itself; its traceback is in a file
     └── DriverLoadError     (1)  the service control manager would not start the driver
+        └── DriverCrashError (4) the driver crashed, or never returned, while it was loaded or unloaded
 
 A scenario that fails and a guest that crashes are outcomes (`harness.outcome`), not errors.
 Exit codes: 0 passed, 1 a scenario failed, 2 configuration, 3 infrastructure, 4 guest crashed unexpectedly.
@@ -131,3 +132,9 @@ class DriverLoadError(WinvmError):
     """The service control manager would not start the driver."""
 
     exit_code = 1
+
+
+class DriverCrashError(DriverLoadError):
+    """The driver crashed, or never returned, while it was loaded or unloaded."""
+
+    exit_code = 4

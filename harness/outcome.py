@@ -111,6 +111,7 @@ class CrashRecord:
         artifacts: names of the files in `folder`.
         notes: notes of the report, and the reasons for missing evidence.
         bundle: the file that replays the crash, relative to the run's folder; empty if there is none.
+        cause: the crash in one sentence, with function and line where they are known.
     """
 
     report: KernelCrash
@@ -121,6 +122,7 @@ class CrashRecord:
     artifacts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     bundle: str = ""
+    cause: str = ""
 
     @property
     def kind(self) -> str:

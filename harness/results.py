@@ -91,6 +91,7 @@ def crash_document(crash: CrashRecord) -> dict[str, Any]:
         "notes": list(crash.notes),
         "signature": crash.signature,
         "bundle": crash.bundle,
+        "cause": crash.cause,
     }
 
 

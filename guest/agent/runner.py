@@ -109,7 +109,7 @@ class Runner:
         try:
             self._start(service, path, scope)
             mismatch = contract_mismatch(contract, self._guest, scope) if contract else ""
-        except (Win32Error, WaitTimeoutError, ImportError) as error:
+        except (Win32Error, AssertionError, ImportError) as error:  # also a wait that ran out
             code = error.code if isinstance(error, Win32Error) else 0
             self._wire.send("loaded", ok=False, error_code=code, message=str(error), contract_mismatch=False)
             return

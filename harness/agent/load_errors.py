@@ -1,9 +1,26 @@
-"""Explains why Windows did not start a driver service: name of the error, and its remedy."""
+"""Explains why Windows did not start a driver service: what DriverEntry returned and printed, or the error.
+
+The service control manager turns DriverEntry's NTSTATUS into a Win32 code, many into one. Wine's log has the
+status itself (`ZwLoadDriver failed to create driver ...: c0000182`).
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from harness.agent.protocol import Loaded
+from harness.display.terminal import printable
+from harness.dumps.ntstatus import NTSTATUS
 from harness.errors import ContractError, DriverLoadError
+from harness.outcome import DebugRecord
+
+PRINTED = 10
+"""The last lines of DriverEntry's own output that are shown."""
+_STATUS = re.compile(r":err:ntoskrnl:ZwLoadDriver failed to create driver .*: (?P<status>[0-9a-f]{8})$")
+_ENTERED = re.compile(r":trace:loaddll:\S+ Loaded .*\.sys\" at [0-9A-F]+: native", re.IGNORECASE)
+_SEVERE = 0x80000000
+"""Set in statuses that are warnings or errors; NT_SUCCESS() holds for the others."""
 
 _ERRORS: dict[int, tuple[str, str]] = {
     2: ("ERROR_FILE_NOT_FOUND", "The .sys file, or a module it imports, is missing in the guest."),
@@ -38,8 +55,14 @@ _ERRORS: dict[int, tuple[str, str]] = {
 }
 
 
-def load_error(service: str, sys_path: str, answer: Loaded) -> ContractError | DriverLoadError:
-    """The error for a `loaded` event of a driver that is not usable."""
+def load_error(
+    service: str, sys_path: str, answer: Loaded, records: Sequence[DebugRecord] = ()
+) -> ContractError | DriverLoadError:
+    """The error for a `loaded` event of a driver that is not usable.
+
+    Args:
+        records: the debug output since the load began.
+    """
     said = answer.message[:500]
     if answer.contract_mismatch:
         return ContractError(
@@ -53,6 +76,10 @@ def load_error(service: str, sys_path: str, answer: Loaded) -> ContractError | D
             remedy="See the driver's DbgPrint output in dbgprint.log.",
             detail=answer.message,
         )
+    printed = [printable(record.text) for record in records if record.source == "dbgprint"][-PRINTED:]
+    status = _entry_status(records)
+    if status is not None:
+        return _entry_failed(service, sys_path, status, printed)
     name, remedy = _ERRORS.get(answer.error_code, ("", "See the driver's DbgPrint output in dbgprint.log."))
     error = f"{answer.error_code} {name}".strip()
     return DriverLoadError(
@@ -60,3 +87,34 @@ def load_error(service: str, sys_path: str, answer: Loaded) -> ContractError | D
         remedy=remedy,
         detail=answer.message,
     )
+
+
+def _entry_failed(service: str, sys_path: str, status: int, printed: Sequence[str]) -> DriverLoadError:
+    name = NTSTATUS.get(status, "")
+    returned = f"{name} (0x{status:08x})" if name else f"0x{status:08x}"
+    last = f" It printed last: {printed[-1]}" if printed else " It printed nothing."
+    if not status & _SEVERE:
+        return DriverLoadError(
+            f"Not shown on this guest: DriverEntry of {service!r} returned {returned}, a success code. "
+            f"Windows starts such a driver, Wine does not.{last}",
+            remedy="Return STATUS_SUCCESS, or run the driver on a Windows guest.",
+            detail="\n".join(printed),
+        )
+    return DriverLoadError(
+        f"Windows did not start the driver service {service!r} with {sys_path}: DriverEntry returned "
+        f"{returned}.{last}",
+        remedy="All that it printed is in dbgprint.log.",
+        detail="\n".join(printed),
+    )
+
+
+def _entry_status(records: Sequence[DebugRecord]) -> int | None:
+    """What DriverEntry returned, if Wine says so; None if the image was not even loaded."""
+    entered, status = False, None
+    for record in records:
+        if record.source != "wine":
+            continue
+        entered = entered or bool(_ENTERED.search(record.text))
+        if entered and (found := _STATUS.search(record.text)):
+            status = int(found["status"], 16)
+    return status

@@ -149,11 +149,14 @@ class AgentSession:
         """
         fields = {"service": service, "sys": sys_path, "contract": contract}
         named = sys_path or f"the installed service {service}"
+        began = time.time()
         answer = self._ask(Loaded, deadline, f"load {named}", "load", **fields)
         if isinstance(answer, Loaded) and not answer.ok:
             crash = self.late_crash(deadline.at_most(LOAD_GRACE_S)) if answer.error_code else None
             if crash is None:
-                raise load_error(service, named, answer)
+                raise load_error(
+                    service, named, answer, [one for one in self._debug.tail() if one.time >= began]
+                )
             return crash
         if isinstance(answer, Loaded) and (crash := self.crash()):
             return crash

@@ -53,9 +53,13 @@ def last_operation(journal: Path) -> str:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The collected evidence: names of the files, and `notes` with the reason for each missing one."""
+    """The collected evidence: names of the files, and `notes` with the reason for each missing one.
+
+    `cause` explains the crash in one sentence, with function and line where they are known.
+    """
 
     signature: str
+    cause: str
     last_operation: str
     artifacts: tuple[str, ...]
     notes: tuple[str, ...]
@@ -107,7 +111,9 @@ def capture(
     notes += collected.notes
     tail = [record.text for record in records[-DBGPRINT_TAIL:]]
     analysis = analyse(crash, Circumstances(scenario, driver, operation, tail), folder, symbols)
-    return Evidence(analysis["signature"], operation, (*found, *ANALYSIS), tuple(notes))
+    return Evidence(
+        analysis["signature"], analysis["likely_cause"], operation, (*found, *ANALYSIS), tuple(notes)
+    )
 
 
 def _write_records(records: Sequence[DebugRecord], target: Path) -> None:

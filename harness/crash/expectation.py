@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from harness.outcome import CrashExpectation, KernelCrash
+from harness.outcome import CrashExpectation, DebugRecord, KernelCrash
 
 _UNIMPLEMENTED = re.compile(r"wine: Unimplemented function ([\w.]{1,200}) called")
+
+
+_BUFFER_OVERFLOW = 0x80000005
+_OVERFLOW = "debug buffer overflow"
+"""Wine's words before it raises STATUS_BUFFER_OVERFLOW in whoever printed."""
 
 
 def missing_in_wine(crash: KernelCrash) -> str:
     """The routine, `ntoskrnl.exe.Name`, whose call ended the driver as Wine lacks it; empty if none."""
     found = _UNIMPLEMENTED.match(crash.text)
     return found[1] if found else ""
+
+
+def not_shown(crash: KernelCrash, records: Iterable[DebugRecord]) -> str:
+    """Which limit of Wine ended a driver that Windows would have let run; empty if none did.
+
+    Args:
+        records: the debug output before the crash.
+    """
+    if missing := missing_in_wine(crash):
+        return f"the driver called {missing}, which Wine does not implement"
+    if crash.code == _BUFFER_OVERFLOW and any(_OVERFLOW in record.text for record in records):
+        return "one DbgPrint had 1,000 bytes or more, for which Wine ends the driver; Windows cuts at 512"
+    return ""
 
 
 def describe(crash: KernelCrash) -> str:

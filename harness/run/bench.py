@@ -12,9 +12,9 @@ from harness.agent.conversation import Stuck
 from harness.agent.protocol import Finished
 from harness.agent.session import ScenarioCrash
 from harness.bundle.write import LOADED, UNLOADED
-from harness.crash.expectation import describe, mismatch
+from harness.crash.expectation import describe, mismatch, not_shown
 from harness.deadline import Deadline
-from harness.errors import DriverLoadError, InfrastructureError
+from harness.errors import DriverCrashError, DriverLoadError, InfrastructureError
 from harness.host.interrupts import deferred
 from harness.journal import StepKind
 from harness.machine.channels import bound
@@ -31,6 +31,7 @@ LATE_GRACE_S = 3.0
 """How long after a scenario's end an expected debug line may still arrive: Wine answers CreateFile and
 CloseHandle before the driver has seen them."""
 POLL_S = 0.02
+NOT_SHOWN = "Not shown on this guest"
 
 
 class Bench:
@@ -53,6 +54,8 @@ class Bench:
         self._artifacts = artifacts
         self._journal = artifacts.journal
         self._resources = resources
+        self._crashed_builds: dict[str, CrashRecord | None] = {}
+        """Builds that crashed in DriverEntry, with the crash until a scenario's result has it."""
         resources.callback(guest.disconnect)
 
     def hold(self, hold: Callable[[GuestSession, CrashRecord], None]) -> None:
@@ -68,7 +71,8 @@ class Bench:
 
         Raises:
             InfrastructureError: the guest does not answer.
-            DriverLoadError, ContractError: the driver is refused, or crashes in DriverEntry.
+            DriverLoadError, ContractError: the driver is refused.
+            DriverCrashError: it crashes in DriverEntry, or never returns from it.
         """
         if not self.guest.handed_over:
             self.guest.deploy()
@@ -80,6 +84,7 @@ class Bench:
             except (InfrastructureError, DriverLoadError) as error:
                 self._journal.note(f"the warm guest is restored: {error.message}")
                 self.guest.give_up()
+                self._crashed_builds.clear()
         self.load(build)
 
     def load(self, build: str) -> None:
@@ -87,18 +92,19 @@ class Bench:
 
         Raises:
             InfrastructureError: the guest does not answer.
-            DriverLoadError, ContractError: the driver is refused, or crashes in DriverEntry.
+            DriverLoadError, ContractError: the driver is refused.
+            DriverCrashError: it crashes in DriverEntry, or never returns from it.
         """
         self.guest.recover()
-        if crash := self.guest.load(build):
-            raise self._went_down(crash, LOADED)
+        self._load(build)
 
     def unload(self) -> None:
         """Stops and removes the driver's service; nothing to do when no build is loaded.
 
         Raises:
             InfrastructureError: the guest does not answer.
-            DriverLoadError: the driver does not stop, or crashes in its unload routine.
+            DriverLoadError: the driver does not stop.
+            DriverCrashError: it crashes in its unload routine.
         """
         if not self.guest.answers or not self.guest.loaded:
             return
@@ -157,10 +163,14 @@ class Bench:
         replayed: Mapping[str, Any],
     ) -> ScenarioResult:
         failed = ScenarioResult(scenario.name, scenario.kind, Outcome.ERROR)
+        if self._build(scenario) in self._crashed_builds:
+            return self._without_driver(failed, self._build(scenario))
         self.guest.recover()
         self.crashes.runs(scenario, parameters)
         try:
             answer = self._answer(scenario, scenario_id, parameters, replayed)
+        except DriverCrashError:
+            return self._without_driver(failed, self._build(scenario))
         except DriverLoadError as error:
             self.guest.loaded = ""
             return dataclasses.replace(failed, message=str(error), detail=error.detail)
@@ -194,8 +204,7 @@ class Bench:
         parameters: Mapping[str, Parameter],
         replayed: Mapping[str, Any],
     ) -> Finished | ScenarioCrash | Stuck:
-        if crash := self.guest.load(self._build(scenario)):
-            return ScenarioCrash(crash, scenario.name)
+        self._load(self._build(scenario))
         return self.guest.agent.run(
             scenario_id,
             scenario.name,
@@ -203,6 +212,29 @@ class Bench:
             parameters,
             seed=self.guest.payload.seed,
             **replayed,
+        )
+
+    def _load(self, build: str) -> None:
+        """Loads a build in a guest that answers; raises as `load`."""
+        if crash := self.guest.load(build):
+            error = self._went_down(crash, LOADED)
+            if isinstance(error, DriverCrashError):
+                self._crashed_builds[build] = self.crashes.last
+            raise error
+
+    def _without_driver(self, failed: ScenarioResult, build: str) -> ScenarioResult:
+        """The result of a scenario whose build crashes in DriverEntry, which is tried once in a run."""
+        if crash := self._crashed_builds[build]:
+            self._crashed_builds[build] = None
+            outcome = Outcome.HUNG if crash.kind == "hang" else Outcome.CRASHED
+            detail = f"{crash.cause}\n{crash.text}"
+            notes = crash.notes if crash.kind == "hang" else ()
+            message = f"{_down(crash, LOADED)}."
+            return dataclasses.replace(
+                failed, outcome=outcome, message=message, detail=detail, crash=crash, notes=notes
+            )
+        return dataclasses.replace(
+            failed, message=f"Not run: build {build} crashed in its DriverEntry earlier in this run."
         )
 
     def _build(self, scenario: Scenario) -> str:
@@ -246,6 +278,11 @@ class Bench:
         expected = own is not None and not mismatch(own, came.report)
         crash = self.crashes.keep(came.report, came.scenario, expected=expected)
         records = self.guest.debug.slice(scenario_id)
+        if limit := not_shown(came.report, self.guest.debug.tail()):
+            message = f"{NOT_SHOWN}: {limit}. Its evidence is in {crash.folder}."
+            return ScenarioResult(
+                scenario.name, scenario.kind, Outcome.SKIPPED, message, crash.cause, dbgprint=records
+            )
         if scenario.expect_crash and crash.scenario == scenario.name:
             message = mismatch(scenario.expect_crash, crash.report)
             outcome = Outcome.CRASHED if message else Outcome.PASSED
@@ -261,7 +298,7 @@ class Bench:
             scenario.kind,
             outcome,
             message,
-            crash.text,
+            f"{crash.cause}\n{crash.text}",
             dbgprint=records,
             crash=crash,
             notes=crash.notes if crash.kind == "hang" else (),
@@ -278,7 +315,19 @@ class Bench:
     def _went_down(self, report: KernelCrash, doing: str) -> DriverLoadError:
         """Keeps the evidence of a crash in DriverEntry or the unload routine; returns the error to raise."""
         crash = self.crashes.keep(report, doing)
-        return DriverLoadError(
-            f"The driver crashed while it was {doing}: {describe(crash.report)}.",
-            remedy=f"Look at its evidence in {crash.folder}.",
+        if limit := not_shown(report, self.guest.debug.tail()):
+            return DriverLoadError(
+                f"{NOT_SHOWN}: {limit}. {_down(crash, doing)}.",
+                remedy=f"Run it on a Windows guest; its evidence is in {crash.folder}.",
+                detail=crash.cause,
+            )
+        return DriverCrashError(
+            f"{_down(crash, doing)}.", remedy=f"Look at its evidence in {crash.folder}.", detail=crash.cause
         )
+
+
+def _down(crash: CrashRecord, doing: str) -> str:
+    """What a driver did while it was loaded or unloaded, as the beginning of a sentence."""
+    if crash.kind == "hang" and doing == LOADED:
+        return f"DriverEntry did not return: {crash.text.rstrip('.')}"
+    return f"The driver crashed while it was {doing}: {describe(crash.report)}"

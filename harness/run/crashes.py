@@ -96,6 +96,7 @@ class CrashKeeper:
             folder,
             evidence.signature,
             last_operation=evidence.last_operation,
+            cause=evidence.cause,
             artifacts=(*evidence.artifacts, RECORD),
             notes=(*report.notes, *tried, *evidence.notes),
         )

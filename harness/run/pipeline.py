@@ -6,7 +6,7 @@ Only this module knows all stages; every stage is a step in the journal.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from harness.deadline import Deadline
 from harness.errors import (
     ConfigurationError,
     DeadlineError,
+    DriverCrashError,
     InfrastructureError,
     MachineError,
     TransportError,
@@ -74,7 +75,8 @@ def open_bench(plan: Plan, artifacts: Artifacts, hold: Hold | None = None) -> Be
         bench = start_guest(prepared, folder, artifacts, resources)
         if hold is not None:
             bench.hold(hold)
-        bench.connect(plan.config.driver.builds[0])
+        with suppress(DriverCrashError):  # the first scenario's result tells it, and the run goes on
+            bench.connect(plan.config.driver.builds[0])
     except BaseException:
         resources.close()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.errors import Win32Error
 from agent.journal import WriteLine
+from agent.win32.buffers import require_room
 from agent.win32.handle import Scope
 
 
@@ -11,7 +12,7 @@ class FakeGuest:
     """Keeps what was done to it.
 
     Args:
-        answer: what the driver answers to HELLO.
+        answer: what the driver answers to HELLO; more than the agent has room for is the driver's fault.
         load_error: Win32 code with which the service refuses to start; 0 for none.
         serial_error: Win32 code with which the serial port refuses to open; 0 for none.
 
@@ -72,4 +73,5 @@ class FakeGuest:
     def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:
         """The prepared answer."""
         scope.record("DeviceIoControl", f"{device} code=0x{code:06X}")
-        return self.answer[:size]
+        require_room(device, len(self.answer), size)
+        return self.answer

@@ -21,10 +21,11 @@ CRASH = CrashRecord(
     artifacts=("analysis.json", "crash.json"),
     notes=("drv.sys at 0x1000", "minidump.dmp is missing"),
     bundle="crashes/crash-e2-drv.sys.tar.zst",
+    cause="drv.sys, Control (drv.c:12), freed a block twice.",
 )
 FIELDS = [
     *("kind", "code", "parameters", "scenario", "time", "text", "last_operation"),
-    *("folder", "artifacts", "notes", "signature", "bundle"),
+    *("folder", "artifacts", "notes", "signature", "bundle", "cause"),
 ]
 
 

@@ -38,3 +38,9 @@ def partial(error: int, buffer: Buffer | None, count: int) -> bytes:
     if error != constants.ERROR_MORE_DATA or buffer is None:
         return b""
     return ctypes.string_at(buffer, min(count, len(buffer)))
+
+
+def require_room(operation: str, count: int, room: int) -> None:
+    """Raises `AssertionError` with both numbers if the driver reported more bytes than the buffer has."""
+    if count > room:
+        raise AssertionError(f"{operation} reported {count} bytes in a buffer of {room}")

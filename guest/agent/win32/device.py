@@ -13,7 +13,7 @@ from typing import TypeVar
 from agent.errors import Win32Error
 from agent.win32 import constants, kernel32
 from agent.win32.binding import Function
-from agent.win32.buffers import Buffer, Data, input_buffer, output_buffer
+from agent.win32.buffers import Buffer, Data, input_buffer, output_buffer, require_room
 from agent.win32.handle import Call, Handle, Scope
 from agent.win32.layouts import DWORD
 from agent.win32.overlapped import Pending
@@ -109,7 +109,9 @@ class Device(Handle):
         if len(buffer) <= MAX_JOURNALLED:
             call = self._with_input(source, code=code, into=buffer.hex())
         source_address = ctypes.addressof(source) if source else 0
-        return self._control(code, source_address, length, address, len(buffer), call)
+        count = self._control(code, source_address, length, address, len(buffer), call)
+        require_room(self._named(code), count, len(buffer))
+        return count
 
     def ioctl_raw(self, code: int, in_address: int, in_length: int, out_address: int, out_length: int) -> int:
         """DeviceIoControl with any pointers (0 is NULL) and lengths; returns the byte count."""
@@ -252,8 +254,7 @@ class Device(Handle):
         return {"on": self.number, **arguments, "in": source.raw.hex() if source else ""}
 
     def _taken(self, buffer: Buffer | None, count: int, room: int) -> bytes:
-        if count > room:
-            raise AssertionError(f"{self.name} reported {count} bytes in a buffer of {room}")
+        require_room(self.name, count, room)
         return ctypes.string_at(buffer, count) if buffer else b""
 
 

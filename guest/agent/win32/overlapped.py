@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from agent.errors import WaitTimeoutError, Win32Error
 from agent.win32 import constants, kernel32
-from agent.win32.buffers import Buffer, partial
+from agent.win32.buffers import Buffer, partial, require_room
 from agent.win32.handle import Scope
 from agent.win32.layouts import DWORD, OverlappedLayout
 
@@ -56,6 +56,7 @@ class Pending:
 
         Raises:
             WaitTimeoutError: still pending after `timeout_s` seconds, or at the scenario's deadline.
+            AssertionError: the driver reported more bytes than the buffer has.
             Win32Error: it failed; 995 (ERROR_OPERATION_ABORTED) when it was cancelled.
         """
         budget = self._scope.deadline.seconds(timeout_s)
@@ -64,7 +65,10 @@ class Pending:
         if self._error:
             delivered = partial(self._error, self._output, self.count)
             raise Win32Error(self._error, self.operation, delivered, self.count)
-        return ctypes.string_at(self._output, self.count) if self._output else b""
+        if self._output is None:
+            return b""
+        require_room(self.operation, self.count, len(self._output))
+        return ctypes.string_at(self._output, self.count)
 
     def cancel(self) -> bool:
         """Cancels this operation by CancelIoEx; returns False if it had ended already (ERROR_NOT_FOUND)."""

@@ -207,6 +207,13 @@ def test_another_contract_is_a_mismatch(answer: bytes, message: str) -> None:
     assert message in event["message"]
 
 
+def test_a_hello_of_too_many_bytes_is_the_drivers_fault() -> None:
+    event = loaded(FakeGuest(answer=hello_answer() + bytes(4000)))
+    assert (event["ok"], event["contract_mismatch"]) == (False, False)
+    size = len(hello_answer())
+    assert f"reported {size + 4000} bytes in a buffer of {size}" in event["message"]
+
+
 def test_no_contract_is_not_checked() -> None:
     assert loaded(FakeGuest(), {**LOAD, "contract": None})["ok"] is True
 
