@@ -52,4 +52,7 @@ def build_drivers(
 
 
 def _notes(config: Config, driver: Path, exports: Path | None, prebuilt: bool) -> list[str]:
-    return inspect_driver(driver, exports, prebuilt=prebuilt, rules=config.check.rules)
+    folder = config.driver_folder if config.driver_folder.is_dir() else config.root
+    sources = None if prebuilt else folder
+    rules = config.check.rules
+    return inspect_driver(driver, exports, prebuilt=prebuilt, rules=rules, sources=sources)

@@ -16,6 +16,7 @@ import pefile
 from harness.errors import BuildError, ConfigurationError, ImageError
 from harness.toolchain.rules import Finding, judge
 from harness.toolchain.wdk.exports import exporters, kernel_modules
+from harness.toolchain.wine_limits import wine_limits
 
 KMDF_LOADER = "wdfldr.sys"
 NO_KMDF = (
@@ -52,6 +53,7 @@ def inspect_driver(
     *,
     prebuilt: bool = False,
     rules: Mapping[str, str] | None = None,
+    sources: Path | None = None,
 ) -> list[str]:
     """Checks a signed driver and returns notes, the last of them about imports that the guest's Wine lacks.
 
@@ -61,6 +63,7 @@ def inspect_driver(
         exports: an image's `exports.json`, `{"ntoskrnl.exe": {"implemented": [...], "stubs": [...]}, ...}`;
             None for a guest that is not Wine.
         rules: severities of winvm.toml.
+        sources: the folder of the driver's sources, for the limits of Wine that only a source shows.
 
     Raises:
         BuildError: it is not a PE file, or breaks a refused rule; `detail` has one line per violation.
@@ -76,6 +79,8 @@ def inspect_driver(
             *_import_findings(imports),
             *_section_findings(image),
         ]
+    if exports:
+        findings += wine_limits(driver, sources)
     refused, noted = judge(findings, rules or {}, _TOLERATED_OF_PREBUILT if prebuilt else frozenset())
     if refused:
         raise BuildError(

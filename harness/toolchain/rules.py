@@ -25,6 +25,9 @@ SEVERITY: Mapping[str, str] = {
     "no-page-section": NOTE,
     "writable-code": NOTE,
     "unaligned-sections": NOTE,
+    "wine-format": NOTE,
+    "wine-routine": NOTE,
+    "wine-exception-code": NOTE,
 }
 """Rule -> severity. Sources: the loader's own tests; for the notes, advice of the WDK."""
 

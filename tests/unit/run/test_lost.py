@@ -46,9 +46,10 @@ def test_a_scenario_that_spins_is_its_own_fault_and_the_next_one_runs(make: Call
 
 
 def crashing_load(agent: FakeAgent, link: FakeLink) -> None:
-    agent.when(
-        "load", lambda command: agent.debug.break_down("exception", 0xC0000005, 0xC0000005, 0x10, 0, 1)
-    )
+    def down(command: dict[str, Any]) -> None:
+        agent.debug.break_down("exception", 0xC0000005, 0xC0000005, 0x10, 0, 1)
+
+    agent.when("load", down)
 
 
 def test_a_crash_in_driver_entry_is_one_result_and_tried_once(make: Callable[..., Setup]) -> None:

@@ -1,0 +1,194 @@
+"""What a correct driver uses that a Wine guest does otherwise: formats, idle routines, caught codes.
+
+Nothing of this is a fault of the driver, so each is a note. Function and line come from the driver's PDB,
+from the instructions that refer to the string or the import. docs/own-driver.md lists these limits, and
+others that no image shows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pefile
+
+from harness.dumps.pdb import codeview_identity
+from harness.dumps.summary import Frame, Module
+from harness.dumps.symbol_path import SymbolPath
+from harness.dumps.symbols import positions
+from harness.errors import HostError
+from harness.toolchain.rules import Finding
+
+DO_NOTHING: Mapping[str, str] = {
+    "IoCsqInitialize": "the queue's callbacks are never called",
+    "IoCsqInitializeEx": "the queue's callbacks are never called",
+    "KeSetPriorityThread": "the thread's priority stays",
+    "ObRegisterCallbacks": "no callback is ever called",
+    "PsSetCreateProcessNotifyRoutine": "the routine is never called",
+    "PsSetCreateProcessNotifyRoutineEx": "the routine is never called",
+}
+"""Routines of Wine 10's ntoskrnl.exe that return success and do nothing, and what a driver misses."""
+SEH_HANDLER = "__C_specific_handler"
+_EXECUTE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_EXECUTE"]
+_IMPORT = pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_IMPORT"]
+_DEBUG = pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_DEBUG"]
+_PRINTS = re.compile(r"DbgPrint|printf", re.IGNORECASE)
+_FORMAT = re.compile(
+    rb"[\x09\x0a\x0d\x20-\x7e]*%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?w?Z[\x09\x0a\x0d\x20-\x7e]*\x00"
+)
+_CODE = re.compile(r"\bGetExceptionCode\s*\(\s*\)")
+_FILTER = re.compile(r"\b__except\s*\(")
+_SOURCES = {".c", ".cc", ".cpp", ".cxx"}
+_MAX_CODE, _MAX_DATA, _MAX_SOURCE = 4 << 20, 16 << 20, 1 << 20
+_MAX_FINDINGS, _MAX_FILES, _MAX_RECORD = 50, 2000, 4096
+_NOT_SOURCES = {"build", "artifacts", "node_modules"}
+
+
+def wine_limits(driver: Path, sources: Path | None = None) -> list[Finding]:
+    """The limits that a driver meets, at most `_MAX_FINDINGS`.
+
+    Args:
+        driver: a PE file that `inspect` has read; its PDB beside it gives the lines.
+        sources: the folder of its sources, in which GetExceptionCode() is looked for.
+    """
+    with pefile.PE(str(driver), fast_load=True) as image:
+        image.parse_data_directories([_IMPORT, _DEBUG])
+        imports = dict(_imports(image))
+        texts: dict[int, Finding] = {}
+        if any(map(_PRINTS.search, imports.values())):
+            texts = {at: _format(text) for at, text in _formats(image)}
+        texts |= {
+            slot: Finding("wine-routine", f"{name} succeeds and does nothing on Wine: {DO_NOTHING[name]}")
+            for slot, name in imports.items()
+            if name in DO_NOTHING
+        }
+        found = _with_places(image, driver, texts) if texts else []
+    if sources is not None and SEH_HANDLER in imports.values():
+        found += _caught_codes(sources)
+    return found[:_MAX_FINDINGS]
+
+
+def _imports(image: pefile.PE) -> Iterator[tuple[int, str]]:
+    """(RVA of the import's slot, name of the routine)."""
+    base = image.OPTIONAL_HEADER.ImageBase
+    for entry in getattr(image, "DIRECTORY_ENTRY_IMPORT", []):
+        for routine in entry.imports:
+            if routine.name and routine.address:
+                yield routine.address - base, routine.name.decode("ascii", "replace")
+
+
+def _formats(image: pefile.PE) -> Iterator[tuple[int, bytes]]:
+    """(RVA, text) of every string that holds %wZ or %Z."""
+    for section in image.sections:
+        data = section.get_data()[:_MAX_DATA]
+        for found in _FORMAT.finditer(data):
+            yield section.VirtualAddress + found.start(), found[0][:-1]
+
+
+def _format(text: bytes) -> Finding:
+    shown = text.decode("ascii").encode("unicode_escape").decode("ascii")[:120]
+    return Finding(
+        "wine-format",
+        f'"{shown}": DbgPrint of Wine does not render %wZ and %Z and takes no argument for them, so what '
+        "follows gets the wrong one; print Length / 2 and Buffer by %.*ws",
+    )
+
+
+def _with_places(image: pefile.PE, driver: Path, found: Mapping[int, Finding]) -> list[Finding]:
+    """The findings, each with the functions and lines that refer to its RVA."""
+    references = _references(image, frozenset(found))
+    code = sorted({at for places in references.values() for at in places})
+    frames = _frames(image, driver, code)
+    return [
+        Finding(finding.rule, f"{_places(references.get(at, ()), frames)}{finding.text}")
+        for at, finding in found.items()
+    ]
+
+
+def _references(image: pefile.PE, wanted: frozenset[int]) -> dict[int, list[int]]:
+    """RVAs of 32-bit displacements relative to the next instruction (RIP) that lead to a wanted RVA."""
+    found: dict[int, list[int]] = {}
+    for section in image.sections:
+        if not section.Characteristics & _EXECUTE:
+            continue
+        data = section.get_data()[:_MAX_CODE]
+        for shift in range(4):
+            usable = (len(data) - shift) // 4 * 4
+            for index, (displacement,) in enumerate(struct.iter_unpack("<i", data[shift : shift + usable])):
+                at = section.VirtualAddress + shift + 4 * index
+                target = at + 4 + displacement
+                if target in wanted:
+                    found.setdefault(target, []).append(at)
+    return found
+
+
+def _frames(image: pefile.PE, driver: Path, code: list[int]) -> Mapping[int, tuple[Frame, ...]]:
+    records = (_record(image, entry.struct) for entry in getattr(image, "DIRECTORY_ENTRY_DEBUG", []))
+    identity = next(filter(None, map(codeview_identity, records)), None)
+    if identity is None or not code:
+        return {}
+    module = Module(driver.name, driver.name, 0, image.OPTIONAL_HEADER.SizeOfImage, pdb=identity)
+    wanted = {driver.name: {at: at for at in code}}
+    try:
+        found = positions((module,), wanted, SymbolPath("", folders=[driver.parent]))
+    except HostError:  # no symboliser: the notes go without lines
+        return {}
+    return {at: frames for (_, at), frames in found.items()}
+
+
+def _record(image: pefile.PE, entry: Any) -> bytes:
+    data: bytes = image.get_data(entry.AddressOfRawData, min(entry.SizeOfData, _MAX_RECORD))
+    return data
+
+
+def _places(code: Iterable[int], frames: Mapping[int, tuple[Frame, ...]]) -> str:
+    named = [frames[at][0] for at in code if frames.get(at)]
+    shown = dict.fromkeys(f"{Path(one.file).name}:{one.line} in {one.function}" for one in named if one.file)
+    return f"{', '.join(list(shown)[:3])}: " if shown else ""
+
+
+def _caught_codes(folder: Path) -> list[Finding]:
+    """Lines with GetExceptionCode() outside a filter expression."""
+    found = []
+    for file in islice(_source_files(folder), _MAX_FILES):
+        with file.open("rb") as stream:
+            text = _without_filters(stream.read(_MAX_SOURCE).decode("utf-8", "replace"))
+        for line, content in enumerate(text.splitlines(), start=1):
+            if _CODE.search(content):
+                found.append(
+                    Finding(
+                        "wine-exception-code",
+                        f"{file.relative_to(folder)}:{line}: GetExceptionCode() in an __except block is 0 "
+                        "on Wine; take the code in the filter expression",
+                    )
+                )
+    return found
+
+
+def _without_filters(text: str) -> str:
+    """The text with every filter expression left out; its lines keep their numbers."""
+    kept, at = [], 0
+    for found in _FILTER.finditer(text):
+        if found.start() < at:
+            continue
+        kept.append(text[at : found.start()])
+        depth, at = 1, found.end()
+        while depth and at < len(text):
+            depth += {"(": 1, ")": -1}.get(text[at], 0)
+            at += 1
+        kept.append("\n" * text.count("\n", found.start(), at))
+    return "".join([*kept, text[at:]])
+
+
+def _source_files(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOT_SOURCES)
+        for name in sorted(files):
+            file = Path(where, name)
+            if file.suffix.lower() in _SOURCES and file.is_file() and not file.is_symlink():
+                yield file
