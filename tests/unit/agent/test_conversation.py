@@ -1,0 +1,133 @@
+"""What ends the wait for an answer but the answer: printed crashes, spinning scenarios, stopped machines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from harness.agent.conversation import Stuck
+from harness.agent.protocol import Finished, Loaded
+from harness.agent.session import AgentSession, ScenarioCrash
+from harness.deadline import Deadline
+from harness.errors import MachineError
+from tests.fakes import FakeAgent, FakeDebugStream
+from tests.fakes.debug import FakeLogStream
+from tests.unit.agent.test_session import SYS, agent, debug, session, soon
+
+__all__ = ["agent", "debug", "session"]
+
+
+@pytest.fixture
+def logged() -> FakeLogStream:
+    return FakeLogStream()
+
+
+@pytest.fixture
+def witness(logged: FakeLogStream) -> FakeAgent:
+    return FakeAgent(logged)
+
+
+@pytest.fixture
+def doubting(
+    witness: FakeAgent, logged: FakeLogStream, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[AgentSession]:
+    """A session whose debug stream is a log; a driver has half a second to die."""
+    monkeypatch.setattr("harness.agent.conversation.DYING_S", {"bugcheck": 0.5, "exception": 0.5})
+    session = AgentSession(witness.process, logged, logged.nonce, Deadline.after(60))
+    yield session
+    session.close()
+
+
+def test_a_printed_crash_of_a_driver_that_runs_on_is_not_believed(
+    doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
+) -> None:
+    def prints(command: dict[str, object]) -> None:
+        logged.break_down("bugcheck", 0xEB)
+        time.sleep(0.6)
+        witness.finish(command)
+
+    witness.driver_runs = True
+    witness.when("ioctl.set", prints)
+    ended = doubting.run(1, "ioctl.set", soon())
+    assert isinstance(ended, Finished)
+    assert ended.outcome == "passed"
+    assert "still runs, so there was none: 'bugcheck 0xeb'" in ended.notes[-1]
+    assert logged.crash() is None
+    assert isinstance(doubting.run(2, "ioctl.get", soon()), Finished)
+
+
+def test_a_printed_crash_is_believed_once_the_service_has_ended(
+    doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
+) -> None:
+    def dies(command: dict[str, object]) -> None:
+        witness.driver_runs = False
+        logged.break_down("exception", 0xC0000005)
+
+    witness.when("ioctl.set", dies)
+    started = time.monotonic()
+    ended = doubting.run(1, "ioctl.set", soon(30))
+    assert isinstance(ended, ScenarioCrash)
+    assert ended.report.kind == "exception"
+    assert time.monotonic() - started < 2
+
+
+def test_a_printed_crash_is_believed_when_no_agent_is_left_to_ask(
+    doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
+) -> None:
+    def dies(command: dict[str, object]) -> None:
+        logged.break_down("exception", 0xC0000005)
+        witness.process.end(1)
+
+    witness.when("ioctl.set", dies)
+    assert isinstance(doubting.run(1, "ioctl.set", soon(30)), ScenarioCrash)
+
+
+def test_a_printed_crash_in_a_load_that_succeeds_is_not_believed(
+    doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
+) -> None:
+    def prints(command: dict[str, object]) -> None:
+        logged.break_down("bugcheck", 0xEB)
+        witness.say("loaded", ok=True, seconds=0.1)
+
+    witness.driver_runs = True
+    witness.when("load", prints)
+    assert isinstance(doubting.load("winvm", SYS, None, soon()), Loaded)
+
+
+def test_a_scenario_that_runs_its_own_code_for_ever_is_stuck(session: AgentSession, agent: FakeAgent) -> None:
+    agent.underway = ""
+    agent.when("ioctl.set", lambda command: None)
+    assert session.run(1, "ioctl.set", soon(0.2)) == Stuck("s.py:3 in one", "")
+
+
+def test_a_call_that_does_not_return_is_a_hang_and_named(session: AgentSession, agent: FakeAgent) -> None:
+    agent.when("ioctl.set", lambda command: None)
+    ended = session.run(1, "ioctl.set", soon(0.2))
+    assert isinstance(ended, ScenarioCrash)
+    assert ended.report.kind == "hang"
+    assert "DeviceIoControl Device code=0x222003 has not returned after 1.5 s" in ended.report.text
+
+
+def test_an_agent_that_answers_nothing_is_a_hang(
+    session: AgentSession, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.agent.conversation.LOOK_S", 0.2)
+    for command in ("ioctl.set", "look"):
+        agent.when(command, lambda command: None)
+    ended = session.run(1, "ioctl.set", soon(0.2))
+    assert isinstance(ended, ScenarioCrash)
+    assert "its agent does not answer" in ended.report.text
+
+
+def test_a_machine_that_the_host_stopped_is_no_hang(agent: FakeAgent, debug: FakeDebugStream) -> None:
+    session = AgentSession(
+        agent.process, debug, debug.nonce, Deadline.after(60), lambda: "No space left on device."
+    )
+    agent.when("ioctl.set", lambda command: None)
+    started = time.monotonic()
+    with pytest.raises(MachineError, match="No space left on device"):
+        session.run(1, "ioctl.set", soon(30))
+    assert time.monotonic() - started < 5
+    session.close()
