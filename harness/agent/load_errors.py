@@ -92,7 +92,7 @@ def load_error(
 def _entry_failed(service: str, sys_path: str, status: int, printed: Sequence[str]) -> DriverLoadError:
     name = NTSTATUS.get(status, "")
     returned = f"{name} (0x{status:08x})" if name else f"0x{status:08x}"
-    last = f" It printed last: {printed[-1]}" if printed else " It printed nothing."
+    last = f" It printed last: '{printed[-1]}'." if printed else " It printed nothing."
     if not status & _SEVERE:
         return DriverLoadError(
             f"Not shown on this guest: DriverEntry of {service!r} returned {returned}, a success code. "

@@ -10,8 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, InfrastructureError, MachineError
 from harness.host.fileend import last_text
@@ -28,14 +26,14 @@ from harness.machine.panic import PanicEvents, runs
 from harness.machine.protocol import Channels, LifecycleEvent, MachineState, MemoryDump, OnPanic
 from harness.machine.qemu_host import Here, QemuHost, There
 from harness.machine.qemu_user import user_for
+from harness.machine.record import MachineRecord
 from harness.machine.runfolder import RunFolder
 from harness.machine.savedstate import DISK, MEMORY, ReadyState
 from harness.machine.savefile import Identity, copy_for, identity
 from harness.machine.screen import shoot
-from harness.machine.spec import RecordedSpec, Spec
+from harness.machine.spec import Spec
 from harness.machine.trouble import DiskErrors, paused_by_error
 
-RECORD = "machine.json"
 CHECKPOINT = "checkpoint"
 LOG_TAIL_BYTES = 4000
 LOG_BYTES = 256 << 10
@@ -53,17 +51,6 @@ _STATES = {
     libvirt.VIR_DOMAIN_SHUTOFF: MachineState.STOPPED,
     libvirt.VIR_DOMAIN_CRASHED: MachineState.CRASHED,
 }
-
-
-class _Record(BaseModel):
-    """`machine.json`: what another process needs to take the machine over."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    spec: RecordedSpec
-    ready: ReadyState | None
-    ports: dict[str, int]
-    generation: int
 
 
 class LibvirtMachine:
@@ -107,13 +94,7 @@ class LibvirtMachine:
         Raises:
             MachineError: there is no such machine, or it has died.
         """
-        try:
-            record = _Record.model_validate_json((folder.path / name / RECORD).read_bytes())
-        except (OSError, ValidationError) as error:
-            raise MachineError(
-                f"Run {folder.id} has no machine {name} that can be taken over.",
-                remedy="Run winvm down, then winvm up.",
-            ) from error
+        record = MachineRecord.load(folder.path / name)
         machine = cls(folder, record.spec, record.ready, name)
         machine._ports, machine._generation = dict(record.ports), record.generation
         if machine.state() is MachineState.STOPPED:
@@ -338,8 +319,9 @@ class LibvirtMachine:
                     raise
                 self._ports = {}
                 self._place.forget_ports()
-        record = _Record(spec=self._spec, ready=self._ready, ports=self._ports, generation=self._generation)
-        (self.folder / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        MachineRecord(
+            spec=self._spec, ready=self._ready, ports=self._ports, generation=self._generation
+        ).save(self.folder)
 
     def _create(self, ports: Mapping[str, int], deadline: Deadline) -> None:
         console, journal, dbgprint, com3, com4 = self._new_channel_files()

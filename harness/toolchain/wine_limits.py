@@ -18,7 +18,7 @@ from typing import Any
 import pefile
 
 from harness.dumps.pdb import codeview_identity
-from harness.dumps.summary import Frame, Module
+from harness.dumps.summary import Frame
 from harness.dumps.symbol_path import SymbolPath
 from harness.dumps.symbols import positions
 from harness.errors import HostError
@@ -132,10 +132,11 @@ def _frames(image: pefile.PE, driver: Path, code: list[int]) -> Mapping[int, tup
     identity = next(filter(None, map(codeview_identity, records)), None)
     if identity is None or not code:
         return {}
-    module = Module(driver.name, driver.name, 0, image.OPTIONAL_HEADER.SizeOfImage, pdb=identity)
-    wanted = {driver.name: {at: at for at in code}}
+    pdb = SymbolPath("", folders=[driver.parent]).pdb(identity)
+    if pdb is None:
+        return {}
     try:
-        found = positions((module,), wanted, SymbolPath("", folders=[driver.parent]))
+        found = positions({driver.name: (pdb, identity)}, {driver.name: {at: at for at in code}}, [])
     except HostError:  # no symboliser: the notes go without lines
         return {}
     return {at: frames for (_, at), frames in found.items()}

@@ -29,7 +29,7 @@ def test_the_status_of_driver_entry_is_named_with_its_last_line() -> None:
     error = load_error("t", SYS, answer(), records("c0000182", "t: begins", "t: no device with id 42"))
     assert error.message == (
         f"Windows did not start the driver service 't' with {SYS}: DriverEntry returned "
-        "STATUS_DEVICE_CONFIGURATION_ERROR (0xc0000182). It printed last: t: no device with id 42"
+        "STATUS_DEVICE_CONFIGURATION_ERROR (0xc0000182). It printed last: 't: no device with id 42'."
     )
     assert error.detail == "t: begins\nt: no device with id 42"
     assert error.exit_code == 1

@@ -30,7 +30,7 @@ from harness.guests.registry import (
 )
 from harness.journal import Journal
 from harness.machine.accelerator import Accelerator
-from harness.machine.machine import _Record
+from harness.machine.record import MachineRecord
 from harness.outcome import Outcome, Scenario
 from harness.plugins import FLAVOURS, Registry
 from harness.project import config
@@ -149,8 +149,8 @@ def test_a_machine_of_it_is_taken_over_with_the_type_of_its_hardware(project: Pa
     profile = find_profile("toy", project)
     assert isinstance(profile, ToyProfile)
     spec = ToySpec(project, profile, Accelerator.TCG, "quiet")
-    record = _Record(spec=spec, ready=None, ports={"ssh": 1}, generation=2)
-    assert _Record.model_validate_json(record.model_dump_json()) == record
+    record = MachineRecord(spec=spec, ready=None, ports={"ssh": 1}, generation=2)
+    assert MachineRecord.model_validate_json(record.model_dump_json()) == record
 
 
 def test_a_wrong_profile_of_it_is_reported_by_its_own_rules(project: Path) -> None:
