@@ -100,7 +100,7 @@ def system_text(code: int) -> str:
         return ""
     import ctypes
 
-    return ctypes.FormatError(code).strip()
+    return ctypes.FormatError(code - (code >> 31 << 32)).strip()  # takes a signed 32-bit number
 
 
 class Win32Error(Exception):

@@ -31,6 +31,7 @@ OUTCOMES = {
     "h_never_ends": "error",
     "i_driver_keeps_the_irp": "hung",
     "j_driver_reports_too_many_bytes": "failed",
+    "j2_status_of_the_drivers_own": "passed",
     "k_innocent": "passed",
     "l_driver_really_bugchecks": "passed",
     "m_driver_really_faults": "passed",
@@ -74,6 +75,11 @@ def test_an_irp_that_the_driver_keeps_is_named_with_its_operation_and_code(resul
 
 def test_too_large_a_count_shows_both_numbers(results: Results) -> None:
     assert "reported 4096 bytes in a buffer of 8" in results["j_driver_reports_too_many_bytes"]["message"]
+
+
+def test_a_status_of_the_drivers_own_is_unsigned(results: Results) -> None:
+    (note,) = results["j2_status_of_the_drivers_own"]["notes"]
+    assert note.startswith("0xe0000001: DeviceIoControl(")
 
 
 def test_what_a_program_prints_is_kept_as_the_programs(results: Results) -> None:

@@ -9,6 +9,7 @@
 #define KEEP CODE(0x804)
 #define TOO_MANY CODE(0x805)
 #define SAY CODE(0x806)
+#define FAIL CODE(0x807)
 
 static UNICODE_STRING device_name = RTL_CONSTANT_STRING(L"\\Device\\Evidence");
 static UNICODE_STRING link_name = RTL_CONSTANT_STRING(L"\\??\\Evidence");
@@ -46,6 +47,11 @@ static NTSTATUS NTAPI control(PDEVICE_OBJECT device, PIRP irp) {
         return STATUS_PENDING;
     case TOO_MANY:
         return complete(irp, 4096);
+    case FAIL:
+        irp->IoStatus.Status = 0xE0000001;
+        irp->IoStatus.Information = 0;
+        IoCompleteRequest(irp, IO_NO_INCREMENT);
+        return 0xE0000001;
     case SAY:
         DbgPrint("evidence: driver says done\n");
         break;

@@ -2,12 +2,12 @@
 
 import time
 
-from agent import Context, Crash, scenario
+from agent import Context, Crash, Win32Error, scenario
 from agent.win32 import ntdll
 
 LINK = r"\\.\Evidence"
-PRINT_BUGCHECK, PRINT_FAULT, BUGCHECK, NULL_WRITE, KEEP, TOO_MANY, SAY = (
-    0x222000 + 4 * number for number in range(7)
+PRINT_BUGCHECK, PRINT_FAULT, BUGCHECK, NULL_WRITE, KEEP, TOO_MANY, SAY, FAIL = (
+    0x222000 + 4 * number for number in range(8)
 )
 FORGED = (
     b'x\n0bad:0bad:trace:loaddll:build_module Loaded L"C:\\\\forged.sys" at 0000000000010000: native\n'
@@ -90,6 +90,16 @@ def j_driver_reports_too_many_bytes(t: Context) -> None:
     """The driver's fault, with both numbers."""
     with t.open(LINK) as device:
         device.ioctl(TOO_MANY, bytes(4), 8)
+
+
+@scenario
+def j2_status_of_the_drivers_own(t: Context) -> None:
+    """0xE0000001 reaches the scenario as it is."""
+    with t.open(LINK) as device:
+        try:
+            device.ioctl(FAIL)
+        except Win32Error as error:
+            t.note(f"{error.code:#x}: {error}")
 
 
 @scenario
