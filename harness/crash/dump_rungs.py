@@ -113,7 +113,7 @@ def _refused(machine: Machine, file: Path, deadline: Deadline) -> str:
 def _convert(core: Path, file: Path, deadline: Deadline) -> None:
     """Runs elf2dmp, which finds the kernel in memory and downloads its symbols; this needs a network."""
     size = core.stat().st_size
-    limits = confined.Limits(memory=(4 << 30) + 2 * size, cpu_s=600, file=2 * size)
+    limits = confined.Limits(memory=(4 << 30) + 2 * size, cpu_s=600, file=2 * size + (64 << 20))
     file.touch(mode=0o600)
     for handed in (core, file):
         confined.hand_over(handed)

@@ -32,15 +32,9 @@ USER = "nobody"
 PROBE_S = 5.0
 COPY_LIMIT = 2 << 30
 """Largest file that `copied` takes, in bytes; ntkrnlmp.pdb has 12 million."""
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _SYSTEM = ("/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32")
-_SETTINGS = (
-    "/etc/ld.so.cache",
-    "/etc/alternatives",
-    "/etc/perl",
-    "/etc/ssl",
-    "/etc/resolv.conf",
-    "/etc/hosts",
-)
+_SETTINGS = ("ld.so.cache", "alternatives", "perl", "ssl", "resolv.conf", "hosts")
 
 
 class Confinement(StrEnum):
@@ -207,7 +201,7 @@ def copied(source: Path, target: Path) -> None:
 
 def _limits(limits: Limits) -> list[str]:
     return [
-        "prlimit",
+        _tool("prlimit"),
         f"--as={limits.memory}",
         f"--cpu={limits.cpu_s}",
         f"--fsize={limits.file}",
@@ -225,7 +219,7 @@ def _confine(
     if root:
         user, group = _user()
         limited = [
-            "setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs",
+            _tool("setpriv"), f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs",
             "--inh-caps=-all", "--bounding-set=-all", *limited,
         ]  # fmt: skip
     if kind is Confinement.LIMITS:
@@ -234,8 +228,8 @@ def _confine(
         own = [] if root else ["--user"]
         # No process namespace: its first process ignores signals, those of its limits among them.
         spaces = ["--net", "--ipc", "--uts", "--mount"]
-        return ["unshare", *own, *spaces, "--", *limited]
-    words = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+        return [_tool("unshare"), *own, *spaces, "--", *limited]
+    words = [_tool("bwrap"), "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     words += ["--unshare-cgroup-try", "--die-with-parent", "--new-session"]
     # Root makes the mounts, then becomes an ordinary user; an ordinary user needs a user namespace for them.
     if root:
@@ -253,9 +247,12 @@ def _confine(
     for name in _SETTINGS:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     words += ["--dev", "/dev", "--size", str(DEFAULT.file), "--tmpfs", "/tmp", "--chdir", "/", "--clearenv"]  # noqa: S108 (its own /tmp)
-    words += ["--setenv", "PATH", "/usr/sbin:/usr/bin:/sbin:/bin", "--setenv", "LC_ALL", "C.UTF-8"]
-    prefix = program.resolve().parent.parent
-    installed = [] if prefix in (Path("/"), Path("/usr")) else [prefix]
+    words += ["--setenv", "PATH", _PATH, "--setenv", "LC_ALL", "C.UTF-8"]
+    installed: list[Path] = []
+    if not program.resolve().is_relative_to("/usr"):
+        installed = [program]
+        if program.resolve().parent.name == "bin":
+            installed += [lib for lib in (program.resolve().parents[1] / "lib",) if lib.is_dir()]
     for option, paths in (("--ro-bind", [*installed, *reads]), ("--bind", writes)):
         for path in paths:
             there = path.absolute()
@@ -263,6 +260,11 @@ def _confine(
                 words += ["--perms", "0755", "--dir", str(parent)]
             words += [option, str(there), str(there)]
     return [*words, "--", *limited]
+
+
+def _tool(name: str) -> str:
+    """One of the system's programs, whatever PATH says."""
+    return shutil.which(name, path=_PATH) or name
 
 
 def _user() -> tuple[int, int]:

@@ -12,8 +12,6 @@ import atexit
 import contextlib
 import os
 import signal
-import stat
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,14 +122,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _let_go_of_the_terminal() -> None:
-    """A closed terminal fails every write; what is still said then goes nowhere."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (sys.stdin, sys.stdout, sys.stderr):
-            # A terminal that hung up is no terminal any more by isatty(3).
-            if stream is not None and stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
-                os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    """A closed terminal fails every write; what is still said goes nowhere, also through copies of its
+    descriptors, as pytest keeps them."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if str(link.readlink()).startswith(("/dev/pts/", "/dev/tty")):
+                os.dup2(nowhere, int(link.name))
+    os.close(nowhere)
 
 
 def _listen_through_make() -> None:
