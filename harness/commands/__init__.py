@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
-from harness.display.terminal import paragraph
-
 if TYPE_CHECKING:
     from harness.cli import Invocation
     from harness.project import config
@@ -28,6 +24,9 @@ def load_config(invocation: Invocation) -> config.Config:
 
 def warn_of_broken_flavours() -> None:
     """Names on stderr the guest flavours that cannot be loaded; the command does without them."""
+    import click
+
+    from harness.display.terminal import paragraph
     from harness.guests.registry import broken_flavours
 
     for error in broken_flavours():

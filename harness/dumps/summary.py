@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from harness.dumps.kernel.facts import NOTHING, KernelFacts, facts_document
+from harness.dumps.facts import NOTHING, KernelFacts, facts_document
 from harness.dumps.pdb import PdbIdentity
 from harness.dumps.record import record
 

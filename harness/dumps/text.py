@@ -8,7 +8,7 @@ from harness.display.terminal import printable, styled
 from harness.dumps.attribution import is_core
 from harness.dumps.bugcheck import HANGS, base_code
 from harness.dumps.exceptions import cause, exception_name
-from harness.dumps.kernel.facts import NOTHING
+from harness.dumps.facts import NOTHING
 from harness.dumps.signature import dump_signature
 from harness.dumps.summary import Place, StackFrame, Summary
 
@@ -108,7 +108,7 @@ def page(summary: Summary) -> Iterator[str]:
         yield "  " + "  ".join(f"{name:>3} {summary.registers[name]:016x}" for name in row)
     yield from _stack(summary)
     if summary.facts is not NOTHING:
-        from harness.dumps.kernel.text import fact_lines
+        from harness.dumps.facts_text import fact_lines
 
         yield from fact_lines(summary.facts)
     if summary.modules:

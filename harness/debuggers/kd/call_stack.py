@@ -10,8 +10,8 @@ from typing import Any
 from harness.debuggers.kd.halted import HaltedTarget, Module
 from harness.debuggers.kd.link import TargetRestartedError
 from harness.dumps import cpu
-from harness.dumps.assembly import Body, assemble
 from harness.dumps.attribution import AddressMap, no_files
+from harness.dumps.formats.assembly import Body, assemble
 from harness.dumps.formats.loaded import pe_timestamp
 from harness.dumps.kernel.examine import kernel_facts, view_of
 from harness.dumps.names import base_name
@@ -131,7 +131,7 @@ class CallStacks:
         candidates: tuple[tuple[int | None, str], ...],
         system: dict[str, Any],
     ) -> Summary:
-        """The summary of the halted kernel, as of a dump; see `harness.dumps.assembly.assemble`.
+        """The summary of the halted kernel, as of a dump; see `harness.dumps.formats.assembly.assemble`.
 
         The kernel's structures are read last, as far as there is time.
         """

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from harness.dumps import bugcheck, cpu
-from harness.dumps.assembly import Body, assemble
 from harness.dumps.attribution import Files, no_files
 from harness.dumps.dumpfile import DumpFile
 from harness.dumps.formats import kdbg, kerneldump
+from harness.dumps.formats.assembly import Body, assemble
 from harness.dumps.formats.kerneldump import KernelHeader
 from harness.dumps.summary import (
     BugcheckReport,
@@ -22,8 +22,8 @@ from harness.errors import DumpError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.dumps.facts import SecondaryData
     from harness.dumps.kernel.examine import Pdbs
-    from harness.dumps.kernel.facts import SecondaryData
 
 _REFUSED = {
     b"PAGEDUMP": "a 32-bit kernel dump, which this reader does not support",

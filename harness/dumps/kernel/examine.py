@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.dumps.bugcheck import HANGS, base_code
 from harness.dumps.bugcheck_table import find
-from harness.dumps.kernel.facts import BlockedThread, Irp, KernelFacts, PoolBlock, SecondaryData
+from harness.dumps.facts import BlockedThread, Irp, KernelFacts, PoolBlock, SecondaryData
 from harness.dumps.kernel.view import KernelView
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.dumps.kernel.facts import Irp, IrpLocation
+from harness.dumps.facts import Irp, IrpLocation
 from harness.dumps.kernel.view import KernelView
 
 MAX_LOCATIONS = 64

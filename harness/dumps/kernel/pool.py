@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from harness.dumps.kernel.facts import DOCUMENTED, PoolBlock
+from harness.dumps.facts import DOCUMENTED, PoolBlock
 from harness.dumps.kernel.view import KernelView
 
 _PAGE = 0x1000

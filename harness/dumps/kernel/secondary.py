@@ -6,7 +6,7 @@ import re
 import struct
 
 from harness.dumps.dumpfile import DumpFile
-from harness.dumps.kernel.facts import SecondaryData
+from harness.dumps.facts import SecondaryData
 
 MAX_BLOBS = 256
 MAX_TEXT = 4096

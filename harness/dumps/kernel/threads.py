@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.dumps.kernel.facts import BlockedThread
+from harness.dumps.facts import BlockedThread
 from harness.dumps.kernel.view import KernelView
 
 MAX_PROCESSES, MAX_THREADS = 1024, 256

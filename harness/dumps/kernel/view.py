@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from harness.dumps.kernel.facts import DOCUMENTED, FROM_PDB
+from harness.dumps.facts import DOCUMENTED, FROM_PDB
 from harness.dumps.names import clean
 
 if TYPE_CHECKING:

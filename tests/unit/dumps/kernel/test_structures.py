@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
+from harness.dumps.facts import DOCUMENTED
 from harness.dumps.formats.reader import summarise
-from harness.dumps.kernel.facts import DOCUMENTED
 from harness.dumps.kernel.irp import function_name
 from harness.dumps.kernel.nt_pdb import NtPdb
 from harness.dumps.summary import Found, Summary, summary_document

@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.dumps import bugcheck, cpu
 from harness.dumps.attribution import AddressMap, Files, blamed, no_files
+from harness.dumps.facts import NOTHING, BlockedThread, KernelFacts
 from harness.dumps.formats.processors import processor_stacks
-from harness.dumps.kernel.facts import NOTHING, BlockedThread, KernelFacts
 from harness.dumps.record import record
 from harness.dumps.summary import (
     BugcheckReport,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.display.terminal import printable, styled
 from harness.dumps.exceptions import status_name
-from harness.dumps.kernel.facts import Irp, KernelFacts
+from harness.dumps.facts import Irp, KernelFacts
 
 OUTPUT_LINES = 20
 TEXT_LINES = 12
