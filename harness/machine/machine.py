@@ -213,7 +213,8 @@ class LibvirtMachine:
         self._require_space("saving a checkpoint")
         folder = self.folder / CHECKPOINT
         shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
-        folder.mkdir(mode=0o700)
+        folder.mkdir()
+        folder.chmod(0o711)
         self.save(folder / MEMORY, folder / DISK, deadline)
         before, self._ready = self._ready, ReadyState(folder, self._key, {})
         try:
