@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from agent.errors import RegistryError
+from agent.imports import missing_module
 from agent.registry import Registered, declared_scenarios
 
 PACKAGE = "scenarios"
@@ -23,9 +24,8 @@ def collect() -> tuple[Registered, ...]:
     Raises:
         RegistryError: a module cannot be imported, or a declaration in it is invalid; names file and line.
     """
-    package = importlib.import_module(PACKAGE)
-    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
-        _import(module.name)
+    for name in _siblings():
+        _import(name)
     return declared_scenarios()
 
 
@@ -45,6 +45,12 @@ def shown_file(path: str) -> str:
     return "/".join(parts[parts.index(PACKAGE) + 1 :]) if PACKAGE in parts else path
 
 
+def _siblings() -> list[str]:
+    """Names of all scenario modules, sorted."""
+    package = importlib.import_module(PACKAGE)
+    return sorted(found.name for found in pkgutil.iter_modules(package.__path__))
+
+
 def _import(name: str) -> None:
     try:
         importlib.import_module(f"{PACKAGE}.{name}")
@@ -54,6 +60,9 @@ def _import(name: str) -> None:
         raise RegistryError(
             f"syntax error: {error.msg}", error.filename or f"{PACKAGE}/{name}.py", error.lineno or 0
         ) from error
+    except ModuleNotFoundError as error:
+        file, line = _place(error, name)
+        raise RegistryError(f"import failed: {missing_module(error, _siblings())}", file, line) from error
     except BaseException as error:  # a module may raise anything at import; report its file and line
         if isinstance(error, KeyboardInterrupt):
             raise

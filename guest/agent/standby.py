@@ -1,14 +1,14 @@
-"""A Python that has done its slow start-up and waits to be told which agent to run.
+"""A Python process that has started and waits for the agent it shall run.
 
-Installed in the guest image as a plain file; it is running in the saved 'ready' state. It imports what the
-agent will need, prints {"event": "standby"}, waits for one line {"cmd": "start", "zipapp": PATH} and becomes
-that agent, with the same stdin and stdout. It must not import anything of the agent before: the zipapp is new
-in every run.
+The guest image contains this file, and the saved 'ready' state contains the running process, because the
+start of Python is slow in an emulated guest. It imports the modules that the agent needs, prints {"event":
+"standby"}, waits for one line {"cmd": "start", "zipapp": PATH} and runs that agent with the same stdin and
+stdout. It imports no module of the agent before that line: the zipapp differs from run to run.
 """
 
 from __future__ import annotations
 
-import argparse  # noqa: F401  here and below: imported so that the agent finds them loaded
+import argparse  # noqa: F401  here and below: not used here, but loaded for the agent
 import contextlib  # noqa: F401
 import ctypes
 import ctypes.wintypes
@@ -34,24 +34,28 @@ MAX_LINE = 65536
 
 
 def start_line() -> str | None:
-    """Waits for the start command; the zipapp's path, or None when the host went away."""
+    """Waits for the start command. Returns the zipapp's path, or None at the end of stdin.
+
+    Raises:
+        ValueError: the line is not a start command.
+    """
     line = sys.stdin.buffer.readline(MAX_LINE)
     if not line:
         return None
     command = json.loads(line)
     if command.get("cmd") != "start" or not isinstance(command.get("zipapp"), str):
-        raise ValueError(f"standby waits for a start command, not {line[:200]!r}")
+        raise ValueError(f"standby expects a start command; the host sent {line[:200]!r}")
     return str(command["zipapp"])
 
 
 def say(**event: str) -> None:
-    """Writes one event to the host, with a bare line feed as the agent does."""
+    """Writes one event to the host; the line ends with a line feed only, as the agent's lines do."""
     sys.stdout.buffer.write(json.dumps(event).encode("ascii") + b"\n")
     sys.stdout.buffer.flush()
 
 
 def main() -> int:
-    """Returns the agent's exit code; 2 when the command cannot be used."""
+    """Returns the agent's exit code; 2 if the start command is invalid or the agent cannot be imported."""
     if sys.platform == "win32":
         for dll in DLLS:
             ctypes.WinDLL(dll)
@@ -67,7 +71,7 @@ def main() -> int:
     try:
         agent = importlib.import_module("agent.__main__")
     except ImportError as error:
-        say(event="fatal", message=f"{zipapp} cannot be run: {error}")
+        say(event="fatal", message=f"the agent {zipapp} cannot be imported: {error}")
         return 2
     return int(agent.main([]))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from agent.errors import SkipScenario
+from agent.imports import missing_module
 from agent.operations import Operations
 from agent.protocol import MAX_DETAIL, MAX_MESSAGE, cut
 
@@ -40,6 +41,8 @@ def verdict(error: BaseException) -> ScenarioVerdict:
     detail = "".join(shown.format()) + _locals(error.__traceback__)
     failed = isinstance(error, AssertionError)
     message = str(error) if failed else f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        message = missing_module(error, ())
     if not message:
         message = (frames[-1].line if frames else "") or "assertion failed"
     return ScenarioVerdict(

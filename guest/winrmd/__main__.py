@@ -1,4 +1,4 @@
-"""Command line of winrmd: starts the endpoint and logs to a file, never to standard error after the start."""
+"""Command line of winrmd: starts the endpoint. After the start it writes to its log file only."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from winrmd.server import REAP_INTERVAL_S, Server, tls_context
 
-# About 4 MiB; there is one older file of the same size.
+# About 4 MiB. One older file of the same size is kept.
 LOG_RECORDS = 30_000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves until it is ended from outside; returns 2 when it cannot start."""
+    """Serves until the process is killed; returns 2 if the endpoint cannot start."""
     options = _parser().parse_args(arguments)
     try:
         password = _password(options.password_file)
@@ -46,7 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--user", default="winvm")
     parser.add_argument("--password-file", type=Path, required=True, help="UTF-8 text, one line")
     parser.add_argument(
-        "--log", type=Path, required=True, help="log file in UTC, with its predecessor at most 8 MiB"
+        "--log",
+        type=Path,
+        required=True,
+        help="log file, times in UTC; with the one before at most 8 MiB",
     )
     return parser
 
@@ -54,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 def _password(path: Path) -> str:
     password = path.read_text(encoding="utf-8").strip()
     if not password:
-        raise ValueError(f"{path} holds no password")
+        raise ValueError(f"the password file {path} is empty")
     return password
 
 
@@ -77,7 +80,7 @@ def _log_to(path: Path) -> None:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """Rotates by counting: looking at the file for every record costs 0.5 ms a request under Wine."""
+    """Rotates after a count of records: asking for the file's size costs 0.5 ms a request under Wine."""
 
     _records = 0
 

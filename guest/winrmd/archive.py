@@ -1,7 +1,7 @@
 """Packs winrmd into one zipapp with reproducible bytes: `python archive.py winrmd.pyz`.
 
-`zipapp` itself stamps the files' times into the archive, so the entries are written here. The archive holds a
-start file and the package `winrmd`, so that imports read the same inside and outside of it.
+The standard library's `zipapp` writes the files' times into the archive, so this module writes the entries.
+The archive contains a start file and the package `winrmd`; imports are the same inside and outside of it.
 """
 
 from __future__ import annotations

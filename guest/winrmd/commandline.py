@@ -1,7 +1,7 @@
 """Turns the words of a Command request into what the operating system starts.
 
-Windows passes one string to a program, so nothing is split or re-quoted here: the command and its arguments
-are joined by single spaces exactly as a Windows host does, and clients quote what needs quoting.
+Windows passes one string to a program, so nothing is split or quoted again here: the command and its
+arguments are joined by single spaces, as a Windows host does, and clients quote what needs quoting.
 """
 
 from __future__ import annotations
@@ -11,9 +11,15 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-# A builtin that Wine did not translate from a real Windows file says so in its DOS stub.
+LIMIT = 32_766
+"""UTF-16 units that CreateProcessW takes without the terminator. Wine cuts longer ones silently."""
+INTERPRETER_LIMIT = 8191
+"""UTF-16 units of a line of cmd.exe. Wine's cmd.exe exits with 255 at a longer one, or never."""
+
+# A program that Wine brings with it says so in its DOS stub.
 _WINE_BUILTIN = b"Wine builtin DLL"
 _DOS_STUB = slice(0x40, 0x60)
 
@@ -23,52 +29,80 @@ _NO_POWERSHELL = (
 )
 
 
-def direct(command: str, arguments: Sequence[str]) -> str | list[str]:
-    """What starts a program without a command interpreter (WINRS_SKIP_CMD_SHELL=TRUE)."""
+@dataclass(frozen=True)
+class CommandLine:
+    """What starts a program.
+
+    Attributes:
+        words: command line (Windows) or argument list.
+        reads_lines: give the program its standard input one line at a time. Wine's cmd.exe reads a block from
+            a pipe, runs the first line in it and drops the rest.
+    """
+
+    words: str | list[str]
+    reads_lines: bool = False
+
+
+def direct(command: str, arguments: Sequence[str]) -> CommandLine:
+    """What starts a program without a command interpreter (WINRS_SKIP_CMD_SHELL=TRUE).
+
+    Raises:
+        ValueError: the line is too long.
+    """
     if " " in command and not command.startswith('"'):
         command = f'"{command}"'
     line = " ".join([command, *arguments])
-    return line if sys.platform == "win32" else shlex.split(line)
+    _check_length(line, LIMIT, "a command line")
+    if sys.platform != "win32":
+        return CommandLine(shlex.split(line))
+    interactive = not any(argument.lower().startswith("/c") for argument in arguments)
+    return CommandLine(line, reads_lines=interactive and _stem(command) == "cmd")
 
 
-def through_shell(
-    command: str, arguments: Sequence[str], codepage: int | None, path: str | None
-) -> str | list[str]:
+def through_shell(command: str, arguments: Sequence[str], path: str | None) -> CommandLine:
     """What runs a line in the command interpreter.
 
     Args:
         command: first word, or the whole line.
         arguments: the rest of it.
-        codepage: console code page for the line; None leaves the system's own.
         path: search path of the command, None for this process's own.
+
+    Raises:
+        ValueError: the line is too long.
     """
     line = " ".join([command, *arguments])
+    _check_length(line, INTERPRETER_LIMIT, "a line of cmd.exe")
     if sys.platform != "win32":
-        return ["/bin/sh", "-c", line]
+        return CommandLine(["/bin/sh", "-c", line])
     if _is_placeholder_powershell(command, path):
         line = _NO_POWERSHELL
-    if codepage is not None and codepage != _oem_codepage():
-        line = f"chcp {codepage} >nul & {line}"
     interpreter = os.environ.get("COMSPEC", r"C:\windows\system32\cmd.exe")
-    # With /s exactly the outer quotes are removed, whatever the line holds.
-    return f'{interpreter} /s /c "{line}"'
+    # With /s cmd.exe removes exactly the outer quotes, whatever the line contains.
+    return CommandLine(f'{interpreter} /s /c "{line}"')
+
+
+def _check_length(line: str, limit: int, what: str) -> None:
+    units = len(line.encode("utf-16-le", "surrogatepass")) // 2
+    if units > limit:
+        raise ValueError(f"{what} has at most {limit} UTF-16 units, this one has {units}")
 
 
 def _is_placeholder_powershell(command: str, path: str | None) -> bool:
     """Whether the line would run Wine's powershell.exe, which does nothing and reports success."""
-    word = command.strip().split(" ", 1)[0].strip('"')
-    if Path(word).stem.lower() != "powershell":
+    if _stem(command) != "powershell":
         return False
-    program = shutil.which(word, path=path)
+    program = shutil.which(_first_word(command), path=path)
     if program is None:
         return False
     with Path(program).open("rb") as file:
         return file.read(_DOS_STUB.stop)[_DOS_STUB].startswith(_WINE_BUILTIN)
 
 
-def _oem_codepage() -> int:
-    if sys.platform != "win32":
-        return 0
-    import ctypes
+def _stem(command: str) -> str:
+    """Name of the program without folder and extension, in lower case: `cmd` of `C:\\Windows\\CMD.EXE`."""
+    return Path(_first_word(command).replace("\\", "/")).stem.lower()
 
-    return int(ctypes.WinDLL("kernel32").GetOEMCP())
+
+def _first_word(command: str) -> str:
+    command = command.strip()
+    return command[1:].partition('"')[0] if command.startswith('"') else command.partition(" ")[0]

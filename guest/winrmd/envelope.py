@@ -44,7 +44,7 @@ class Fault(Exception):  # noqa: N818 - SOAP's own word
         code: WSManFault code, an unsigned Win32 error or HRESULT.
         reason: one sentence for the client.
         subcode: qualified name of the SOAP subcode.
-        sender: whether the request itself was at fault.
+        sender: whether the request caused the fault.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Fault(Exception):  # noqa: N818 - SOAP's own word
 
 
 class MalformedEnvelopeError(Fault):
-    """The request is not a SOAP envelope this endpoint is willing to read."""
+    """The request is not a SOAP envelope, or one that this endpoint refuses to read."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(2150858817, reason, subcode="w:SchemaValidationError", sender=True)
 
 
 class TimedOutFault(Fault):
-    """Nothing happened within the operation time-out; clients ask again and do not call it an error."""
+    """There was no output within the operation timeout. Clients ask again; it is no error to them."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -78,7 +78,7 @@ class TimedOutFault(Fault):
 
 @dataclass(frozen=True)
 class Request:
-    """One parsed request; `options` have upper-case names, `timeout_s` and `max_bytes` are already capped."""
+    """One parsed request. Names of `options` are in upper case; `timeout_s` and `max_bytes` are capped."""
 
     action: str
     resource_uri: str
@@ -97,7 +97,7 @@ class Request:
         """
         element = self.body.find(f"{{{namespace}}}{name}")
         if element is None:
-            raise MalformedEnvelopeError(f"The body holds no {name} element.")
+            raise MalformedEnvelopeError(f"The body has no {name} element.")
         return element
 
 
@@ -106,7 +106,7 @@ def parse(data: bytes) -> Request:
 
     Raises:
         MalformedEnvelopeError: not UTF-8, not well-formed, not a SOAP 1.2 envelope, or it declares a DTD
-            (entity expansion is the only way a small document becomes a large one).
+            (only entities can make a small document large).
     """
     try:
         text = data.decode("utf-8-sig")
@@ -145,7 +145,7 @@ def duration(text: str, default: float) -> float:
 
 
 def response(action: str, relates_to: str, body: str) -> bytes:
-    """An envelope around `body`, which is XML already and may use the prefixes s, a, w, rsp, x, f and cfg."""
+    """An envelope around `body`: XML that may use the prefixes s, a, w, rsp, x, f and cfg."""
     related = f"<a:RelatesTo>{escape(relates_to)}</a:RelatesTo>" if relates_to else ""
     return (
         f"{_OPEN}<a:Action>{escape(action)}</a:Action>{related}"
@@ -154,7 +154,7 @@ def response(action: str, relates_to: str, body: str) -> bytes:
 
 
 def fault_response(fault: Fault, relates_to: str, machine: str) -> bytes:
-    """The envelope for a fault; `machine` is the name the client shows as the source."""
+    """The envelope of a fault; clients show `machine` as its source."""
     reason = escape(fault.reason)
     value = "s:Sender" if fault.sender else "s:Receiver"
     return response(

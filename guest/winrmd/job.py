@@ -1,7 +1,7 @@
 """Windows job objects: a program and all its descendants, ended together.
 
-Needs no more than documented Win32 calls, except NtResumeProcess: `subprocess` closes the handle of the main
-thread that ResumeThread would need, and a program must not run before it is in its job.
+All calls are documented Win32 calls except NtResumeProcess. ResumeThread would need the handle of the main
+thread, which `subprocess` closes, and a program must not run before it is in its job.
 """
 
 from __future__ import annotations
@@ -54,8 +54,13 @@ class _ExtendedLimits(ctypes.Structure):
     )
 
 
+def resume(process_handle: int) -> None:
+    """Lets a process run that was created suspended."""
+    _ntdll.NtResumeProcess(process_handle)
+
+
 class Job:
-    """One job object; its processes die with it, and with this process."""
+    """One job object. Its processes end when it is closed, and when this process ends."""
 
     def __init__(self) -> None:
         handle = _kernel32.CreateJobObjectW(None, None)
@@ -69,19 +74,18 @@ class Job:
         ):
             raise ctypes.WinError(ctypes.get_last_error())
 
-    def adopt(self, process_handle: int) -> None:
-        """Takes a process that was created suspended into the job and lets it run."""
+    def add(self, process_handle: int) -> None:
+        """Adds a process that was created suspended to the job."""
         if not _kernel32.AssignProcessToJobObject(self._handle, process_handle):
             raise ctypes.WinError(ctypes.get_last_error())
-        _ntdll.NtResumeProcess(process_handle)
 
     def terminate(self, exit_code: int) -> None:
-        """Ends every process of the job; nothing happens when none is left."""
+        """Ends every process of the job; does nothing if none is left."""
         if self._handle is not None:
             _kernel32.TerminateJobObject(self._handle, exit_code)
 
     def close(self) -> None:
-        """Ends what is left of the job and gives its handle back."""
+        """Ends every process of the job and closes its handle."""
         handle, self._handle = self._handle, None
         if handle is not None:
             _kernel32.CloseHandle(handle)

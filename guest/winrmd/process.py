@@ -1,8 +1,8 @@
 """One program with its three pipes: bounded buffers, back-pressure, exit code, descendants.
 
-Four threads serve a program: one per pipe and one that waits for its exit. They and the requests meet at one
-condition variable, so that a Receive wakes the moment there is output, and nothing polls. Only monotonic time
-is used: the wall clock jumps when a saved machine is restored.
+Four threads serve a program: one for each pipe and one that waits for its exit. These threads and the
+requests wait on one condition variable: a Receive is answered as soon as there is output, and nothing
+polls. All times are monotonic, because the wall clock jumps when a saved machine is restored.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from winrmd.commandline import CommandLine
+
 if sys.platform == "win32":
-    from winrmd.job import CREATE_SUSPENDED, Job
+    from winrmd.console import set_codepage
+    from winrmd.job import CREATE_SUSPENDED, Job, resume
 
 BUFFER_BYTES = 1024 * 1024
 READ_BYTES = 64 * 1024
-# A descendant may hold the pipes of a program that has ended; its output counts for this long.
+# A descendant may hold the pipes open after the program has ended. Its output is taken for this long.
 LINGER_S = 1.0
 
 EXIT_TERMINATED = 1
-EXIT_CONTROL_C = 0xC000013A  # STATUS_CONTROL_C_EXIT, what an unhandled Ctrl+C leaves behind
+EXIT_CONTROL_C = 0xC000013A  # STATUS_CONTROL_C_EXIT: exit code of a program that Ctrl+C ended
 
 
 @dataclass(frozen=True)
 class Output:
-    """New bytes by stream, the streams that have ended, and the exit code once everything is out."""
+    """New bytes of each stream, the streams that have ended, and the exit code once all output is taken."""
 
     data: dict[str, bytes]
     ended: frozenset[str]
@@ -49,17 +52,22 @@ class Process:
     """A started program.
 
     Args:
-        command: command line (Windows) or argument list.
+        command: what to start.
         environment: the program's whole environment.
         directory: working directory, None for this process's own.
+        codepage: code page of the program's console, None for the system's OEM code page.
 
     Raises:
         OSError: the program cannot be started.
-        ValueError: the environment or the command line holds what the system cannot take.
+        ValueError: the system refuses the environment or the command line.
     """
 
     def __init__(
-        self, command: str | Sequence[str], environment: Mapping[str, str], directory: str | None
+        self,
+        command: CommandLine,
+        environment: Mapping[str, str],
+        directory: str | None,
+        codepage: int | None = None,
     ) -> None:
         self._changed = threading.Condition()
         self._streams = {"stdout": _Stream(), "stderr": _Stream()}
@@ -69,7 +77,8 @@ class Process:
         self._exited_at = 0.0
         self._closed = False
         self._receivers = 0
-        self._start(command, environment, directory)
+        self._reads_lines = command.reads_lines
+        self._start(command.words, environment, directory, codepage)
         for target in (self._feed, self._wait):
             threading.Thread(target=target, daemon=True).start()
         for name in self._streams:
@@ -77,7 +86,7 @@ class Process:
 
     @property
     def finished(self) -> bool:
-        """Whether the program itself has ended; its output may still be here."""
+        """Whether the program has ended; some of its output may not be taken yet."""
         return self._exit_code is not None
 
     def collect(
@@ -85,14 +94,14 @@ class Process:
     ) -> Output | None:
         """Waits for output or the end, and takes up to `limit` bytes.
 
-        A newer call takes the place of an older one, which then returns None: after a restore the client
-        behind the older call is gone, and must not swallow what the new client waits for.
+        A newer call replaces an older one, which then returns None. After a restore the client of the older
+        call is gone, and the output belongs to the new client.
 
         Args:
             names: streams to take from.
             limit: most bytes to take.
-            timeout_s: how long to wait; None is returned afterwards.
-            abandoned: tells whether the asking client has gone; then nothing is taken.
+            timeout_s: how long to wait; afterwards the result is None.
+            abandoned: returns whether the client has gone; then nothing is taken.
         """
         deadline = time.monotonic() + timeout_s
         streams = {name: self._streams[name] for name in names}
@@ -117,7 +126,7 @@ class Process:
     def send(self, data: bytes, end: bool, timeout_s: float) -> bool:
         """Queues bytes for standard input, all or nothing; `end` closes it after them.
 
-        Input that the program can no longer read is dropped: its exit code tells the rest.
+        Input that the program can no longer read is dropped; its exit code says how it ended.
 
         Returns:
             False when the program did not read enough of the earlier input in time.
@@ -136,7 +145,7 @@ class Process:
             return True
 
     def terminate(self, exit_code: int = EXIT_TERMINATED) -> None:
-        """Ends the program and its descendants; harmless when they have ended."""
+        """Ends the program and its descendants; does nothing if they have ended."""
         if sys.platform == "win32":
             self._job.terminate(exit_code)
         else:
@@ -144,7 +153,7 @@ class Process:
                 os.killpg(self._popen.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Ends everything and frees the threads; undelivered output is lost."""
+        """Ends the program, its descendants and the threads; drops output that was not taken."""
         self.terminate()
         with self._changed:
             self._closed = True
@@ -154,30 +163,38 @@ class Process:
             self._job.close()
 
     def _start(
-        self, command: str | Sequence[str], environment: Mapping[str, str], directory: str | None
+        self,
+        words: str | Sequence[str],
+        environment: Mapping[str, str],
+        directory: str | None,
+        codepage: int | None,
     ) -> None:
         # stderr is a pipe too: under Wine the Unix descriptor 2 that programs inherit carries DbgPrint.
         if sys.platform == "win32":
             self._job = Job()
             try:
                 self._popen = subprocess.Popen(
-                    command,
+                    words,
                     bufsize=0,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     env=environment,
                     cwd=directory,
-                    # A hidden console of its own: without one cmd has no code page.
+                    # A hidden console of its own: without one cmd.exe has no code page.
                     creationflags=CREATE_SUSPENDED | subprocess.CREATE_NO_WINDOW,
                 )
-                self._job.adopt(int(self._popen._handle))  # type: ignore[attr-defined]
+                handle = int(self._popen._handle)  # type: ignore[attr-defined]
+                self._job.add(handle)
+                if codepage is not None:
+                    set_codepage(handle, codepage)
+                resume(handle)
             except OSError:
                 self._job.close()
                 raise
         else:
             self._popen = subprocess.Popen(
-                command,
+                words,
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -191,7 +208,7 @@ class Process:
         data: dict[str, bytes] = {}
         spare = limit
         for position, (name, stream) in enumerate(streams.items()):
-            # Every stream gets its share, so that one in flood does not starve the other.
+            # Each stream gets a share of the limit, so that a flood on one does not delay the other.
             share = spare // (len(streams) - position)
             others = sum(len(other.buffer) for other in list(streams.values())[position + 1 :])
             size = min(len(stream.buffer), max(share, spare - others))
@@ -214,7 +231,7 @@ class Process:
                     self._changed.notify_all()
                     self._changed.wait_for(lambda: len(stream.buffer) < BUFFER_BYTES or self._closed)
         except OSError:
-            pass  # the other side of the pipe was torn down: the end like any other
+            pass  # the pipe is broken, which ends the stream as its close does
         finally:
             pipe.close()
             with self._changed:
@@ -225,9 +242,12 @@ class Process:
         pipe = _pipe(self._popen.stdin)
         try:
             while chunk := self._next_input():
-                sent = 0
-                while sent < len(chunk):
-                    sent += os.write(pipe.fileno(), chunk[sent:])
+                for part in chunk.splitlines(keepends=True) if self._reads_lines else [chunk]:
+                    sent = 0
+                    while sent < len(part):
+                        sent += os.write(pipe.fileno(), part[sent:])
+                    if self._reads_lines:
+                        os.fsync(pipe.fileno())  # FlushFileBuffers: returns when the program has read it
         except OSError:
             pass  # the program has closed its end
         finally:
@@ -254,5 +274,5 @@ class Process:
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None, "every standard stream was asked for as a pipe"
+    assert pipe is not None, "all three standard streams are pipes"
     return pipe

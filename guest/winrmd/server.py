@@ -1,9 +1,9 @@
 """HTTPS server of the endpoint: TLS, HTTP/1.1 with keep-alive, Basic authentication, limits, access log.
 
-One thread serves one connection: a client holds one connection in Receive while it sends on another.
-Sockets block without a time-out of their own, because under Wine that costs two more server calls for each
-read and write (measured: 0.7 ms a request). Instead the accepting thread hangs up on connections that are
-past their deadline, among them those that a restored machine still holds although nobody is at the other end.
+One thread serves one connection: a client waits on one connection in Receive while it sends on another.
+Sockets have no timeout of their own, because under Wine a timeout costs two more server calls for each read
+and write (measured: 0.7 ms a request). Instead the accepting thread closes connections that are past their
+deadline. Among these are the connections of a restored machine whose client no longer exists.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from winrmd.service import Service
 
 MAX_CONNECTIONS = 64
 HANDSHAKE_TIMEOUT_S = 15.0
-# For a whole request to arrive after the answer to the one before, and for an answer to be taken.
+# For a whole request to arrive after the previous answer, and for a client to read an answer.
 IDLE_TIMEOUT_S = 300.0
-# An oversized request is read up to here, so that its sender gets to see the answer.
+# Bytes read of an oversized request, so that its sender can read the answer.
 MAX_DISCARD_BYTES = 8 * 1024 * 1024
-# How often overdue connections and idle shells are looked for.
+# Time between two searches for overdue connections and idle shells.
 REAP_INTERVAL_S = 15.0
 
 _PATH = "/wsman"
@@ -53,20 +53,20 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Listens at once; `serve_forever` answers until `shutdown`.
+    """Listens from its creation on; `serve_forever` answers until `shutdown`.
 
     Args:
         address: host and port; port 0 takes a free one, see `server_address`.
         tls: from `tls_context`.
         user: the only account.
         password: its password.
-        idle_timeout_s: how long a connection may be silent; checked once every poll of `serve_forever`.
+        idle_timeout_s: how long a connection may be silent; checked at every poll of `serve_forever`.
     """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 32
-    # On Windows this option would let another process take the port.
+    # On Windows this option would let another process bind the same port.
     allow_reuse_address = sys.platform != "win32"
 
     def __init__(
@@ -87,7 +87,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().__init__(address, _Connection)
 
     def authorized(self, header: str) -> bool:
-        """Whether an Authorization header holds the right credentials, found out in constant time."""
+        """Whether an Authorization header has the right credentials; compared in constant time."""
         scheme, _, value = header.partition(" ")
         try:
             given = base64.b64decode(value.strip(), validate=True)
@@ -96,12 +96,12 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         return hmac.compare_digest(_digest(given), self._credentials) and scheme.lower() == "basic"
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accepts; the handshake is left to the connection's own thread."""
+        """Accepts a connection; its own thread does the handshake."""
         connection, address = super().get_request()
         return self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Starts the connection's thread, or hangs up when there are too many."""
+        """Starts the connection's thread, or closes the connection if there are too many."""
         if not self._slots.acquire(blocking=False):
             log.warning("%s refused: %d connections are open", client_address, MAX_CONNECTIONS)
             self.shutdown_request(request)
@@ -125,17 +125,17 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             connection.hang_up()
 
     def attach(self, connection: _Connection) -> None:
-        """Puts a connection under the watch of its deadline."""
+        """Adds a connection to those whose deadline is checked."""
         with self._lock:
             self._connections.add(connection)
 
     def detach(self, connection: _Connection) -> None:
-        """Forgets a connection that has ended."""
+        """Removes a connection that has ended."""
         with self._lock:
             self._connections.discard(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Broken connections are no news; anything else is, and goes to the log alone."""
+        """Logs a broken connection in one line, any other error with its traceback."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError):
             log.info("%s connection ended: %s", client_address, error)
@@ -158,7 +158,7 @@ class _Connection(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         if sys.platform == "win32":
-            # Under Wine hanging up reaches the peer but does not wake a thread that is blocked in recv.
+            # Under Wine a shutdown reaches the peer but does not wake a thread that is blocked in recv.
             timeout_ms = int(self.server.idle_timeout_s * 1000)
             self.request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout_ms)
             self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout_ms)
@@ -207,7 +207,7 @@ class _Connection(BaseHTTPRequestHandler):
         log.info("%s %d %s %.3fs", self.client_address, status, summary, time.monotonic() - started)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server answers by itself to requests it does not understand."""
+        """Called by http.server for requests that it cannot parse."""
         self.close_connection = True
         self._answer(HTTPStatus(code), b"")
         log.info("%s %d %s", self.client_address, code, ascii(message or explain or ""))
@@ -226,7 +226,7 @@ class _Connection(BaseHTTPRequestHandler):
             head.append('WWW-Authenticate: Basic realm="WSMAN"')
         if self.close_connection:
             head.append("Connection: close")
-        # Head and body in one piece: one TLS record, one packet, one wake-up of the client.
+        # Head and body in one write: one TLS record, one packet, one wake-up of the client.
         self.wfile.write(("\r\n".join(head) + "\r\n\r\n").encode("ascii") + body)
 
     def _length(self) -> int | None:
@@ -234,7 +234,7 @@ class _Connection(BaseHTTPRequestHandler):
         return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
 
     def _discard(self, length: int | None) -> None:
-        """Reads what is left of a request; what is too long or of unknown length costs the connection."""
+        """Reads the rest of a request; closes the connection if it is too long or of unknown length."""
         if length is None or length > MAX_DISCARD_BYTES:
             self.close_connection = True
             return
@@ -246,7 +246,7 @@ class _Connection(BaseHTTPRequestHandler):
             length -= len(chunk)
 
     def _abandoned(self) -> bool:
-        """A client that waits for an answer sends nothing: whatever arrives is the end of the connection."""
+        """Whether the client has closed: a client that waits for an answer sends nothing else."""
         return bool(select.select([self.connection], [], [], 0)[0])
 
 

@@ -23,13 +23,13 @@ from winrmd.envelope import CONFIG, SHELL, TRANSFER, Fault, MalformedEnvelopeErr
 from winrmd.process import EXIT_CONTROL_C, EXIT_TERMINATED
 from winrmd.shells import DEFAULT_IDLE_S, Shell, ShellTable, new_id
 
-# Room in an answer for everything but the base64 of the output.
+# Bytes of an answer that are not base64 of the output, at most.
 ENVELOPE_OVERHEAD_BYTES = 4096
 MAX_REPLAYS = 8
 
 _STREAMS = ("stdout", "stderr")
 
-# Takes the request and whether its client has gone; gives the body and the summary for the log.
+# (request, whether its client has gone) -> (body, summary for the log)
 Handler = Callable[[Request, Callable[[], bool]], tuple[str, str]]
 
 log = logging.getLogger("winrmd")
@@ -37,7 +37,7 @@ log = logging.getLogger("winrmd")
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP status with its body; `summary` is for the access log and holds no content."""
+    """An HTTP status with its body; `summary` is for the access log and contains no data of the request."""
 
     status: int
     body: bytes
@@ -70,12 +70,12 @@ class Service:
     def handle(self, data: bytes, abandoned: Callable[[], bool]) -> Reply:
         """Answers one request; every failure becomes a SOAP fault.
 
-        A client that lost an answer repeats its request word for word. The repetition gets the same answer
-        again instead of being carried out twice, so that no output is lost and no input doubled.
+        A client that lost an answer sends the same request again, with the same MessageID. It gets the same
+        answer, and the request is not carried out twice: no output is lost and no input doubled.
 
         Args:
             data: the request envelope.
-            abandoned: tells whether the client has gone away while its request was held.
+            abandoned: returns whether the client has gone while its request waited.
         """
         message_id = action = ""
         try:
@@ -196,7 +196,7 @@ class Service:
             output = command.receive(names, limit, request.timeout_s, abandoned)
         if output is None:
             raise TimedOutFault
-        # Ids go back as the client spelled them.
+        # Ids are returned in the client's spelling.
         label = f'CommandId="{escape(desired.get("CommandId", ""))}"'
         parts = []
         for name in names:
@@ -221,8 +221,8 @@ class Service:
         signal = request.content(SHELL, "Signal")
         command_id = signal.get("CommandId", "").upper()
         name = (signal.findtext(f"{{{SHELL}}}Code") or "").strip().rpartition("/")[2].lower()
-        # Control events do not reach another process's console under Wine: the program ends as an unhandled
-        # Ctrl+C would end it.
+        # Under Wine control events do not reach the console of another process, so the program is ended
+        # with the exit code that an unhandled Ctrl+C gives.
         codes = {"terminate": EXIT_TERMINATED, "ctrl_c": EXIT_CONTROL_C, "ctrl_break": EXIT_CONTROL_C}
         if name not in codes:
             raise Fault(87, f"The signal {name!r} is not supported.", sender=True)
@@ -243,7 +243,7 @@ class Service:
 
 
 def _given_id(element: ET.Element, name: str) -> str:
-    """An id that the client chose, in upper case; empty when it left the choice to us."""
+    """An id that the client chose, in upper case; empty if it chose none."""
     given = element.get(name, "")
     if not re.fullmatch(r"[0-9A-Za-z:{}_-]{0,64}", given):
         raise Fault(87, f"{name} is not an identifier.", sender=True)
@@ -253,5 +253,5 @@ def _given_id(element: ET.Element, name: str) -> str:
 def _child(element: ET.Element, name: str) -> ET.Element:
     child = element.find(f"{{{SHELL}}}{name}")
     if child is None:
-        raise MalformedEnvelopeError(f"The request holds no {name} element.")
+        raise MalformedEnvelopeError(f"The request has no {name} element.")
     return child

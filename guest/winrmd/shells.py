@@ -1,7 +1,8 @@
 """Shells and their commands: created, looked up, timed out, removed.
 
-A command stays until it was signalled *and* its end was received, or until its shell is deleted, so a client
-that reconnects still finds the exit code. Idle shells go after their time-out, measured in monotonic time.
+A command stays until a client has signalled it *and* received its end, or until its shell is deleted: a
+client that reconnects still finds the exit code. An idle shell is removed after its timeout, in monotonic
+time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ ERROR_INVALID_PARAMETER = 87
 
 
 class NotFoundFault(Fault):
-    """The request names a shell or a command that does not exist (any more)."""
+    """The request names a shell or a command that does not exist."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(
@@ -46,7 +47,7 @@ class QuotaFault(Fault):
 
 @dataclass
 class Command:
-    """One command of a shell: whether a client has signalled it, and has been told of its end."""
+    """One command of a shell; whether a client has signalled it, and received its end."""
 
     id: str
     process: Process
@@ -64,7 +65,7 @@ class Command:
 
 @dataclass
 class Shell:
-    """What the commands of one shell share, and the commands themselves."""
+    """The commands of one shell, and what they share."""
 
     id: str
     environment: dict[str, str]
@@ -82,13 +83,13 @@ class Shell:
         """Starts a command.
 
         Raises:
-            Fault: it cannot be started; the code is the system's error code.
-            NotFoundFault: the shell was deleted meanwhile.
-            QuotaFault: too many commands are still there.
+            Fault: the system cannot start it; the code is the system's error code.
+            NotFoundFault: the shell was deleted at the same time.
+            QuotaFault: the shell has too many commands.
         """
         with self.lock:
             self._make_room(command_id)
-        # Without the lock: starting takes long in an emulated guest, and other commands go on meanwhile.
+        # Without the lock: a start takes long in an emulated guest, and other commands must go on.
         process = self._start(command, arguments, skip_shell)
         with self.lock:
             if self.closed or command_id in self.commands:
@@ -111,10 +112,7 @@ class Shell:
         return command
 
     def signal(self, command_id: str, exit_code: int) -> None:
-        """Ends a command.
-
-        That it has ended already, or is gone, is no failure: clients signal after every command.
-        """
+        """Ends a command, if it still runs: clients signal every command, also those that have ended."""
         with self.lock:
             command = self.commands.get(command_id)
             if command is None:
@@ -136,8 +134,8 @@ class Shell:
             if skip_shell:
                 line = commandline.direct(command, arguments)
             else:
-                line = commandline.through_shell(command, arguments, self.codepage, environment.get("PATH"))
-            return Process(line, environment, self.directory)
+                line = commandline.through_shell(command, arguments, environment.get("PATH"))
+            return Process(line, environment, self.directory, self.codepage)
         except (OSError, ValueError) as error:
             code = (
                 getattr(error, "winerror", None) or getattr(error, "errno", None) or ERROR_INVALID_PARAMETER
@@ -148,7 +146,7 @@ class Shell:
         if command_id in self.commands:
             raise Fault(183, f"Command {command_id} exists already.", subcode="w:AlreadyExists", sender=True)
         if len(self.commands) >= MAX_COMMANDS:
-            # Some clients never signal what has ended, others never receive the end of what they signalled.
+            # Some clients never signal a command that has ended; others never receive its end.
             self._drop(
                 [command for command in self.commands.values() if command.signalled or command.reported]
             )
@@ -176,11 +174,11 @@ class ShellTable:
         codepage: int | None,
         idle_s: float,
     ) -> Shell:
-        """Adds a shell; an empty id gets a fresh one.
+        """Adds a shell; with an empty id it gets a new one.
 
         Raises:
             QuotaFault: there are too many shells.
-            Fault: the id is taken.
+            Fault: a shell with this id exists.
         """
         shell = Shell(shell_id or new_id(), dict(environment), directory, codepage, idle_s)
         self.reap()
@@ -193,7 +191,7 @@ class ShellTable:
         return shell
 
     def borrow(self, shell_id: str) -> Borrowed:
-        """The shell with that id for the length of one request, during which it is not idle.
+        """The shell with that id, for one request. It does not count as idle meanwhile.
 
         Raises:
             NotFoundFault: there is none.
@@ -217,7 +215,7 @@ class ShellTable:
         shell.close()
 
     def reap(self) -> None:
-        """Removes the shells that nobody has used for their idle time."""
+        """Removes the shells that had no request for their idle time."""
         now = time.monotonic()
         with self._lock:
             idle = [s for s in self._shells.values() if not s.in_use and now - s.last_used > s.idle_s]
@@ -253,7 +251,7 @@ class Borrowed:
 
 
 def new_id() -> str:
-    """A fresh shell or command id, in the upper case that lookups use."""
+    """A new shell or command id, in upper case as lookups need it."""
     return str(uuid.uuid4()).upper()
 
 

@@ -26,6 +26,7 @@ from harness.agent.load_errors import load_error
 from harness.agent.protocol import (
     LINE_LIMIT,
     VERSION,
+    Fatal,
     Finished,
     Loaded,
     Ready,
@@ -36,7 +37,8 @@ from harness.agent.protocol import (
     quoted,
 )
 from harness.deadline import Deadline
-from harness.errors import DeadlineError
+from harness.display.terminal import printable
+from harness.errors import AgentError, DeadlineError
 from harness.interfaces import DebugStream, GuestProcess
 from harness.outcome import KernelCrash
 
@@ -46,6 +48,9 @@ INCOMPLETE = "The debug output may be incomplete: the scenario's end marker did 
 NO_CRASH = "The debug output tells of a crash, but the driver's service still runs, so there was none"
 LOAD_GRACE_S = 1.0
 """Time after a failed load in which the debug stream may still report a crash in DriverEntry."""
+
+MESSAGE_LIMIT = 2000
+"""Characters that are kept of what the agent says when it cannot start."""
 
 
 def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
@@ -69,6 +74,12 @@ def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
             event = parse_event(line.removesuffix(b"\r"))
             if isinstance(event, Standby):
                 return
+            if isinstance(event, Fatal):
+                raise AgentError(
+                    f"The agent did not start in the guest: {printable(event.message)[:MESSAGE_LIMIT]}.",
+                    remedy="Correct that file and run again, or see the detail.",
+                    detail=errors.decode("utf-8", "backslashreplace"),
+                )
             raise agent_error(f"The agent did not start: {quoted(line)}.", errors)
     if process.exit_code is None:
         raise DeadlineError(f"The agent did not start within {deadline.seconds:g} s.")

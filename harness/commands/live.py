@@ -85,7 +85,9 @@ def down(as_json: bool) -> None:
         )
 
 
-@click.command(name="exec", context_settings={"ignore_unknown_options": True})
+@click.command(
+    name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
 @click.option(
     "--timeout", "timeout_s", type=float, default=FOREVER_S, help="Seconds until the program is ended."
 )
@@ -94,8 +96,8 @@ def down(as_json: bool) -> None:
 def execute(context: click.Context, timeout_s: float, argv: tuple[str, ...]) -> None:
     """Run a Windows program in the guest; streams its output and returns its exit code.
 
-    Standard input is passed on unless it is a terminal.
-    Example: `winvm exec -- C:\\dir\\program.exe arguments`
+    All words after the program belong to it, `-h` and `--timeout` too. Standard input is passed on unless
+    it is a terminal. Example: `winvm exec --timeout 60 C:\\dir\\program.exe arguments`
     """
     context.exit(_attached(list(argv), Deadline.after(timeout_s), interactive=False))
 

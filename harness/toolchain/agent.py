@@ -124,7 +124,8 @@ def collect(
     """
     limit = deadline or Deadline.after(60.0)
     try:
-        done = programs.run([sys.executable, "-I", str(pyz), "--list"], limit)
+        # -I -S: the host's own packages are not in the guest, so importing one must fail here too.
+        done = programs.run([sys.executable, "-I", "-S", str(pyz), "--list"], limit)
     except DeadlineError as error:
         raise ScenarioError(
             f"Collecting the scenarios of {pyz} did not finish within {limit.seconds:g} s.",

@@ -22,6 +22,7 @@ from harness.display.terminal import printable
 from harness.errors import AuthenticationError, ConfigurationError, DeadlineError, TransportError
 from harness.host.logger import logger
 from harness.transports.metered import MeteredSocket
+from harness.transports.names import refusal
 from harness.transports.spelling import existing_case
 
 CHUNK = 32 << 10
@@ -81,13 +82,11 @@ class DriveMap:
                 f"{guest_path[:200]!r} is not a file on a known drive of the guest.",
                 remedy=f"Give an absolute Windows path on {', '.join(sorted(self.folders))}.",
             )
-        for part in parts:
-            if part in {".", ".."} or any(
-                character < " " or character in ':*?"<>|\x7f' for character in part
-            ):
+        for part in filter(None, parts):
+            if reason := refusal(part):
                 raise ConfigurationError(
-                    f"{guest_path[:200]!r} holds {part[:80]!r}, which cannot name a Windows file.",
-                    remedy="Use plain names.",
+                    f"{part[:80]!r} in {guest_path[:200]!r} cannot name a Windows file: {reason}.",
+                    remedy="Choose another name.",
                 )
         return posixpath.join(folder, *filter(None, parts))
 
@@ -115,7 +114,7 @@ class SftpTransfer:
             raise ConfigurationError(f"{local} is not a file.", remedy="Name a file to push.")
         with self._session(f"push {local} to {guest_path}", deadline) as sftp, local.open("rb") as source:
             target = existing_case(sftp, target, make_folders=True)
-            partial = f"{target}.{secrets.token_hex(4)}.part"
+            partial = posixpath.join(posixpath.dirname(target), f".{secrets.token_hex(8)}.part")
             sent = 0
             self._allow(local.stat().st_size // CHUNK * REPLY_BYTES)
             try:

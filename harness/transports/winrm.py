@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PureWindowsPath
 
 from winrm.exceptions import WinRMOperationTimeoutError
 from winrm.protocol import Protocol
@@ -35,6 +36,10 @@ SEND_CHUNK = 64 << 10
 SEND_TIMEOUT_S = 60.0
 CAPTURE_LIMIT = 64 << 20
 """Bytes of output that `run` keeps."""
+LINE_LIMIT = 32_766
+"""UTF-16 units of a command line: CreateProcessW takes 32,767 with the terminator. Wine cuts longer ones."""
+CMD_LIMIT = 8191
+"""UTF-16 units of a line that cmd.exe takes."""
 
 
 @dataclass(frozen=True)
@@ -256,4 +261,17 @@ def _command_line(argv: Sequence[str]) -> tuple[str, list[str]]:
             )
     if not argv or not argv[0]:
         raise ConfigurationError("The guest command is empty.", remedy="Name a program.")
-    return subprocess.list2cmdline([argv[0]]), [subprocess.list2cmdline([argument]) for argument in argv[1:]]
+    program, *arguments = [subprocess.list2cmdline([word]) for word in argv]
+    _check_length("The command line", [program, *arguments], LINE_LIMIT, argv[0])
+    if PureWindowsPath(argv[0]).stem.lower() == "cmd":
+        _check_length("The line", arguments, CMD_LIMIT, argv[0])
+    return program, arguments
+
+
+def _check_length(what: str, words: Sequence[str], limit: int, program: str) -> None:
+    units = len(" ".join(words).encode("utf-16-le", "surrogatepass")) // 2
+    if units > limit:
+        raise ConfigurationError(
+            f"{what} of {program[:80]!r} has {units:,} UTF-16 units; Windows takes at most {limit:,}.",
+            remedy="Put the arguments into a file, push it, and let the program read it.",
+        )

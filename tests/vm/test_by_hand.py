@@ -94,6 +94,50 @@ def test_the_shell_takes_lines(winvm: CommandLine, up: LiveGuest) -> None:
     assert b"hello from cmd" in winvm.ok("shell", stdin=b"echo hello from cmd\r\nexit\r\n")
 
 
+def test_the_shell_runs_every_line_of_a_pipe(winvm: CommandLine, up: LiveGuest) -> None:
+    lines = b"set NAME=winvm\necho one %NAME%\r\nmore\ninput of more\n"
+    said = winvm.ok("shell", stdin=lines)
+    assert b"one winvm" in said
+    assert b"input of more" in said, "programs that the shell starts read the pipe too"
+    assert winvm.run("shell", stdin=b"echo a\nexit 7\necho b\n").returncode == 7
+
+
+def test_console_programs_read_and_write_utf_8(winvm: CommandLine, up: LiveGuest) -> None:
+    said = "\u65e5\u672c\u8a9e \xe9"
+    assert winvm.ok("exec", "cmd", "/c", "echo", said).decode().strip() == said
+    assert said.encode() in winvm.ok("shell", stdin=f"@echo {said}\n".encode())
+    pages = "import ctypes; k = ctypes.windll.kernel32; print(k.GetConsoleCP(), k.GetConsoleOutputCP())"
+    assert winvm.ok("exec", PYTHON, "-c", pages).split() == [b"65001", b"65001"]
+
+
+def test_words_after_the_program_belong_to_it(winvm: CommandLine, up: LiveGuest) -> None:
+    said = winvm.ok("exec", PYTHON, "-c", "import sys; print(sys.argv[1:])", "-h", "--timeout", "5", "--help")
+    assert said.decode().strip() == "['-h', '--timeout', '5', '--help']"
+    assert b"Usage: winvm exec" in winvm.ok("exec", "-h")
+    late = winvm.run("exec", "--timeout", "3", PYTHON, "-c", "import time; time.sleep(60)")
+    assert late.returncode == 3
+    assert b"did not end within 3 s" in late.stderr
+
+
+@pytest.mark.parametrize("length", [32_000, 40_000])
+def test_a_command_line_arrives_whole_or_is_refused(winvm: CommandLine, up: LiveGuest, length: int) -> None:
+    done = winvm.run("exec", PYTHON, "-c", "import sys; print(len(sys.argv[1]))", "x" * length)
+    if length < 32_766:
+        assert done.stdout.strip() == str(length).encode()
+    else:
+        assert done.returncode == 2
+        assert b"at most 32,766" in b" ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("name", ["CON", "nul.txt", "trailing.", "n" * 256])
+def test_a_name_that_windows_does_not_take_is_not_pushed(
+    winvm: CommandLine, up: LiveGuest, name: str
+) -> None:
+    done = winvm.run("push", __file__, rf"C:\new\{name}")
+    assert done.returncode == 2
+    assert b"cannot name a Windows file" in b" ".join(done.stderr.split())
+
+
 def test_logs_show_the_driver(winvm: CommandLine, up: LiveGuest) -> None:
     lines = [json.loads(line) for line in winvm.ok("logs", "--json").splitlines()]
     assert any("DriverEntry, release build" in line["text"] for line in lines)

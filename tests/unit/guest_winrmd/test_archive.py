@@ -64,7 +64,7 @@ def test_says_why_it_cannot_start(tmp_path: Path) -> None:
         [sys.executable, archive, *files, f"--log={tmp_path / 'l'}"], stderr=subprocess.PIPE
     )
     assert result.returncode == 2
-    assert b"holds no password" in result.stderr
+    assert b"is empty" in result.stderr
     assert b"Traceback" not in result.stderr
 
 

@@ -147,6 +147,35 @@ def test_hostile_names_are_refused(path: str) -> None:
     assert not any(character < " " for character in str(caught.value))
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (r"C:\a\CON", "CON is a device"),
+        (r"C:\a\nul.txt", "NUL is a device, with any extension"),
+        (r"C:\aux\b", "AUX is a device"),
+        (r"C:\a\Com1 .log", "COM1 is a device"),
+        ("C:\\a\\lpt\N{SUPERSCRIPT TWO}", "is a device"),
+        (r"C:\a\conin$", "CONIN\\$ is a device"),
+        (r"C:\a\b.", "removes dots and spaces"),
+        ("C:\\a \\b", "removes dots and spaces"),
+        ("C:\\" + "n" * 256, "it has 256 UTF-16 units, 256 bytes in UTF-8, and the limit is 255"),
+        ("C:\\" + "\N{GREEK SMALL LETTER ALPHA}" * 128, "it has 128 UTF-16 units, 256 bytes in UTF-8"),
+        (r"C:\a?b", "the character '\\?' is not allowed"),
+    ],
+)
+def test_a_name_that_windows_does_not_take_is_refused_with_the_reason(path: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        DriveMap({"C:": "/winvm/prefix/drive_c"})(path)
+
+
+@pytest.mark.parametrize("name", ["console", "com10", "nul_", "lpt", "a.b", ".hidden", "n" * 255])
+def test_a_name_like_a_device_is_pushed(files: SftpTransfer, guest: Guest, tmp_path: Path, name: str) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    files.push(source, rf"C:\{name}", soon())
+    assert [path.name for path in guest.drive.iterdir()] == [name]
+
+
 def test_another_host_key(guest: Guest, keys: Path) -> None:
     transfer = guest.transfer(dataclasses.replace(guest.endpoint, host_key=keys / "other.pub"))
     with pytest.raises(AuthenticationError, match=r"host key .* is not the image's own.*other\.pub"):

@@ -114,6 +114,20 @@ def test_what_no_command_line_can_carry_is_refused(argv: list[str]) -> None:
         _command_line(argv)
 
 
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([r"C:\a.exe", "x" * 32_758], "'C:\\\\a.exe' has 32,767 UTF-16 units; Windows takes at most 32,766"),
+        ([r"C:\a.exe", "\N{GRINNING FACE}" * 16_379], "has 32,767 UTF-16 units; .* at most 32,766"),
+        ([r"C:\Windows\CMD.EXE", "/c", "x" * 8189], "has 8,192 UTF-16 units; Windows takes at most 8,191"),
+    ],
+)
+def test_a_line_that_windows_would_cut_is_refused_with_both_numbers(argv: list[str], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        _command_line(argv)
+    assert _command_line([*argv[:-1], argv[-1][:-1]])[0] == argv[0], "a shorter one fits"
+
+
 def test_output_streams_while_the_program_runs(transport: WinRmTransport) -> None:
     heard: list[tuple[float, str, bytes]] = []
     result = transport.run(
