@@ -14,6 +14,8 @@ from harness.host.fallocate import reserve
 from harness.outcome import CrashRecord, KernelCrash, RunResult, ScenarioResult
 
 SCHEMA = 1
+DRIVER_CODE = "driver code"
+"""`driver code BUILD` in a run's environment: a digest of the driver that a new signature keeps."""
 TAIL_SPACE = 64 << 10
 """Bytes kept free for the end of results.json: environment and counts."""
 NO_FOLDER = "none"

@@ -24,6 +24,7 @@ from harness.report.historyfile import FILE_NAME, connect, errors, transaction
 from harness.report.news import CrashState, News, ScenarioState, State, is_flaky, news
 from harness.report.recorded import RecordedRun
 from harness.report.sources import called_now, parted
+from harness.results import DRIVER_CODE
 from harness.run.artifacts import RUN_NAME
 
 WINDOW = 10
@@ -57,7 +58,8 @@ class Sighting:
     """A crash signature in one run, scenario and driver build.
 
     Attributes:
-        driver: digest of the driver binary; empty if the run did not record it.
+        driver: digest of the driver's code and data (of the whole file in older runs); empty if the run did
+            not record it.
         evidence: `what`, `likely_cause`, `stack` (lines), and `folder` and `bundle`, both relative to the
             artifacts folder.
     """
@@ -232,13 +234,13 @@ def _record(db: sqlite3.Connection, run: Digest) -> None:
         "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*entry, record.broke_off, counts, environment)
     )
     for row in run.rows.values():
-        driver = record.environment.get(f"driver {row.build}", "")
+        driver = _driver(record.environment, row.build)
         outcome = (record.run, row.name, row.outcome, row.times, row.bad, row.guest_seconds, driver)
         db.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)", outcome)
     for group in run.crashes.values():
         for (scenario, build), (times, expected) in group.scenarios.items():
             evidence = json.dumps(_evidence(run, group, scenario))
-            driver = record.environment.get(f"driver {build}", "")
+            driver = _driver(record.environment, build)
             source = group.sources.get((scenario, build), "")
             crash = (record.run, group.signature, scenario, build, driver, times, expected, evidence, source)
             db.execute("INSERT INTO crashes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", crash)
@@ -246,6 +248,11 @@ def _record(db: sqlite3.Connection, run: Digest) -> None:
         "DELETE FROM outcomes WHERE run IN (SELECT run FROM runs ORDER BY started DESC LIMIT -1 OFFSET ?)",
         (KEPT_RUNS,),
     )
+
+
+def _driver(environment: Mapping[str, str], build: str) -> str:
+    """The digest by which two runs of a driver build are compared: signing the same build again keeps it."""
+    return environment.get(f"{DRIVER_CODE} {build}") or environment.get(f"driver {build}", "")
 
 
 def _evidence(run: Digest, group: CrashGroup, scenario: str) -> dict[str, Any]:

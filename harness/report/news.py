@@ -23,7 +23,7 @@ class ScenarioState:
 
     Attributes:
         seconds: time in the guest, the median of its newest passes; 0 if it never passed.
-        flaky: with one driver binary it both passed and failed in one run, or passed again after a failure.
+        flaky: with the same driver code it passed and failed in one run, or passed again after a failure.
     """
 
     outcome: Outcome

@@ -39,6 +39,7 @@ from harness.machine.remote.ssh import Target, runner
 from harness.machine.runfolder import RunFolder
 from harness.project import config as configuration
 from harness.project.profile import Profile
+from harness.results import DRIVER_CODE
 from harness.run import live
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
@@ -48,6 +49,7 @@ from harness.run.live import LiveGuest
 from harness.run.plan import Plan
 from harness.run.prune import mark_used
 from harness.toolchain.builds import build_drivers
+from harness.toolchain.identity import code_digest
 from harness.toolchain.inspect import require_frameworks
 from harness.toolchain.package import take_package
 
@@ -298,6 +300,7 @@ def _prepared(
         **{f"image {name}": value for name, value in image.versions.items()},
         "accelerator": accelerator,
         **{f"driver {build}": file_sha256(path) for build, path in payload.drivers.items()},
+        **{f"{DRIVER_CODE} {build}": code_digest(path) for build, path in payload.drivers.items()},
         **{f"parameter {name}": str(value) for name, value in payload.parameters.items()},
     }
     return Prepared(profile, installed, payload, environment)

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.host.resources import wdk_folder
 from harness.toolchain.clang import flags
 from harness.toolchain.clang.sources import Unit
 
@@ -93,6 +94,9 @@ def unit_command(
         *flags.KERNEL,
         *flags.DEBUG_INFORMATION,
         "-fdebug-compilation-dir=.",
+        # The kit's headers and generated ones lie outside the project, in folders that differ by machine.
+        f"-ffile-prefix-map={wdk_folder()}=wdk",
+        f"-ffile-prefix-map={generated}=generated",
         f"-ffile-prefix-map={root}/=",
         *flags.optimisation(debug),
         *flags.TOLERATED,

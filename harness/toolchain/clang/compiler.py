@@ -70,7 +70,7 @@ def compile_driver(sources: DriverSources, name: str, root: Path, output: Path) 
         output / "wdk", [*kit, *flags.headers(overlay, case)], lambda argv, place: _kit(argv, place)
     )
     _compile_all(commands, name, output)
-    driver = _link(sources, commands, name, root, output, libraries)
+    driver = _link(sources, commands, name, output, libraries)
     return Compiled(driver, tuple(commands))
 
 
@@ -124,7 +124,7 @@ def _compile(command: Command) -> str:
 
 
 def _link(
-    sources: DriverSources, commands: Sequence[Command], name: str, root: Path, output: Path, libraries: Path
+    sources: DriverSources, commands: Sequence[Command], name: str, output: Path, libraries: Path
 ) -> Path:
     driver, pdb, mark = output / f"{name}.sys", output / f"{name}.pdb", output / "link"
     argv = [
@@ -134,7 +134,7 @@ def _link(
         f"/out:{driver.name}",
         f"/pdb:{pdb.name}",
         f"/pdbaltpath:{name}.pdb",
-        f"/pdbsourcepath:{root.name}",
+        "/pdbsourcepath:.",  # names stay relative to the root, whatever its name
         *(str(command.object.relative_to(output)) for command in commands),
         *link_order(Path(libraries.name), sources.libraries),
     ]

@@ -97,6 +97,16 @@ def test_a_scenario_that_a_changed_driver_mends_is_fixed(nights: Nights) -> None
     assert nights.add(result("a.one"), environment=changed) == News(fixed=("a.one",))
 
 
+def test_an_equal_build_that_was_signed_again_is_the_same_driver(nights: Nights) -> None:
+    for number, outcome in enumerate([PASSED, FAILED, PASSED]):
+        signed = {"driver release": f"file {number}", "driver code release": "code"}
+        last = nights.add(result("a.one", outcome), environment=signed)
+    assert last == News(flaky=("a.one",))
+    other = {"driver release": "file 3", "driver code release": "changed code"}
+    nights.add(result("a.one", FAILED), environment=other)
+    assert nights.add(result("a.one"), environment=other) == News(fixed=("a.one",))
+
+
 def test_repeats_that_disagree_are_flaky(nights: Nights) -> None:
     assert nights.add(result("a.one"), result("a.one", FAILED), result("a.one")) == News(flaky=("a.one",))
 
