@@ -44,6 +44,8 @@ $(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
 	@$(BIN)/pip install -qq --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
 	@# An editable install compiles nothing; where PYTHONDONTWRITEBYTECODE is set, every start of winvm would.
 	@$(BIN)/python -m compileall -q harness
+	@# Relative, because Python 3.11 decodes this file by the locale: under LC_ALL=C it takes ASCII only.
+	@echo ../../../.. > "$$(find $(VENV)/lib -name _editable_impl_winvm.pth)"
 	@touch $@
 	@$(if $(AS_USER),chown -R $(SUDO_UID):$(SUDO_GID) $(VENV) $(wildcard *.egg-info),:)
 
