@@ -54,7 +54,8 @@ class TestCertificate:
         if not (self.certificate.is_file() and self.key.is_file()):
             return False
         made = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-        return made.not_valid_after_utc > datetime.datetime.now(datetime.UTC)
+        # Not yet valid: the host's clock was ahead when it was made.
+        return made.not_valid_before_utc <= datetime.datetime.now(datetime.UTC) < made.not_valid_after_utc
 
     def _make(self) -> None:
         from cryptography import x509

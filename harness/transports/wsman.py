@@ -40,6 +40,9 @@ OPERATION_TIMEOUT_S = 60.0
 ANSWER_GRACE_S = 20.0
 """Seconds beyond the operation timeout that an emulated guest may need to answer."""
 
+NO_CHECK_TIME = 0x20_0000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL: one certificate is accepted, and the host's clock may be wrong."""
+
 SHELL_NOT_FOUND = 2150858843
 """WS-Management fault 0x8033805B: the selectors name no shell of this server."""
 
@@ -111,6 +114,7 @@ class _BoundedAdapter(HTTPAdapter):
 
     def __init__(self) -> None:
         self._context = _BoundedContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.verify_flags |= NO_CHECK_TIME
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.deadline = Deadline.after(OPERATION_TIMEOUT_S)
         self.answer_timeout_s = OPERATION_TIMEOUT_S
@@ -236,10 +240,7 @@ class ConnectionPool:
             raise DeadlineError(f"WinRM: {what} did not finish within its operation timeout.") from error
         except OSError as error:
             self._drop(connection)
-            raise AuthenticationError(
-                f"The guest's pinned certificate {self.endpoint.certificate} cannot be used: {error}.",
-                remedy="Build the image again: `winvm image build`.",
-            ) from error
+            raise _unusable(self.endpoint, error) from error
         except (
             ET.ParseError,
             StopIteration,
@@ -269,6 +270,7 @@ class ConnectionPool:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
+        _check_certificate(self.endpoint)
         return _Connection(self.endpoint)
 
     def _give_back(self, connection: _Connection) -> None:
@@ -282,6 +284,23 @@ class ConnectionPool:
     def _drop(self, connection: _Connection) -> None:
         self.lost = True
         connection.close()
+
+
+def _check_certificate(endpoint: WinRmEndpoint) -> None:
+    """Raises `AuthenticationError` if the image's certificate file is missing or is no certificate."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(endpoint.certificate)
+    except ssl.SSLError as error:
+        raise _unusable(endpoint, "it is not a certificate in PEM form") from error
+    except OSError as error:
+        raise _unusable(endpoint, error.strerror or error) from error
+
+
+def _unusable(endpoint: WinRmEndpoint, why: object) -> AuthenticationError:
+    return AuthenticationError(
+        f"The guest's pinned certificate {endpoint.certificate} cannot be used: {why}.",
+        remedy="Build the image again: `winvm image build`.",
+    )
 
 
 def _translate(

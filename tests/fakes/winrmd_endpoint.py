@@ -36,11 +36,15 @@ SHELL = "http://schemas.microsoft.com/wbem/wsman/1/windows/shell"
 TRANSFER = "http://schemas.xmlsoap.org/ws/2004/09/transfer"
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and localhost, as an image has one: (certificate, key)."""
+def make_certificate(folder: Path, years: float = 0) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and localhost, as an image has one: (certificate, key).
+
+    Args:
+        years: how far the host's clock was ahead (behind, if negative) when it was made.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) + timedelta(days=365 * years)
     addresses = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
     certificate = (
         x509.CertificateBuilder()
@@ -66,9 +70,9 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def serving(folder: Path, idle_timeout_s: float = IDLE_TIMEOUT_S) -> Iterator[Endpoint]:
+def serving(folder: Path, idle_timeout_s: float = IDLE_TIMEOUT_S, years: float = 0) -> Iterator[Endpoint]:
     """A server in a thread of this process, ended with all its shells afterwards."""
-    certificate, key = make_certificate(folder)
+    certificate, key = make_certificate(folder, years)
     server = Server(("127.0.0.1", 0), tls_context(certificate, key), USER, PASSWORD, idle_timeout_s)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

@@ -229,6 +229,29 @@ def test_a_wrong_password(endpoint: WinRmEndpoint) -> None:
     wrong.close()
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\xff" * 500, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_damaged_certificate_file_is_named(endpoint: WinRmEndpoint, tmp_path: Path, content: bytes) -> None:
+    damaged = tmp_path / "damaged.pem"
+    damaged.write_bytes(content)
+    transport = WinRmTransport(dataclasses.replace(endpoint, certificate=damaged))
+    with pytest.raises(
+        AuthenticationError, match=r"damaged\.pem cannot be used: it is not a certificate"
+    ) as raised:
+        transport.run([PYTHON, "-c", ""], soon())
+    assert "winvm image build" in raised.value.remedy
+    transport.close()
+
+
+@pytest.mark.parametrize("years", [-30, 30])
+def test_a_host_clock_that_is_decades_off_does_not_matter(tmp_path: Path, years: float) -> None:
+    with serving(tmp_path, years=years) as far:
+        transport = WinRmTransport(WinRmEndpoint("127.0.0.1", far.port, USER, PASSWORD, far.certificate))
+        assert transport.run([PYTHON, "-c", "print(1)"], soon()).stdout == b"1\n"
+        transport.close()
+
+
 def test_another_certificate(endpoint: WinRmEndpoint, tmp_path: Path) -> None:
     certificate, _ = make_certificate(tmp_path)
     other = WinRmTransport(dataclasses.replace(endpoint, certificate=certificate))
