@@ -87,6 +87,10 @@ nightly: guest ## run every guest profile with every driver build, and compare w
 fuzz: setup ## run the parsers on hostile input, for a long time
 	$(BIN)/python -m tests.fuzz.kd --count 1000000
 	$(BIN)/python -m tests.fuzz.dump --count 200000
+	$(BIN)/python -m tests.fuzz.pdb --count 100000
+	$(BIN)/python -m tests.fuzz.sftp --count 100000
+	$(BIN)/python -m tests.fuzz.agent --count 100000
+	$(BIN)/python -m tests.fuzz.report --count 100000
 
 bench: guest ## measure the bench itself
 	$(AS_USER) $(BIN)/python -m tests.bench

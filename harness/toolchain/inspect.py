@@ -75,6 +75,7 @@ def inspect_driver(
         imports = _imports(image)
         findings = [
             *_header_findings(image),
+            *_entry_findings(image),
             *_signature_findings(image),
             *_import_findings(imports),
             *_section_findings(image),
@@ -128,6 +129,12 @@ def _opened(driver: Path) -> pefile.PE:
         raise BuildError(
             f"{driver} is not a PE file: {error}.", remedy="Check the driver's build."
         ) from error
+    directories = len(image.OPTIONAL_HEADER.DATA_DIRECTORY)
+    if directories <= _SECURITY:
+        raise BuildError(
+            f"{driver} has {directories} data directories in its header; the fifth is the signature's place.",
+            remedy="Link the driver with all 16, as every linker for Windows does by default.",
+        )
     return image
 
 
@@ -203,6 +210,20 @@ def _section_findings(image: pefile.PE) -> Iterator[Finding]:
             "unaligned-sections",
             f"sections are aligned to 0x{image.OPTIONAL_HEADER.SectionAlignment:x}, not to pages: "
             "memory integrity (HVCI) refuses it",
+        )
+
+
+def _entry_findings(image: pefile.PE) -> Iterator[Finding]:
+    entry = image.OPTIONAL_HEADER.AddressOfEntryPoint
+    section = image.get_section_by_rva(entry)
+    if section is None:
+        yield Finding("entry-not-executable", f"the entry point 0x{entry:x} is in no section")
+    elif not section.Characteristics & _EXECUTE:
+        name = section.Name.rstrip(b"\0").decode("ascii", "backslashreplace")
+        yield Finding(
+            "entry-not-executable",
+            f"the entry point is in section {name}, "
+            f"whose attributes 0x{section.Characteristics:08x} do not allow execution",
         )
 
 

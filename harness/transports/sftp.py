@@ -10,6 +10,7 @@ import posixpath
 import secrets
 import socket
 import stat
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from harness.errors import AuthenticationError, ConfigurationError, DeadlineErro
 from harness.host.logger import logger
 from harness.transports.metered import MeteredSocket
 from harness.transports.names import refusal
+from harness.transports.sftpclient import BoundedClient
 from harness.transports.spelling import existing_case
 
 CHUNK = 32 << 10
@@ -43,6 +45,9 @@ KEY_EXCHANGES = ("curve25519-sha256@libssh.org", "ecdh-sha2-nistp256")
 CIPHERS = ("aes128-gcm@openssh.com", "aes128-ctr")
 
 _LOG = logger("sftp")
+
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, struct.error, MemoryError)
+"""What paramiko raises for an answer with text that is not UTF-8, or with fields missing."""
 
 PathMap = Callable[[str], str]
 """Turns a Windows path (`C:\\dir\\name`) into the path that the guest's SFTP server knows."""
@@ -226,6 +231,12 @@ class SftpTransfer:
                 f"SFTP: {what}: the connection to {self._name} failed: {_worded(error)}.",
                 remedy="Check that the guest runs (`winvm logs`), and start it again.",
             ) from error
+        except _MALFORMED as error:
+            self.close()
+            raise TransportError(
+                f"SFTP: {what}: the answer of {self._name} is not SFTP: {_worded(error)}.",
+                remedy="Does the port belong to the guest? Start it again: `winvm down`, `winvm up`.",
+            ) from error
         except OSError as error:
             raise TransportError(
                 f"SFTP: {what}: {_worded(error)}.", remedy="Check the path and the free space."
@@ -259,7 +270,7 @@ class SftpTransfer:
         channel = transport.open_session(timeout=limited.remaining())
         channel.settimeout(limited.remaining())
         channel.invoke_subsystem("sftp")
-        return paramiko.SFTPClient(channel)
+        return BoundedClient(channel)
 
     def _check_host_key(self, shown: paramiko.PKey) -> None:
         fields = self.endpoint.host_key.read_text().split()

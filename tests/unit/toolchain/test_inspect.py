@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pefile
 import pytest
 
 from harness.errors import BuildError, ConfigurationError, ImageError
-from harness.toolchain.inspect import inspect_driver, require_frameworks
+from harness.toolchain.identity import code_digest
+from harness.toolchain.inspect import inspect_driver, is_signed, require_frameworks, uses_kmdf
 from harness.toolchain.sign import TestCertificate, sign
 from tests.fakes.tiny_driver import IMPORT_LIBRARIES, LINK, SOURCE, build_tiny_driver, import_library
 
@@ -46,6 +48,49 @@ def test_a_good_driver_passes(signed: Build) -> None:
 
 def test_unsigned(tmp_path: Path) -> None:
     assert violations(build_tiny_driver(tmp_path)) == ["no Authenticode signature"]
+
+
+def header(driver: Path, change: Callable[[bytearray, int], None]) -> None:
+    """Changes the PE header, whose offset `change` gets, and corrects the checksum."""
+    content = bytearray(driver.read_bytes())
+    change(content, int.from_bytes(content[0x3C:0x40], "little"))
+    driver.write_bytes(content)
+    with pefile.PE(data=bytes(content), fast_load=True) as image:
+        image.OPTIONAL_HEADER.CheckSum = image.generate_checksum()
+        driver.write_bytes(image.write())
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_a_header_without_a_place_for_the_signature(signed: Build, count: int) -> None:
+    def change(content: bytearray, at: int) -> None:
+        content[at + 24 + 108 : at + 24 + 112] = count.to_bytes(4, "little")
+
+    driver = signed()
+    header(driver, change)
+    for read in (inspect_driver, is_signed, uses_kmdf):
+        with pytest.raises(
+            BuildError, match=rf"has {count} data directories in its header; the fifth is the sig"
+        ):
+            read(driver)
+    assert len(code_digest(driver)) == 64
+
+
+def test_sections_without_attributes(signed: Build) -> None:
+    def change(content: bytearray, at: int) -> None:
+        sections = at + 24 + int.from_bytes(content[at + 20 : at + 22], "little")
+        for number in range(int.from_bytes(content[at + 6 : at + 8], "little")):
+            content[sections + 40 * number + 36 : sections + 40 * number + 40] = bytes(4)
+
+    driver = signed()
+    header(driver, change)
+    (said,) = (line for line in violations(driver) if "entry point" in line)
+    assert "whose attributes 0x00000000 do not allow execution" in said
+
+
+def test_a_header_without_sections(signed: Build) -> None:
+    driver = signed()
+    header(driver, lambda content, at: content.__setitem__(slice(at + 6, at + 8), bytes(2)))
+    assert any("is in no section" in line for line in violations(driver))
 
 
 def test_subsystem(signed: Build) -> None:
