@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.machine.leftovers import remove_leftovers
+from tests.soak.kills import ended_groups
 from tests.soak.project import ROOT, Project, project
 from tests.soak.samples import Sample, growth, watched
 
@@ -151,6 +152,16 @@ def killed_runs(here: Project, count: int) -> tuple[str, str, bool]:
     return "nothing left of any; the next run passes", f"{count} killed; left: {dirty}", good
 
 
+def killed_groups(here: Project, count: int) -> tuple[str, str, bool]:
+    """Ends runs with their process group, or with all their processes, by SIGKILL."""
+    return ended_groups(here, count, (signal.SIGKILL,), VICTIM, CHANCE)
+
+
+def ended_by_request(here: Project, count: int) -> tuple[str, str, bool]:
+    """The same by SIGTERM and SIGHUP."""
+    return ended_groups(here, count, (signal.SIGTERM, signal.SIGHUP), VICTIM, CHANCE)
+
+
 PARTS: dict[str, tuple[Callable[[Project, int], tuple[str, str, bool]], int, int]] = {
     # the part, its count at full scale, the smallest count that is meaningful
     "executions": (executions, 10_000, 200),
@@ -158,6 +169,8 @@ PARTS: dict[str, tuple[Callable[[Project, int], tuple[str, str, bool]], int, int
     "debug lines": (many_lines, 1_000_000, 10_000),
     "crash cycles": (crash_cycles, 20, 5),
     "killed runs": (killed_runs, 50, 4),
+    "killed groups": (killed_groups, 50, 4),
+    "ended groups": (ended_by_request, 50, 4),
 }
 
 

@@ -24,14 +24,15 @@ def left(home: Path, ports: Iterable[int] = ()) -> list[str]:
     """
     found = [str(path) for path in home.glob("runs/*")]
     found += [str(path) for path in home.iterdir() if path.name not in KNOWN]
-    found += [f"process {pid}: {words!r}" for pid, words in _processes(os.fsencode(home))]
+    found += [f"process {pid}: {words!r}" for pid, words in processes(os.fsencode(home))]
     found += [f"mount {line}" for line in Path("/proc/mounts").read_text().splitlines() if f"{home}/" in line]
     found += [f"lock on {path}" for path in _locked(home)]
     found += [f"port {port}" for port in _still_held(ports, os.fsencode(home))]
     return found
 
 
-def _processes(home: bytes) -> Iterator[tuple[int, bytes]]:
+def processes(home: bytes) -> Iterator[tuple[int, bytes]]:
+    """Process id and command line (the first 80 bytes) of every process that belongs to the home."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes()

@@ -48,13 +48,16 @@ class Project:
         """For processes that run it."""
         return {**os.environ, "WINVM_HOME": str(self.home), "CI": "true"}
 
+    def words(self, *arguments: str, command: str = "run") -> list[str]:
+        """The command line of `winvm run`, or another command; it may be run in any folder."""
+        return [sys.executable, "-m", "harness", "--config", str(self.config_path), command, *arguments]
+
     def start(
         self, *arguments: str, command: str = "run", output: int = subprocess.PIPE
     ) -> subprocess.Popen[bytes]:
         """`winvm run`, or another command, with these arguments."""
-        winvm = [sys.executable, "-m", "harness", "--config", str(self.config_path)]
         return subprocess.Popen(
-            [*winvm, command, *arguments],
+            self.words(*arguments, command=command),
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.DEVNULL,
