@@ -15,9 +15,13 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError
+from harness.host.fileend import last_text
+from harness.machine.protocol import Channels
 
 ANSWER_S = 20.0
 """Time for the guest to set its clock; it takes 0.1 s on an idle host."""
+_SHOWN = 4000
+"""Bytes of the console that an error shows: the machine's folder is removed after it."""
 _CHUNK = 4096
 
 
@@ -56,7 +60,8 @@ def set_clock(port: Path, deadline: Deadline) -> None:
             if not select.select([reader], [], [], limited.remaining())[0]:
                 raise DeadlineError(
                     f"The guest did not set its clock within {limited.seconds:g} s.",
-                    remedy="Read console.log, or build the guest's image again: winvm image build",
+                    remedy="Read its console output below, or build its image again: winvm image build",
+                    detail=last_text(Channels.inside(port.parent).console, _SHOWN),
                 )
             heard = heard[-len(line) :] + os.read(reader, _CHUNK)
             limited.check("Setting the guest's clock")

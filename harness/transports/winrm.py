@@ -154,7 +154,7 @@ class WinRmTransport:
         check()
         raise DeadlineError(
             f"WinRM at {self.endpoint.url} did not answer within {deadline.seconds:g} s.",
-            remedy="The console log and the screenshot show how far the guest got.",
+            remedy="The guest's last console output, if it is shown below, says how far the guest got.",
             detail=str(failure or ""),
         )
 

@@ -331,7 +331,7 @@ def _translate(
     if deadline.expired:
         return DeadlineError(
             f"WinRM: {what} did not finish within {deadline.seconds:g} s.",
-            remedy="See the guest's console screenshot and debug log for what it was doing.",
+            remedy="See dbgprint.log in the run's artifacts for what the guest was doing.",
         )
     return TransportError(
         f"WinRM: {what}: the connection to {endpoint.url} failed: {_innermost(error)}.",

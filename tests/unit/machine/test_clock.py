@@ -47,6 +47,13 @@ def test_the_guest_gets_the_time_and_its_answer_is_found_in_whatever_it_wrote(
         done.result()
 
 
+def test_an_error_shows_the_console_which_is_removed_with_the_machine(port: Path) -> None:
+    (port.parent / "console.log").write_text("kernel panic\n")
+    with qemu(port), pytest.raises(DeadlineError, match="clock") as raised:
+        set_clock(port, Deadline.after(0.1))
+    assert raised.value.detail == "kernel panic"
+
+
 def test_a_guest_that_floods_the_port_is_given_up_at_the_deadline(port: Path) -> None:
     with qemu(port) as (_, outward), ThreadPoolExecutor(1) as beside:
         done = beside.submit(set_clock, port, Deadline.after(0.3))
