@@ -114,20 +114,6 @@ def test_what_no_command_line_can_carry_is_refused(argv: list[str]) -> None:
         _command_line(argv)
 
 
-@pytest.mark.parametrize(
-    ("argv", "says"),
-    [
-        ([r"C:\a.exe", "x" * 32_758], "a.exe' has 32,767 UTF-16 units; Windows takes at most 32,766"),
-        ([r"C:\a.exe", "\N{GRINNING FACE}" * 16_379], "has 32,767 UTF-16 units; .* at most 32,766"),
-        ([r"C:\Windows\CMD.EXE", "/c", "x" * 8189], "has 8,192 UTF-16 units; Windows takes at most 8,191"),
-    ],
-)
-def test_a_line_that_windows_would_cut_is_refused_with_both_numbers(argv: list[str], says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says):
-        _command_line(argv)
-    assert _command_line([*argv[:-1], argv[-1][:-1]])[0] == argv[0], "a shorter one fits"
-
-
 def test_output_streams_while_the_program_runs(transport: WinRmTransport) -> None:
     heard: list[tuple[float, str, bytes]] = []
     result = transport.run(
@@ -227,29 +213,6 @@ def test_a_wrong_password(endpoint: WinRmEndpoint) -> None:
     assert "s3cret" not in str(caught.value) + repr(wrong.endpoint)
     assert caught.value.remedy
     wrong.close()
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\0\xff" * 500, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
-)
-def test_a_damaged_certificate_file_is_named(endpoint: WinRmEndpoint, tmp_path: Path, content: bytes) -> None:
-    damaged = tmp_path / "damaged.pem"
-    damaged.write_bytes(content)
-    transport = WinRmTransport(dataclasses.replace(endpoint, certificate=damaged))
-    with pytest.raises(
-        AuthenticationError, match=r"damaged\.pem cannot be used: it is not a certificate"
-    ) as raised:
-        transport.run([PYTHON, "-c", ""], soon())
-    assert "winvm image build" in raised.value.remedy
-    transport.close()
-
-
-@pytest.mark.parametrize("years", [-30, 30])
-def test_a_host_clock_that_is_decades_off_does_not_matter(tmp_path: Path, years: float) -> None:
-    with serving(tmp_path, years=years) as far:
-        transport = WinRmTransport(WinRmEndpoint("127.0.0.1", far.port, USER, PASSWORD, far.certificate))
-        assert transport.run([PYTHON, "-c", "print(1)"], soon()).stdout == b"1\n"
-        transport.close()
 
 
 def test_another_certificate(endpoint: WinRmEndpoint, tmp_path: Path) -> None:
