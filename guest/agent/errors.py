@@ -6,6 +6,7 @@ Code names are those of winerror.h and ntstatus.h; only the ones a driver scenar
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 WIN32_NAMES: dict[int, str] = {
     0: "ERROR_SUCCESS",
@@ -94,13 +95,19 @@ NTSTATUS_NAMES: dict[int, str] = {
 }
 
 
-def system_text(code: int) -> str:
-    """The system's message for a Win32 error code; empty on other systems than Windows."""
-    if sys.platform != "win32":
-        return ""
-    import ctypes
+def system_text(code: int, format_error: Callable[[int], str] | None = None) -> str:
+    """The system's message for a Win32 error code; empty on other systems than Windows.
 
-    return ctypes.FormatError(code - (code >> 31 << 32)).strip()  # takes a signed 32-bit number
+    Args:
+        format_error: by default `ctypes.FormatError`, which takes a signed 32-bit number alone.
+    """
+    if format_error is None:
+        if sys.platform != "win32":
+            return ""
+        import ctypes
+
+        format_error = ctypes.FormatError
+    return format_error(code - (1 << 32) if code >> 31 else code).strip()
 
 
 class Win32Error(Exception):

@@ -6,19 +6,29 @@ from pathlib import Path
 
 import click
 
-from harness.project.scaffold import Written, project_name, write_driver, write_project
+from harness.display.terminal import printable
+from harness.project.scaffold import Written, write_driver
+from harness.toolchain.discovery.written import begin_project, summary
 
 
 @click.command()
-@click.option("--name", metavar="NAME", help="Name of the driver; default is the folder's.")
+@click.option("--name", metavar="NAME", help="Name of the driver; default is its project's, or the folder's.")
 def init(name: str | None) -> None:
-    """Write winvm.toml, an example scenario and a test file here; overwrites nothing."""
-    written = write_project(Path(), name or project_name(Path()))
+    """Write winvm.toml, first scenarios and a test file for the driver here; overwrites nothing.
+
+    Reads the Visual Studio project, the sources, the INF or the .sys in this folder, and the driver's device
+    names and control codes.
+    """
+    written, examined = begin_project(Path(), name)
+    for line in summary(examined):
+        click.echo(printable(line))
     _tell(written)
-    if written.new:
+    if not written.new:
+        click.echo("Every file exists already. Next: winvm run")
+    elif examined.driver is None:
         click.echo("Next: say in winvm.toml how the driver is built, then: winvm run")
     else:
-        click.echo("Every file exists already. Next: winvm run")
+        click.echo("Next: winvm run")
 
 
 @click.command(name="new-driver")

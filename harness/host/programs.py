@@ -111,6 +111,7 @@ def run(
     *,
     stdin: bytes = b"",
     environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
     merged: bool = False,
     limit: int = OUTPUT_LIMIT,
 ) -> Finished:
@@ -118,6 +119,7 @@ def run(
 
     Args:
         environment: added to this process's.
+        folder: where it runs; by default, where this process does.
         merged: stderr goes where stdout goes, in order.
         limit: bytes kept of each stream.
 
@@ -132,6 +134,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if merged else subprocess.PIPE,
         environment=environment,
+        folder=folder,
     )
     with process:
         readers = [_Reader(pipe, limit) for pipe in (process.stdout, process.stderr) if pipe]

@@ -6,9 +6,11 @@ in capitals and in camel case. So the templates themselves can be compiled, form
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 NAME_LIMIT = 32
 PYRIGHT = "pyrightconfig.json"
+DRIVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""The name of a driver that exists, as `driver.name` of winvm.toml takes it."""
 RESERVED = frozenset(
     {"skeleton", "winvm", "wdm", "ntddk", "int", "char", "long", "short", "void", "double"}
     | {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
@@ -35,15 +39,37 @@ class Written:
     kept: tuple[Path, ...]
 
 
-def write_project(folder: Path, name: str) -> Written:
+def write_project(
+    folder: Path,
+    name: str,
+    settings: Mapping[str, object] | None = None,
+    files: Mapping[str, str] | None = None,
+    remarks: Iterable[str] = (),
+) -> Written:
     """A commented winvm.toml, an example scenario and a test file; nothing that exists is touched.
 
     Pyright's settings are written unless the project has a pyproject.toml, which may have its own.
 
+    Args:
+        settings: keys of `[driver]` with other values than the defaults: strings and lists of strings.
+        files: path -> text, in place of the template's or besides them.
+        remarks: comments at the head of `[driver]`.
+
     Raises:
         ConfigurationError: the name cannot be used, or the folder cannot be written to.
     """
-    return _write(TEMPLATES / "init", folder, name)
+    if not DRIVER_NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be the name of a driver.",
+            remedy="Use at most 64 letters, digits, - and _, a letter or digit first; it becomes a service.",
+        )
+    texts = {path: _named(text, name) for path, text in _template(TEMPLATES / "init").items()}
+    head = "".join(f"# {remark}\n" for remark in remarks)
+    toml = texts["winvm.toml"].replace("[driver]\n", f"[driver]\n{head}", 1)
+    for key, value in (settings or {}).items():
+        shown = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        toml = re.sub(rf"^# {key} = .*$", lambda _, line=shown: line, toml, count=1, flags=re.MULTILINE)  # type: ignore[misc]
+    return _write({**texts, "winvm.toml": toml, **(files or {})}, folder)
 
 
 def write_driver(folder: Path, name: str) -> Written:
@@ -57,7 +83,22 @@ def write_driver(folder: Path, name: str) -> Written:
         raise ConfigurationError(
             f"The folder {folder} is not empty.", remedy="Choose another name, or remove it."
         )
-    written = _write(TEMPLATES / "driver", folder, name)
+    if _taken(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be the name of a driver: C, Python, Windows or winvm reserves it.",
+            remedy="Choose another name.",
+        )
+    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
+        raise ConfigurationError(
+            f"{name!r} cannot be the name of a driver.",
+            remedy=f"Use at most {NAME_LIMIT} lower-case letters, digits and single underscores, a letter "
+            "first; it becomes a service, a device and names in C and Python.",
+        )
+    template = {
+        _named(path, name).replace("gitignore", ".gitignore"): _named(text, name)
+        for path, text in _template(TEMPLATES / "driver").items()
+    }
+    written = _write(template, folder)
     header = folder / "include" / f"{name}_contract.h"
     contract = folder / "scenarios" / "contract.py"
     contract.write_text(render(read_contract(header, name.upper()), header.name), encoding="utf-8")
@@ -77,24 +118,20 @@ def _taken(name: str) -> bool:
     return name in RESERVED or keyword.iskeyword(name)
 
 
-def _write(template: Path, folder: Path, name: str) -> Written:
-    if _taken(name):
-        raise ConfigurationError(
-            f"{name!r} cannot be the name of a driver: C, Python, Windows or winvm reserves it.",
-            remedy="Choose another name.",
-        )
-    if not NAME.fullmatch(name) or len(name) > NAME_LIMIT:
-        raise ConfigurationError(
-            f"{name!r} cannot be the name of a driver.",
-            remedy=f"Use at most {NAME_LIMIT} lower-case letters, digits and single underscores, a letter "
-            "first; it becomes a service, a device and names in C and Python.",
-        )
+def _template(folder: Path) -> dict[str, str]:
+    """Path of each file of a template -> its text."""
+    return {
+        str(source.relative_to(folder)): source.read_text(encoding="utf-8")
+        for source in sorted(folder.rglob("*"))
+        if source.is_file() and "__pycache__" not in source.parts
+    }
+
+
+def _write(files: Mapping[str, str], folder: Path) -> Written:
+    """Writes the files that do not exist."""
     new, kept = [], []
-    for source in sorted(path for path in template.rglob("*") if path.is_file()):
-        if "__pycache__" in source.parts:
-            continue
-        relative = _named(str(source.relative_to(template)), name)
-        target = folder / relative.replace("gitignore", ".gitignore")
+    for path, text in files.items():
+        target = folder / path
         if target.name == PYRIGHT and (folder / "pyproject.toml").exists():
             continue  # it would take the place of the settings there
         if target.exists():
@@ -102,7 +139,7 @@ def _write(template: Path, folder: Path, name: str) -> Written:
             continue
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(_named(source.read_text(encoding="utf-8"), name), encoding="utf-8")
+            target.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(
                 f"{target} cannot be written: {error.strerror}.", remedy="Choose another folder."

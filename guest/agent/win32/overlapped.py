@@ -51,6 +51,10 @@ class Pending:
         """Whether it has ended (completed, failed or cancelled); never blocks."""
         return self._error is not None or self._ended_within(0)
 
+    def ends_within(self, timeout_s: float) -> bool:
+        """Waits at most so many seconds for the end; returns whether it came, however the operation ended."""
+        return self._error is not None or self._ended_within(timeout_s)
+
     def wait(self, timeout_s: float | None = None) -> bytes:
         """Waits for the end; returns the output (empty for a write).
 

@@ -52,6 +52,27 @@ def compile_driver(sources: DriverSources, name: str, root: Path, output: Path) 
         HostError: a tool is missing.
     """
     output, root = output.resolve(), root.resolve()
+    commands = unit_commands(sources, root, output)
+    overlay, case = wdk_folder() / "include", output / CASE
+    kit = [flags.CLANG, *flags.TARGET, *flags.MICROSOFT, *flags.KERNEL, *flags.C, "-O2", "-w"]
+    kit += [f"-D{define}" for define in (*flags.DEFINES, *flags.VERSION_DEFINES)]
+    libraries = build_libraries(
+        output / "wdk", [*kit, *flags.headers(overlay, case)], lambda argv, place: _kit(argv, place)
+    )
+    _compile_all(commands, name, output)
+    driver = _link(sources, commands, name, output, libraries)
+    return Compiled(driver, commands)
+
+
+def unit_commands(sources: DriverSources, root: Path, output: Path) -> tuple[Command, ...]:
+    """The commands that compile the units; writes the generated headers that they include into `output`.
+
+    Args:
+        sources, root, output: as in `compile_driver`, absolute.
+
+    Raises:
+        BuildError: a message file does not compile.
+    """
     objects = output / "objects"
     objects.mkdir(parents=True, exist_ok=True)
     generated = output / "generated"
@@ -60,18 +81,10 @@ def compile_driver(sources: DriverSources, name: str, root: Path, output: Path) 
     overlay = wdk_folder() / "include"
     folders = [overlay, flags.MINGW, generated, *_searched(sources), *(unit.path.parent for unit in units)]
     case = write_overlay(output / CASE, folders)
-    commands = [
+    return tuple(
         unit_command(unit, number, sources.debug, root, objects, generated, flags.headers(overlay, case))
         for number, unit in enumerate(units)
-    ]
-    kit = [flags.CLANG, *flags.TARGET, *flags.MICROSOFT, *flags.KERNEL, *flags.C, "-O2", "-w"]
-    kit += [f"-D{define}" for define in (*flags.DEFINES, *flags.VERSION_DEFINES)]
-    libraries = build_libraries(
-        output / "wdk", [*kit, *flags.headers(overlay, case)], lambda argv, place: _kit(argv, place)
     )
-    _compile_all(commands, name, output)
-    driver = _link(sources, commands, name, output, libraries)
-    return Compiled(driver, tuple(commands))
 
 
 def _searched(sources: DriverSources) -> list[Path]:

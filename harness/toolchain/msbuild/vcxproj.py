@@ -145,6 +145,15 @@ def is_driver_project(project: Path, build: str) -> bool:
     return is_driver(_evaluate(project.resolve(), project.parent.resolve(), build))
 
 
+def project_title(project: Path, build: str) -> str:
+    """What the project's result is called, without a suffix.
+
+    Raises:
+        BuildError: the project cannot be read.
+    """
+    return _evaluate(project.resolve(), project.parent.resolve(), build).property("TargetName")
+
+
 def configurations(project: Path) -> list[str]:
     """The configurations that a project declares for x64, or for any platform without one for x64."""
     pairs = [

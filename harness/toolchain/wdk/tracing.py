@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-FILE_LIMIT = 8 << 20
+from harness.toolchain.clang.sources import source_text
+
 HEADER_LIMIT = 20_000
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*["<]([^">\n]+\.tmh)[">]', re.MULTILINE | re.IGNORECASE)
 _CONFIG = re.compile(rb"begin_wpp\s+config(.*?)end_wpp", re.DOTALL)
@@ -37,10 +38,10 @@ def write_tracing_headers(output: Path, sources: Iterable[Path], includes: Itera
         sources: the units.
         includes: folders with the project's headers, which may configure trace functions.
     """
-    texts = {path: _read(path) for path in sources}
+    texts = {path: source_text(path) for path in sources}
     folders = list(dict.fromkeys([*includes, *(path.parent for path in texts)]))
     named: dict[str, None] = {}
-    headers = {path: _read(path) for path in _headers(folders)}
+    headers = {path: source_text(path) for path in _headers(folders)}
     for text in (*texts.values(), *headers.values()):
         for found in _INCLUDE.findall(text):
             name = found.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
@@ -75,11 +76,3 @@ def _headers(folders: Iterable[Path]) -> list[Path]:
             if len(found) > HEADER_LIMIT:
                 return found
     return found
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(FILE_LIMIT)
-    except OSError:
-        return b""

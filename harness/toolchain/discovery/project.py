@@ -1,0 +1,169 @@
+"""Finds, in the folder of an existing driver, what builds it, and what lies around it.
+
+Looked at, in this order: a Visual Studio project that builds a driver, a Makefile that winvm can call, a
+CMake project, C and C++ files that define the entry point, a built `.sys`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pefile
+
+from harness.errors import BuildError
+from harness.project.scaffold import DRIVER_NAME
+from harness.toolchain.clang.sources import SUFFIXES, source_text
+from harness.toolchain.compile import MAKEFILES
+from harness.toolchain.discovery.inf import InfService, services_of
+from harness.toolchain.msbuild.vcxproj import configurations, is_driver_project, project_title
+
+DEPTH = 4
+"""Levels of folders looked at, below the driver's own."""
+FILE_LIMIT = 20_000
+SKIPPED = frozenset({"build", "artifacts", "node_modules", "packages", "__pycache__", "scenarios"})
+_ENTRY = re.compile(rb"\bDriverEntry\s*\(")
+_CALLED_BY_WINVM = re.compile(rb"\bOUT\b")
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One driver that the folder builds or holds; `name` is its `.sys` without the suffix.
+
+    Attributes:
+        settings: keys of `[driver]` in winvm.toml that build it.
+        service: what its INF says of its service, None without an INF.
+    """
+
+    name: str
+    settings: dict[str, object]
+    service: InfService | None = None
+
+
+@dataclass
+class Folder:
+    """What is in a driver's folder.
+
+    Attributes:
+        drivers: the one to test first.
+        programs: projects and files of user-mode programs, which may be tests.
+        infs: driver INFs.
+        notes: what could not be read.
+    """
+
+    drivers: list[Driver] = field(default_factory=list)
+    programs: list[Path] = field(default_factory=list)
+    infs: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def look(folder: Path) -> Folder:
+    """What `folder` and the folders in it hold; reads files, runs nothing."""
+    files = list(_files(folder))
+    found = Folder(infs=[path for path in files if path.suffix.lower() in (".inf", ".inx")])
+    services = [service for inf in found.infs for service in services_of(inf)]
+    _projects(folder, files, found)
+    if not found.drivers:
+        found.drivers = list(_otherwise(folder, files))
+    found.drivers = [_with_service(driver, services) for driver in found.drivers]
+    found.programs += [path for path in files if path.suffix.lower() == ".exe"]
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The folder's files, nearest first."""
+    count = 0
+    for place, below, names in os.walk(folder):
+        depth = len(Path(place).relative_to(folder).parts)
+        below[:] = sorted(
+            name for name in below if depth < DEPTH and name[0] != "." and name.lower() not in SKIPPED
+        )
+        for name in sorted(names):
+            count += 1
+            if count > FILE_LIMIT:
+                return
+            path = Path(place, name)
+            if path.is_file():
+                yield path
+
+
+def _projects(folder: Path, files: list[Path], found: Folder) -> None:
+    for path in files:
+        if path.suffix.lower() != ".vcxproj":
+            continue
+        try:
+            if is_driver_project(path, "release"):
+                settings: dict[str, object] = {"project": str(path.relative_to(folder))}
+                settings["builds"] = _builds(configurations(path))
+                found.drivers.append(Driver(project_title(path, "release"), settings))
+            else:
+                found.programs.append(path)
+        except BuildError as error:
+            found.notes.append(error.message)
+    found.drivers.sort(key=lambda driver: len(Path(str(driver.settings["project"])).parts))
+
+
+def _builds(declared: list[str]) -> list[str]:
+    """The configuration to begin with: a release build, in which nothing but the driver prints.
+
+    A name that winvm.toml cannot have is shortened to a word of it, by which the configuration is found.
+    """
+    named = [name for name in declared if DRIVER_NAME.fullmatch(name)]
+    release = [name for name in named if name.lower() == "release"]
+    return (release or [name for name in named if "release" in name.lower()] or named or ["Release"])[:1]
+
+
+def _otherwise(folder: Path, files: list[Path]) -> Iterator[Driver]:
+    name = folder.resolve().name
+    for makefile in MAKEFILES:
+        path = folder / makefile
+        if path.is_file() and _CALLED_BY_WINVM.search(source_text(path)):
+            yield Driver(name, {"folder": "."})
+            return
+    entries = dict.fromkeys(path.parent for path in files if _is_entry(path))
+    cmake = folder / "CMakeLists.txt"
+    if cmake.is_file() and (title := cmake_driver(source_text(cmake).decode("utf-8", "replace"))):
+        yield Driver(title, {"cmake": "."})
+        return
+    for entry in entries:
+        place = entry.relative_to(folder)
+        yield Driver(name if str(place) in (".", "src") else place.name, {"sources": [str(place)]})
+    if entries:
+        return
+    for path in files:
+        if path.suffix.lower() == ".sys" and is_native(path):
+            yield Driver(path.stem, {"prebuilt": str(path.relative_to(folder))})
+
+
+def cmake_driver(text: str) -> str:
+    """The target that a CMakeLists.txt makes by FindWDK's `wdk_add_driver`; empty if there is none."""
+    found = re.search(r"\bwdk_add_driver\s*\(\s*(\$\{PROJECT_NAME\}|[\w.-]+)", text, re.IGNORECASE)
+    if not found:
+        return ""
+    named = re.search(r"\bproject\s*\(\s*([\w.-]+)", text, re.IGNORECASE)
+    return found[1] if "$" not in found[1] else named[1] if named else ""
+
+
+def is_native(path: Path) -> bool:
+    """Whether a file is an x64 driver."""
+    try:
+        image = pefile.PE(str(path), fast_load=True)
+    except (OSError, pefile.PEFormatError):
+        return False
+    with image:
+        native = image.OPTIONAL_HEADER.Subsystem == pefile.SUBSYSTEM_TYPE["IMAGE_SUBSYSTEM_NATIVE"]
+        return bool(native and image.FILE_HEADER.Machine == pefile.MACHINE_TYPE["IMAGE_FILE_MACHINE_AMD64"])
+
+
+def _is_entry(path: Path) -> bool:
+    return SUFFIXES.get(path.suffix.lower()) in ("c", "c++") and bool(_ENTRY.search(source_text(path)))
+
+
+def _with_service(driver: Driver, services: list[InfService]) -> Driver:
+    for service in services:
+        if service.binary.lower() == f"{driver.name}.sys".lower():
+            return Driver(driver.name, driver.settings, service)
+    return driver
