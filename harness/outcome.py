@@ -151,12 +151,21 @@ class CrashRecord:
 
 
 @dataclass(frozen=True)
+class Subresult:
+    """One test that a program of a scenario reported; `outcome` is passed, failed or skipped."""
+
+    name: str
+    outcome: Outcome
+    message: str = ""
+
+
+@dataclass(frozen=True)
 class ScenarioResult:
     """Result of one scenario.
 
     seconds: by the host's clock, restoring and loading included. guest_seconds: by the agent's clock, the
     scenario alone; 0 when it did not end by itself. build: of the driver; empty if the scenario needs none.
-    file, line: of the scenario's source on the host.
+    file, line: of the scenario's source on the host. subresults: of the tests of a program that it ran.
     """
 
     name: str
@@ -174,6 +183,7 @@ class ScenarioResult:
     build: str = ""
     file: str = ""
     line: int = 0
+    subresults: tuple[Subresult, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ Numbers (`GENERIC_READ`, `ERROR_ACCESS_DENIED`, `STATUS_CANCELLED`, ...) are in 
 
 from agent.check import equal, one_of, raises_ntstatus, raises_win32
 from agent.context import Context
+from agent.control_code import ControlCode, ctl_code
 from agent.errors import ChildError, NtStatusError, WaitTimeoutError, Win32Error
 from agent.operations import Operations
 from agent.process import Child, Process
+from agent.program import Ended, program
 from agent.registry import Crash, scenario
 from agent.service import Service, ServiceManager, State
 from agent.win32.device import Device
@@ -25,8 +27,10 @@ __all__ = [
     "Child",
     "ChildError",
     "Context",
+    "ControlCode",
     "Crash",
     "Device",
+    "Ended",
     "NtStatusError",
     "Operations",
     "Pending",
@@ -36,8 +40,10 @@ __all__ = [
     "State",
     "WaitTimeoutError",
     "Win32Error",
+    "ctl_code",
     "equal",
     "one_of",
+    "program",
     "raises_ntstatus",
     "raises_win32",
     "scenario",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent.deadline import Deadline
 from agent.errors import SkipScenario
 from agent.operations import Operations
 from agent.process import Process
 from agent.service import ServiceManager
+from agent.subresults import Subresult
 from agent.win32.handle import Record
+
+if TYPE_CHECKING:
+    from agent.program import Ended
 
 MAX_NOTES = 100
 MAX_NOTE = 1000  # characters
@@ -25,6 +29,7 @@ class Context(Operations):
         capabilities: what the guest can do, as its profile declares it.
         params: parameters of this run of the scenario, given by the host; usually empty.
         seed: the run's random seed; a replay of a crash has the seed of the crash.
+        subresults: results of single tests that a program of the scenario reported.
         service: name of the driver's service.
         driver_path: path in the guest of the `.sys` that the service was installed from.
     """
@@ -50,6 +55,7 @@ class Context(Operations):
         self.seed = seed
         self.expected_dbgprint: list[str] = []
         self.notes: list[str] = []
+        self.subresults: list[Subresult] = []
         self.used_services = False
         self._processes: list[Process] = []
 
@@ -85,6 +91,15 @@ class Context(Operations):
         """
         self.used_services = True
         return ServiceManager(self)
+
+    def run_program(self, path: str, *arguments: str, timeout_s: float | None = None) -> Ended:
+        """Runs a program that deploy.files of winvm.toml names; its output becomes notes.
+
+        Raises `WaitTimeoutError` if it does not end in time, and `AssertionError` if it is not deployed.
+        """
+        from agent.program import run_program
+
+        return run_program(path, arguments, self, timeout_s)
 
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> Process:
         """Starts a second process that runs `function(child, *arguments)`; `child` is a `Child`.

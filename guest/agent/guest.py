@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from agent.journal import WriteLine
+from agent.service import Making
 from agent.win32.handle import Scope
 
 
@@ -23,7 +24,7 @@ class Guest(Protocol):
     def dbgprint(self, text: str) -> None:
         """Sends text through ntdll!DbgPrint."""
 
-    def load(self, service: str, path: str, scope: Scope) -> None:
+    def load(self, service: str, path: str, scope: Scope, made: Making) -> None:
         """Installs and starts a driver, after removing a service of the same name."""
 
     def start(self, service: str, scope: Scope) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -13,6 +14,7 @@ from agent.win32 import constants
 from agent.win32.device import Device
 from agent.win32.event import Event
 from agent.win32.handle import Call, Handle, Record
+from agent.win32.interfaces import interface_paths
 from agent.win32.memory import HeapMemory, Memory
 from agent.win32.native import NativeDevice
 from agent.win32.token import restricted_user
@@ -45,12 +47,19 @@ class Operations:
         share: int = constants.FILE_SHARE_ALL,
         overlapped: bool = False,
     ) -> Device:
-        """Opens a driver's symbolic link (`CR42VirtualRegister` means `\\\\.\\CR42VirtualRegister`).
+        """Opens a device: a symbolic link's name, a path `\\\\.\\...`, or an object's path `\\Device\\...`.
 
         With `overlapped`, use the `_async` calls of the device, otherwise the plain ones. Raises
         `Win32Error`.
         """
         return self._owned(Device.open(link, self, access=access, share=share, overlapped=overlapped))
+
+    def interfaces(self, guid: str | uuid.UUID) -> list[str]:
+        """Paths of the present devices of an interface class, each for `open`.
+
+        Raises `Win32Error`, always on Wine, whose configuration manager does not list interfaces.
+        """
+        return interface_paths(guid)
 
     def open_native(self, path: str, *, access: int = constants.READ_WRITE) -> NativeDevice:
         """Opens an object path (`\\Device\\CR42`, `\\??\\CR42VirtualRegister`) by NtCreateFile for raw calls.

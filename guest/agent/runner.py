@@ -27,6 +27,8 @@ from agent.operations import Operations
 from agent.protocol import VERSION, ProtocolError, Wire
 from agent.registry import Function, Registered
 from agent.replay import Recorded, replay
+from agent.service import Making
+from agent.subresults import fitting
 from agent.verdict import PASSED, ScenarioVerdict, verdict
 
 SERVICE_DEADLINE_S = 60.0
@@ -53,6 +55,7 @@ class Runner:
         self._scenarios = {found.name: found for found in scenarios}
         self._service = ""
         self._driver_path = ""
+        self._made = Making()
         self._driver_exit = 0
         self._watched = ""
         self._running = False
@@ -102,27 +105,33 @@ class Runner:
 
     def _load(self, command: Command) -> None:
         service, path = _field(command, "service"), command.get("sys") or ""
-        contract = command.get("contract")
-        self._service, self._watched = "", service
+        contract, main = command.get("contract"), command.get("main", True)
+        made = Making(
+            command.get("type", "kernel"), command.get("start", "demand"), command.get("parameters", {})
+        )
+        if main:
+            self._service, self._watched = "", service
         started = time.perf_counter()
         scope = self._scope()
         try:
-            self._start(service, path, scope)
+            self._start(service, path, scope, made)
             mismatch = contract_mismatch(contract, self._guest, scope) if contract else ""
-        except (Win32Error, AssertionError, ImportError) as error:  # also a wait that ran out
+        except (Win32Error, AssertionError, ImportError, OSError) as error:  # also a wait that ran out
             code = error.code if isinstance(error, Win32Error) else 0
             self._wire.send("loaded", ok=False, error_code=code, message=str(error), contract_mismatch=False)
             return
         if mismatch:
             self._wire.send("loaded", ok=False, error_code=0, message=mismatch, contract_mismatch=True)
             return
-        self._service, self._driver_path = service, path
+        if main:
+            self._service, self._driver_path, self._made = service, path, made
         self._wire.send("loaded", ok=True, seconds=_since(started))
 
     def _unload(self, command: Command) -> None:
         service = _field(command, "service")
         started = time.perf_counter()
-        self._service = ""
+        if service == self._service:
+            self._service = ""
         try:
             self._guest.unload(service, self._scope())
         except (Win32Error, WaitTimeoutError) as error:
@@ -160,6 +169,9 @@ class Runner:
             ended = self._attempt(found.needs, found.run, context)
         else:
             ended = ScenarioVerdict("error", f"there is no scenario {name!r}")
+        tests, left_out = fitting(context.subresults)
+        if left_out:
+            context.note(f"{left_out} further tests were reported")
         self._marker.end(number, name)
         self._journal.enter("")
         self._wire.send(
@@ -173,6 +185,7 @@ class Runner:
             operations=self._journal.count - before,
             expect_dbgprint=[*(found.expect_dbgprint if found else ()), *context.expected_dbgprint],
             notes=context.notes,
+            subresults=[asdict(test) for test in tests],
             driver_exit=self._driver_exit,
         )
 
@@ -208,10 +221,10 @@ class Runner:
             pass  # a guest in which this fails also fails the next operation
         return 0
 
-    def _start(self, service: str, path: str, scope: Operations) -> None:
+    def _start(self, service: str, path: str, scope: Operations, made: Making) -> None:
         """Loads the driver. Without a path its INF has installed the service, which is only started."""
         if path:
-            self._guest.load(service, path, scope)
+            self._guest.load(service, path, scope, made)
         else:
             self._guest.start(service, scope)
 
@@ -222,7 +235,7 @@ class Runner:
             return problems  # of a driver that died the host restores the guest
         try:
             if not self._guest.is_running(self._service, self._scope()):
-                self._start(self._service, self._driver_path, self._scope())
+                self._start(self._service, self._driver_path, self._scope(), self._made)
                 problems.append("the driver was loaded again after the scenario")
         except (Win32Error, WaitTimeoutError) as error:
             problems.append(f"the driver could not be loaded again: {error}")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 from agent.deadline import Deadline
@@ -19,9 +21,10 @@ from agent.win32.layouts import DWORD, ServiceStatusProcess
 
 SC_MANAGER_ALL_ACCESS = 0xF003F
 SERVICE_ALL_ACCESS = 0xF01FF
-SERVICE_KERNEL_DRIVER = 1
-SERVICE_DEMAND_START = 3
+TYPES = {"kernel": 1, "file-system": 2}
+STARTS = {"boot": 0, "system": 1, "auto": 2, "demand": 3}
 SERVICE_ERROR_NORMAL = 1
+SERVICES = r"SYSTEM\CurrentControlSet\Services"
 SERVICE_CONTROL_STOP = 1
 SC_STATUS_PROCESS_INFO = 0
 POLL_S = 0.02  # the service control manager has no wait for a driver's state
@@ -48,6 +51,39 @@ class Status:
     service_exit_code: int
 
 
+@dataclass(frozen=True)
+class Making:
+    """How a driver's service is made.
+
+    Attributes:
+        type: a key of `TYPES`.
+        start: a key of `STARTS`.
+        parameters: registry value's name -> value. A name without a backslash is below the service's subkey
+            `Parameters`, one with a backslash below the service's own key.
+    """
+
+    type: str = "kernel"
+    start: str = "demand"
+    parameters: Mapping[str, int | str | Sequence[str]] = field(default_factory=dict)
+
+
+def write_parameters(service: str, parameters: Mapping[str, int | str | Sequence[str]]) -> None:
+    """Writes a service's registry values: REG_DWORD for a number, REG_SZ for a text, else REG_MULTI_SZ."""
+    if not parameters or sys.platform != "win32":
+        return
+    import winreg
+
+    for name, value in parameters.items():
+        below, _, last = (name if "\\" in name else f"Parameters\\{name}").rpartition("\\")
+        with winreg.CreateKey(winreg.HKEY_LOCAL_MACHINE, rf"{SERVICES}\{service}\{below}") as key:
+            if isinstance(value, int):
+                winreg.SetValueEx(key, last, 0, winreg.REG_DWORD, value)
+            elif isinstance(value, str):
+                winreg.SetValueEx(key, last, 0, winreg.REG_SZ, value)
+            else:
+                winreg.SetValueEx(key, last, 0, winreg.REG_MULTI_SZ, list(value))
+
+
 class ServiceManager:
     """An open service control manager; use it in a `with` statement."""
 
@@ -61,12 +97,13 @@ class ServiceManager:
     def __exit__(self, *_exception: object) -> None:
         advapi32.CloseServiceHandle.call(self._handle)
 
-    def create(self, name: str, path: str) -> Service:
-        """Creates a kernel-driver service for the `.sys` at `path`.
+    def create(self, name: str, path: str, made: Making | None = None) -> Service:
+        """Creates a driver's service for the `.sys` at `path`, with its registry values.
 
         Raises:
             Win32Error: 1073 when the service exists, 1072 when it is marked for deletion, or another code.
         """
+        made = made or Making()
         self._scope.record("CreateService", f"{name} {path}")
         handle = advapi32.CreateServiceW.check(
             f"CreateService({name})",
@@ -74,8 +111,8 @@ class ServiceManager:
             name,
             name,
             SERVICE_ALL_ACCESS,
-            SERVICE_KERNEL_DRIVER,
-            SERVICE_DEMAND_START,
+            TYPES[made.type],
+            STARTS[made.start],
             SERVICE_ERROR_NORMAL,
             path,
             None,
@@ -84,6 +121,7 @@ class ServiceManager:
             None,
             None,
         )
+        write_parameters(name, made.parameters)
         return Service(name, handle, self._scope)
 
     def open(self, name: str) -> Service:

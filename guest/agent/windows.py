@@ -8,7 +8,7 @@ import time
 from agent.errors import WaitTimeoutError, Win32Error
 from agent.journal import WriteLine
 from agent.marker import MAX_PIECE
-from agent.service import POLL_S, ServiceManager, State, Status
+from agent.service import POLL_S, Making, ServiceManager, State, Status
 from agent.win32 import constants, kernel32, ntdll
 from agent.win32.device import Device
 from agent.win32.handle import Scope
@@ -47,10 +47,10 @@ class WindowsGuest:
         for start in range(0, len(content), MAX_PIECE):
             ntdll.DbgPrint.call(b"%s", content[start : start + MAX_PIECE])
 
-    def load(self, service: str, path: str, scope: Scope) -> None:
+    def load(self, service: str, path: str, scope: Scope, made: Making) -> None:
         """Removes a service of that name, creates the new one and starts it; removes it if that fails."""
         self.unload(service, scope)
-        with ServiceManager(scope) as manager, manager.create(service, path) as created:
+        with ServiceManager(scope) as manager, manager.create(service, path, made) as created:
             try:
                 created.start()
             except Win32Error:

@@ -65,6 +65,16 @@ class Unloaded(_Event):
     seconds: _Seconds = 0.0
 
 
+class SubresultEntry(BaseModel):
+    """One test of a program that a scenario ran."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    name: _Text
+    outcome: Literal["passed", "failed", "skipped"]
+    message: _Text = ""
+
+
 class Finished(_Event):
     """A scenario came to its end.
 
@@ -83,6 +93,7 @@ class Finished(_Event):
     expect_dbgprint: Annotated[list[_Name], Field(max_length=1000)] = []
     notes: Annotated[list[_Text], Field(max_length=10_000)] = []
     driver_exit: _Code = 0
+    subresults: Annotated[list[SubresultEntry], Field(max_length=5000)] = []
 
 
 class Looked(_Event):

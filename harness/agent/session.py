@@ -41,6 +41,7 @@ from harness.display.terminal import printable
 from harness.errors import AgentError, DeadlineError
 from harness.interfaces import DebugStream, GuestProcess
 from harness.outcome import KernelCrash
+from harness.project.config import ServiceSection
 
 MARKER_GRACE_S = 3.0
 """Time after a result in which the scenario's end marker must arrive on the debug stream."""
@@ -149,16 +150,30 @@ class AgentSession:
         return answer
 
     def load(
-        self, service: str, sys_path: str | None, contract: str | None, deadline: Deadline
+        self,
+        service: str,
+        sys_path: str | None,
+        contract: str | None,
+        deadline: Deadline,
+        *,
+        made: ServiceSection | None = None,
+        main: bool = True,
     ) -> Loaded | KernelCrash:
-        """Installs and starts a driver, replacing what was loaded.
+        """Installs and starts a driver, replacing a service of that name.
 
         Without a path, the service must exist; it is started unless it is running.
+
+        Args:
+            made: how the service is made.
+            main: whether it is the driver under test, whose end the agent watches.
 
         Raises `ContractError` or `DriverLoadError` when Windows or the contract refuses it. A driver that
         crashes in DriverEntry, or never returns from it, gives a `KernelCrash`.
         """
-        fields = {"service": service, "sys": sys_path, "contract": contract}
+        fields: dict[str, Any] = {"service": service, "sys": sys_path, "contract": contract}
+        fields |= (made or ServiceSection()).model_dump(mode="json", exclude_defaults=True)
+        if not main:
+            fields["main"] = False
         named = sys_path or f"the installed service {service}"
         began = time.time()
         answer = self._ask(Loaded, deadline, f"load {named}", "load", **fields)

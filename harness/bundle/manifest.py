@@ -3,6 +3,8 @@
     manifest.json                       the replay and its guest; size and SHA-256 of each member
     agent.pyz                           agent and scenarios
     driver/<build>/<service>.sys .pdb   the build that crashed
+    files/                              what deploy.files names
+    companions/<service>.sys            the project's other drivers
     package/                            the INF package that installs it, if it is not a plain service
     image.json                          manifest of the guest image: its digest and content
     crash/                              the crash's folder: crash.json, analysis, journal, dump, screenshot
@@ -23,12 +25,13 @@ from typing import Annotated, Any, Literal
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from harness.bundle.payload import Payload
 from harness.host.digest import stream_sha256
-from harness.project.config import Name, Parameter, ParameterName
+from harness.project.config import Name, Parameter, ParameterName, ServiceSection
 from harness.project.profile import Profile
-from harness.toolchain.package import Package
 
 MANIFEST, AGENT, IMAGE, PACKAGE = "manifest.json", "agent.pyz", "image.json", "package"
+FILES, COMPANIONS = "files", "companions"
 JOURNAL = "crash/journal.jsonl"
 CRASH = "crash/crash.json"
 MEMBER_LIMIT = 1 << 30
@@ -89,10 +92,26 @@ class Driver(_Entry):
     verified: bool = False
     contract: Annotated[str, StringConstraints(pattern=r"^([A-Za-z_][A-Za-z0-9_]{0,99})?$")]
 
+    made: ServiceSection = ServiceSection()
+    """How its service is made."""
+
     @property
     def member(self) -> str:
         """Its `.sys` in the bundle."""
         return f"driver/{self.build}/{self.service}.sys"
+
+
+class CompanionDriver(_Entry):
+    """Another driver of the project: its service, how that is made, and whether it is loaded first."""
+
+    service: Name
+    made: ServiceSection = ServiceSection()
+    before: bool = True
+
+    @property
+    def member(self) -> str:
+        """Its `.sys` in the bundle."""
+        return f"{COMPANIONS}/{self.service}.sys"
 
 
 class Manifest(_Entry):
@@ -111,11 +130,12 @@ class Manifest(_Entry):
     what: Text
     trigger: Trigger
     driver: Driver
+    companions: Annotated[list[CompanionDriver], Field(max_length=64)] = []
     guest: Name
     profile: dict[Text, Any]
     image: Sha256
     environment: dict[Text, Text]
-    members: Annotated[dict[MemberName, Member], Field(max_length=64)]
+    members: Annotated[dict[MemberName, Member], Field(max_length=1200)]
 
 
 def profile_document(profile: Profile) -> dict[str, Any]:
@@ -124,23 +144,24 @@ def profile_document(profile: Profile) -> dict[str, Any]:
     return {**document, "missing_capabilities": sorted(profile.missing_capabilities)}
 
 
-def member_files(
-    agent: Path, driver: Driver, sys_file: Path, image: Path, crash: Path, package: Package | None = None
-) -> dict[str, Path]:
+def member_files(payload: Payload, driver: Driver, image: Path, crash: Path) -> dict[str, Path]:
     """Member name -> the file on this host with its content.
 
     Args:
+        driver: the build of the payload that crashed.
         image: manifest of the guest image.
         crash: the crash's folder.
-        package: the INF package that installs the driver.
     """
-    files = {AGENT: agent, driver.member: sys_file, IMAGE: image}
+    sys_file = payload.drivers[driver.build]
+    files = {AGENT: payload.agent, driver.member: sys_file, IMAGE: image}
     symbols = sys_file.with_suffix(".pdb")
     if symbols.is_file():
         files[driver.member.removesuffix(".sys") + ".pdb"] = symbols
-    if package:
+    if package := payload.packages.get(driver.build):
         root = package.inf.parent
         files |= {f"{PACKAGE}/{file.relative_to(root).as_posix()}": file for file in package.files}
+    files |= {f"{FILES}/{place}": file for place, file in payload.files.items()}
+    files |= {f"{COMPANIONS}/{other.name}.sys": other.drivers[driver.build] for other in payload.companions}
     files |= {f"crash/{file.name}": file for file in crash.iterdir() if file.is_file()}
     return files
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.project.config import Parameter
+from harness.project.config import Parameter, ServiceSection
+from harness.toolchain.deployed import Companion
 from harness.toolchain.package import Package
 
 
@@ -23,6 +24,9 @@ class Payload:
         parameters: value of `t.params` in scenarios.
         seed: value of `t.seed` in scenarios; the same when a crash is reproduced.
         packages: build name -> the INF package that installs it; empty when drivers are plain services.
+        made: how the driver's service is made.
+        files: path below the guest's folder of files, with `/` -> the file.
+        companions: the project's other drivers, in their order.
     """
 
     agent: Path
@@ -32,3 +36,6 @@ class Payload:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     seed: int = field(default_factory=lambda: secrets.randbits(32))
     packages: Mapping[str, Package] = field(default_factory=dict)
+    made: ServiceSection = field(default_factory=ServiceSection)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    companions: tuple[Companion, ...] = ()

@@ -19,7 +19,17 @@ import zstandard
 from pydantic import ValidationError
 
 from harness.agent.protocol import quoted
-from harness.bundle.manifest import AGENT, JOURNAL, MANIFEST, MEMBER_LIMIT, PACKAGE, Manifest
+from harness.bundle.manifest import (
+    AGENT,
+    COMPANIONS,
+    FILES,
+    JOURNAL,
+    MANIFEST,
+    MEMBER_LIMIT,
+    PACKAGE,
+    CompanionDriver,
+    Manifest,
+)
 from harness.errors import BundleError, HostError
 
 PACKED_LIMIT = 1 << 30
@@ -54,6 +64,17 @@ class Bundle:
         """The INF that installs the driver; None for a plain service."""
         inf = self.manifest.driver.inf
         return self.folder / PACKAGE / inf if inf else None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Path below the guest's folder of files -> the file."""
+        prefix = f"{FILES}/"
+        names = (name for name in self.manifest.members if name.startswith(prefix))
+        return {name.removeprefix(prefix): self.folder / name for name in names}
+
+    def companion(self, driver: CompanionDriver) -> Path:
+        """The `.sys` of another driver of the project."""
+        return self.folder / driver.member
 
     @property
     def journal(self) -> Path:
@@ -147,7 +168,7 @@ def _take(archive: _Archive, folder: Path) -> Manifest:
     manifest = _manifest(archive)
     driver = manifest.driver.member
     needed = {AGENT, driver, driver.removesuffix(".sys") + ".pdb", JOURNAL}
-    missing = {*manifest.members, AGENT, driver}
+    missing = {*manifest.members, AGENT, driver, *(other.member for other in manifest.companions)}
     folder.mkdir(parents=True)
     while info := archive.header():
         shown = quoted(info.name.encode())
@@ -158,7 +179,7 @@ def _take(archive: _Archive, folder: Path) -> Manifest:
             raise archive.refuse(shown, "is in the archive twice")
         if info.size != member.size:
             raise archive.refuse(shown, f"has {info.size} bytes, but {member.size} in the manifest")
-        if info.name in needed or info.name.startswith(f"{PACKAGE}/"):
+        if info.name in needed or info.name.partition("/")[0] in (PACKAGE, FILES, COMPANIONS):
             place = folder / info.name
             place.parent.mkdir(parents=True, exist_ok=True)
             with place.open("xb") as target:

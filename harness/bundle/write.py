@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.bundle.manifest import (
     CRASH,
+    CompanionDriver,
     Content,
     Driver,
     Trigger,
@@ -89,9 +90,10 @@ def write_crash_bundle(target: Path, crash: CrashRecord, trigger: Trigger, guest
         contract=payload.contract,
         inf=package.inf.name if package else "",
         verified=VERIFIER in profile.capabilities,
+        made=payload.made,
     )
     files: dict[str, Content] = {
-        **member_files(payload.agent, driver, payload.drivers[build], guest.image, crash.folder, package),
+        **member_files(payload, driver, guest.image, crash.folder),
         CRASH: json_text(crash_document(crash)).encode(),
     }
     write_bundle(
@@ -102,6 +104,10 @@ def write_crash_bundle(target: Path, crash: CrashRecord, trigger: Trigger, guest
         what=describe(crash.report),
         trigger=trigger,
         driver=driver,
+        companions=[
+            CompanionDriver(service=other.name, made=other.service, before=other.before)
+            for other in payload.companions
+        ],
         guest=profile.name,
         profile=profile_document(profile),
         image=json.loads(guest.image.read_bytes())["digest"],

@@ -28,6 +28,7 @@ PACKAGES = {
     "apt-get": "apt",
     "bwrap": "bubblewrap",
     "clang-19": "clang-19",
+    "cmake": "cmake",
     "cp": "coreutils",
     "elf2dmp": "qemu-utils",
     "hivexregedit": "libwin-hivex-perl",

@@ -36,6 +36,10 @@ FILE_NAME = "winvm.toml"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 ParameterName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+RegistryName = Annotated[
+    str, StringConstraints(pattern=r"^[^\\\x00-\x1f]+(\\[^\\\x00-\x1f]+)*$", max_length=255)
+]
+RegistryValue = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)] | StrictStr | tuple[StrictStr, ...]
 Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
 LibvirtUri = Annotated[str, AfterValidator(runs_no_program)]
 
@@ -52,8 +56,9 @@ class DriverSection(_Section):
     module that declares HELLO, empty when the driver has none.
 
     `sources` lists files, folders and patterns that winvm compiles itself, with `include`, `defines`,
-    `libraries` and further clang `options`; `project` names a .vcxproj or .sln that lists them. Without these
-    and without `build`, the folder decides: a Makefile, a Visual Studio project, or its C and C++ files.
+    `libraries` and further clang `options`; `project` names a .vcxproj or .sln that lists them, `cmake` the
+    folder of a CMakeLists.txt whose target `name` is the driver. Without these and without `build`, the
+    folder decides: a Makefile, a Visual Studio project, or its C and C++ files.
 
     `prebuilt` is a `.sys` that is built elsewhere, with `{build}` replaced; winvm builds nothing then. `inf`
     is the INF of the package that holds it; guests with capability `inf-package` install the driver by it.
@@ -65,6 +70,7 @@ class DriverSection(_Section):
     builds: tuple[Name, ...] = Field(default=("release",), min_length=1)
     sources: tuple[str, ...] = ()
     project: str = ""
+    cmake: str = ""
     include: tuple[Path, ...] = ()
     defines: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
@@ -81,7 +87,7 @@ class DriverSection(_Section):
 
     @model_validator(mode="after")
     def _is_built_in_one_way(self) -> DriverSection:
-        ways = [way for way in ("build", "sources", "project") if way in self.model_fields_set]
+        ways = [way for way in ("build", "sources", "project", "cmake") if way in self.model_fields_set]
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(ways)} each say how the driver is built: keep one of them")
         extras = [key for key in ("include", "defines", "libraries", "options") if getattr(self, key)]
@@ -94,6 +100,40 @@ class CheckSection(_Section):
     """`[check]`: severity of a rule of the static check, over its own: refuse, note or ignore."""
 
     rules: dict[str, Literal["refuse", "note", "ignore"]] = Field(default_factory=dict)
+
+
+class ServiceSection(_Section):
+    """`[service]`: how the driver's service is made, where no INF makes it.
+
+    `parameters` are registry values that are written before the driver starts: below the service's subkey
+    `Parameters`, or where a name has a backslash, below its own key. A number becomes a REG_DWORD, a
+    text a REG_SZ, a list of texts a REG_MULTI_SZ.
+    """
+
+    type: Literal["kernel", "file-system"] = "kernel"
+    start: Literal["boot", "system", "auto", "demand"] = "demand"
+    parameters: dict[RegistryName, RegistryValue] = Field(default_factory=dict)
+
+
+class CompanionSection(DriverSection):
+    """`[[deploy.drivers]]`: another driver, loaded before or after the one under test, in the file's order.
+
+    It has the keys of `[driver]` that say how it is built; the builds are those of `[driver]`. `service` is
+    as the section of that name.
+    """
+
+    load: Literal["before", "after"] = "before"
+    service: ServiceSection = ServiceSection()
+
+
+class DeploySection(_Section):
+    """`[deploy]`: what is brought into the guest besides the driver and the agent.
+
+    `files` are paths and patterns relative to winvm.toml; each file keeps its relative path in the guest.
+    """
+
+    files: tuple[str, ...] = ()
+    drivers: tuple[CompanionSection, ...] = ()
 
 
 class ScenariosSection(_Section):
@@ -151,6 +191,8 @@ class Config(_Section):
 
     driver: DriverSection = DriverSection()
     check: CheckSection = CheckSection()
+    service: ServiceSection = ServiceSection()
+    deploy: DeploySection = DeploySection()
     scenarios: ScenariosSection = ScenariosSection()
     guest: GuestSection = GuestSection()
     artifacts: ArtifactsSection = ArtifactsSection()
@@ -181,6 +223,12 @@ class Config(_Section):
         """The INF by whose package the driver is installed, if winvm.toml names one."""
         named = self.driver.inf.replace("{build}", build)
         return self.root / named if named else None
+
+    def of_companion(self, companion: CompanionSection) -> Config:
+        """This configuration with another driver in place of the one under test; its builds are the same."""
+        return self.model_copy(
+            update={"driver": companion.model_copy(update={"builds": self.driver.builds}), "contract": ""}
+        )
 
     @property
     def scenario_folders(self) -> tuple[Path, ...]:

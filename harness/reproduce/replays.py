@@ -33,6 +33,7 @@ from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from harness.run.pipeline import prepare_replay, start_guest
 from harness.run.plan import Plan
+from harness.toolchain.deployed import Companion
 from harness.toolchain.package import take_package
 
 KIND = "reproduce"
@@ -193,6 +194,12 @@ def _bench(
         manifest.trigger.parameters,
         manifest.trigger.seed,
         {driver.build: take_package(bundle.inf)} if bundle.inf else {},
+        driver.made,
+        bundle.files,
+        tuple(
+            Companion(other.service, {driver.build: bundle.companion(other)}, other.made, other.before)
+            for other in manifest.companions
+        ),
     )
     plan = Plan(
         config=request.config.model_copy(update={"driver": DriverSection(name=driver.service)}),

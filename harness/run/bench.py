@@ -19,7 +19,15 @@ from harness.host.interrupts import deferred
 from harness.journal import StepKind
 from harness.machine.channels import bound
 from harness.machine.protocol import MachineState
-from harness.outcome import CrashRecord, DebugRecord, KernelCrash, Outcome, Scenario, ScenarioResult
+from harness.outcome import (
+    CrashRecord,
+    DebugRecord,
+    KernelCrash,
+    Outcome,
+    Scenario,
+    ScenarioResult,
+    Subresult,
+)
 from harness.project.config import Parameter
 from harness.project.patterns import unmatched
 from harness.run.artifacts import Artifacts
@@ -262,6 +270,9 @@ class Bench:
             operations=answer.operations,
             dbgprint=records,
             notes=tuple(answer.notes),
+            subresults=tuple(
+                Subresult(test.name, Outcome(test.outcome), test.message) for test in answer.subresults
+            ),
         )
 
     def _printed(self, scenario_id: int, patterns: Iterable[str]) -> tuple[tuple[DebugRecord, ...], str]:

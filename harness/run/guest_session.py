@@ -25,9 +25,9 @@ from harness.machine.protocol import Machine
 from harness.outcome import KernelCrash
 from harness.project.profile import Profile
 from harness.run.artifacts import Artifacts
+from harness.run.loading import LOAD_DEADLINE_S, Loading
 
 CONNECT_DEADLINE_S = 120.0
-LOAD_DEADLINE_S = 60.0
 INSTALL_DEADLINE_S = 180.0
 """For installing an INF package: Windows verifies its catalogue and looks at every device."""
 QUIT_DEADLINE_S = 20.0
@@ -80,9 +80,10 @@ class GuestSession:
         skip = handover.debug_read if handover else 0
         self.debug = guest.debug_stream(machine, artifacts.dbgprint_log, self._nonce, skip)
         self._agent: AgentSession | None = None
+        self._drivers = Loading(payload, guest.run_folder)
         if isinstance(self.debug, WatchesDriver):
             names = {driver.name for driver in payload.drivers.values()}
-            self.debug.watch(names | {f"{payload.service}.sys"})
+            self.debug.watch(names | {f"{name}.sys" for name in self._drivers.services})
         self._installed = ""  # the driver store's name of the INF package
         self.loaded = self.newest = ""
         environment["seed"] = str(payload.seed)
@@ -207,16 +208,10 @@ class GuestSession:
             )
         self.loaded, self.newest = "", build
         with self._journal.step(StepKind.DRIVER, f"load driver ({build})"):
-            answer = self._change_package(build) or self.agent.load(
-                self.payload.service,
-                None if build in self.payload.packages else self._driver_path(build),
-                self.payload.contract or None,
-                Deadline.after(LOAD_DEADLINE_S),
-            )
-        if isinstance(answer, KernelCrash):
-            return answer
-        self.loaded = build
-        return None
+            crash = self._change_package(build) or self._drivers.load(self.agent, build)
+        if crash is None:
+            self.loaded = build
+        return crash
 
     def unload(self) -> Unloaded | KernelCrash:
         """Stops and removes the driver's service and its package; the result says whether that worked.
@@ -226,9 +221,7 @@ class GuestSession:
         """
         self.loaded = ""
         with self._journal.step(StepKind.DRIVER, "unload driver"):
-            return self._change_package("") or self.agent.unload(
-                self.payload.service, Deadline.after(LOAD_DEADLINE_S)
-            )
+            return self._change_package("") or self._drivers.unload(self.agent)
 
     def new_link(self) -> Link:
         """Separate connections to the guest, none of them open yet; the caller closes them."""
@@ -292,6 +285,8 @@ class GuestSession:
         self.recover()
         with self._journal.step(StepKind.RESTORE, "suspend guest"):
             self._change_package("")
+            if self.payload.companions:
+                self._drivers.unload(self.agent)
             answer = self.agent.release(self.payload.service, Deadline.after(LOAD_DEADLINE_S))
             self.link.close()
             time.sleep(SETTLE_S)
@@ -360,8 +355,7 @@ class GuestSession:
 
     def _push(self, deadline: Deadline) -> None:
         """Copies the files that the guest does not have."""
-        wanted = {self._agent_path: self.payload.agent}
-        wanted |= {self._driver_path(build): driver for build, driver in self.payload.drivers.items()}
+        wanted = {self._agent_path: self.payload.agent, **self._drivers.files()}
         for build, package in self.payload.packages.items():
             wanted |= package.placed(self._package_folder(build))
         hashes = {path: file_sha256(file) for path, file in wanted.items()}
@@ -374,9 +368,6 @@ class GuestSession:
     @property
     def _agent_path(self) -> str:
         return rf"{self._guest.run_folder}\agent.pyz"
-
-    def _driver_path(self, build: str) -> str:
-        return rf"{self._guest.run_folder}\{build}\{self.payload.service}.sys"
 
     def _package_folder(self, build: str) -> PureWindowsPath:
         return PureWindowsPath(self._guest.run_folder, build, "package")

@@ -48,7 +48,8 @@ from harness.run.hold import Hold
 from harness.run.live import LiveGuest
 from harness.run.plan import Plan
 from harness.run.prune import mark_used
-from harness.toolchain.builds import build_drivers
+from harness.toolchain.builds import build_companions, build_drivers
+from harness.toolchain.deployed import deployed_files
 from harness.toolchain.identity import code_digest
 from harness.toolchain.inspect import require_frameworks
 from harness.toolchain.package import take_package
@@ -222,10 +223,22 @@ def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -
     home = configuration.home()
     installed = _whole(lambda: find_flavour(plan.profile, accelerator, home, journal, plan.verified), journal)
     drivers = build_drivers(plan.config, installed.exports, journal, builds)
-    require_frameworks(drivers.values(), installed.exports)
+    companions = build_companions(plan.config, installed.exports, journal, drivers)
+    others = [path for companion in companions for path in companion.drivers.values()]
+    require_frameworks([*drivers.values(), *others], installed.exports)
     driver = plan.config.driver
     packages = {build: take_package(inf) for build in drivers if (inf := plan.config.package(build))}
-    payload = Payload(plan.agent, driver.name, drivers, driver.contract, plan.parameters, packages=packages)
+    payload = Payload(
+        plan.agent,
+        driver.name,
+        drivers,
+        driver.contract,
+        plan.parameters,
+        packages=packages,
+        made=plan.config.service,
+        files=deployed_files(plan.config.root, plan.config.deploy.files),
+        companions=companions,
+    )
     return _prepared(plan.profile, payload, installed, accelerator, journal)
 
 

@@ -10,6 +10,7 @@ from harness.host.locks import hold
 from harness.journal import Journal, StepKind
 from harness.project.config import Config
 from harness.toolchain.compile import compile_build
+from harness.toolchain.deployed import Companion
 from harness.toolchain.inspect import inspect_driver, is_signed
 from harness.toolchain.prebuilt import take_prebuilt
 from harness.toolchain.sign import TestCertificate, sign, verify
@@ -36,19 +37,51 @@ def build_drivers(
         for build in filter(wanted.__contains__, config.driver.builds):
             with journal.step(StepKind.SETUP, f"build driver ({build})") as found:
                 output = config.build_folder / "driver" / build
-                prebuilt = config.prebuilt_driver(build)
-                if prebuilt:
-                    driver = take_prebuilt(prebuilt, config.driver.name, output)
-                else:
-                    driver = compile_build(config, build, output, journal)
-                if not prebuilt or not is_signed(driver):
-                    sign(driver, certificate)
-                    verify(driver, certificate)
-                for line in _notes(config, driver, exports, prebuilt is not None):
-                    journal.warn(f"{driver.name} ({build}): {line}")
-                found["sha256"] = file_sha256(driver)
-            drivers[build] = driver
+                drivers[build] = _build(config, build, output, certificate, exports, journal)
+                found["sha256"] = file_sha256(drivers[build])
     return drivers
+
+
+def build_companions(
+    config: Config, exports: Path | None, journal: Journal, builds: Iterable[str]
+) -> tuple[Companion, ...]:
+    """The project's other drivers, made as `build_drivers` makes the one under test.
+
+    Raises:
+        BuildError: a step fails.
+    """
+    made = []
+    with hold(config.build_lock):
+        certificate = TestCertificate.ensure(config.build_folder / "certificate")
+        for companion in config.deploy.drivers:
+            drivers, own = {}, config.of_companion(companion)
+            for build in builds:
+                with journal.step(StepKind.SETUP, f"build driver {companion.name} ({build})"):
+                    output = config.build_folder / "companions" / companion.name / build
+                    drivers[build] = _build(own, build, output, certificate, exports, journal)
+            made.append(Companion(companion.name, drivers, companion.service, companion.load == "before"))
+    return tuple(made)
+
+
+def _build(
+    config: Config,
+    build: str,
+    output: Path,
+    certificate: TestCertificate,
+    exports: Path | None,
+    journal: Journal,
+) -> Path:
+    prebuilt = config.prebuilt_driver(build)
+    if prebuilt:
+        driver = take_prebuilt(prebuilt, config.driver.name, output)
+    else:
+        driver = compile_build(config, build, output, journal)
+    if not prebuilt or not is_signed(driver):
+        sign(driver, certificate)
+        verify(driver, certificate)
+    for line in _notes(config, driver, exports, prebuilt is not None):
+        journal.warn(f"{driver.name} ({build}): {line}")
+    return driver
 
 
 def _notes(config: Config, driver: Path, exports: Path | None, prebuilt: bool) -> list[str]:

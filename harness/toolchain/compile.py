@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.journal import Journal
 from harness.project.config import Config
+from harness.toolchain.clang.cmake import build_cmake
 from harness.toolchain.clang.compiler import compile_driver
 from harness.toolchain.clang.editor import write_editor_files
 from harness.toolchain.clang.sources import DriverSources, folder_sources, listed_sources
@@ -25,12 +26,15 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
     Raises:
         BuildError: the driver does not build.
     """
+    driver = config.driver
+    if driver.cmake:
+        return build_cmake(config.root / driver.cmake, driver.name, name, output)
     sources = driver_sources(config, name)
     if sources is None:
-        return build_driver(config.driver_folder, config.driver.build, config.driver.name, name, output)
+        return build_driver(config.driver_folder, driver.build, driver.name, name, output)
     for note in sources.notes:
         journal.warn(note)
-    compiled = compile_driver(sources, config.driver.name, config.root, output)
+    compiled = compile_driver(sources, driver.name, config.root, output)
     write_editor_files(config.root, compiled.commands)
     return compiled.driver
 

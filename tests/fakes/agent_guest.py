@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.errors import Win32Error
 from agent.journal import WriteLine
+from agent.service import Making
 from agent.win32.buffers import require_room
 from agent.win32.handle import Scope
 
@@ -20,6 +21,7 @@ class FakeGuest:
         printed: texts sent through DbgPrint.
         lines: lines written to the serial port.
         running: services that run, with the path of their driver.
+        made: how they were made.
         died: services that ended by themselves, with their exit codes.
     """
 
@@ -30,6 +32,7 @@ class FakeGuest:
         self.printed: list[str] = []
         self.lines: list[bytes] = []
         self.running: dict[str, str] = {}
+        self.made: dict[str, Making] = {}
         self.died: dict[str, int] = {}
 
     def open_serial(self, path: str) -> WriteLine:
@@ -42,16 +45,17 @@ class FakeGuest:
         """Keeps the text in `printed`."""
         self.printed.append(text)
 
-    def load(self, service: str, path: str, scope: Scope) -> None:
+    def load(self, service: str, path: str, scope: Scope, made: Making) -> None:
         """Marks the service as running."""
         scope.record("StartService", service)
         if self.load_error:
             raise Win32Error(self.load_error, f"StartService({service})")
         self.running[service] = path
+        self.made[service] = made
 
     def start(self, service: str, scope: Scope) -> None:
         """Marks the service as running, wherever its driver is."""
-        self.load(service, "installed", scope)
+        self.load(service, "installed", scope, Making())
 
     def unload(self, service: str, scope: Scope) -> None:
         """Marks the service as gone."""

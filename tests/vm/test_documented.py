@@ -30,7 +30,7 @@ def test_readme_leads_to_a_driver_of_ones_own(winvm: CommandLine, tmp_path: Path
 def test_the_guide_to_ones_own_driver_works(winvm: CommandLine, tmp_path: Path) -> None:
     (first,) = blocks(OWN_DRIVER, "sh", "## From nothing")
     (later,) = blocks(OWN_DRIVER, "sh", "## Builds and parameters")
-    (scenarios,) = blocks(OWN_DRIVER, "python")
+    (scenarios,) = blocks(OWN_DRIVER, "python", "## Scenarios")
     shell(first.replace("make test", "true"), tmp_path, winvm.home)  # README's test has run it
     (tmp_path / "echo" / "scenarios" / "more.py").write_text(scenarios)
     output = shell(later, tmp_path / "echo", winvm.home)

@@ -10,6 +10,7 @@ import ctypes
 import itertools
 from typing import TypeVar
 
+from agent.control_code import shown_code
 from agent.errors import Win32Error
 from agent.win32 import constants, kernel32
 from agent.win32.binding import Function
@@ -22,6 +23,20 @@ StructureT = TypeVar("StructureT", bound=ctypes.Structure)
 
 MAX_JOURNALLED = 1024  # bytes of input; longer input is not journalled, and its operation is not replayed
 _numbers = itertools.count(1)
+
+
+def win32_path(name: str) -> str:
+    """The path by which CreateFile opens a device.
+
+    `Name`, `\\DosDevices\\Name` and `\\??\\Name` mean `\\\\.\\Name`; an object path such as `\\Device\\Name`
+    is reached through `\\\\?\\GLOBALROOT`; any other full path is taken as it is.
+    """
+    if name.startswith("\\\\") or ":" in name:
+        return name
+    for prefix in ("\\DosDevices\\", "\\??\\", "\\GLOBAL??\\"):
+        if name.lower().startswith(prefix.lower()):
+            return f"\\\\.\\{name[len(prefix) :]}"
+    return f"\\\\?\\GLOBALROOT{name}" if name.startswith("\\") else f"\\\\.\\{name}"
 
 
 class Device(Handle):
@@ -42,8 +57,8 @@ class Device(Handle):
         overlapped: bool = False,
         disposition: int = constants.OPEN_EXISTING,
     ) -> Device:
-        """Opens `link` (`Name` means `\\\\.\\Name`; a full path is taken as it is)."""
-        path = link if link.startswith("\\\\") or ":" in link else f"\\\\.\\{link}"
+        """Opens a device by any of its names, see `win32_path`."""
+        path = win32_path(link)
         flags = constants.FILE_FLAG_OVERLAPPED if overlapped else 0
         number = next(_numbers)
         call: Call | None = None
@@ -129,7 +144,7 @@ class Device(Handle):
         returned = DWORD(0)
         self._scope.record(
             "DeviceIoControl",
-            f"{self.name} code=0x{code:06X} in={_memory(in_address, in_length)} "
+            f"{self.name} code={shown_code(code)} in={_memory(in_address, in_length)} "
             f"out={_memory(out_address, out_length)}",
             call,
         )
@@ -211,7 +226,7 @@ class Device(Handle):
         pending = Pending(self._named(code), self.value, source, buffer, self._scope)
         self._scope.record(
             "DeviceIoControl",
-            f"{self.name} overlapped code=0x{code:06X} in={length} out={out}",
+            f"{self.name} overlapped code={shown_code(code)} in={length} out={out}",
             self._with_input(source, code=code, out=out),
         )
         pending.start(
@@ -245,7 +260,7 @@ class Device(Handle):
         raise Win32Error(error, operation, delivered, returned.value)
 
     def _named(self, code: int) -> str:
-        return f"DeviceIoControl({self.name}, 0x{code:06X})"
+        return f"DeviceIoControl({self.name}, {shown_code(code)})"
 
     def _with_input(self, source: Buffer | None, **arguments: int | str) -> Call | None:
         """A call on this device for the journal; None if the input is longer than MAX_JOURNALLED."""

@@ -9,6 +9,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Self
 
+from agent.control_code import shown_code
 from agent.win32 import kernel32, ntdll
 from agent.win32.binding import Function, check_status
 from agent.win32.constants import SYNCHRONIZE
@@ -72,7 +73,7 @@ class NativeDevice(Handle):
     ) -> NativeResult:
         """NtDeviceIoControlFile with exactly these pointers (0 is NULL) and lengths."""
         self._scope.record(
-            "NtDeviceIoControlFile", f"{self.name} code=0x{code:06X} in={in_length} out={out_length}"
+            "NtDeviceIoControlFile", f"{self.name} code={shown_code(code)} in={in_length} out={out_length}"
         )
         block = IoStatusBlock()
         status, _ = ntdll.NtDeviceIoControlFile.call(

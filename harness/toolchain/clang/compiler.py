@@ -53,15 +53,22 @@ def compile_driver(sources: DriverSources, name: str, root: Path, output: Path) 
     """
     output, root = output.resolve(), root.resolve()
     commands = unit_commands(sources, root, output)
-    overlay, case = wdk_folder() / "include", output / CASE
-    kit = [flags.CLANG, *flags.TARGET, *flags.MICROSOFT, *flags.KERNEL, *flags.C, "-O2", "-w"]
-    kit += [f"-D{define}" for define in (*flags.DEFINES, *flags.VERSION_DEFINES)]
-    libraries = build_libraries(
-        output / "wdk", [*kit, *flags.headers(overlay, case)], lambda argv, place: _kit(argv, place)
-    )
+    libraries = kit_libraries(output, output / CASE)
     _compile_all(commands, name, output)
     driver = _link(sources, commands, name, output, libraries)
     return Compiled(driver, commands)
+
+
+def kit_libraries(output: Path, case: Path) -> Path:
+    """The driver kit's libraries, made below `output` unless they are there; returns their folder.
+
+    Args:
+        case: the overlay that `write_overlay` wrote.
+    """
+    kit = [flags.CLANG, *flags.TARGET, *flags.MICROSOFT, *flags.KERNEL, *flags.C, "-O2", "-w"]
+    kit += [f"-D{define}" for define in (*flags.DEFINES, *flags.VERSION_DEFINES)]
+    kit += flags.headers(wdk_folder() / "include", case)
+    return build_libraries(output / "wdk", kit, lambda argv, place: _kit(argv, place))
 
 
 def unit_commands(sources: DriverSources, root: Path, output: Path) -> tuple[Command, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 CLANG = "clang-19"
+CLANGXX = "clang++-19"
 LINK = "lld-link-19"
 MINGW = Path("/usr/x86_64-w64-mingw32/include")
 """mingw-w64's headers, the package mingw-w64-x86-64-dev."""

@@ -124,9 +124,12 @@ def _otherwise(folder: Path, files: list[Path]) -> Iterator[Driver]:
             yield Driver(name, {"folder": "."})
             return
     entries = dict.fromkeys(path.parent for path in files if _is_entry(path))
-    cmake = folder / "CMakeLists.txt"
-    if cmake.is_file() and (title := cmake_driver(source_text(cmake).decode("utf-8", "replace"))):
-        yield Driver(title, {"cmake": "."})
+    lists = [path for path in files if path.name == "CMakeLists.txt"]
+    titles = [
+        title for path in lists for title in cmake_drivers(source_text(path).decode("utf-8", "replace"))
+    ]
+    if folder / "CMakeLists.txt" in lists and titles:
+        yield from (Driver(title, {"cmake": "."}) for title in titles)
         return
     for entry in entries:
         place = entry.relative_to(folder)
@@ -138,13 +141,12 @@ def _otherwise(folder: Path, files: list[Path]) -> Iterator[Driver]:
             yield Driver(path.stem, {"prebuilt": str(path.relative_to(folder))})
 
 
-def cmake_driver(text: str) -> str:
-    """The target that a CMakeLists.txt makes by FindWDK's `wdk_add_driver`; empty if there is none."""
-    found = re.search(r"\bwdk_add_driver\s*\(\s*(\$\{PROJECT_NAME\}|[\w.-]+)", text, re.IGNORECASE)
-    if not found:
-        return ""
+def cmake_drivers(text: str) -> list[str]:
+    """The targets that a CMakeLists.txt makes by FindWDK's `wdk_add_driver`."""
     named = re.search(r"\bproject\s*\(\s*([\w.-]+)", text, re.IGNORECASE)
-    return found[1] if "$" not in found[1] else named[1] if named else ""
+    found = re.findall(r"\bwdk_add_driver\s*\(\s*(\$\{PROJECT_NAME\}|[\w.-]+)", text, re.IGNORECASE)
+    project = named[1] if named else ""
+    return [title for title in (project if "$" in name else name for name in found) if title]
 
 
 def is_native(path: Path) -> bool:

@@ -19,15 +19,19 @@ from harness.bundle import read as unbundle
 from harness.bundle.manifest import (
     AGENT,
     MANIFEST,
+    CompanionDriver,
     Driver,
     Trigger,
     member_files,
     profile_document,
     write_bundle,
 )
+from harness.bundle.payload import Payload
 from harness.bundle.read import unpack
 from harness.errors import BundleError
+from harness.project.config import ServiceSection
 from harness.project.profiles import find_profile
+from harness.toolchain.deployed import Companion
 from harness.toolchain.package import take_package
 
 DRIVER = Driver(service="drv", build="fault", contract="contract")
@@ -53,9 +57,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "crash" / "crash.json").write_bytes(b"{}")
     for name in ("agent.pyz", "drv.sys", "drv.pdb", "image.json"):
         (folder / name).write_bytes(name.encode() * 1000)
-    return member_files(
-        folder / "agent.pyz", DRIVER, folder / "drv.sys", folder / "image.json", folder / "crash"
-    )
+    payload = Payload(folder / "agent.pyz", "drv", {"fault": folder / "drv.sys"}, "contract")
+    return member_files(payload, DRIVER, folder / "image.json", folder / "crash")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,34 @@ def test_the_same_crash_gives_the_same_bytes_and_ordinary_tools_read_them(
     assert {(info.mtime, info.uid, info.mode) for info, _ in members(good)} == {(0, 0, 0o644)}
 
 
+def test_files_other_drivers_and_the_service_come_along(files: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "crash").mkdir()
+    made = ServiceSection(start="system", parameters={"Limit": 5, r"Instances\DefaultInstance": "drv"})
+    payload = Payload(
+        files[AGENT],
+        "drv",
+        {"fault": files[DRIVER.member]},
+        "",
+        made=made,
+        files={"x64/test.exe": files[AGENT]},
+        companions=(Companion("bus", {"fault": files[DRIVER.member]}),),
+    )
+    driver = Driver(service="drv", build="fault", contract="", made=made)
+    other = CompanionDriver(service="bus")
+    whole = member_files(payload, driver, files[AGENT], tmp_path / "crash")
+    write_bundle(tmp_path / "bundle", whole, **{**DESCRIBED, "driver": driver, "companions": [other]})
+    unpacked = unpack(tmp_path / "bundle", tmp_path / "out")
+    assert unpacked.manifest.driver.made == made
+    assert {place: file.read_bytes() for place, file in unpacked.files.items()} == {
+        "x64/test.exe": files[AGENT].read_bytes()
+    }
+    assert unpacked.companion(other).read_bytes() == files[DRIVER.member].read_bytes()
+    del whole["companions/bus.sys"]
+    write_bundle(tmp_path / "short", whole, **{**DESCRIBED, "driver": driver, "companions": [other]})
+    with pytest.raises(BundleError, match="is missing"):
+        unpack(tmp_path / "short", tmp_path / "none")
+
+
 def test_the_package_that_installs_the_driver_comes_along(files: dict[str, Path], tmp_path: Path) -> None:
     package = tmp_path / "package"
     (package / "amd64").mkdir(parents=True)
@@ -115,14 +146,9 @@ def test_the_package_that_installs_the_driver_comes_along(files: dict[str, Path]
         (package / name).write_text(name)
     (tmp_path / "crash").mkdir()
     driver = Driver(service="drv", build="fault", contract="", inf="drv.inf", verified=True)
-    whole = member_files(
-        files[AGENT],
-        driver,
-        files[DRIVER.member],
-        files[AGENT],
-        tmp_path / "crash",
-        take_package(package / "drv.inf"),
-    )
+    packages = {"fault": take_package(package / "drv.inf")}
+    payload = Payload(files[AGENT], "drv", {"fault": files[DRIVER.member]}, "", packages=packages)
+    whole = member_files(payload, driver, files[AGENT], tmp_path / "crash")
     write_bundle(tmp_path / "bundle", whole, **{**DESCRIBED, "driver": driver})
     unpacked = unpack(tmp_path / "bundle", tmp_path / "out")
     assert unpacked.inf

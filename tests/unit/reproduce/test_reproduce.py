@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.bundle.manifest import Driver, Trigger, member_files, profile_document, write_bundle
+from harness.bundle.payload import Payload
 from harness.bundle.read import Bundle, unpack
 from harness.cli import winvm
 from harness.errors import ConfigurationError
@@ -66,9 +67,8 @@ def bundle_in(folder: Path, **changed: Any) -> Path:
         "image": "ab" * 32,
         "environment": {},
     }
-    files = member_files(
-        folder / "agent.pyz", driver, folder / "drv.sys", folder / "image.json", folder / "crash"
-    )
+    payload = Payload(folder / "agent.pyz", "drv", {"fault": folder / "drv.sys"}, "")
+    files = member_files(payload, driver, folder / "image.json", folder / "crash")
     target = folder / f"crash-{SIGNATURE}.tar.zst"
     write_bundle(target, files, **{**described, **changed})
     return target

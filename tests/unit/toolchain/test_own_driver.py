@@ -10,6 +10,7 @@ import pytest
 from harness.errors import BuildError, ConfigurationError
 from harness.journal import Journal
 from harness.project import config
+from harness.run.plan import make_plan
 from harness.toolchain.builds import build_drivers
 from harness.toolchain.rules import SEVERITY
 from tests import documented
@@ -131,3 +132,24 @@ def test_keys_that_contradict(tmp_path: Path, keys: str, message: str) -> None:
     (tmp_path / "winvm.toml").write_text(f'[driver]\nname = "t"\n{keys}\n')
     with pytest.raises(ConfigurationError, match=message):
         config.load(tmp_path / "winvm.toml")
+
+
+def test_the_deployed_things_are_read_and_collected(tmp_path: Path) -> None:
+    section = "## Test programs, other drivers, registry values"
+    (program,) = documented.blocks(DOCUMENT, "python", section)
+    files, service, drivers = documented.blocks(DOCUMENT, "toml", section)
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "programs.py").write_text(program)
+    shown = (files + drivers).replace("[deploy]", "", 1)  # both belong to one table of a file
+    (tmp_path / "winvm.toml").write_text(
+        f'[scenarios]\nfolders = ["scenarios"]\n{service}\n[deploy]\n{shown}'
+    )
+    loaded = config.load(tmp_path / "winvm.toml")
+    assert [(other.name, other.load) for other in loaded.deploy.drivers] == [
+        ("socket", "before"),
+        ("filter", "after"),
+    ]
+    assert loaded.deploy.drivers[1].service.parameters == {"Depth": 3}
+    assert loaded.service.parameters[r"Instances\DefaultInstance"] == "lamp"
+    names = {scenario.name: scenario.deadline_s for scenario in make_plan(loaded, None).scenarios}
+    assert names == {"programs.lamp_test": 120, "programs.dimmer_test": 30}

@@ -15,7 +15,7 @@ from harness.toolchain.clang.sources import listed_sources
 from harness.toolchain.discovery.examine import examine
 from harness.toolchain.discovery.inf import services_of
 from harness.toolchain.discovery.names import wide_literals
-from harness.toolchain.discovery.project import cmake_driver
+from harness.toolchain.discovery.project import cmake_drivers
 from harness.toolchain.discovery.written import begin_project
 from tests.unit.toolchain.clang.wdk_code import PLAIN
 
@@ -189,12 +189,12 @@ def test_wide_literals(text: str, literals: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "name"),
+    ("text", "names"),
     [
-        ("project(Lamp C)\nwdk_add_driver(${PROJECT_NAME} lamp.c)", "Lamp"),
-        ("WDK_ADD_DRIVER( dimmer\n  WINVER 0x0A00 a.c)", "dimmer"),
-        ("add_executable(x a.c)", ""),
+        ("project(Lamp C)\nwdk_add_driver(${PROJECT_NAME} lamp.c)", ["Lamp"]),
+        ("WDK_ADD_DRIVER( dimmer\n  WINVER 0x0A00 a.c)\nwdk_add_driver(b b.c)", ["dimmer", "b"]),
+        ("add_executable(x a.c)", []),
     ],
 )
-def test_drivers_of_cmake(text: str, name: str) -> None:
-    assert cmake_driver(text) == name
+def test_drivers_of_cmake(text: str, names: list[str]) -> None:
+    assert cmake_drivers(text) == names

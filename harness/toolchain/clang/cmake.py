@@ -1,0 +1,181 @@
+"""Builds a driver of a CMake project: with a toolchain file, and a FindWDK module, that are winvm's own.
+
+The module has the functions of the FindWDK that driver projects use, `wdk_add_driver` and `wdk_add_library`.
+Options of the toolchain: https://cmake.org/cmake/help/latest/manual/cmake-toolchains.7.html.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import BuildError, DeadlineError
+from harness.host import programs
+from harness.host.resources import wdk_folder
+from harness.toolchain.clang import flags
+from harness.toolchain.clang.compiler import kit_libraries
+from harness.toolchain.clang.diagnostics import first_errors
+from harness.toolchain.clang.sources import is_debug
+from harness.toolchain.wdk.casing import write_overlay
+from harness.toolchain.wdk.libraries import link_order
+
+BUILD_S = 900.0
+LAUNCHER = """#!/bin/sh
+# Runs the compiler without the options of cl that a project sets; clang takes a word like /W4 for a file.
+for word do
+  shift
+  case $word in
+    /W[0-4X]|/WX-|/Wall|/wd[0-9]*|/w[1-4][0-9]*|/w|/EH*|/Z[7iIcp]|/Zc:*|/G[SRyF]|/G[SRyF]-) ;;
+    /O[12dxistb]*|/M[DTP]|/M[DT]d|/nologo|/kernel|/utf-8|/permissive-|/std:*|/FS|/bigobj|/sdl|/sdl-) ;;
+    *) set -- "$@" "$word" ;;
+  esac
+done
+exec "$@"
+"""
+MODULE = """# Stands for FindWDK: drivers are compiled with winvm's driver kit.
+set(WDK_FOUND TRUE)
+set(WDK_VERSION "10.0.26100.0")
+set(WDK_ROOT "${WINVM_KIT}")
+
+foreach(library IN LISTS WINVM_LIBRARIES)
+  get_filename_component(name "${library}" NAME_WE)
+  string(TOUPPER "${name}" name)
+  if(NOT TARGET "WDK::${name}")
+    add_library("WDK::${name}" INTERFACE IMPORTED)
+  endif()
+endforeach()
+
+function(wdk_add_driver target)
+  cmake_parse_arguments(WDK "" "KMDF;WINVER;NTDDI_VERSION" "" ${ARGN})
+  if(WDK_KMDF)
+    message(WARNING "${target} uses KMDF, whose headers winvm's driver kit lacks")
+  endif()
+  add_executable(${target} ${WDK_UNPARSED_ARGUMENTS})
+  set_target_properties(${target} PROPERTIES SUFFIX ".sys" PREFIX "" WIN32_EXECUTABLE FALSE)
+  _winvm_versions(${target} "${WDK_WINVER}" "${WDK_NTDDI_VERSION}")
+endfunction()
+
+function(wdk_add_library target)
+  cmake_parse_arguments(WDK "" "KMDF;WINVER;NTDDI_VERSION" "" ${ARGN})
+  add_library(${target} ${WDK_UNPARSED_ARGUMENTS})
+  _winvm_versions(${target} "${WDK_WINVER}" "${WDK_NTDDI_VERSION}")
+endfunction()
+
+function(_winvm_versions target winver ntddi)
+  if(winver)
+    target_compile_options(${target} PRIVATE "SHELL:-U _WIN32_WINNT -D _WIN32_WINNT=${winver}")
+  endif()
+  if(ntddi)
+    target_compile_options(${target} PRIVATE "SHELL:-U NTDDI_VERSION -D NTDDI_VERSION=${ntddi}")
+  endif()
+endfunction()
+"""
+
+
+def build_cmake(folder: Path, name: str, build: str, output: Path) -> Path:
+    """Configures and builds a CMake project, and returns `<name>.sys` in `output`, its PDB beside it.
+
+    Args:
+        folder: of the CMakeLists.txt.
+        name: of the target, whose file is `<name>.sys`.
+        build: a debug build for `debug` or `checked`, else a release build.
+
+    Raises:
+        BuildError: CMake fails, or makes no such driver; `detail` has the first errors.
+        HostError: a tool is missing.
+    """
+    output, folder = output.resolve(), folder.resolve()
+    tree = output / "cmake"
+    kind = "Debug" if is_debug(build) else "Release"
+    toolchain = _write_toolchain(folder, output, kind == "Debug")
+    configure = ["cmake", "-S", str(folder), "-B", str(tree), "-G", "Ninja", f"-DCMAKE_BUILD_TYPE={kind}"]
+    configure += [f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
+    for argv in (configure, ["cmake", "--build", str(tree), "--target", name]):
+        _run(argv, folder, f"The {build} build of {name}", output / "errors.txt")
+    driver = max(tree.rglob(f"{name}.sys"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    if driver is None:
+        raise BuildError(
+            f"The CMake project {folder} makes no {name}.sys.",
+            remedy="Give driver.name in winvm.toml the name of the target that wdk_add_driver declares.",
+        )
+    for file in (driver, driver.with_suffix(".pdb")):
+        target = output / file.name
+        if file.is_file() and not (target.is_file() and target.stat().st_mtime_ns >= file.stat().st_mtime_ns):
+            shutil.copyfile(file, target)
+    return output / driver.name
+
+
+def _write_toolchain(folder: Path, output: Path, debug: bool) -> Path:
+    """Writes toolchain.cmake and what it names; an unchanged file is left alone: nothing is built again."""
+    output.mkdir(parents=True, exist_ok=True)
+    kit = wdk_folder() / "include"
+    case = write_overlay(output / "case.json", [kit, flags.MINGW, folder])
+    libraries = link_order(kit_libraries(output, case), ())
+    common = [*flags.TARGET, *flags.MICROSOFT, *flags.KERNEL, *flags.DEBUG_INFORMATION, *flags.TOLERATED]
+    common += [f"-D{define}" for define in (*flags.DEFINES, *flags.VERSION_DEFINES)]
+    common += [*flags.optimisation(debug), *flags.headers(kit, case)]
+    lines = [
+        "set(CMAKE_SYSTEM_NAME Windows)",
+        "set(CMAKE_SYSTEM_PROCESSOR AMD64)",
+        f"set(CMAKE_C_COMPILER {flags.CLANG})",
+        f"set(CMAKE_CXX_COMPILER {flags.CLANGXX})",
+        *(
+            _quoted(f"CMAKE_{language}_COMPILER_LAUNCHER", str(output / "compile"))
+            for language in ("C", "CXX")
+        ),
+        "set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)",
+        _quoted("CMAKE_C_FLAGS_INIT", " ".join(common)),
+        _quoted("CMAKE_CXX_FLAGS_INIT", " ".join([*common, *flags.CXX])),
+        *(
+            f'set(CMAKE_{language}_FLAGS_{kind} "")'
+            for language in ("C", "CXX")
+            for kind in ("DEBUG", "RELEASE")
+        ),
+        'set(CMAKE_USER_MAKE_RULES_OVERRIDE "${CMAKE_CURRENT_LIST_DIR}/rules.cmake")',
+        _quoted("WINVM_KIT", str(wdk_folder())),
+        _quoted("WINVM_LIBRARIES", ";".join(libraries)),
+        _quoted("WDK_ROOT", str(wdk_folder())),
+        "list(PREPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR}/modules)",
+    ]
+    rules = [line for language in ("C", "CXX") for line in _rules(language, libraries)]
+    _keep(output / "rules.cmake", "\n".join([*rules, ""]))  # read after CMake's own for Windows
+    _keep(output / "compile", LAUNCHER).chmod(0o755)
+    _keep(output / "modules" / "FindWDK.cmake", MODULE)
+    return _keep(output / "toolchain.cmake", "\n".join([*lines, ""]))
+
+
+def _rules(language: str, libraries: Sequence[str]) -> list[str]:
+    """How executables of a language are linked: as drivers."""
+    words = [flags.LINK, *flags.STANDARD_LINK, "/entry:DriverEntry", "/out:<TARGET>"]
+    words += ["/pdbaltpath:%_PDB%", "<OBJECTS>", "<LINK_LIBRARIES>", *libraries]
+    return [
+        _quoted(f"CMAKE_{language}_LINK_EXECUTABLE", " ".join(words)),
+        f'set(CMAKE_{language}_STANDARD_LIBRARIES "" CACHE STRING "" FORCE)',
+        f'set(CMAKE_{language}_STANDARD_LIBRARIES_INIT "")',
+    ]
+
+
+def _quoted(name: str, value: str) -> str:
+    return f"set({name} [==[{value}]==])"
+
+
+def _keep(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _run(argv: Sequence[str], folder: Path, what: str, log: Path) -> None:
+    try:
+        done = programs.run(argv, Deadline.after(BUILD_S), folder=folder, merged=True)
+    except DeadlineError as error:
+        raise BuildError(f"{what} did not finish within {BUILD_S:g} s.") from error
+    if done.code:
+        raise BuildError(
+            f"{what} by CMake failed with exit code {done.code}.",
+            remedy="Correct the errors shown and run again.",
+            detail=first_errors({argv[0]: done.text}, log),
+        )
