@@ -60,6 +60,9 @@ class DriverSection(_Section):
     folder of a CMakeLists.txt whose target `name` is the driver. Without these and without `build`, the
     folder decides: a Makefile, a Visual Studio project, or its C and C++ files.
 
+    `wdk` is the folder of a WDK, an EWDK or the NuGet package, whose headers and libraries `sources` and
+    `project` are compiled with, in place of winvm's driver kit.
+
     `prebuilt` is a `.sys` that is built elsewhere, with `{build}` replaced; winvm builds nothing then. `inf`
     is the INF of the package that holds it; guests with capability `inf-package` install the driver by it.
     """
@@ -75,6 +78,7 @@ class DriverSection(_Section):
     defines: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    wdk: str = ""
     contract: str = ""
     prebuilt: str = ""
     inf: str = ""

@@ -12,6 +12,7 @@ from harness.toolchain.clang.editor import write_editor_files
 from harness.toolchain.clang.sources import DriverSources, folder_sources, listed_sources
 from harness.toolchain.driver import build_driver
 from harness.toolchain.msbuild.vcxproj import project_sources
+from harness.toolchain.wdk.kit import find_kit
 
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 
@@ -34,7 +35,10 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
         return build_driver(config.driver_folder, driver.build, driver.name, name, output)
     for note in sources.notes:
         journal.warn(note)
-    compiled = compile_driver(sources, driver.name, config.root, output)
+    kit = find_kit(config.root / driver.wdk) if driver.wdk else None
+    if kit:
+        journal.note(f"compiled with the WDK {kit.version} in {driver.wdk}")
+    compiled = compile_driver(sources, driver.name, config.root, output, kit)
     write_editor_files(config.root, compiled.commands)
     return compiled.driver
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,13 +65,22 @@ class Command:
 
 
 def unit_command(
-    unit: Unit, number: int, debug: bool, root: Path, objects: Path, generated: Path, headers: list[str]
+    unit: Unit,
+    number: int,
+    debug: bool,
+    root: Path,
+    objects: Path,
+    generated: Path,
+    headers: list[str],
+    target_options: Sequence[str] = (*flags.TARGET, *flags.MICROSOFT),
 ) -> Command:
     """The command for one unit.
 
     Args:
         number: its place among the units; keeps the objects of two files of the same name apart.
         root: folder in which it runs, so that names in messages and debug information are relative.
+        headers: options for the headers of the kit.
+        target_options: what is compiled for, and how like Visual C++.
     """
     stem = f"{number:03}-{unit.path.stem}"
     if unit.language == "rc":
@@ -87,8 +97,7 @@ def unit_command(
     standard = f"-std={unit.standard}" if unit.standard else ""
     argv = [
         flags.CLANG,
-        *flags.TARGET,
-        *flags.MICROSOFT,
+        *target_options,
         *(flags.CXX if unit.language == "c++" else flags.C),
         *([standard] if standard else []),
         *flags.KERNEL,

@@ -21,6 +21,7 @@ from harness.toolchain.clang.commands import Command, unit_command
 from harness.toolchain.clang.diagnostics import first_errors
 from harness.toolchain.clang.sources import DriverSources, Unit
 from harness.toolchain.wdk.casing import write_overlay
+from harness.toolchain.wdk.kit import WindowsKit
 from harness.toolchain.wdk.libraries import build_libraries, link_order
 from harness.toolchain.wdk.tracing import write_tracing_headers
 
@@ -38,7 +39,9 @@ class Compiled:
     commands: tuple[Command, ...]
 
 
-def compile_driver(sources: DriverSources, name: str, root: Path, output: Path) -> Compiled:
+def compile_driver(
+    sources: DriverSources, name: str, root: Path, output: Path, kit: WindowsKit | None = None
+) -> Compiled:
     """Compiles and links `<name>.sys` and `<name>.pdb` into `output`.
 
     Args:
@@ -46,16 +49,23 @@ def compile_driver(sources: DriverSources, name: str, root: Path, output: Path) 
         name: file name of the driver without `.sys`.
         root: the project's folder: paths in the debug information are relative to it.
         output: created when missing; object files are kept in it.
+        kit: a WDK, whose headers and libraries are used in place of winvm's driver kit.
 
     Raises:
         BuildError: a unit does not compile, or the driver does not link; `detail` has the first errors.
         HostError: a tool is missing.
     """
     output, root = output.resolve(), root.resolve()
-    commands = unit_commands(sources, root, output)
-    libraries = kit_libraries(output, output / CASE)
+    commands = unit_commands(sources, root, output, kit)
+    made = ""
+    if kit:
+        linked = kit.link(sources)
+    else:
+        libraries = kit_libraries(output, output / CASE)
+        made = hashlib.sha256((libraries / "made-of").read_bytes()).hexdigest()
+        linked = [f"/entry:{sources.entry}", *link_order(Path(libraries.name), sources.libraries)]
     _compile_all(commands, name, output)
-    driver = _link(sources, commands, name, output, libraries)
+    driver = _link(commands, name, output, linked, made)
     return Compiled(driver, commands)
 
 
@@ -71,11 +81,13 @@ def kit_libraries(output: Path, case: Path) -> Path:
     return build_libraries(output / "wdk", kit, lambda argv, place: _kit(argv, place))
 
 
-def unit_commands(sources: DriverSources, root: Path, output: Path) -> tuple[Command, ...]:
+def unit_commands(
+    sources: DriverSources, root: Path, output: Path, kit: WindowsKit | None = None
+) -> tuple[Command, ...]:
     """The commands that compile the units; writes the generated headers that they include into `output`.
 
     Args:
-        sources, root, output: as in `compile_driver`, absolute.
+        sources, root, output, kit: as in `compile_driver`, absolute.
 
     Raises:
         BuildError: a message file does not compile.
@@ -85,11 +97,17 @@ def unit_commands(sources: DriverSources, root: Path, output: Path) -> tuple[Com
     generated = output / "generated"
     write_tracing_headers(generated, [unit.path for unit in sources.units], _searched(sources))
     units = [*_messages(sources, generated), *(unit for unit in sources.units if unit.language != "mc")]
-    overlay = wdk_folder() / "include"
-    folders = [overlay, flags.MINGW, generated, *_searched(sources), *(unit.path.parent for unit in units)]
-    case = write_overlay(output / CASE, folders)
+    own = [*_searched(sources), *(unit.path.parent for unit in units)]
+    if kit:
+        case = write_overlay(output / CASE, [*kit.includes, generated, *own])
+        headers = flags.kit_headers(kit.includes, case)
+    else:
+        overlay = wdk_folder() / "include"
+        case = write_overlay(output / CASE, [overlay, flags.MINGW, generated, *own])
+        headers = flags.headers(overlay, case)
+    target = flags.KIT if kit else (*flags.TARGET, *flags.MICROSOFT)
     return tuple(
-        unit_command(unit, number, sources.debug, root, objects, generated, flags.headers(overlay, case))
+        unit_command(unit, number, sources.debug, root, objects, generated, headers, target)
         for number, unit in enumerate(units)
     )
 
@@ -143,23 +161,21 @@ def _compile(command: Command) -> str:
     return said or f"error: {command.argv[0]} ended with exit code {code}"
 
 
-def _link(
-    sources: DriverSources, commands: Sequence[Command], name: str, output: Path, libraries: Path
-) -> Path:
+def _link(commands: Sequence[Command], name: str, output: Path, linked: Sequence[str], made: str) -> Path:
+    """Links; `linked` are the entry point and the libraries, `made` changes when the libraries do."""
     driver, pdb, mark = output / f"{name}.sys", output / f"{name}.pdb", output / "link"
     argv = [
         flags.LINK,
         *flags.STANDARD_LINK,
-        f"/entry:{sources.entry}",
         f"/out:{driver.name}",
         f"/pdb:{pdb.name}",
         f"/pdbaltpath:{name}.pdb",
         "/pdbsourcepath:.",  # names stay relative to the root, whatever its name
         *(str(command.object.relative_to(output)) for command in commands),
-        *link_order(Path(libraries.name), sources.libraries),
+        *linked,
     ]
     newest = max(command.object.stat().st_mtime_ns for command in commands)
-    digest = hashlib.sha256("\0".join([*argv, (libraries / "made-of").read_text()]).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join([*argv, made]).encode()).hexdigest()
     whole = driver.is_file() and pdb.is_file() and mark.is_file()
     if whole and mark.read_text() == digest and mark.stat().st_mtime_ns > newest:
         return driver

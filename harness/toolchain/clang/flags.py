@@ -23,6 +23,14 @@ MICROSOFT = (
     "-D__INTRINSIC_DEFINED_InterlockedBitTestAndSet",
     "-D__INTRINSIC_DEFINED_InterlockedBitTestAndReset",
 )
+KIT = (
+    "--target=x86_64-pc-windows-msvc",
+    "-fms-extensions",
+    "-fms-compatibility",
+    "-fms-compatibility-version=19.40",  # the WDK's headers ask for a Visual C++ of its time
+    "-fdelayed-template-parsing",
+)
+"""Instead of `TARGET` and `MICROSOFT`, for the headers of a WDK."""
 KERNEL = (
     "-ffreestanding",
     "-fasynchronous-unwind-tables",
@@ -96,4 +104,12 @@ def headers(overlay: Path, case: Path) -> list[str]:
         *("-isystem", str(overlay)),
         *("-isystem", str(MINGW)),
         *("-isystem", str(MINGW / "ddk")),
+    ]
+
+
+def kit_headers(includes: Iterable[Path], case: Path) -> list[str]:
+    """The headers of a WDK, every name in any case."""
+    return [
+        *("-ivfsoverlay", str(case)),
+        *(word for folder in includes for word in ("-isystem", str(folder))),
     ]

@@ -37,7 +37,7 @@ def build(folder: Path, toml: str = '[driver]\nname = "t"\n') -> tuple[Path, lis
 
 
 def test_the_walk_through_of_a_project(tmp_path: Path) -> None:
-    project, _ = documented.blocks(DOCUMENT, "toml", SECTION)
+    project, _, _ = documented.blocks(DOCUMENT, "toml", SECTION)
     (commands,) = documented.blocks(DOCUMENT, "sh", SECTION)
     (tmp_path / "echo.vcxproj").write_text(PROJECT)
     (tmp_path / "echo.c").write_text(PLAIN)
