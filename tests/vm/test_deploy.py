@@ -145,7 +145,7 @@ gtest = program("x64/gtest.exe", report="gtest")
 fails = program("x64/tap.exe", name="fails")
 crashes = program("x64/crashes.exe")
 hangs = program("x64/hangs.exe", deadline_s=15)
-missing = program("x64/nothing.exe")
+missing = program("x64/nothing.exe", name="missing")
 
 
 class Ioctl(enum.IntEnum):
