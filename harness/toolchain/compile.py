@@ -9,10 +9,10 @@ from harness.project.config import Config
 from harness.toolchain.clang.cmake import build_cmake
 from harness.toolchain.clang.compiler import compile_driver
 from harness.toolchain.clang.editor import write_editor_files
+from harness.toolchain.clang.kit import find_kit
 from harness.toolchain.clang.sources import DriverSources, folder_sources, listed_sources
 from harness.toolchain.driver import build_driver
 from harness.toolchain.msbuild.vcxproj import project_sources
-from harness.toolchain.wdk.kit import find_kit
 
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 

@@ -19,9 +19,9 @@ from harness.host.resources import wdk_folder
 from harness.toolchain.clang import flags
 from harness.toolchain.clang.commands import Command, unit_command
 from harness.toolchain.clang.diagnostics import first_errors
+from harness.toolchain.clang.kit import WindowsKit
 from harness.toolchain.clang.sources import DriverSources, Unit
 from harness.toolchain.wdk.casing import write_overlay
-from harness.toolchain.wdk.kit import WindowsKit
 from harness.toolchain.wdk.libraries import build_libraries, link_order
 from harness.toolchain.wdk.tracing import write_tracing_headers
 

@@ -11,8 +11,6 @@ from harness.errors import BuildError
 SUFFIXES = {".c": "c", ".cc": "c++", ".cpp": "c++", ".cxx": "c++", ".asm": "asm", ".rc": "rc", ".mc": "mc"}
 """Suffix of a source file -> language; compared in lower case."""
 UNIT_LIMIT = 5_000
-TEXT_LIMIT = 8 << 20
-"""Bytes of a source file that are searched; the largest of the Windows driver samples has 400 KiB."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +133,3 @@ def library(base: Path, named: str) -> str | Path:
     if path.is_file():
         return path
     return named.replace("\\", "/").rpartition("/")[2].lower().removesuffix(".lib")
-
-
-def source_text(path: Path) -> bytes:
-    """The first `TEXT_LIMIT` bytes of a file, to search in; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(TEXT_LIMIT)
-    except OSError:
-        return b""

@@ -16,10 +16,11 @@ import pefile
 
 from harness.errors import BuildError
 from harness.project.scaffold import DRIVER_NAME
-from harness.toolchain.clang.sources import SUFFIXES, source_text
+from harness.toolchain.clang.sources import SUFFIXES
 from harness.toolchain.compile import MAKEFILES
 from harness.toolchain.discovery.inf import InfService, services_of
 from harness.toolchain.msbuild.vcxproj import configurations, is_driver_project, project_title
+from harness.toolchain.wdk.text import source_text
 
 DEPTH = 4
 """Levels of folders looked at, below the driver's own."""

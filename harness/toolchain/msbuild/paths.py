@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.toolchain.wdk.casing import in_any_case
+
 
 def resolve(base: Path, text: str) -> Path:
     """Resolves `text` against `base`. A component that exists only in another case is taken in that case.
@@ -19,16 +21,5 @@ def resolve(base: Path, text: str) -> Path:
     for part in text.split("/"):
         if part in ("", "."):
             continue
-        path = path.parent if part == ".." else _child(path, part)
+        path = path.parent if part == ".." else in_any_case(path, part)
     return path
-
-
-def _child(folder: Path, name: str) -> Path:
-    exact = folder / name
-    if exact.exists():
-        return exact
-    try:
-        found = [entry for entry in folder.iterdir() if entry.name.lower() == name.lower()]
-    except OSError:
-        return exact
-    return min(found, default=exact)

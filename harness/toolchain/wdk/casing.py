@@ -52,3 +52,15 @@ def _outermost(folders: Iterable[Path]) -> list[Path]:
         if not any(folder.is_relative_to(above) for above in kept):
             kept.append(folder)
     return kept
+
+
+def in_any_case(folder: Path, name: str) -> Path:
+    """What `folder` holds under a name, in its own case or else in another; as written if it is missing."""
+    exact = folder / name
+    if exact.exists():
+        return exact
+    try:
+        found = [entry for entry in folder.iterdir() if entry.name.lower() == name.lower()]
+    except OSError:
+        return exact
+    return min(found, default=exact)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.toolchain.clang.sources import source_text
+from harness.toolchain.wdk.text import source_text
 
 HEADER_LIMIT = 20_000
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*["<]([^">\n]+\.tmh)[">]', re.MULTILINE | re.IGNORECASE)

@@ -12,7 +12,7 @@ from harness.errors import BuildError
 from harness.journal import Journal
 from harness.project import config
 from harness.toolchain.builds import build_drivers
-from harness.toolchain.wdk.kit import find_kit
+from harness.toolchain.clang.kit import find_kit
 
 HEADER = """
 #pragma once

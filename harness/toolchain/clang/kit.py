@@ -9,14 +9,16 @@ are compared without regard to case: the folder may come from Windows.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BuildError
-from harness.toolchain.clang.sources import DriverSources, Unit, source_text
-from harness.toolchain.msbuild.paths import resolve
+from harness.toolchain.clang.sources import DriverSources, Unit
+from harness.toolchain.wdk.casing import in_any_case
+from harness.toolchain.wdk.text import source_text
 
 PLACES = ("", "Windows Kits/10", "Program Files/Windows Kits/10", "Program Files (x86)/Windows Kits/10", "c")
 KERNEL = ("km/crt", "km", "shared", "um", "ucrt")
@@ -79,16 +81,16 @@ def find_kit(folder: Path) -> WindowsKit:
         BuildError: there is none.
     """
     for place in PLACES:
-        root = resolve(folder, place)
-        include, libraries = resolve(root, "Include"), resolve(root, "Lib")
+        root = _below(folder, place)
+        include, libraries = _below(root, "Include"), _below(root, "Lib")
         for version in _versions(include):
-            kernel, lib = resolve(include / version, "km"), resolve(libraries / version, "km/x64")
+            kernel, lib = _below(include, f"{version}/km"), _below(libraries, f"{version}/km/x64")
             if kernel.is_dir() and lib.is_dir():
-                searched = [resolve(include / version, name) for name in KERNEL]
+                searched = [_below(include, f"{version}/{name}") for name in KERNEL]
                 linked = [lib]
-                for kmdf in _versions(resolve(include, "wdf/kmdf"))[:1]:
-                    searched.append(resolve(include, f"wdf/kmdf/{kmdf}"))
-                    linked.append(resolve(libraries, f"wdf/kmdf/x64/{kmdf}"))
+                for kmdf in _versions(_below(include, "wdf/kmdf"))[:1]:
+                    searched.append(_below(include, f"wdf/kmdf/{kmdf}"))
+                    linked.append(_below(libraries, f"wdf/kmdf/x64/{kmdf}"))
                 return WindowsKit(
                     version,
                     tuple(path for path in searched if path.is_dir()),
@@ -112,3 +114,8 @@ def _versions(folder: Path) -> list[str]:
     names: Iterable[str] = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
     numbered = [name for name in names if _VERSION.fullmatch(name)]
     return sorted(numbered, key=lambda name: [int(part) for part in name.split(".")], reverse=True)
+
+
+def _below(folder: Path, relative: str) -> Path:
+    """A path below a folder, each of its parts in any case."""
+    return functools.reduce(in_any_case, Path(relative).parts, folder)
