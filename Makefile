@@ -53,7 +53,7 @@ check: setup ## format, lint, types, imports, contract drift; no VM
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy $(SOURCES)
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 guest/provision guest/winrmd guest/agent
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 guest/provision guest/seriald guest/winrmd guest/agent
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory -C driver format-check
 	$(BIN)/python -m harness.contract --check
@@ -91,6 +91,7 @@ fuzz: setup ## run the parsers on hostile input, for a long time
 	$(BIN)/python -m tests.fuzz.sftp --count 100000
 	$(BIN)/python -m tests.fuzz.agent --count 100000
 	$(BIN)/python -m tests.fuzz.report --count 100000
+	$(BIN)/python -m tests.fuzz.serial_line --count 200000
 
 bench: guest ## measure the bench itself
 	$(AS_USER) $(BIN)/python -m tests.bench

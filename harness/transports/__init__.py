@@ -1,1 +1,1 @@
-"""How the host reaches the guest: commands over WinRM, files over SFTP."""
+"""How the host reaches the guest: commands over WinRM and files over SFTP, or both over a serial line."""

@@ -1,0 +1,1 @@
+../../harness/transports/serial_link.py
