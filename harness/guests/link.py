@@ -1,15 +1,21 @@
-"""The connections that guests of every flavour have: WinRM for commands, SFTP for files."""
+"""The connections that guests of every flavour have: WinRM and SFTP, or one serial line for both."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol, Self
 
 from harness.deadline import Deadline
 from harness.guests.protocol import Guest, Reachable
+from harness.guests.standby import StandbyProcess, StandbyTransport
 from harness.images.base import USER, Secrets
+from harness.interfaces import FileTransfer
 from harness.machine.protocol import Machine
+from harness.transports.serial import SerialProcess, SerialTransport
+from harness.transports.serial_files import SerialFiles
+from harness.transports.serial_line import SerialLine
 from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
 from harness.transports.winrm import CommandAddress, WinRmProcess, WinRmTransport
 from harness.transports.wsman import WinRmEndpoint
@@ -49,10 +55,57 @@ class GuestLink(ABC):
         self.files.close()
 
 
+class SerialLink(ABC):
+    """As `GuestLink`, over one serial line.
+
+    Args:
+        line: path of its socket.
+    """
+
+    def __init__(self, host: Reachable, line: Path) -> None:
+        self.host = host
+        self._line = SerialLine(line)
+        self.transport = SerialTransport(self._line)
+        self.files = SerialFiles(self._line)
+
+    @abstractmethod
+    def set_clock(self, deadline: Deadline) -> None:
+        """See `Link`."""
+
+    def agent(self, standby: Mapping[str, str]) -> SerialProcess:
+        """See `Link`."""
+        return self.transport.attach(int(standby["process"]), "the agent")
+
+    def close(self) -> None:
+        """See `Link`."""
+        self._line.close()
+
+
+class OpenLink(Protocol):
+    """A `Link` whose transport can wait for a booting guest."""
+
+    @property
+    def transport(self) -> StandbyTransport:
+        """Commands."""
+
+    @property
+    def files(self) -> FileTransfer:
+        """Bulk files."""
+
+    def agent(self, standby: Mapping[str, str]) -> StandbyProcess:
+        """See `Link`."""
+
+    def set_clock(self, deadline: Deadline) -> None:
+        """See `Link`."""
+
+    def close(self) -> None:
+        """See `Link`."""
+
+
 class BootableGuest(Guest, Protocol):
     """A guest whose image a machine boots."""
 
-    def link(self, host: Reachable) -> GuestLink:
+    def link(self, host: Reachable) -> OpenLink:
         """Connections to a running guest, none of them open yet."""
 
     def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from harness.deadline import Deadline
 from harness.errors import BootError, DeadlineError, TransportError
 from harness.host.fileend import last_text
+from harness.interfaces import GuestProcess, Transport
 from harness.machine.protocol import Machine, MachineState
-from harness.transports.winrm import WinRmTransport
 
 CONSOLE_TAIL = 4000  # bytes
 
 
-def await_answer(machine: Machine, transport: WinRmTransport, deadline: Deadline) -> None:
-    """Blocks until WinRM answers completely.
+class StandbyProcess(GuestProcess, Protocol):
+    """A running guest command that another process can find again."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What `Link.agent` needs to find it."""
+
+
+class StandbyTransport(Transport, Protocol):
+    """A transport of which a booting guest is asked whether it answers."""
+
+    def wait_ready(self, deadline: Deadline, check: Callable[[], None] = ...) -> None:
+        """Waits until the guest answers completely; `check` raises to give up early."""
+
+    def start(self, argv: Sequence[str], deadline: Deadline) -> StandbyProcess:
+        """Starts a program with open stdin."""
+
+
+def await_answer(machine: Machine, transport: StandbyTransport, deadline: Deadline) -> None:
+    """Blocks until the guest answers completely.
 
     Raises:
         BootError: the guest did not answer, or the machine ended; `detail` holds the console tail.
@@ -36,14 +55,14 @@ def await_answer(machine: Machine, transport: WinRmTransport, deadline: Deadline
 
 def make_ready(
     machine: Machine,
-    transport: WinRmTransport,
+    transport: StandbyTransport,
     argv: Sequence[str],
     deadline: Deadline,
     *,
     remedy: str,
     before: Callable[[], object] = lambda: None,
 ) -> dict[str, str]:
-    """Blocks until WinRM answers completely, then starts the interpreter that waits in a saved guest.
+    """Blocks until the guest answers completely, then starts the interpreter that waits in a saved guest.
 
     Args:
         argv: the interpreter and `guest/agent/standby.py`.
@@ -64,7 +83,7 @@ def make_ready(
         for _, data in process.receive(deadline):
             output = (output + data)[-CONSOLE_TAIL:]
             if b'"standby"' in output:
-                return {"shell": process.address.shell_id, "command": process.address.command_id}
+                return process.facts
     except (DeadlineError, TransportError) as error:
         raise _not_ready(error, machine) from error
     ended = "did not start in time" if process.exit_code is None else f"ended with {process.exit_code:#x}"

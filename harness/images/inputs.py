@@ -24,6 +24,7 @@ class Inputs:
     recipe: Recipe
     winrmd: bytes
     standby: bytes
+    seriald: bytes
     digest: str
 
 
@@ -32,26 +33,28 @@ def gather(vm: Path | None = None, guest: Path | None = None) -> Inputs:
 
     Raises:
         HostError: the installation is incomplete.
-        ImageError: the recipe cannot be used, or the WinRM endpoint cannot be packed.
+        ImageError: the recipe cannot be used, or a program of the guest cannot be packed.
     """
     recipe = read_recipe((vm or resources.vm_folder()) / "wine")
     guest = guest or resources.guest_folder()
-    winrmd = _pack_winrmd(guest / "winrmd")
+    winrmd = _pack("WinRM endpoint", guest / "winrmd")
+    seriald = _pack("serial endpoint", guest / "seriald")
     standby = (guest / "agent" / "standby.py").read_bytes()
     code = folder_files(Path(__file__).parent, "code", "*.py")
-    files = folder_files(recipe.folder, "recipe") | {"winrmd.pyz": winrmd, "standby.py": standby}
+    files = folder_files(recipe.folder, "recipe") | {"winrmd.pyz": winrmd, "seriald.pyz": seriald}
+    files["standby.py"] = standby
     files |= {name: content for name, content in code.items() if Path(name).name not in _NOT_BUILDING}
-    return Inputs(recipe, winrmd, standby, input_digest(files))
+    return Inputs(recipe, winrmd, standby, seriald, input_digest(files))
 
 
-def _pack_winrmd(package: Path) -> bytes:
+def _pack(what: str, package: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "winrmd.pyz"
+        target = Path(folder) / "packed.pyz"
         packing = [sys.executable, str(package / "archive.py"), str(target)]
         packed = programs.run(packing, Deadline.after(PACK_SECONDS))
         if packed.code:
             raise ImageError(
-                f"The WinRM endpoint in {package} cannot be packed.",
+                f"The {what} in {package} cannot be packed.",
                 remedy="Reinstall winvm, or correct the sources.",
                 detail=packed.said,
             )

@@ -20,6 +20,8 @@ PREFIX = Path("winvm/prefix")
 DRIVE_C = PREFIX / "drive_c"
 WINRMD = "C:\\winvm\\winrmd.pyz"
 """Where the guest's session finds the WinRM endpoint."""
+SERIALD = "C:\\winvm\\seriald.pyz"
+"""Where it finds the endpoint of the serial line."""
 _FOLDERS = ("dumps", "run", "secrets")
 
 
@@ -66,13 +68,14 @@ def link_builtins(root: Path) -> int:
     return saved
 
 
-def add_winvm(root: Path, winrmd: bytes, standby: bytes, secrets: Secrets) -> None:
-    """Fills `C:\\winvm` (endpoint, standby interpreter, secrets, empty folders) and sshd's keys."""
+def add_winvm(root: Path, winrmd: bytes, seriald: bytes, standby: bytes, secrets: Secrets) -> None:
+    """Fills `C:\\winvm` (endpoints, standby interpreter, secrets, empty folders) and sshd's keys."""
     winvm = root / DRIVE_C / "winvm"
     for name in _FOLDERS:
         (winvm / name).mkdir(parents=True)
     (winvm / "secrets").chmod(0o700)
     (winvm / "winrmd.pyz").write_bytes(winrmd)
+    (winvm / "seriald.pyz").write_bytes(seriald)
     (winvm / "standby.py").write_bytes(standby)
     for path in (secrets.certificate, secrets.key, secrets.password_file):
         shutil.copy(path, winvm / "secrets" / path.name)

@@ -99,7 +99,8 @@ def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadli
         windows_python.install(recipe, sdist, root, tools)
     with journal.step(StepKind.IMAGE, "image: secrets, kernel, initial RAM disk"):
         winrmd = windows_python.compile_zipapp(inputs.winrmd, prefix.WINRMD, root, tools)
-        prefix.add_winvm(root, winrmd, inputs.standby, make_secrets(image / "secrets"))
+        seriald = windows_python.compile_zipapp(inputs.seriald, prefix.SERIALD, root, tools)
+        prefix.add_winvm(root, winrmd, seriald, inputs.standby, make_secrets(image / "secrets"))
         tree = kernel.unpack_kernel(packages, tools)
         release = kernel.write_kernel(tree, recipe, root / "usr/bin/busybox", image)
         versions = _versions(root, inputs, release)

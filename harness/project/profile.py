@@ -91,6 +91,8 @@ class Profile(Table):
     hardware: Hardware
     timeouts: Timeouts
     hang: Hang = Hang()
+    transport: Literal["network", "serial"] = "network"
+    """How commands and files reach the guest: WinRM and SFTP, or one serial port for both."""
     missing_capabilities: frozenset[str] = frozenset()
 
     @field_validator("missing_capabilities")

@@ -23,7 +23,7 @@ from harness.errors import (
     TransportError,
 )
 from harness.guests.flavour import Installed
-from harness.guests.link import GuestLink
+from harness.guests.link import OpenLink
 from harness.guests.registry import find_flavour, flavour_of, reopen, replayed_flavour
 from harness.host.digest import file_sha256
 from harness.host.locks import hold
@@ -170,7 +170,7 @@ def _leave_new(plan: Plan, prepared: Prepared, artifacts: Artifacts, wanted: Map
     return guest
 
 
-def reach(guest: LiveGuest) -> GuestLink:
+def reach(guest: LiveGuest) -> OpenLink:
     """Connections to the guest that is up; none is opened yet.
 
     Raises:
@@ -270,7 +270,7 @@ def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
     with journal.step(StepKind.SETUP, "choose accelerator") as found:
         home, deadline = configuration.home(), Deadline.after(PROBE_DEADLINE_S)
         if target := Target.of(plan.config.guest.uri):
-            _require_no_debugger(plan)
+            _require_reachable(plan)
             known = home / "hosts" / f"{target.host}.json"
             probe = choose_accelerator(known, deadline, run=runner(target), kvm=None)
         else:
@@ -279,9 +279,14 @@ def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
     return probe.accelerator
 
 
-def _require_no_debugger(plan: Plan) -> None:
-    """Refuses a kernel debugger on a remote host: its port is on QEMU's host, and no tunnel leads to it."""
+def _require_reachable(plan: Plan) -> None:
+    """Refuses what no tunnel leads to on a remote host: a kernel debugger's port, the agent's serial port."""
     profile = plan.profile
+    if profile.transport == "serial":
+        raise ConfigurationError(
+            f"Guest {profile.name} is reached over a serial port, which works on this host only.",
+            remedy="Run it without --uri, or with a profile that leaves transport out.",
+        )
     if flavour_of(profile).debugged_here(profile):
         raise ConfigurationError(
             f"Guest {profile.name} has a kernel debugger, which works on this host only.",

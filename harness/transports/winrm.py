@@ -67,6 +67,11 @@ class WinRmProcess:
         """Exit code as Windows' unsigned 32 bits, once `receive` has seen the end."""
         return self._exit_code
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What finds this command again from another process."""
+        return {"shell": self.address.shell_id, "command": self.address.command_id}
+
     def send(self, data: bytes, *, end: bool = False) -> None:
         """Writes to the command's stdin; `end` closes it."""
         deadline = Deadline.after(SEND_TIMEOUT_S)

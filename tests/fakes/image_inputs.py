@@ -20,7 +20,8 @@ def copy_inputs(target: Path) -> tuple[Path, Path]:
     """Copies the repository's vm/ and guest/ inputs below `target`; returns both."""
     vm, guest = target / "vm", target / "guest"
     shutil.copytree(resources.vm_folder() / "wine", vm / "wine")
-    shutil.copytree(resources.guest_folder() / "winrmd", guest / "winrmd")
+    for package in ("winrmd", "seriald"):  # with what seriald's links lead to
+        shutil.copytree(resources.guest_folder() / package, guest / package)
     (guest / "agent").mkdir()
     shutil.copy(resources.guest_folder() / "agent" / "standby.py", guest / "agent")
     return vm, guest

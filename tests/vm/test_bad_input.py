@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness.deadline import Deadline
+from harness.guests.wine.guest import WineLink
 from harness.run.live import RECORD, LiveGuest
 from harness.run.pipeline import reach
 from tests.fakes.tiny_driver import SOURCE, build_tiny_driver
@@ -226,6 +227,7 @@ def test_a_guest_that_went_away(winvm: CommandLine, up: LiveGuest) -> None:
     link = reach(up)
     try:
         reboot = "setsid sh -c 'sleep 0.3; echo b > /proc/sysrq-trigger' </dev/null >/dev/null 2>&1 &"
+        assert isinstance(link, WineLink)
         link.files.execute(reboot, Deadline.after(10))
     finally:
         link.close()

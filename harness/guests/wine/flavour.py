@@ -64,12 +64,12 @@ class WineFlavour:
         image = replay_image(digest, home, journal, any_image=any_image)
         return self.installed(image, profile, accelerator)
 
-    def reopen(self, profile: Profile, image: Path) -> WineGuest:  # noqa: ARG002 - the image suffices
+    def reopen(self, profile: Profile, image: Path) -> WineGuest:
         """See `Flavour`."""
         from harness.guests.wine.guest import WineGuest
         from harness.images import base
 
-        return WineGuest(base.load(image))
+        return WineGuest(base.load(image), profile.transport == "serial")
 
     def build(self, request: BuildRequest, journal: Journal) -> BaseImage:
         """See `Flavour`."""
@@ -131,7 +131,7 @@ class WineFlavour:
         from harness.guests.wine.guest import WineGuest
 
         spec = self.spec_type.checked(image.folder, profile, accelerator)
-        return Installed(image, WineGuest(image), spec, image.exports)
+        return Installed(image, WineGuest(image, profile.transport == "serial"), spec, image.exports)
 
 
 FLAVOUR = WineFlavour()

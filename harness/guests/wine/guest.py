@@ -7,10 +7,11 @@ from pathlib import Path
 
 from harness.crash.dump_source import GuestMinidump
 from harness.deadline import Deadline
-from harness.guests.link import GuestLink
+from harness.guests.link import GuestLink, SerialLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import make_ready
 from harness.guests.wine.debug_stream import WineDebugStream
+from harness.guests.wine.spec import AGENT_SOCKET
 from harness.images.base import BaseImage
 from harness.interfaces import DebugStream
 from harness.machine.clock import set_clock
@@ -40,15 +41,25 @@ class WineLink(GuestLink):
         set_clock(self.host.channels.clock, deadline)
 
 
+class WineSerialLink(SerialLink):
+    """Connections to one running Wine guest without its network; implements `Link`."""
+
+    def set_clock(self, deadline: Deadline) -> None:
+        """See `WineLink`."""
+        set_clock(self.host.channels.clock, deadline)
+
+
 @dataclass(frozen=True)
 class WineGuest:
     """One image of the Wine guest.
 
     Attributes:
         image: the base image with its secrets.
+        serial: whether commands and files go over COM3.
     """
 
     image: BaseImage
+    serial: bool = False
 
     run_folder = r"C:\winvm\run"
     journal_port = r"\\.\COM2"
@@ -58,8 +69,10 @@ class WineGuest:
         """See `Guest`."""
         return self.image.manifest
 
-    def link(self, host: Reachable) -> WineLink:
+    def link(self, host: Reachable) -> WineLink | WineSerialLink:
         """See `Guest`."""
+        if self.serial:
+            return WineSerialLink(host, host.channels.console.with_name(AGENT_SOCKET))
         return WineLink.to(host, self.image.secrets, SSH_USER, DRIVE_C)
 
     def dump(self, crash: KernelCrash, debug: DebugStream) -> GuestMinidump:  # noqa: ARG002 - says nothing of it
@@ -72,8 +85,12 @@ class WineGuest:
 
     def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
         """See `make_ready`."""
-        transport = self.link(machine).transport
-        argv = [PYTHON, "-u", STANDBY]
-        return make_ready(
-            machine, transport, argv, deadline, remedy="Build the image again: winvm image build"
-        )
+        link = self.link(machine)
+        try:
+            argv = [PYTHON, "-u", STANDBY]
+            return make_ready(
+                machine, link.transport, argv, deadline, remedy="Build the image again: winvm image build"
+            )
+        finally:
+            if self.serial:  # what is still sent must not wait in a saved guest
+                link.close()

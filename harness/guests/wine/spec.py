@@ -17,6 +17,10 @@ from harness.machine.overlay import create_overlay
 from harness.project.profile import Profile
 
 TEMPLATE = "domain.xml.j2"
+AGENT_SOCKET = "agent.sock"
+"""COM3 of a guest whose profile says `transport = "serial"`: a socket in the machine's folder."""
+SERIAL_ARGUMENT = "winvm.transport=serial"
+"""Tells the guest on its kernel's command line to serve COM3 instead of its network."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,16 @@ class MachineSpec:
         Args:
             versions: of QEMU and libvirt, from `Connection.versions`.
         """
-        return state_key(self, TEMPLATE, versions, cmdline=self.cmdline)
+        return state_key(self, TEMPLATE, versions, cmdline=self._arguments)
+
+    @property
+    def _serial(self) -> bool:
+        return self.profile.transport == "serial"
+
+    @property
+    def _arguments(self) -> str:
+        """The kernel's command line."""
+        return f"{self.cmdline} {SERIAL_ARGUMENT}" if self._serial else self.cmdline
 
     def render(self, host: HostSide, *, name: str, key: str) -> str:
         """The domain's XML; `name` and `key` (of `ready_key`) must be those of the boot at a restore."""
@@ -107,7 +120,8 @@ class MachineSpec:
             hardware=hardware,
             kernel=self.kernel,
             initrd=self.initrd,
-            cmdline=self.cmdline,
+            cmdline=self._arguments,
+            agent_socket=host.overlay.with_name(AGENT_SOCKET) if self._serial else None,
             overlay=host.overlay,
             serials=host.serials,
             dbgprint=host.dbgprint,

@@ -44,7 +44,8 @@ def test_an_image_is_built_once_and_then_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changed",
     ["vm/wine/prefix.reg", "vm/wine/recipe.toml", "vm/wine/rootfs/etc/winvm/session", "vm/wine/initrd/init",
-     "vm/wine/python-requirements.txt", "guest/winrmd/server.py", "guest/agent/standby.py"],
+     "vm/wine/python-requirements.txt", "guest/winrmd/server.py", "guest/agent/standby.py",
+     "guest/seriald/serial_link.py"],
 )  # fmt: skip
 def test_every_input_changes_the_digest(tmp_path: Path, changed: str) -> None:
     vm, guest = copy_inputs(tmp_path)

@@ -216,7 +216,7 @@ def test_the_guest_gets_its_secrets_and_only_this_images_host_key(tmp_path: Path
     ssh.mkdir(parents=True)
     (ssh / "ssh_host_rsa_key").write_text("of the package's set-up")
     secrets = make_secrets(tmp_path / "secrets")
-    prefix.add_winvm(tmp_path, b"zip", b"standby", secrets)
+    prefix.add_winvm(tmp_path, b"zip", b"serial", b"standby", secrets)
     winvm = tmp_path / prefix.DRIVE_C / "winvm"
     assert (winvm / "secrets/password").read_text() == secrets.password
     assert (winvm / "run").is_dir()

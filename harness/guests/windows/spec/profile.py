@@ -137,6 +137,7 @@ class WindowsProfile(Profile):
     hardware: WindowsHardware
     install: Install
     provision: Provision = Provision()
+    transport: Literal["network"] = "network"
     image_of: WindowsProfile | None = None
     """The profile that this one extends and whose image it shares; set by the loader, never in a file."""
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.errors import ImageError
-from harness.guests.wine.spec import MachineSpec
+from harness.guests.wine.spec import AGENT_SOCKET, MachineSpec
 from harness.machine.accelerator import Accelerator
 from harness.machine.domain import HostSide
 from harness.project.profiles import find_profile
@@ -61,6 +61,20 @@ def test_the_guest_gets_its_devices_and_no_way_out(spec: MachineSpec, tmp_path: 
     assert network.count("hostfwd=") == network.count("127.0.0.1") == 2
 
 
+def over_serial(spec: MachineSpec) -> MachineSpec:
+    return dataclasses.replace(spec, profile=find_profile("wine-serial"))
+
+
+def test_a_guest_without_its_network_has_a_socket_for_com3(spec: MachineSpec, tmp_path: Path) -> None:
+    root = ElementTree.fromstring(xml_of(over_serial(spec), tmp_path))
+    serials = root.findall("devices/serial")
+    assert [serial.get("type") for serial in serials] == ["file", "file", "unix", "file"]
+    source = serials[2].find("source")
+    assert source is not None
+    assert source.get("path") == str(tmp_path / AGENT_SOCKET)
+    assert root.findtext("os/cmdline") == "root=/dev/vda rw <&> winvm.transport=serial"
+
+
 @pytest.mark.parametrize(("accelerator", "mode"), [("tcg", "maximum"), ("kvm", "host-passthrough")])
 def test_the_cpu_follows_the_accelerator(
     spec: MachineSpec, tmp_path: Path, accelerator: str, mode: str
@@ -77,6 +91,7 @@ def with_hardware(spec: MachineSpec, **changes: object) -> MachineSpec:
 
 
 CHANGES: dict[str, Callable[[MachineSpec], MachineSpec]] = {
+    "transport": over_serial,
     "memory": lambda spec: with_hardware(spec, memory_mib=2048),
     "vcpus": lambda spec: with_hardware(spec, vcpus=2),
     "machine": lambda spec: with_hardware(spec, machine="q35"),

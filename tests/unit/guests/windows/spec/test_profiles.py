@@ -59,6 +59,7 @@ def test_loading_gives_the_class_of_the_guest() -> None:
         ('dump = "kernel"', 'dump = "huge"', "provision.dump"),
         ('dump = "kernel"', 'dump = "complete"\ndump_file_mib = 4352', "dump_file_mib of 4353"),
         ('guest = "windows"', 'guest = "wine"', "install"),
+        ('guest = "windows"', 'guest = "windows"\ntransport = "serial"', "transport"),
     ],
 )
 def test_a_wrong_windows_profile_says_where(tmp_path: Path, before: str, after: str, message: str) -> None:
