@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from winrmd.commandline import of_words
 from winrmd.process import Output, Process
 
 from seriald import files
@@ -122,7 +123,7 @@ class Service:
         argv = asked.get("argv")
         if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
             raise ValueError("argv is no list of words")
-        program = _Program(Process(argv, dict(os.environ), None))
+        program = _Program(Process(of_words(argv), dict(os.environ), None))
         with self._changed:
             self._forget()
             self._numbers += 1

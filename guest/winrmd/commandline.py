@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,8 +56,23 @@ def direct(command: str, arguments: Sequence[str]) -> CommandLine:
     _check_length(line, LIMIT, "a command line")
     if sys.platform != "win32":
         return CommandLine(shlex.split(line))
-    interactive = not any(argument.lower().startswith("/c") for argument in arguments)
-    return CommandLine(line, reads_lines=interactive and _stem(command) == "cmd")
+    return CommandLine(line, reads_lines=_is_interactive_shell(command, arguments))
+
+
+def of_words(words: Sequence[str]) -> CommandLine:
+    """What starts a program whose words are given apart and unquoted, as over a serial line.
+
+    Args:
+        words: program and arguments, at least one.
+
+    Raises:
+        ValueError: the line is too long.
+    """
+    line = subprocess.list2cmdline(words)
+    _check_length(line, LIMIT, "a command line")
+    if sys.platform != "win32":
+        return CommandLine(list(words))
+    return CommandLine(line, reads_lines=_is_interactive_shell(f'"{words[0]}"', words[1:]))
 
 
 def through_shell(command: str, arguments: Sequence[str], path: str | None) -> CommandLine:
@@ -79,6 +95,10 @@ def through_shell(command: str, arguments: Sequence[str], path: str | None) -> C
     interpreter = os.environ.get("COMSPEC", r"C:\windows\system32\cmd.exe")
     # With /s cmd.exe removes exactly the outer quotes, whatever the line contains.
     return CommandLine(f'{interpreter} /s /c "{line}"')
+
+
+def _is_interactive_shell(command: str, arguments: Sequence[str]) -> bool:
+    return _stem(command) == "cmd" and not any(argument.lower().startswith("/c") for argument in arguments)
 
 
 def _check_length(line: str, limit: int, what: str) -> None:
