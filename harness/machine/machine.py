@@ -344,7 +344,8 @@ class LibvirtMachine:
             self._call("Starting", lambda: api.createXML(xml, 0), deadline)
 
     def _below_disk(self) -> list[Path]:
-        return [self._spec.base, *([self._ready.disk] if self._ready else [])]
+        own = [self._ready.disk] if self._ready else []  # a checkpoint's lies on that of a ready state
+        return [self._spec.base, *own, *(set(self._spec.image.glob(f"ready-*/{DISK}")) - set(own))]
 
     def _restorable(self, ready: ReadyState, deadline: Deadline) -> Path:
         """The save file of a state; if another domain was saved in it, a copy for this one, made once."""

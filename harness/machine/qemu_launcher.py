@@ -73,7 +73,8 @@ def _enter(folder: Path, reads: Sequence[Path], secrets: Sequence[Path], user: i
                 groups.append(found.st_gid)  # that of /dev/kvm
     _bind(folder, root, _NOSUID | _NODEV)
     for path in reads:
-        _bind(path, root, _RDONLY | _NOSUID | _NODEV)
+        if path.exists():  # another run may have removed a saved state that this one does not use
+            _bind(path, root, _RDONLY | _NOSUID | _NODEV)
     for path, content in keys:
         inside = root / path.relative_to("/")
         inside.parent.mkdir(parents=True, exist_ok=True)

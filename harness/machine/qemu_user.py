@@ -67,7 +67,7 @@ class QemuUser:
         other = devices.find("tpm") is not None or devices.find("disk[@device='cdrom']") is not None
         if self._confines and not other:
             named = [one.text or "" for one in domain.iterfind("os/*") if one.tag in ("kernel", "initrd")]
-            reads = [*disks, *map(Path, named)]
+            reads = [path for path in (*disks, *map(Path, named)) if path.exists()]
             self._hand_over(own, reads)
             values = {
                 FOLDER: str(folder),
