@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.soak.kills import group
 from tests.soak.leftovers import left
+from tests.soak.project import Project
 from tests.soak.samples import growth, watched
 
 SLEEP = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
@@ -93,3 +96,18 @@ def test_what_a_run_holds_before_its_first_results_does_not_count(tmp_path: Path
         samples = watched(process, results)
     assert samples
     assert all(sample.rss > 1000 and 4 <= sample.files < 50 for sample in samples)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_reaches_every_process_of_a_home(home: Path, tmp_path: Path, number: signal.Signals) -> None:
+    here = Project(tmp_path, home)
+    with group(here) as members, subprocess.Popen(SLEEP, env=here.environment, stdout=subprocess.PIPE) as one:
+        members.add(one.pid)
+        with subprocess.Popen(SLEEP, env=here.environment, stdout=subprocess.PIPE) as other:
+            members.add(other.pid)
+            for process in (one, other):
+                assert process.stdout
+                process.stdout.readline()
+            assert members.send(number) == 2
+            assert (one.wait(10), other.wait(10)) == (-number, -number)
+    assert here.left() == []
