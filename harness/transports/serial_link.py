@@ -23,9 +23,9 @@ WINDOW = 10
 """Frames under way: 40 KiB, less than the input buffer that the guest asks its serial driver for (64 KiB)."""
 QUEUE_LIMIT = 32
 """Messages that wait for the window; `full` says that a sender must wait."""
-PATIENCE_S = 0.8
-"""Without any acknowledgement until the first repetition; a full window takes 0.13 s on an emulated 16550."""
-PATIENCE_LIMIT_S = 4.0
+PATIENCE_S = 1.0
+"""Without any acknowledgement until the first repetition, at least, and before anything was measured."""
+PATIENCE_LIMIT_S = 8.0
 ACK_EVERY = 4
 """Frames received without an acknowledgement of ours, at most."""
 _MODULUS = 1 << 16
@@ -35,6 +35,8 @@ _MODULUS = 1 << 16
 class _Sent:
     sequence: int
     payload: bytes
+    time: float = 0.0
+    repeated: bool = False
 
 
 class SerialLink:
@@ -66,6 +68,7 @@ class SerialLink:
         self._owed = 0
         self._asked: int | None = None  # how far ahead the last frame was since a gap was asked for
         self._patience = PATIENCE_S
+        self._usual = 0.0  # seconds to an acknowledgement, smoothed; 0 before the first
         self._alarm: float | None = None
 
     @property
@@ -123,6 +126,7 @@ class SerialLink:
             first = len(self._under_way) - self._unsent
             for number in range(first, len(self._under_way)):
                 sent = self._under_way[number]
+                sent.repeated, sent.time = bool(sent.time), now
                 frames.append(Frame(DATA, self.session, sent.sequence, self._next_in, sent.payload))
             self._unsent = 0
             self._owed = 0
@@ -151,12 +155,21 @@ class SerialLink:
             taken = (frame.acknowledged - self._under_way[0].sequence) % _MODULUS
         if 0 < taken <= len(self._under_way):
             for _ in range(taken):
-                self._under_way.popleft()
+                newest = self._under_way.popleft()
             self._unsent = min(self._unsent, len(self._under_way))
-            self._patience = PATIENCE_S
+            if not newest.repeated:
+                self._measure(now - newest.time)
             self._alarm = now + self._patience if self._under_way else None
         if frame.kind == NAK and self._under_way and taken <= len(self._under_way):
             self._repeat()
+
+    def _measure(self, took: float) -> None:
+        """Adapts the patience to a slow guest: what is repeated while it is still on its way makes it slower.
+
+        Only frames sent once are measured (Karn's algorithm); until one is, the longer patience stays.
+        """
+        self._usual = took if not self._usual else self._usual + (took - self._usual) / 4
+        self._patience = min(max(PATIENCE_S, 4 * self._usual), PATIENCE_LIMIT_S)
 
     def _in_order(self, frame: Frame) -> bool:
         self._owed += 1

@@ -140,6 +140,26 @@ def test_what_is_lost_at_the_end_is_repeated_after_a_while() -> None:
     assert list(guest.receive(host.transmit(10.1 + wait), 11.0)) == [b"lost"]
 
 
+@pytest.mark.parametrize("bytes_a_second", [60_000, 20_000, 10_000])
+def test_a_slow_line_is_not_filled_with_repetitions(bytes_a_second: int) -> None:
+    host, guest = SerialLink(session=5), SerialLink()
+    converse(host, guest, Damage(0), Damage(0))
+    sent, step = 0, 0.05
+    on_the_way, arrived, now = bytearray(), 0, 0.0
+    while arrived < 100:
+        while sent < 100 and not host.full:
+            host.send(bytes(4000))
+            sent += 1
+        on_the_way += host.transmit(now)
+        passed = int(bytes_a_second * step)
+        arrived += len(list(guest.receive(bytes(on_the_way[:passed]), now)))
+        del on_the_way[:passed]
+        list(host.receive(guest.transmit(now), now))
+        now += step
+        assert now < 100 * 4100 / bytes_a_second * 1.5
+    assert host.repeated <= 3 * WINDOW
+
+
 def test_a_gap_is_asked_for_once() -> None:
     host, guest = SerialLink(session=5), SerialLink()
     converse(host, guest, Damage(0), Damage(0))
