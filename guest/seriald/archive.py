@@ -11,7 +11,7 @@ from pathlib import Path
 
 _START = "import sys\n\nfrom seriald.__main__ import main\n\nsys.exit(main())\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_WINRMD = ("__init__.py", "job.py", "process.py")
+_WINRMD = ("__init__.py", "commandline.py", "console.py", "job.py", "process.py")
 
 
 def write_archive(target: Path) -> None:
