@@ -46,6 +46,8 @@ CREDIT_LIMIT = 1 << 20
 PROCESS_LIMIT = 256
 """Programs that are kept: ended ones are forgotten first."""
 OUTPUT_WAIT_S = 60.0
+UTF8_CODEPAGE = 65001
+"""Of the programs' consoles, as the WinRM shell asks for it."""
 
 
 class _Program:
@@ -123,7 +125,7 @@ class Service:
         argv = asked.get("argv")
         if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
             raise ValueError("argv is no list of words")
-        program = _Program(Process(of_words(argv), dict(os.environ), None))
+        program = _Program(Process(of_words(argv), dict(os.environ), None, UTF8_CODEPAGE))
         with self._changed:
             self._forget()
             self._numbers += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -44,3 +45,16 @@ def test_a_wrong_start_ends_with_code_2(tmp_path: Path, arguments: list[str], sa
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_it_holds_every_module_that_it_imports_in_the_guest(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build(tmp_path / "seriald.pyz")) as archive:
+        held = set(archive.namelist())
+        imported = {
+            name
+            for member in held
+            for name in re.findall(
+                r"^ *from ((?:seriald|winrmd)\.\w+) import", archive.read(member).decode(), re.MULTILINE
+            )
+        }
+    assert {f"{name.replace('.', '/')}.py" for name in imported} <= held
