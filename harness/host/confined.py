@@ -92,7 +92,8 @@ def run(
         ProgramDeadlineError: it had not ended by the deadline, and was killed.
     """
     words = command(argv, reads, writes, limits, network=network)
-    done = programs.run(words, deadline, stdin=stdin, limit=output)
+    # The group: bwrap's child, if bwrap is killed before the child has asked to die with it, waits forever.
+    done = programs.run(words, deadline, stdin=stdin, limit=output, own_group=True)
     code = 128 - done.code if 128 < done.code <= 128 + signal.SIGRTMAX else done.code
     return Finished(tuple(argv), code, done.stdout, done.stderr)
 
@@ -100,9 +101,9 @@ def run(
 def start(
     argv: Sequence[str], *, reads: Sequence[Path] = (), limits: Limits = DEFAULT
 ) -> subprocess.Popen[bytes]:
-    """Starts a program confined; its output and errors are pipes. See `run`."""
+    """Starts a program confined; its output and errors are pipes. See `run`; `programs.kill` ends it."""
     pipe = subprocess.PIPE
-    return programs.start(command(argv, reads, (), limits), stdout=pipe, stderr=pipe)
+    return programs.start(command(argv, reads, (), limits), stdout=pipe, stderr=pipe, own_group=True)
 
 
 def command(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import threading
 import time
@@ -115,6 +116,7 @@ def run(
     folder: Path | None = None,
     merged: bool = False,
     limit: int = OUTPUT_LIMIT,
+    own_group: bool = False,
 ) -> Finished:
     """Runs a program to its end, whatever its exit code.
 
@@ -123,6 +125,7 @@ def run(
         folder: where it runs; by default, where this process does.
         merged: stderr goes where stdout goes, in order.
         limit: bytes kept of each stream.
+        own_group: a process group of its own, which is killed as a whole.
 
     Raises:
         MissingProgramError: it cannot be started; the remedy names its package.
@@ -136,6 +139,7 @@ def run(
         stderr=subprocess.STDOUT if merged else subprocess.PIPE,
         environment=environment,
         folder=folder,
+        own_group=own_group,
     )
     with process:
         readers = [_Reader(pipe, limit) for pipe in (process.stdout, process.stderr) if pipe]
@@ -145,10 +149,10 @@ def run(
                 writer.start()
             ended = _wait(process, readers, deadline)
         except BaseException:
-            process.kill()
+            kill(process)
             raise
         if not ended:
-            process.kill()
+            kill(process)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_END_S)
             # A child of the program may hold the pipes; nothing more is waited for.
@@ -210,6 +214,16 @@ def start(
     except OSError as error:
         _LOG.debug("%s cannot be started: %s", words[0], error.strerror)
         raise missing(words[0], error) from error
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kills a program, and the rest of its process group if the program leads one."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == process.pid:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
 
 
 def _until_the_owner_ends(signal_name: str) -> list[str]:

@@ -30,6 +30,8 @@ _signals: OrderedDict[int, int] = OrderedDict()
 def adopt_qemus() -> None:
     """Makes this process the parent of the daemonised QEMUs it starts, and reaps each when it has ended.
 
+    It becomes the parent of other orphans as well: of the inner process of a bubblewrap that was killed.
+
     libvirt's destroy, save and capability probes wait until a dead QEMU's process id is gone, that is until
     its parent has reaped it. Where PID 1 is no real init that is late (1.5 s measured) or never.
     """
@@ -41,19 +43,37 @@ def adopt_qemus() -> None:
 def _reap() -> None:
     while True:
         try:
-            # WNOWAIT does not reap: a child that is not an adopted QEMU belongs to subprocess or to libvirt.
-            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            # WNOWAIT does not reap: a child that was not adopted belongs to subprocess or to libvirt.
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         except ChildProcessError:
-            dead = None
-        if dead is not None and _is_adopted_qemu(dead.si_pid):
+            time.sleep(_REAP_SECONDS)
+            continue
+        # The one that waitid names may be another's for long: each child is looked at.
+        reaped = [_reap_if_adopted(pid) for pid in _children()]
+        if not any(reaped):
+            time.sleep(_REAP_SECONDS)
+
+
+def _children() -> set[int]:
+    """Process ids of the children of all threads, dead ones too (proc_pid_children(5))."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found.update(map(int, (task / "children").read_text(encoding="ascii").split()))
+    return found
+
+
+def _reap_if_adopted(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        dead = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if dead is not None and _is_adopted(pid):
             if dead.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
-                _signals[dead.si_pid] = dead.si_status
+                _signals[pid] = dead.si_status
                 while len(_signals) > _REMEMBERED:
                     _signals.popitem(last=False)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(dead.si_pid, os.WNOHANG)
-        else:
-            time.sleep(_REAP_SECONDS)
+            os.waitpid(pid, os.WNOHANG)
+            return True
+    return False
 
 
 def ended_by(pid: int) -> int:
@@ -61,14 +81,16 @@ def ended_by(pid: int) -> int:
     return _signals.get(pid, 0)
 
 
-def _is_adopted_qemu(pid: int) -> bool:
-    """Whether a dead child is a QEMU that daemonised itself: it has a session of its own, unlike libvirt's
-    direct children (proc(5), stat: fields 2 and 6)."""
+def _is_adopted(pid: int) -> bool:
+    """Whether a dead child is a QEMU that daemonised itself, or the inner process of a killed bubblewrap.
+
+    They have a session of their own, unlike direct children (proc(5), stat: fields 2 and 6).
+    """
     try:
         name, rest = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)
     except OSError:
         return False
-    return "(qemu-system" in name and int(rest.split()[3]) != os.getsid(0)
+    return ("(qemu-system" in name or name.endswith("(bwrap")) and int(rest.split()[3]) != os.getsid(0)
 
 
 def qemu_processes(folder: Path) -> list[int]:

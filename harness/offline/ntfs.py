@@ -125,4 +125,4 @@ class NtfsVolume:
             try:
                 yield process
             finally:
-                process.kill()
+                programs.kill(process)
