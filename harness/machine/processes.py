@@ -18,11 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import MachineError
+from harness.host.regular import open_regular
+from harness.machine.channels import SOCKETS
 
 _PR_SET_CHILD_SUBREAPER = 36
 _REAPER = "reap QEMUs"
 _REAP_SECONDS = 0.02
 _REMEMBERED = 64
+_PIDFILE_BYTES = 32
 _signals: OrderedDict[int, int] = OrderedDict()
 """Process id of an adopted QEMU -> the signal that ended it; the newest."""
 
@@ -71,6 +74,8 @@ def _reap_if_adopted(pid: int) -> bool:
                 _signals[pid] = dead.si_status
                 while len(_signals) > _REMEMBERED:
                     _signals.popitem(last=False)
+            else:
+                _signals.pop(pid, None)
             os.waitpid(pid, os.WNOHANG)
             return True
     return False
@@ -78,7 +83,8 @@ def _reap_if_adopted(pid: int) -> bool:
 
 def ended_by(pid: int) -> int:
     """The signal that ended an adopted QEMU; 0 if it lives, ended otherwise or was not adopted here."""
-    return _signals.get(pid, 0)
+    # Numbers are used again: a living process was ended by nothing.
+    return 0 if Path(f"/proc/{pid}").exists() else _signals.get(pid, 0)
 
 
 def _is_adopted(pid: int) -> bool:
@@ -97,14 +103,18 @@ def qemu_processes(folder: Path) -> list[int]:
     """Process ids of the living QEMUs that libvirt started for `folder`.
 
     Looks at every pidfile below it: the domains' (`run/qemu/*.pid`) and those of libvirt's capability probes.
+    The folder of a machine's sockets is left out, since QEMU's user can put anything there.
     """
-    found = []
-    for pidfile in folder.rglob("*.pid"):
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(pidfile.read_text(encoding="ascii"))
-            if _is_qemu_of(pid, folder):
-                found.append(pid)
-    return sorted(set(found))
+    found = set()
+    for place, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if name != SOCKETS]
+        for name in names:
+            if name.endswith(".pid"):
+                with contextlib.suppress(OSError, ValueError), open_regular(Path(place, name)) as file:
+                    pid = int(file.read(_PIDFILE_BYTES))
+                    if _is_qemu_of(pid, folder):
+                        found.add(pid)
+    return sorted(found)
 
 
 def end_process(pid: int, folder: Path, seconds: float = 10.0) -> bool:
@@ -148,6 +158,9 @@ def _is_qemu_of(pid: int, folder: Path) -> bool:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    program = arguments[0].rsplit(b"/", 1)[-1]
+    # Until the launcher has become QEMU, the program is its interpreter: /bin/sh, then Python.
+    programs = [argument.rsplit(b"/", 1)[-1] for argument in arguments[:3]]
     inside = os.fsencode(folder) + b"/"
-    return program.startswith(b"qemu-") and any(inside in argument for argument in arguments)
+    return any(name.startswith((b"qemu-", b"qemu_launcher")) for name in programs) and any(
+        inside in argument for argument in arguments
+    )

@@ -29,13 +29,14 @@ DEVICES = ("null", "zero", "random", "urandom", "kvm")
 
 _NEWNS, _NEWUTS, _NEWIPC = 0x20000, 0x4000000, 0x8000000
 _RDONLY, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
-_CAPBSET_DROP, _NO_NEW_PRIVS = 24, 38
+_SET_NAME, _CAPBSET_DROP, _NO_NEW_PRIVS = 15, 24, 38
 _CAPABILITIES = 64
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def main(arguments: Sequence[str], program: str = QEMU) -> None:
     """Becomes QEMU, or another program below /usr; raises `OSError` when the host forbids a step."""
+    _LIBC.prctl(_SET_NAME, b"qemu-system-x86", 0, 0, 0)  # so it is called from now on, also if a step fails
     folder = os.environ.pop(FOLDER, "")
     if folder and os.geteuid() == 0:
         user = int(os.environ.pop(USER))

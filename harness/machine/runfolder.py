@@ -164,7 +164,10 @@ class RunFolder:
             adopt_qemus()
             cached = self.path.parent.parent / "libvirt-cache"
             if cached.is_dir():  # probing QEMU anew takes 4 to 8 s; libvirt checks itself what is stale
-                shutil.copytree(cached, self.root / "cache", dirs_exist_ok=True)
+                try:
+                    shutil.copytree(cached, self.root / "cache", dirs_exist_ok=True)
+                except OSError:  # another run replaces it just now (shutil.Error is an OSError)
+                    shutil.rmtree(self.root / "cache", ignore_errors=True)
             # A second root of one process is the first one's path again, where libvirt expects its folders.
             for name in ("lib/qemu/save", "run/qemu", "log/qemu"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
@@ -304,10 +307,10 @@ def keep_cache(made: Path, cached: Path) -> None:
 
     The copy is made in the run folder: a run that is killed meanwhile leaves nothing elsewhere.
     """
-    if cached.is_dir() and not _newer(made, cached):
-        return
     copy, old = made.with_name("cache-copy"), made.with_name("cache-old")
     try:
+        if cached.is_dir() and not _newer(made, cached):
+            return
         shutil.copytree(made, copy)
         if cached.is_dir():
             cached.rename(old)

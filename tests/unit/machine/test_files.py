@@ -116,6 +116,31 @@ def test_no_process_is_ended_for_its_number_alone(tmp_path: Path, impostor: subp
     assert impostor.poll() is None
 
 
+def test_a_pidfile_that_is_none_is_passed_over_at_once(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "machine" / "sockets").mkdir(parents=True)
+    os.mkfifo(run / "machine" / "sockets" / "x.pid")
+    os.mkfifo(run / "machine" / "y.pid")
+    (run / "machine" / "z.pid").symlink_to("/dev/zero")
+    with start_as_qemu(run / "bin") as process:
+        (run / "machine" / "sockets" / "own.pid").write_text(str(process.pid))
+        assert qemu_processes(run) == []
+        (run / "guest.pid").write_text(str(process.pid))
+        assert qemu_processes(run) == [process.pid]
+        process.kill()
+
+
+def test_a_launcher_that_is_about_to_become_qemu_is_one(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    launcher = tmp_path / "qemu_launcher.py"
+    launcher.write_text("import time; time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-IS", str(launcher), f"{run}/disk.qcow2"]) as process:
+        (run / "guest.pid").write_text(str(process.pid))
+        assert qemu_processes(run) == [process.pid]
+        process.kill()
+
+
 def test_the_qemu_of_a_run_is_ended_with_its_folder(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "stale"
     with start_as_qemu(run) as process:

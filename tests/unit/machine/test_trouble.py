@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -46,6 +47,11 @@ def test_a_stopped_process_is_told_with_the_remedy() -> None:
 def test_the_signal_that_ended_qemu_is_named(monkeypatch: pytest.MonkeyPatch, number: int, name: str) -> None:
     monkeypatch.setitem(processes._signals, 4711, number)
     assert fate(4711, out_of_memory_kills()).endswith(f"{name}.")
+
+
+def test_a_living_process_with_the_number_of_a_killed_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(processes._signals, os.getpid(), signal.SIGKILL)
+    assert fate(os.getpid(), 0) == ""
 
 
 def test_kills_for_lack_of_memory_are_told_as_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
