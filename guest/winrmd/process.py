@@ -7,6 +7,7 @@ polls. All times are monotonic, because the wall clock jumps when a saved machin
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import signal
@@ -240,12 +241,15 @@ class Process:
 
     def _feed(self) -> None:
         pipe = _pipe(self._popen.stdin)
+        letters = codecs.getincrementaldecoder("utf-8")("replace")
         try:
             while chunk := self._next_input():
                 for part in chunk.splitlines(keepends=True) if self._reads_lines else [chunk]:
+                    # Wine's cmd.exe reads a pipe in the OEM code page, whatever its console's is.
+                    line = letters.decode(part).encode("oem", "replace") if self._reads_lines else part
                     sent = 0
-                    while sent < len(part):
-                        sent += os.write(pipe.fileno(), part[sent:])
+                    while sent < len(line):
+                        sent += os.write(pipe.fileno(), line[sent:])
                     if self._reads_lines:
                         os.fsync(pipe.fileno())  # FlushFileBuffers: returns when the program has read it
         except OSError:
