@@ -35,8 +35,10 @@ _PAGE_FAULT = re.compile(r"page fault on (?P<access>\w+) access to (?:0x)?(?P<ta
 _KERNEL_STUB = re.compile(r"Unimplemented function (?:ntoskrnl\.exe|hal\.dll)\.")  # raised without a seh line
 _CODE = re.compile(r"exception 0x(?P<code>[0-9a-f]{1,8})")
 _STACK_OVERFLOW = re.compile(
-    r"stack overflow \d+ bytes (?:in thread \w+ )?(?:eip|addr) (?:0x)?(?P<address>\w+)"
+    r"stack overflow \d+ bytes (?:in thread \w+ )?(?:eip|addr) (?:0x)?(?P<address>[0-9A-Fa-f]+)\b"
 )
+_BUGCHECK = re.compile(r"[0-9A-Fa-f]{1,8}(?: [0-9A-Fa-f]{1,16}){4}")
+"""A code of 32 bits and four parameters of 64 bits, as KeBugCheckEx declares them."""
 
 _ACCESS = {"read": 0, "write": 1, "execute": 8}  # ExceptionInformation[0] of an access violation
 _STATUS_ACCESS_VIOLATION = 0xC0000005
@@ -210,13 +212,9 @@ class WineLines:
 
 def _bugcheck(text: str, line: str, time: float) -> KernelCrash | None:
     """`KeBugCheckEx code p1 p2 p3 p4`, all hexadecimal."""
-    numbers = text.split()
-    if len(numbers) != 5:
+    if not _BUGCHECK.fullmatch(text):
         return None
-    try:
-        code, *parameters = (int(number, 16) for number in numbers)
-    except ValueError:
-        return None
+    code, *parameters = (int(number, 16) for number in text.split(" "))
     return KernelCrash("bugcheck", code, tuple(parameters), time=time, text=line)
 
 
