@@ -39,6 +39,8 @@ LOOK_S = 3.0
 """For the agent's answer to `look`; its reading thread waits for nothing but the interpreter."""
 LOOK_EVERY_S = 0.25
 TROUBLE_EVERY_S = 0.5
+WAITING_LIMIT = 64
+"""Most events that are kept during looks; an agent owes one answer, and a hostile one may send any number."""
 DYING_S = {"bugcheck": 10.0, "exception": 60.0}
 """Longest time from a report in a log to the end of the driver's service, by kind. After an exception Wine
 writes a minidump of the process first, which takes 4 to 16 s on an emulated processor."""
@@ -83,20 +85,21 @@ class Conversation:
             MachineError: the host stopped the machine.
         """
         self._lines.send(command_line(cmd, **fields))
-        while True:
-            event = self._next(deadline, what)
-            if isinstance(event, kind | KernelCrash | Stuck):
-                return event
-            if isinstance(event, Fatal):
-                raise self.error(f"The agent failed to {what}: it gave up: {quoted(event.message.encode())}.")
-            if not isinstance(event, Standby | Looked):
-                raise self.error(f"The agent failed to {what}: it sent the unexpected event {event.event!r}.")
+        event = self._next(deadline, what)
+        if isinstance(event, kind | KernelCrash | Stuck):
+            return event
+        if isinstance(event, Fatal):
+            raise self.error(f"The agent failed to {what}: it gave up: {quoted(event.message.encode())}.")
+        raise self.error(f"The agent failed to {what}: it sent the unexpected event {event.event!r}.")
 
     def look(self, deadline: Deadline, *, driver: bool = False) -> Looked | None:
         """What the agent is doing, answered by another thread of it; None if it does not answer in time.
 
         Args:
             driver: also whether the driver's service runs, which takes longer.
+
+        Raises:
+            AgentError: the agent sends what is no event, or more events than can be answers.
         """
         self._looks += 1
         self._lines.send(command_line("look", id=self._looks, driver=driver))
@@ -108,7 +111,11 @@ class Conversation:
             if isinstance(event, Looked):
                 if event.id == self._looks:
                     return event
-            elif event is not None:
+            elif event is not None and not isinstance(event, Standby):
+                if len(self._waiting) >= WAITING_LIMIT:
+                    raise self.error(
+                        f"The agent sent more than {WAITING_LIMIT} events that nothing asked for."
+                    )
                 self._waiting.append(event)
         return None
 
@@ -134,6 +141,7 @@ class Conversation:
         return agent_error(message, self._lines.stderr)
 
     def _next(self, deadline: Deadline, what: str) -> AgentEvent | KernelCrash | Stuck:
+        """The next event but `Standby` and `Looked`: those put off no look at crash or machine."""
         looked = asked = time.monotonic()
         while True:
             if self._waiting:
@@ -153,8 +161,8 @@ class Conversation:
             if deadline.expired:
                 return self._overdue(deadline, what)
             heard = self._lines.receive(min(POLL_S, deadline.remaining()))
-            if isinstance(heard, bytes):
-                return parse_event(heard)
+            if isinstance(heard, bytes) and not isinstance(event := parse_event(heard), Standby | Looked):
+                return event
             if isinstance(heard, Lost):
                 crash = self.late_crash(deadline.at_most(CRASH_GRACE_S))
                 if crash is None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from harness.agent.conversation import Stuck
+from harness.agent.conversation import Conversation, Stuck, no_trouble
+from harness.agent.lines import AgentLines
 from harness.agent.protocol import Finished, Loaded
 from harness.agent.session import AgentSession, ScenarioCrash
 from harness.deadline import Deadline
-from harness.errors import MachineError
+from harness.errors import AgentError, MachineError
 from tests.fakes import FakeAgent, FakeDebugStream
 from tests.fakes.debug import FakeLogStream
 from tests.unit.agent.test_session import SYS, agent, debug, session, soon
@@ -131,3 +133,53 @@ def test_a_machine_that_the_host_stopped_is_no_hang(agent: FakeAgent, debug: Fak
         session.run(1, "ioctl.set", soon(30))
     assert time.monotonic() - started < 5
     session.close()
+
+
+@pytest.mark.parametrize("flood", [("standby", {}), ("looked", {"id": 99})], ids=["standby", "looked"])
+def test_a_flood_of_idle_events_puts_no_check_off(
+    agent: FakeAgent, debug: FakeDebugStream, flood: tuple[str, dict[str, int]]
+) -> None:
+    event, fields = flood
+    session = AgentSession(
+        agent.process, debug, debug.nonce, Deadline.after(60), lambda: "No space left on device."
+    )
+    over = threading.Event()
+
+    def floods() -> None:
+        while not over.wait(0.001):
+            agent.say(event, **fields)
+
+    thread = threading.Thread(target=floods, daemon=True)
+    agent.when("ioctl.set", lambda command: thread.start())
+    started = time.monotonic()
+    with pytest.raises(MachineError, match="No space left on device"):
+        session.run(1, "ioctl.set", soon(30))
+    assert time.monotonic() - started < 5
+    over.set()
+    thread.join(5)
+    session.close()
+
+
+@pytest.mark.parametrize("event", ["standby", "loaded"])
+def test_events_during_looks_are_not_kept_without_a_limit(
+    witness: FakeAgent, logged: FakeLogStream, event: str
+) -> None:
+    """Each look of a doubted crash brings 40 events; a driver that runs on is looked at often."""
+    lines = AgentLines(witness.process, Deadline.after(60))
+    conversation = Conversation(lines, logged, no_trouble)
+    fields = {"ok": True} if event == "loaded" else {}
+
+    def answers(command: dict[str, object]) -> None:
+        for _ in range(40):
+            witness.say(event, **fields)
+        witness.say("looked", id=command["id"], driver_runs=True)
+
+    witness.when("look", answers)
+    assert conversation.look(soon(), driver=True) is not None
+    if event == "loaded":
+        with pytest.raises(AgentError, match="more than 64 events that nothing asked for"):
+            conversation.look(soon(), driver=True)
+    else:
+        assert conversation.look(soon(), driver=True) is not None
+        assert isinstance(conversation.ask(Loaded, soon(), "load", "load"), Loaded)
+    lines.close()
