@@ -41,6 +41,8 @@ LOOK_EVERY_S = 0.25
 TROUBLE_EVERY_S = 0.5
 WAITING_LIMIT = 64
 """Most events that are kept during looks; an agent owes one answer, and a hostile one may send any number."""
+STILL_S = 1.0
+"""A call that lasts this long at the deadline hangs; a shorter one may be one of many that all return."""
 DYING_S = {"bugcheck": 10.0, "exception": 60.0}
 """Longest time from a report in a log to the end of the driver's service, by kind. After an exception Wine
 writes a minidump of the process first, which takes 4 to 16 s on an emulated processor."""
@@ -50,10 +52,14 @@ E = TypeVar("E", Ready, Loaded, Unloaded, Finished)
 
 @dataclasses.dataclass(frozen=True)
 class Stuck:
-    """The scenario did not end in time, with no operation under way: `where` it is, and its `stack`."""
+    """The scenario did not end in time, with no operation that hangs: `where` it is, and its `stack`.
+
+    `operation`: a call that it was in, for less than `STILL_S`; empty while it runs code of its own.
+    """
 
     where: str
     stack: str
+    operation: str = ""
 
 
 def no_trouble() -> str:
@@ -62,7 +68,7 @@ def no_trouble() -> str:
 
 
 class Conversation:
-    """The host's side of one agent; no call outlasts its deadline by more than `DYING_S`.
+    """The host's side of one agent; no call outlasts its deadline by more than `DYING_S` and two looks.
 
     Args:
         trouble: why the host stopped the guest's machine; empty while the machine runs.
@@ -172,18 +178,23 @@ class Conversation:
 
     def _overdue(self, deadline: Deadline, what: str) -> AgentEvent | KernelCrash | Stuck:
         """The deadline has passed: a crash that is still being written, the scenario's fault, or a hang."""
-        self._require_machine()
-        if (crash := self._debug.crash()) and (crash := self.believed(crash)):
-            return crash
-        seen = self.look(Deadline.after(LOOK_S))
-        if self._waiting:
-            return self._waiting.popleft()
         text = f"The guest did not {what} within {deadline.seconds:g} s"
-        if seen is None:
-            return hang(f"{text}, and its agent does not answer.")
-        if seen.operation:
-            return hang(f"{text}: {seen.operation} has not returned after {seen.seconds:.1f} s.")
-        return Stuck(seen.where, seen.stack)
+        for wait_s in (STILL_S + LOOK_EVERY_S, 0.0):
+            self._require_machine()
+            if (crash := self._debug.crash()) and (crash := self.believed(crash)):
+                return crash
+            seen = self.look(Deadline.after(LOOK_S))
+            if self._waiting:
+                return self._waiting.popleft()
+            if seen is None:
+                return hang(f"{text}, and its agent does not answer.")
+            if seen.operation and seen.seconds >= STILL_S:
+                return hang(f"{text}: {seen.operation} has not returned after {seen.seconds:.1f} s.")
+            stuck = Stuck(seen.where, seen.stack, seen.operation)
+            if not seen.operation:
+                break
+            time.sleep(wait_s)
+        return stuck
 
     def _require_machine(self) -> None:
         if trouble := self._trouble():

@@ -196,9 +196,10 @@ class Bench:
             return self._crashed(scenario, scenario_id, answer)
         if isinstance(answer, Stuck):
             self.guest.give_up()
+            under_way = f"only {answer.operation}, just begun," if answer.operation else "no operation"
             return dataclasses.replace(
                 failed,
-                message=f"The scenario did not end within {scenario.deadline_s:g} s, with no operation under "
+                message=f"The scenario did not end within {scenario.deadline_s:g} s, with {under_way} under "
                 f"way: it is at {answer.where or 'no line of its own'}.",
                 detail=answer.stack,
                 dbgprint=self.guest.debug.slice(scenario_id),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ Reaction = Callable[[dict[str, Any]], None]
 class FakeAgent:
     """Reads commands from its process's stdin and reacts to each.
 
-    `underway` is the operation that `look` finds not returned; `driver_runs` what it finds of the service.
+    `underway` is the operation that `look` finds not returned, since `began` (monotonic), or for 1.5 s if
+    that is None; `driver_runs` is what it finds of the service.
 
     `when("hello", ...)`, `when("load", ...)` or `when(<scenario name>, ...)` replaces the usual reaction.
     """
@@ -25,6 +27,7 @@ class FakeAgent:
         self.scenarios = list(scenarios)
         self.commands: list[dict[str, Any]] = []
         self.underway = "DeviceIoControl Device code=0x222003"
+        self.began: float | None = None
         self.driver_runs: bool | None = None
         self.process = FakeGuestProcess(self._hear)
         self._reactions: dict[str, Reaction] = {}
@@ -66,8 +69,9 @@ class FakeAgent:
     def _look(self, command: dict[str, Any]) -> None:
         where = "" if self.underway else "s.py:3 in one"
         runs = self.driver_runs if command["driver"] else None
+        lasts = 1.5 if self.began is None else round(time.monotonic() - self.began, 3)
         self.say(
-            "looked", id=command["id"], driver_runs=runs, operation=self.underway, seconds=1.5, where=where
+            "looked", id=command["id"], driver_runs=runs, operation=self.underway, seconds=lasts, where=where
         )
 
     def _start(self, command: dict[str, Any]) -> None:

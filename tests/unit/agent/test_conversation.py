@@ -112,6 +112,39 @@ def test_a_call_that_does_not_return_is_a_hang_and_named(session: AgentSession, 
     assert "DeviceIoControl Device code=0x222003 has not returned after 1.5 s" in ended.report.text
 
 
+def test_a_loop_of_calls_that_all_return_is_stuck_and_no_hang(
+    session: AgentSession, agent: FakeAgent
+) -> None:
+    def looks(command: dict[str, object]) -> None:
+        agent.say("looked", id=command["id"], operation=agent.underway, seconds=0.0, where="s.py:3 in one")
+
+    agent.when("ioctl.set", lambda command: None)
+    agent.when("look", looks)
+    assert session.run(1, "ioctl.set", soon(0.2)) == Stuck("s.py:3 in one", "", agent.underway)
+
+
+def test_a_call_that_was_young_at_the_deadline_and_stays_is_a_hang(
+    session: AgentSession, agent: FakeAgent
+) -> None:
+    def begins(command: dict[str, object]) -> None:
+        agent.began = time.monotonic()
+
+    agent.when("ioctl.set", begins)
+    ended = session.run(1, "ioctl.set", soon(0.2))
+    assert isinstance(ended, ScenarioCrash)
+    assert ended.report.kind == "hang"
+    assert "DeviceIoControl Device code=0x222003 has not returned after 1." in ended.report.text
+
+
+def test_an_answer_that_came_right_after_the_deadline_counts(session: AgentSession, agent: FakeAgent) -> None:
+    def late(command: dict[str, object]) -> None:
+        agent.began = time.monotonic()
+        threading.Timer(0.6, agent.finish, [command]).start()
+
+    agent.when("ioctl.set", late)
+    assert isinstance(session.run(1, "ioctl.set", soon(0.2)), Finished)
+
+
 def test_an_agent_that_answers_nothing_is_a_hang(
     session: AgentSession, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

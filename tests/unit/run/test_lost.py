@@ -45,6 +45,21 @@ def test_a_scenario_that_spins_is_its_own_fault_and_the_next_one_runs(make: Call
     assert bench.run(scenario("s.two")).outcome is Outcome.PASSED
 
 
+def test_a_scenario_that_loops_over_calls_that_return_is_no_hang_of_the_driver(
+    make: Callable[..., Setup],
+) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        def looks(command: dict[str, Any]) -> None:
+            agent.say("looked", id=command["id"], operation="WriteFile Device", seconds=0.0, where="s.py:3")
+
+        agent.when("s.one", lambda command: None)
+        agent.when("look", looks)
+
+    looped = connected(make(script)).run(scenario(deadline_s=0.3))
+    assert (looped.outcome, looped.crash) == (Outcome.ERROR, None)
+    assert "with only WriteFile Device, just begun, under way: it is at s.py:3" in looped.message
+
+
 def crashing_load(agent: FakeAgent, link: FakeLink) -> None:
     def down(command: dict[str, Any]) -> None:
         agent.debug.break_down("exception", 0xC0000005, 0xC0000005, 0x10, 0, 1)
