@@ -72,7 +72,9 @@ class Job:
         if not _kernel32.SetInformationJobObject(
             handle, _JOB_OBJECT_EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), ctypes.sizeof(limits)
         ):
-            raise ctypes.WinError(ctypes.get_last_error())
+            error = ctypes.WinError(ctypes.get_last_error())
+            self.close()
+            raise error
 
     def add(self, process_handle: int) -> None:
         """Adds a process that was created suspended to the job."""

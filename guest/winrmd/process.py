@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Protocol
 
 from winrmd.commandline import CommandLine
 
@@ -29,6 +29,8 @@ BUFFER_BYTES = 1024 * 1024
 READ_BYTES = 64 * 1024
 # A descendant may hold the pipes open after the program has ended. Its output is taken for this long.
 LINGER_S = 1.0
+
+KILLED_S = 5.0  # for a killed program to be gone
 
 EXIT_TERMINATED = 1
 EXIT_CONTROL_C = 0xC000013A  # STATUS_CONTROL_C_EXIT: exit code of a program that Ctrl+C ended
@@ -172,9 +174,10 @@ class Process:
     ) -> None:
         # stderr is a pipe too: under Wine the Unix descriptor 2 that programs inherit carries DbgPrint.
         if sys.platform == "win32":
-            self._job = Job()
-            try:
-                self._popen = subprocess.Popen(
+            job = Job()
+
+            def suspended() -> subprocess.Popen[bytes]:
+                return subprocess.Popen(
                     words,
                     bufsize=0,
                     stdin=subprocess.PIPE,
@@ -185,14 +188,16 @@ class Process:
                     # A hidden console of its own: without one cmd.exe has no code page.
                     creationflags=CREATE_SUSPENDED | subprocess.CREATE_NO_WINDOW,
                 )
-                handle = int(self._popen._handle)  # type: ignore[attr-defined]
-                self._job.add(handle)
+
+            def let_run(program: subprocess.Popen[bytes]) -> None:
+                handle = int(program._handle)  # type: ignore[attr-defined]
+                job.add(handle)
                 if codepage is not None:
                     set_codepage(handle, codepage)
                 resume(handle)
-            except OSError:
-                self._job.close()
-                raise
+
+            self._job = job
+            self._popen = launch(job, suspended, let_run)
         else:
             self._popen = subprocess.Popen(
                 words,
@@ -275,6 +280,39 @@ class Process:
             self._exit_code = exit_code
             self._exited_at = time.monotonic()
             self._changed.notify_all()
+
+
+class Closable(Protocol):
+    """What `launch` needs of a job."""
+
+    def close(self) -> None:
+        """Closes it."""
+
+
+def launch(
+    job: Closable,
+    make: Callable[[], subprocess.Popen[bytes]],
+    let_run: Callable[[subprocess.Popen[bytes]], None],
+) -> subprocess.Popen[bytes]:
+    """A program that `make` has created and `let_run` has put into its job and resumed.
+
+    If either raises anything, no program stays suspended and no handle of the job stays open.
+    """
+    program: subprocess.Popen[bytes] | None = None
+    try:
+        program = make()
+        let_run(program)
+    except BaseException:
+        if program is not None:
+            with contextlib.suppress(OSError):
+                program.kill()
+            for pipe in (program.stdin, program.stdout, program.stderr):
+                _pipe(pipe).close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                program.wait(KILLED_S)
+        job.close()
+        raise
+    return program
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -24,6 +24,7 @@ sys.path.insert(
 
 from winrmd.envelope import MAX_ENVELOPE_BYTES as MAX_ENVELOPE_BYTES
 from winrmd.process import BUFFER_BYTES as BUFFER_BYTES
+from winrmd.process import launch as launch
 from winrmd.server import IDLE_TIMEOUT_S, Server, tls_context
 from winrmd.server import MAX_CONNECTIONS as MAX_CONNECTIONS
 from winrmd.shells import MAX_COMMANDS as MAX_COMMANDS
