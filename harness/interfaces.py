@@ -124,13 +124,19 @@ class Halt:
 
 @runtime_checkable
 class ToldByLog(Protocol):
-    """Additional method of a `DebugStream` that knows of a crash by the text of a log alone, as Wine's does.
+    """Additional methods of a `DebugStream` that knows of a crash by the text of a log alone, as Wine's does.
 
     Whoever can print into that log can print what looks like a crash, so another witness must confirm it.
     """
 
     def dismiss(self, why: str) -> None:
         """Forgets the crash, with a record that says why; a later report counts again."""
+
+    def loaded_again(self) -> bool:
+        """Whether an image that was loaded before the crash was loaded once more after it.
+
+        Then a service that runs says nothing of the one before: a scenario may have started it again.
+        """
 
 
 @runtime_checkable

@@ -1,7 +1,8 @@
 """Commands and answers, and what else ends the wait for an answer: a crash, a stopped machine, the deadline.
 
 A debug stream that is a log (`ToldByLog`) may hold text that only looks like a crash. Such a report is
-believed once the agent says that the driver's service has ended, or when no agent is there to ask.
+believed once the agent says that the driver's service has ended, when the driver was loaded again since, or
+when no agent is there to ask.
 """
 
 from __future__ import annotations
@@ -126,13 +127,13 @@ class Conversation:
         return None
 
     def believed(self, crash: KernelCrash) -> KernelCrash | None:
-        """The crash, if it happened; None, and the stream forgets it, if the driver's service goes on."""
+        """The crash, if it happened; None, and the stream forgets it, if the driver's service runs on."""
         debug = self._debug
         if not isinstance(debug, ToldByLog) or crash.kind not in DYING_S:
             return crash
         for _ in Deadline.after(DYING_S[crash.kind]).tries(every=LOOK_EVERY_S):
             seen = self.look(Deadline.after(LOOK_S), driver=True)
-            if seen is None or not seen.driver_runs:
+            if seen is None or not seen.driver_runs or debug.loaded_again():
                 return crash
         debug.dismiss("not a crash: the driver's service still runs")
         return None
@@ -155,6 +156,8 @@ class Conversation:
             now = time.monotonic()
             if crash := self._debug.crash():
                 if not isinstance(self._debug, ToldByLog) or crash.kind not in DYING_S:
+                    return crash
+                if self._debug.loaded_again():
                     return crash
                 if now - looked >= LOOK_EVERY_S:
                     seen = self.look(Deadline.after(LOOK_S), driver=True)

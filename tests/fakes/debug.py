@@ -73,6 +73,12 @@ class FakeDebugStream:
 class FakeLogStream(FakeDebugStream):
     """A stream that knows of a crash by the text of a log, as Wine's does; implements `ToldByLog`."""
 
+    loaded = False
+    """What `loaded_again` says."""
+
     def dismiss(self, why: str) -> None:
         self.say(why, "harness")
         self._crash = None
+
+    def loaded_again(self) -> bool:
+        return self.loaded

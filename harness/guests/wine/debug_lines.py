@@ -91,6 +91,9 @@ class Line:
 class WineLines:
     """Parses lines in the order in which they came.
 
+    Attributes:
+        loaded_again: whether a driver image that was loaded before the first crash was loaded again after it.
+
     A crash is blamed on the driver when its thread belongs to the process that loaded a driver image. Only
     winedevice reports the images it loads and the exceptions raised in it; a Python or test program that
     crashes in the guest therefore never looks like a driver crash. Without those reports any crash counts,
@@ -104,14 +107,21 @@ class WineLines:
         self._process_of: OrderedDict[str, str] = OrderedDict()
         self._raised: OrderedDict[str, int] = OrderedDict()
         self._agent_threads: OrderedDict[str, None] = OrderedDict()
+        self._loaded_at_crash: frozenset[str] | None = None
+        self.loaded_again = False
 
     @property
     def drivers(self) -> tuple[LoadedDriver, ...]:
         """Driver images loaded so far, oldest first; a path loaded again stands last, with its new base."""
         return tuple(self._drivers.copy().values())
 
+    def dismiss(self) -> None:
+        """The crashes so far were none: the next one is the first."""
+        self._loaded_at_crash, self.loaded_again = None, False
+
     def forget(self) -> None:
-        """Forgets threads and images: the guest was reverted."""
+        """Forgets threads, images and crashes: the guest was reverted."""
+        self.dismiss()
         self._drivers.clear()
         self._process_of.clear()
         self._raised.clear()
@@ -120,6 +130,12 @@ class WineLines:
 
     def parse(self, line: str, time: float) -> Line:
         """One line without its newline, which arrived at host UNIX time `time`."""
+        parsed = self._parse(line, time)
+        if parsed.crash is not None and self._loaded_at_crash is None:
+            self._loaded_at_crash = frozenset(path.lower() for path in self._drivers)
+        return parsed
+
+    def _parse(self, line: str, time: float) -> Line:
         if line.startswith(_CONTINUED):
             return Line(self._source, line.removeprefix(_CONTINUED))
         prefix = _PREFIX.match(line)
@@ -207,6 +223,8 @@ class WineLines:
         loaded = _LOADED.match(text)
         if loaded is not None and loaded["path"].lower().endswith(".sys"):
             path = loaded["path"].replace("\\\\", "\\")
+            if path.lower() in (self._loaded_at_crash or ()):
+                self.loaded_again = True
             _remember(self._drivers, path, LoadedDriver(path, int(loaded["base"], 16), pid))
 
 

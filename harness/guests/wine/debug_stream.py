@@ -77,8 +77,14 @@ class WineDebugStream(LoggedStream):
         """See `ToldByLog`."""
         with self._reading:
             self._log.append(self._clock(), [("harness", why)])
+            self._lines.dismiss()
             with self._changed:
                 self._crash = None
+
+    def loaded_again(self) -> bool:
+        """See `ToldByLog`."""
+        with self._reading:
+            return self._lines.loaded_again
 
     def rearm(self, source: Path | None = None) -> None:
         """Forgets the crash after the guest was reverted, and reads on; in `source` if the file is a new one.

@@ -75,6 +75,35 @@ def test_a_printed_crash_is_believed_once_the_service_has_ended(
     assert time.monotonic() - started < 2
 
 
+def test_a_crash_is_believed_though_the_scenario_started_the_driver_again(
+    doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
+) -> None:
+    def dies_and_restarts(command: dict[str, object]) -> None:
+        logged.break_down("bugcheck", 0xE2)
+        logged.loaded = True
+        witness.finish(command)
+
+    witness.driver_runs = True
+    witness.when("ioctl.set", dies_and_restarts)
+    ended = doubting.run(1, "ioctl.set", soon(30))
+    assert isinstance(ended, ScenarioCrash)
+    assert ended.report.code == 0xE2
+
+
+def test_a_driver_that_was_loaded_again_needs_no_look(
+    doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
+) -> None:
+    def dies_and_restarts(command: dict[str, object]) -> None:
+        logged.break_down("bugcheck", 0xE2)
+        logged.loaded = True
+
+    witness.driver_runs = True
+    witness.when("ioctl.set", dies_and_restarts)
+    started = time.monotonic()
+    assert isinstance(doubting.run(1, "ioctl.set", soon(30)), ScenarioCrash)
+    assert time.monotonic() - started < 2
+
+
 def test_a_printed_crash_is_believed_when_no_agent_is_left_to_ask(
     doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
 ) -> None:
