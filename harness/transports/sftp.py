@@ -106,13 +106,14 @@ class SftpTransfer:
         self.endpoint = endpoint
         self._path_map = path_map
         self._transport: paramiko.Transport | None = None
-        self._sftp: paramiko.SFTPClient | None = None
+        self._sftp: BoundedClient | None = None
         self._meter: MeteredSocket | None = None
 
     def push(self, local: Path, guest_path: str, deadline: Deadline) -> int:
         """Copies one file in, creating folders; returns bytes sent.
 
-        The file appears under its name only when it is complete.
+        The file appears under its name only when it is complete: the guest has confirmed every write, and
+        the file has the size that was sent.
         """
         target = self._path_map(guest_path)
         if not local.is_file():
@@ -129,6 +130,9 @@ class SftpTransfer:
                         self._bound(sftp, deadline, f"push {local}")
                         sink.write(chunk)
                         sent += len(chunk)
+                    self._bound(sftp, deadline, f"push {local}")
+                    sftp.confirm_writes(sink)
+                _check_kept(sftp.stat(partial).st_size, sent, guest_path)
                 sftp.posix_rename(partial, target)
             except BaseException:
                 with contextlib.suppress(OSError, paramiko.SSHException):
@@ -207,7 +211,7 @@ class SftpTransfer:
             transport.close()
 
     @contextlib.contextmanager
-    def _session(self, what: str, deadline: Deadline) -> Iterator[paramiko.SFTPClient]:
+    def _session(self, what: str, deadline: Deadline) -> Iterator[BoundedClient]:
         """The SFTP session, bounded by the deadline; paramiko's exceptions are raised as the bench's."""
         try:
             if self._sftp is None or self._transport is None or not self._transport.is_active():
@@ -242,7 +246,7 @@ class SftpTransfer:
                 f"SFTP: {what}: {_worded(error)}.", remedy="Check the path and the free space."
             ) from error
 
-    def _connect(self, deadline: Deadline) -> tuple[paramiko.Transport, paramiko.SFTPClient]:
+    def _connect(self, deadline: Deadline) -> tuple[paramiko.Transport, BoundedClient]:
         self.close()
         limited = deadline.at_most(CONNECT_TIMEOUT_S)
         limited.check(f"SFTP: connecting to {self._name}")
@@ -253,7 +257,7 @@ class SftpTransfer:
         with _cut_off(transport, limited):
             return transport, self._log_in(transport, limited)
 
-    def _log_in(self, transport: paramiko.Transport, limited: Deadline) -> paramiko.SFTPClient:
+    def _log_in(self, transport: paramiko.Transport, limited: Deadline) -> BoundedClient:
         transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = limited.remaining()
         options = transport.get_security_options()
         options.kex, options.ciphers = KEY_EXCHANGES, CIPHERS
@@ -294,6 +298,15 @@ class SftpTransfer:
     @property
     def _name(self) -> str:
         return f"{self.endpoint.host}:{self.endpoint.port}"
+
+
+def _check_kept(size: int | None, sent: int, guest_path: str) -> None:
+    """Raises `TransportError` unless the file that was sent has its size in the guest."""
+    if size != sent:
+        raise TransportError(
+            f"SFTP: the guest kept {size} of the {sent} bytes that were sent for {guest_path}.",
+            remedy="Check the free space of the guest's disk.",
+        )
 
 
 def _worded(error: Exception) -> str:

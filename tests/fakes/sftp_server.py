@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
-from paramiko.sftp import SFTP_OK
+from paramiko.sftp import SFTP_FAILURE, SFTP_OK
 
 
 def make_key(file: Path) -> Path:
@@ -55,17 +57,38 @@ class Login(paramiko.ServerInterface):
         return True
 
 
+@dataclass(frozen=True)
+class Disk:
+    """Where the served files are: no file can have more than `room` bytes.
+
+    What goes beyond is refused with SSH_FX_FAILURE, as OpenSSH does for ENOSPC; a disk that `lies` confirms
+    it. A write takes `write_s` seconds.
+    """
+
+    room: int = 1 << 40
+    lies: bool = False
+    write_s: float = 0.0
+
+
 class _Handle(paramiko.SFTPHandle):
-    def __init__(self, flags: int, path: str) -> None:
+    def __init__(self, flags: int, path: str, disk: Disk) -> None:
         super().__init__(flags)
+        self._disk = disk
         self.readfile = self.writefile = os.fdopen(
             os.open(path, flags, 0o644), "r+b" if flags & (os.O_WRONLY | os.O_RDWR) else "rb", buffering=0
         )
 
+    def write(self, offset: int, data: bytes) -> int:  # type: ignore[override] # paramiko gives bytes
+        time.sleep(self._disk.write_s)
+        if offset + len(data) > self._disk.room:
+            return SFTP_OK if self._disk.lies else SFTP_FAILURE
+        return int(super().write(offset, data))
+
 
 class _Folder(paramiko.SFTPServerInterface):
-    def __init__(self, server: paramiko.ServerInterface) -> None:
+    def __init__(self, server: paramiko.ServerInterface, disk: Disk) -> None:
         super().__init__(server)
+        self._disk = disk
 
     def list_folder(self, path: str) -> list[paramiko.SFTPAttributes] | int:
         try:
@@ -85,7 +108,7 @@ class _Folder(paramiko.SFTPServerInterface):
         try:
             # The client's append-free write mode comes without O_RDWR; the handle reads and writes anyway.
             writes = flags & os.O_WRONLY
-            return _Handle((flags & ~os.O_WRONLY) | os.O_RDWR if writes else flags, path)
+            return _Handle((flags & ~os.O_WRONLY) | os.O_RDWR if writes else flags, path, self._disk)
         except OSError as error:
             return _status(error)
 
@@ -113,7 +136,7 @@ def _done(action: Callable[[], object]) -> int:
 
 @contextmanager
 def serving(
-    host_key: Path, client_key: Path, answering: threading.Event | None = None
+    host_key: Path, client_key: Path, answering: threading.Event | None = None, disk: Disk = Disk()
 ) -> Iterator[tuple[int, list[paramiko.Transport]]]:
     """Yields the port and the open connections, which the test may close to break them.
 
@@ -136,7 +159,7 @@ def serving(
             transport = paramiko.Transport(client)
             transport.set_log_channel("winvm.test.sshd")
             transport.add_server_key(key)
-            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Folder)
+            transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Folder, disk)
             connections.append(transport)
             try:
                 transport.start_server(threading.Event(), login)

@@ -119,7 +119,7 @@ class WiredTransfer(SftpTransfer):
         super().__init__(PLACE, DriveMap({"C:": "/drive_c"}))
         self._wire = wire
 
-    def _connect(self, deadline: Deadline) -> tuple[paramiko.Transport, paramiko.SFTPClient]:
+    def _connect(self, deadline: Deadline) -> tuple[paramiko.Transport, BoundedClient]:
         return WiredTransport(), BoundedClient(self._wire)  # type: ignore[arg-type]
 
 

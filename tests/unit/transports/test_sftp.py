@@ -16,7 +16,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import AuthenticationError, ConfigurationError, DeadlineError, TransportError
 from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
-from tests.fakes.sftp_server import make_key, serving
+from tests.fakes.sftp_server import Disk, make_key, serving
 
 
 @dataclass
@@ -120,6 +120,45 @@ def test_a_push_that_fails_leaves_nothing(files: SftpTransfer, guest: Guest, tmp
     with pytest.raises(TransportError):
         files.push(tmp_path / "a", r"C:\folder", soon())  # a folder of that name is in the way
     assert [file.name for file in guest.drive.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("disk", "said"),
+    [
+        (Disk(room=0), "Failure"),
+        (Disk(room=59 << 15), "Failure"),
+        (Disk(room=59 << 15, lies=True), f"the guest kept {59 << 15} of the {60 << 15} bytes"),
+    ],
+    ids=["full", "full at the last write", "loses the last write"],
+)
+def test_a_push_to_a_full_disk_fails_and_leaves_the_old_file(
+    disk: Disk, said: str, keys: Path, guest: Guest, tmp_path: Path
+) -> None:
+    """60 writes: paramiko by itself looks at no answer before more than 100 wait."""
+    (tmp_path / "new.sys").write_bytes(b"n" * (60 << 15))
+    (guest.drive / "a.sys").write_text("old")
+    with serving(keys / "host", keys / "client", disk=disk) as (port, _):
+        transfer = guest.transfer(dataclasses.replace(guest.endpoint, port=port))
+        with pytest.raises(TransportError, match=said) as caught:
+            transfer.push(tmp_path / "new.sys", r"C:\a.sys", soon())
+        assert "free space" in caught.value.remedy
+        assert [(file.name, file.read_text()) for file in guest.drive.iterdir()] == [("a.sys", "old")]
+        assert transfer.size(r"C:\a.sys", soon()) == 3, "answers that came late are not taken for others'"
+        transfer.close()
+
+
+def test_a_disk_that_confirms_too_slowly_ends_at_the_deadline(
+    keys: Path, guest: Guest, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"x" * (60 << 15))
+    with serving(keys / "host", keys / "client", disk=Disk(write_s=0.1)) as (port, _):
+        transfer = guest.transfer(dataclasses.replace(guest.endpoint, port=port))
+        began = time.monotonic()
+        with pytest.raises(DeadlineError, match=r"did not finish within 1 s"):
+            transfer.push(tmp_path / "a", r"C:\a", soon(1.0))
+        assert time.monotonic() - began < 4
+        assert not (guest.drive / "a").exists()
+        transfer.close()
 
 
 @pytest.mark.parametrize(
