@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError
@@ -125,11 +125,12 @@ def run(
         folder: where it runs; by default, where this process does.
         merged: stderr goes where stdout goes, in order.
         limit: bytes kept of each stream.
-        own_group: a process group of its own, which is killed as a whole.
+        own_group: a process group of its own, which is killed as a whole, also when only children are left.
 
     Raises:
         MissingProgramError: it cannot be started; the remedy names its package.
-        ProgramDeadlineError: it had not ended by the deadline, and was killed.
+        ProgramDeadlineError: it, or a child that holds its output, had not ended by the deadline, and was
+            killed. Without `own_group` such a child is left alone.
     """
     began = time.monotonic()
     process = start(
@@ -143,10 +144,9 @@ def run(
     )
     with process:
         readers = [_Reader(pipe, limit) for pipe in (process.stdout, process.stderr) if pipe]
-        writer = threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True)
         try:
-            if stdin:
-                writer.start()
+            if process.stdin:
+                _Writer(process.stdin, stdin)
             ended = _wait(process, readers, deadline)
         except BaseException:
             kill(process)
@@ -217,8 +217,12 @@ def start(
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kills a program, and the rest of its process group if the program leads one."""
-    if process.poll() is None:
+    """Kills a program, and the rest of its process group if the program leads one.
+
+    The group is killed even if the program itself has ended, unless it was waited for: only until then is
+    its number, which is also the group's, kept from being given to another process.
+    """
+    if process.returncode is None:  # poll() would wait for it
         with contextlib.suppress(ProcessLookupError):
             if os.getpgid(process.pid) == process.pid:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -268,22 +272,44 @@ class _Reader(threading.Thread):
             os.close(self._descriptor)
 
 
+class _Writer(threading.Thread):
+    """Writes all of `data` to a pipe and closes it; takes the pipe over.
+
+    Its descriptor is its own: closing a buffered pipe waits for a write that is under way, and a child that
+    holds the other end without reading delays that write for as long as it likes.
+    """
+
+    def __init__(self, pipe: IO[bytes], data: bytes) -> None:
+        super().__init__(name="program input", daemon=True)
+        self._descriptor = os.dup(pipe.fileno())
+        self._data = memoryview(data)
+        pipe.close()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            # A program that ends without reading its input is no error here; its exit code counts.
+            with contextlib.suppress(OSError):
+                while self._data:
+                    self._data = self._data[os.write(self._descriptor, self._data) :]
+        finally:
+            os.close(self._descriptor)
+
+
 def _wait(process: subprocess.Popen[bytes], readers: Sequence[_Reader], deadline: Deadline) -> bool:
-    """Whether the program has ended, and everything that holds its pipes, by the deadline."""
-    try:
-        process.wait(deadline.remaining())
-    except subprocess.TimeoutExpired:
-        return False
+    """Whether everything that holds the program's pipes, and the program, have ended by the deadline.
+
+    The program is waited for last: see `kill`.
+    """
     for reader in readers:
         reader.join(max(0.01, deadline.remaining()))
-    return not any(reader.is_alive() for reader in readers)
-
-
-def _feed(pipe: IO[Any], data: bytes) -> None:
-    # A program that ends without reading its input is no error here; its exit code counts.
-    with contextlib.suppress(OSError, ValueError):
-        pipe.write(data)
-        pipe.close()
+    if any(reader.is_alive() for reader in readers):
+        return False
+    try:
+        process.wait(max(0.01, deadline.remaining()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _name(argv: Sequence[str]) -> str:

@@ -73,6 +73,45 @@ def test_a_child_that_holds_the_output_does_not_hold_the_caller() -> None:
     assert time.monotonic() - began < 10
 
 
+def lives(argument: str) -> bool:
+    """Whether a process has that argument."""
+    shown = subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True).stdout
+    return any(argument in line.split() for line in shown.splitlines())
+
+
+def test_a_group_ends_at_the_deadline_though_its_leader_has_ended() -> None:
+    with pytest.raises(ProgramDeadlineError):
+        programs.run(["sh", "-c", "sleep 47.25 & exit 0"], Deadline.after(1.0), own_group=True)
+    assert any(not lives("47.25") for _ in soon().tries(every=0.05))
+
+
+@pytest.mark.parametrize("own_group", [False, True])
+def test_a_child_that_holds_the_input_does_not_hold_the_caller(own_group: bool) -> None:
+    began = time.monotonic()
+    command = ["sh", "-c", "exec 3<&0; sleep 8 <&3 & exit 0"]
+    with pytest.raises(ProgramDeadlineError):
+        programs.run(command, Deadline.after(1.0), stdin=bytes(1 << 20), own_group=own_group)
+    assert time.monotonic() - began < 4
+
+
+def test_a_program_that_closes_its_output_has_the_deadline_too() -> None:
+    began = time.monotonic()
+    with pytest.raises(ProgramDeadlineError):
+        programs.run(["sh", "-c", "exec >&- 2>&-; exec sleep 15"], Deadline.after(0.5))
+    assert time.monotonic() - began < 10
+
+
+def test_kill_ends_the_group_of_a_program_that_has_ended_and_leaves_one_that_was_waited_for() -> None:
+    with programs.start(["sh", "-c", "sleep 48.25 & exit 0"], own_group=True) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert lives("48.25")
+        programs.kill(process)
+        assert any(not lives("48.25") for _ in soon().tries(every=0.05))
+        process.wait()
+        programs.kill(process)  # its number may be another's by now
+        assert process.returncode == 0
+
+
 def test_output_beyond_the_limit_is_dropped_and_the_program_goes_on() -> None:
     done = programs.run(python("print('x' * 5_000_000); raise SystemExit(4)"), soon(), limit=1000)
     assert (done.code, done.stdout) == (4, b"x" * 1000)
