@@ -3,7 +3,8 @@ parser gives the file's author nothing.
 
 The program has limits for memory, processor time, the files it writes and its processes; no network; no
 capability; started by root it is the user `nobody`. Under bubblewrap it sees /usr, an empty /dev and the
-paths that it was given, nothing else. Where bubblewrap does not run (not installed, no namespaces in a
+paths that it was given, nothing else; it writes to those that it was given to write, and, if an ordinary
+user started it, to a /tmp of 64 MiB. Where bubblewrap does not run (not installed, no namespaces in a
 container) `unshare` is tried, then the limits alone; `confinement` says which, as `winvm doctor` does.
 """
 
@@ -13,6 +14,7 @@ import contextlib
 import functools
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -53,7 +55,8 @@ class Limits:
         memory: address space in bytes.
         cpu_s: processor time in seconds; the kernel then kills it.
         file: bytes of each file that it writes.
-        processes: processes and threads of its user.
+        processes: processes and threads of its user; of a program that an ordinary user starts, those of its
+            own user namespace, on Linux 5.14 and newer.
     """
 
     memory: int = 2 << 30
@@ -122,8 +125,9 @@ def command(
     program = shutil.which(argv[0])
     if program is None:
         raise programs.missing(argv[0])
-    limited = [*_limits(limits), program, *argv[1:]]
-    words = _confine(confinement(), limited, Path(program), reads, writes)
+    kind = confinement()
+    limited = [*_limits(limits, kind), program, *argv[1:]]
+    words = _confine(kind, limited, Path(program), reads, writes)
     return [word for word in words if not network or word not in ("--net", "--unshare-net")]
 
 
@@ -133,7 +137,7 @@ def confinement() -> Confinement:
     true = shutil.which("true") or "/bin/true"
     for kind in (Confinement.BUBBLEWRAP, Confinement.NAMESPACES):
         with contextlib.suppress(HostError, programs.ProgramDeadlineError):
-            words = _confine(kind, [*_limits(DEFAULT), true], Path(true), (), ())
+            words = _confine(kind, [*_limits(DEFAULT, kind), true], Path(true), (), ())
             if programs.run(words, Deadline.after(PROBE_S)).code == 0:
                 return kind
     return Confinement.LIMITS
@@ -200,7 +204,10 @@ def copied(source: Path, target: Path) -> None:
     hand_over(target)
 
 
-def _limits(limits: Limits) -> list[str]:
+def _limits(limits: Limits, kind: Confinement) -> list[str]:
+    # An ordinary user's count holds whatever else that user runs, but in a user namespace of a Linux that
+    # counts each namespace by itself.
+    counted = os.geteuid() == 0 or (kind is not Confinement.LIMITS and _counts_namespaces())
     return [
         _tool("prlimit"),
         f"--as={limits.memory}",
@@ -208,9 +215,14 @@ def _limits(limits: Limits) -> list[str]:
         f"--fsize={limits.file}",
         "--core=0",
         "--nofile=256",
-        # An ordinary user's count holds whatever else that user runs.
-        *([f"--nproc={limits.processes}"] if os.geteuid() == 0 else []),
+        *([f"--nproc={limits.processes}"] if counted else []),
     ]
+
+
+def _counts_namespaces() -> bool:
+    """Whether RLIMIT_NPROC in a user namespace bounds the processes of that namespace alone: Linux 5.14."""
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return version is not None and (int(version[1]), int(version[2])) >= (5, 14)
 
 
 def _confine(
@@ -260,6 +272,9 @@ def _confine(
             for parent in reversed(there.parents[:-1]):  # those that bwrap makes itself may be 0700
                 words += ["--perms", "0755", "--dir", str(parent)]
             words += [option, str(there), str(there)]
+    # Both are file systems in memory, of half the host's each, and an ordinary user's program owns them. What
+    # is bound below them, the devices among it, stays as it was bound.
+    words += ["--remount-ro", "/dev", "--remount-ro", "/"]
     return [*words, "--", *limited]
 
 

@@ -21,6 +21,17 @@ BUBBLEWRAP = confined.confinement() is Confinement.BUBBLEWRAP
 needs_bubblewrap = pytest.mark.skipif(not BUBBLEWRAP, reason="bubblewrap does not run here")
 SHORT = Limits(cpu_s=1, memory=256 << 20, file=1 << 20)
 ROOT = Path(__file__).resolve().parents[3]
+FORKS = "for (1..200) { my $p = fork; defined $p or exit 5; if (!$p) { sleep 2; exit } } exit 0"
+WRITES = "for (@ARGV) { print qq($_ ) if open(F, '>', $_) && print(F 'written') && close(F) }"
+each_user = pytest.mark.parametrize("user", ["0", "1000"] if os.geteuid() == 0 else [str(os.geteuid())])
+
+
+def as_user(user: str, code: str) -> list[str]:
+    """The words that Python code prints as that user; `c` is the module `confined`, `D` is `Deadline`."""
+    start = "import os; from harness.host import confined as c; from harness.deadline import Deadline as D\n"
+    setpriv = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if os.geteuid() == 0 else []
+    argv = [*setpriv, sys.executable, "-c", start + code]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 
 
 def perl(code: str, *arguments: str, limits: Limits = SHORT, reads: list[Path] | None = None) -> Finished:
@@ -89,11 +100,36 @@ def test_a_file_ends(tmp_path: Path) -> None:
     assert file.stat().st_size <= SHORT.file
 
 
-def test_processes_end() -> None:
-    if os.geteuid() != 0:
+@each_user
+def test_processes_end(user: str) -> None:
+    kind, code = as_user(
+        user, f"print(c.confinement().name, c.run(['perl', '-e', {FORKS!r}], D.after(9)).code)"
+    )
+    if user != "0" and (kind == "LIMITS" or not confined._counts_namespaces()):
         pytest.skip("an ordinary user's processes are counted with the rest of that user's")
-    code = "for (1..200) { my $p = fork; defined $p or exit 5; if (!$p) { sleep 2; exit } } exit 0"
-    assert perl(code).code == 5
+    assert code == "5"
+
+
+@each_user
+def test_it_writes_only_to_what_it_was_given(user: str) -> None:
+    """The root and /dev of bubblewrap are file systems in memory, of half the host's each."""
+    kind, *written = as_user(
+        user,
+        "print(c.confinement().name)\n"
+        "c.confinement() is c.Confinement.BUBBLEWRAP or exit()\n"  # else the places are the host's
+        "with c.folder('winvm-given-') as given:\n"
+        " c.hand_over(given)\n"
+        " places = ['/x', '/etc/x', '/dev/x', '/dev/shm/x', '/dev/null', '/tmp/x', f'{given}/x']\n"
+        f" argv = ['perl', '-e', {WRITES!r}, *places]\n"
+        " print(c.run(argv, D.after(9), writes=[given]).text)\n"
+        " print((given / 'x').read_text())",
+    )
+    if kind != "BUBBLEWRAP":
+        pytest.skip("bubblewrap does not run here")
+    *places, given, content = written
+    assert places == ["/dev/null", "/tmp/x"][: 1 if user == "0" else 2], "the /tmp that root makes is root's"
+    assert given.endswith("/x")
+    assert content == "written"
 
 
 def test_a_signal_is_named() -> None:
@@ -142,20 +178,13 @@ def test_a_copy_has_the_same_bytes_and_holes(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 @pytest.mark.parametrize("user", ["0", "1000"])
-def test_root_and_an_ordinary_user_have_the_same_confinement(user: str, tmp_path: Path) -> None:
+def test_root_and_an_ordinary_user_have_the_same_confinement(user: str) -> None:
     """Ends in bubblewrap for uid 1000 as well, where user namespaces are allowed."""
-    code = (
-        "import os; from harness.host import confined as c; from harness.deadline import Deadline as D;"
-        "print(c.confinement().name, c.run(['id', '-u'], D.after(9)).text.strip())"
-    )
-    setpriv = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-    done = subprocess.run(
-        [*setpriv, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    kind, shown = as_user(user, "print(c.confinement().name, c.run(['id', '-u'], D.after(9)).text.strip())")
     expected = str(confined._user()[0]) if user == "0" else user
-    assert done.stdout.split()[1] == expected
+    assert shown == expected
     if user == "0":
-        assert done.stdout.split()[0] == confined.confinement().name
+        assert kind == confined.confinement().name
 
 
 @pytest.mark.parametrize("kind", list(Confinement))
@@ -164,6 +193,7 @@ def test_each_kind_keeps_the_limits(kind: Confinement) -> None:
     if kind < confined.confinement() and kind is not Confinement.LIMITS and not BUBBLEWRAP:
         pytest.skip(f"{kind} does not run here")
     true = Path("/usr/bin/perl")
-    words = confined._confine(kind, [*confined._limits(SHORT), str(true), "-e", "1 while 1"], true, (), ())
+    limited = [*confined._limits(SHORT, kind), str(true), "-e", "1 while 1"]
+    words = confined._confine(kind, limited, true, (), ())
     done = subprocess.run(words, timeout=20, check=False, capture_output=True)
     assert done.returncode in (-signal.SIGKILL, -signal.SIGXCPU, 128 + signal.SIGKILL, 128 + signal.SIGXCPU)
