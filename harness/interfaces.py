@@ -5,7 +5,7 @@ Imports go one way: config -> image -> machine -> transport -> deploy -> session
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -85,7 +85,7 @@ class DebugStream(Protocol):
         """All records not returned before, oldest first; does not block."""
 
     def crash(self) -> KernelCrash | None:
-        """The first crash seen since `rearm`, if any; scenario and artefacts are not filled in."""
+        """The first crash seen since `rearm`, if any; its `hint` has what the guest's log says about it."""
 
     def wait_for_end_marker(self, scenario_id: int, deadline: Deadline) -> bool:
         """Waits until a scenario's output is complete; False when the deadline passed first."""
@@ -137,6 +137,32 @@ class ToldByLog(Protocol):
 
         Then a service that runs says nothing of the one before: a scenario may have started it again.
         """
+
+
+@dataclass(frozen=True)
+class EntryStatus:
+    """What a DriverEntry returned: an NTSTATUS.
+
+    limit: why this guest refuses a driver that returned it and Windows does not; empty if Windows does too.
+    """
+
+    status: int
+    limit: str = ""
+
+
+@runtime_checkable
+class ReadsLog(Protocol):
+    """Additional methods of a `DebugStream` whose guest logs more than drivers print, as Wine does.
+
+    Without them nothing more is known than Windows tells. What the log says about a crash is in the crash's
+    `hint`.
+    """
+
+    def entry_status(self, records: Iterable[DebugRecord]) -> EntryStatus | None:
+        """What DriverEntry returned, if these records say so; a driver cannot print such a record."""
+
+    def is_noise(self, text: str) -> bool:
+        """Whether a line is about the guest itself and would only hide the driver's own output."""
 
 
 @runtime_checkable

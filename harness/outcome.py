@@ -79,6 +79,21 @@ class DebugRecord:
 
 
 @dataclass(frozen=True)
+class CrashHint:
+    """What a guest's own log says about a crash beyond its code; each part is empty where it says nothing.
+
+    Attributes:
+        what: one line that names the crash better than its code does.
+        cause: what the driver did, as the rest of a sentence that begins with its name, without a full stop.
+        limit: which limit of this guest ended a driver that Windows would have let run.
+    """
+
+    what: str = ""
+    cause: str = ""
+    limit: str = ""
+
+
+@dataclass(frozen=True)
 class KernelCrash:
     """A crash as the kernel, Wine or the host's own deadline reports it, at the moment of the report.
 
@@ -87,7 +102,8 @@ class KernelCrash:
     driver dead and nothing else reported why). `code` is that of the bugcheck or exception, or the exit code
     of the service. `parameters` are the four bugcheck parameters; for an exception they hold (code,
     instruction address, accessed address, 1 for a write). `time` is host UNIX time in seconds, `text` the
-    line that reported it, `notes` the driver images that were loaded.
+    line that reported it, `notes` the driver images that were loaded. `hint` is filled in by the guest's
+    debug stream, and crash.json does not have it.
     """
 
     kind: str
@@ -96,6 +112,7 @@ class KernelCrash:
     time: float
     text: str = ""
     notes: tuple[str, ...] = ()
+    hint: CrashHint = CrashHint()
 
 
 @dataclass(frozen=True)

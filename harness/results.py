@@ -104,7 +104,8 @@ def crash_fields(document: Mapping[str, Any]) -> dict[str, Any]:
         KeyError, TypeError, ValueError: the document has another form.
     """
     own = {field.name for field in dataclasses.fields(CrashRecord)}
-    report = {field.name: document[field.name] for field in dataclasses.fields(KernelCrash)}
+    written = [field.name for field in dataclasses.fields(KernelCrash) if field.name != "hint"]
+    report = {name: document[name] for name in written}
     report["code"] = int(report["code"], 16)
     report["parameters"] = [int(value, 16) for value in report["parameters"]]
     # A crash without a folder is from an earlier version, which kept no evidence.

@@ -1,26 +1,22 @@
 """Explains why Windows did not start a driver service: what DriverEntry returned and printed, or the error.
 
-The service control manager turns DriverEntry's NTSTATUS into a Win32 code, many into one. Wine's log has the
-status itself (`ZwLoadDriver failed to create driver ...: c0000182`).
+The service control manager turns DriverEntry's NTSTATUS into a Win32 code, many into one. The log of some
+guests has the status itself.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from harness.agent.protocol import Loaded
 from harness.display.terminal import printable
 from harness.dumps.ntstatus import NTSTATUS
 from harness.errors import ContractError, DriverLoadError
+from harness.interfaces import EntryStatus
 from harness.outcome import DebugRecord
 
 PRINTED = 10
 """The last lines of DriverEntry's own output that are shown."""
-_STATUS = re.compile(r":err:ntoskrnl:ZwLoadDriver failed to create driver .*: (?P<status>[0-9a-f]{8})$")
-_ENTERED = re.compile(r":trace:loaddll:\S+ Loaded .*\.sys\" at [0-9A-F]+: native", re.IGNORECASE)
-_SEVERE = 0x80000000
-"""Set in statuses that are warnings or errors; NT_SUCCESS() holds for the others."""
 
 _ERRORS: dict[int, tuple[str, str]] = {
     2: ("ERROR_FILE_NOT_FOUND", "The .sys file, or a module it imports, is missing in the guest."),
@@ -56,12 +52,17 @@ _ERRORS: dict[int, tuple[str, str]] = {
 
 
 def load_error(
-    service: str, sys_path: str, answer: Loaded, records: Sequence[DebugRecord] = ()
+    service: str,
+    sys_path: str,
+    answer: Loaded,
+    records: Sequence[DebugRecord] = (),
+    returned: EntryStatus | None = None,
 ) -> ContractError | DriverLoadError:
     """The error for a `loaded` event of a driver that is not usable.
 
     Args:
         records: the debug output since the load began.
+        returned: what DriverEntry returned, if the guest's log says so.
     """
     said = answer.message[:500]
     if answer.contract_mismatch:
@@ -77,9 +78,8 @@ def load_error(
             detail=answer.message,
         )
     printed = [printable(record.text) for record in records if record.source == "dbgprint"][-PRINTED:]
-    status = _entry_status(records)
-    if status is not None:
-        return _entry_failed(service, sys_path, status, printed)
+    if returned is not None:
+        return _entry_failed(service, sys_path, returned, printed)
     name, remedy = _ERRORS.get(answer.error_code, ("", "See the driver's DbgPrint output in dbgprint.log."))
     error = f"{answer.error_code} {name}".strip()
     return DriverLoadError(
@@ -89,14 +89,14 @@ def load_error(
     )
 
 
-def _entry_failed(service: str, sys_path: str, status: int, printed: Sequence[str]) -> DriverLoadError:
-    name = NTSTATUS.get(status, "")
-    returned = f"{name} (0x{status:08x})" if name else f"0x{status:08x}"
+def _entry_failed(service: str, sys_path: str, entry: EntryStatus, printed: Sequence[str]) -> DriverLoadError:
+    name = NTSTATUS.get(entry.status, "")
+    returned = f"{name} (0x{entry.status:08x})" if name else f"0x{entry.status:08x}"
     last = f" It printed last: '{printed[-1]}'." if printed else " It printed nothing."
-    if not status & _SEVERE:
+    if entry.limit:
         return DriverLoadError(
             f"Not shown on this guest: DriverEntry of {service!r} returned {returned}, a success code. "
-            f"Windows starts such a driver, Wine does not.{last}",
+            f"{entry.limit}.{last}",
             remedy="Return STATUS_SUCCESS, or run the driver on a Windows guest.",
             detail="\n".join(printed),
         )
@@ -106,15 +106,3 @@ def _entry_failed(service: str, sys_path: str, status: int, printed: Sequence[st
         remedy="All that it printed is in dbgprint.log.",
         detail="\n".join(printed),
     )
-
-
-def _entry_status(records: Sequence[DebugRecord]) -> int | None:
-    """What DriverEntry returned, if Wine says so; None if the image was not even loaded."""
-    entered, status = False, None
-    for record in records:
-        if record.source != "wine":
-            continue
-        entered = entered or bool(_ENTERED.search(record.text))
-        if entered and (found := _STATUS.search(record.text)):
-            status = int(found["status"], 16)
-    return status

@@ -39,7 +39,7 @@ from harness.agent.protocol import (
 from harness.deadline import Deadline
 from harness.display.terminal import printable
 from harness.errors import AgentError, DeadlineError
-from harness.interfaces import DebugStream, GuestProcess
+from harness.interfaces import DebugStream, GuestProcess, ReadsLog
 from harness.outcome import KernelCrash
 from harness.project.config import ServiceSection
 
@@ -180,9 +180,9 @@ class AgentSession:
         if isinstance(answer, Loaded) and not answer.ok:
             crash = self.late_crash(deadline.at_most(LOAD_GRACE_S)) if answer.error_code else None
             if crash is None:
-                raise load_error(
-                    service, named, answer, [one for one in self._debug.tail() if one.time >= began]
-                )
+                records = [one for one in self._debug.tail() if one.time >= began]
+                log = self._debug if isinstance(self._debug, ReadsLog) else None
+                raise load_error(service, named, answer, records, log.entry_status(records) if log else None)
             return crash
         if isinstance(answer, Loaded) and (crash := self.crash()):
             return crash

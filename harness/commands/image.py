@@ -50,7 +50,7 @@ def image() -> None:
 
 
 @image.command(cls=_BuildCommand)
-@click.argument("name", default="wine")
+@click.argument("name", default=configuration.DEFAULT_PROFILE)
 @click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
 @click.pass_obj
 def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | None) -> None:
@@ -66,7 +66,7 @@ def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | N
     project = _project(invocation)
     known = [one.name for one in listed(project)]
     if name not in known and all(file.stem != name for file in misnamed(project)):
-        known.sort(key=lambda one: (one != "wine", one))
+        known.sort(key=lambda one: (one != configuration.DEFAULT_PROFILE, one))
         raise ConfigurationError(f"There is no image {name!r}.", remedy=f"Known images: {', '.join(known)}.")
     profile = find_profile(name, project)
     options = {

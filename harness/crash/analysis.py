@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.crash.expectation import describe, missing_in_wine
+from harness.crash.expectation import describe
 from harness.display.markdown import code, plain
 from harness.display.terminal import printable
 from harness.dumps import bugcheck
@@ -31,10 +30,6 @@ DUMPS = ("memory.dmp", "minidump.dmp")
 """Dumps in a crash's folder, the most detailed first."""
 TAIL_LINES = 20
 STACK_PLACES = 32
-_LIBRARY = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}:trace:loaddll:")
-"""Wine's line about a loaded library. A dozen come at each start and would hide the driver's own output."""
-
-
 _NAMES_CODE = ("exception record", "bugcheck parameter")
 """Fault sources that identify the faulting code, whatever usually causes the bugcheck."""
 _NOT_A_DRIVER = {
@@ -98,7 +93,7 @@ def analysis_document(
 
     Addresses are integers.
     """
-    said = [printable(line) for line in circumstances.tail if not _LIBRARY.match(line)]
+    said = [printable(line) for line in circumstances.tail]
     known = _explanation(crash, summary) if crash.kind == "bugcheck" else ""
     name = bugcheck.lookup(crash.code).name if crash.kind == "bugcheck" else ""
     return {
@@ -130,8 +125,8 @@ def likely_cause(crash: KernelCrash, summary: Summary | None) -> str:
         )
     if crash.kind == "flood":
         return "The driver prints debug output without end."
-    if missing := missing_in_wine(crash):
-        return f"{who} called {missing}, which Wine does not implement; a Windows kernel has it."
+    if crash.hint.cause:
+        return f"{who} {crash.hint.cause}."
     if crash.kind == "exception":
         # The module that the stack names did not fault itself: the code that it called did.
         called = "called code that " if summary and summary.fault_source == "stack" else ""

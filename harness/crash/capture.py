@@ -19,7 +19,7 @@ from harness.deadline import Deadline
 from harness.display.terminal import printable
 from harness.errors import WinvmError
 from harness.host.fileend import last_bytes
-from harness.interfaces import FileTransfer
+from harness.interfaces import FileTransfer, ReadsLog
 from harness.machine.protocol import Machine
 from harness.outcome import DebugRecord, KernelCrash
 
@@ -76,6 +76,7 @@ def capture(
     dump: DumpSource,
     symbols: Path,
     driver: str,
+    log: ReadsLog | None = None,
 ) -> Evidence:
     """Writes all available evidence into `folder`.
 
@@ -83,6 +84,7 @@ def capture(
         scenario: the scenario the crash is attributed to.
         symbols: folder that contains the driver's builds and their PDBs.
         driver: file name of the driver under test.
+        log: knows which lines of the debug output the analysis leaves out; they stay in the evidence.
 
     Raises:
         OSError: the disk of the artifacts is full or gone; not even analysis.json could be written.
@@ -109,7 +111,7 @@ def capture(
     collected = dump.collect(folder, machine, files, Deadline.after(dump.seconds))
     found += [collected.file] if collected.file else []
     notes += collected.notes
-    tail = [record.text for record in records[-DBGPRINT_TAIL:]]
+    tail = [record.text for record in records[-DBGPRINT_TAIL:] if not (log and log.is_noise(record.text))]
     analysis = analyse(crash, Circumstances(scenario, driver, operation, tail), folder, symbols)
     return Evidence(
         analysis["signature"], analysis["likely_cause"], operation, (*found, *ANALYSIS), tuple(notes)

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-
-from harness.outcome import CrashExpectation, DebugRecord, KernelCrash
-
-_UNIMPLEMENTED = re.compile(r"wine: Unimplemented function ([\w.]{1,200}) called")
-
-
-_BUFFER_OVERFLOW = 0x80000005
-_OVERFLOW = "debug buffer overflow"
-"""Wine's words before it raises STATUS_BUFFER_OVERFLOW in whoever printed."""
-
-
-def missing_in_wine(crash: KernelCrash) -> str:
-    """The routine, `ntoskrnl.exe.Name`, whose call ended the driver as Wine lacks it; empty if none."""
-    found = _UNIMPLEMENTED.match(crash.text)
-    return found[1] if found else ""
-
-
-def not_shown(crash: KernelCrash, records: Iterable[DebugRecord]) -> str:
-    """Which limit of Wine ended a driver that Windows would have let run; empty if none did.
-
-    Args:
-        records: the debug output before the crash.
-    """
-    if missing := missing_in_wine(crash):
-        return f"the driver called {missing}, which Wine does not implement"
-    if crash.code == _BUFFER_OVERFLOW and any(_OVERFLOW in record.text for record in records):
-        return "one DbgPrint had 1,000 bytes or more, for which Wine ends the driver; Windows cuts at 512"
-    return ""
+from harness.outcome import CrashExpectation, KernelCrash
 
 
 def describe(crash: KernelCrash) -> str:
     """One line: `bugcheck 0x000000e2 (0x1, 0x2, 0x3, 0x4)`, `exception 0xc0000005 at 0x0 ...` or `hang`."""
     if crash.kind == "bugcheck":
         return f"bugcheck 0x{crash.code:08x} ({', '.join(f'{value:#x}' for value in crash.parameters)})"
-    if missing := missing_in_wine(crash):
-        return f"call of {missing}, which is not implemented by Wine"
+    if crash.hint.what:
+        return crash.hint.what
     if crash.kind == "exception":
         where = crash.parameters[1:3]
         places = (f"{word} {value:#x}" for word, value in zip(("at", "on address"), where, strict=False))

@@ -71,7 +71,9 @@ class Guest(Protocol):
     def debug_stream(self, machine: Machine, log: Path, nonce: str, skip: int = 0) -> DebugStream:
         """The live debug output, logged to `log`; `nonce` identifies this run in the agent's markers.
 
-        `skip`: bytes of the machine's debug channel that an earlier stream has read.
+        `skip`: bytes of the machine's debug channel that an earlier stream has read. What this guest's log
+        says about a crash is in the `hint` of the stream's crash, and what it says about a failed load is
+        returned by `harness.interfaces.ReadsLog`. A stream without either says nothing more.
         """
 
     def dump(self, crash: KernelCrash, debug: DebugStream) -> DumpSource:

@@ -146,13 +146,17 @@ class ScenariosSection(_Section):
     folders: tuple[Path, ...] = Field(default=(Path("guest/scenarios"),), min_length=1)
 
 
+DEFAULT_PROFILE = "wine"
+"""Needs nothing from the user: winvm builds its image itself."""
+
+
 class GuestSection(_Section):
     """`[guest]`: which profile of vm/profiles/ runs when `--guest` is not given, and where.
 
     `uri` names a libvirt daemon (`qemu:///system`); empty for libvirt's driver inside this process.
     """
 
-    profile: Name = "wine"
+    profile: Name = DEFAULT_PROFILE
     uri: LibvirtUri = ""
 
 

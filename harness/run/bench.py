@@ -12,7 +12,7 @@ from harness.agent.conversation import Stuck
 from harness.agent.protocol import Finished
 from harness.agent.session import ScenarioCrash
 from harness.bundle.write import LOADED, UNLOADED
-from harness.crash.expectation import describe, mismatch, not_shown
+from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
 from harness.errors import DriverCrashError, DriverLoadError, InfrastructureError
 from harness.host.interrupts import deferred
@@ -290,7 +290,7 @@ class Bench:
         expected = own is not None and not mismatch(own, came.report)
         crash = self.crashes.keep(came.report, came.scenario, expected=expected)
         records = self.guest.debug.slice(scenario_id)
-        if limit := not_shown(came.report, self.guest.debug.tail()):
+        if limit := came.report.hint.limit:
             message = f"{NOT_SHOWN}: {limit}. Its evidence is in {crash.folder}."
             return ScenarioResult(
                 scenario.name, scenario.kind, Outcome.SKIPPED, message, crash.cause, dbgprint=records
@@ -327,7 +327,7 @@ class Bench:
     def _went_down(self, report: KernelCrash, doing: str) -> DriverLoadError:
         """Keeps the evidence of a crash in DriverEntry or the unload routine; returns the error to raise."""
         crash = self.crashes.keep(report, doing)
-        if limit := not_shown(report, self.guest.debug.tail()):
+        if limit := report.hint.limit:
             return DriverLoadError(
                 f"{NOT_SHOWN}: {limit}. {_down(crash, doing)}.",
                 remedy=f"Run it on a Windows guest; its evidence is in {crash.folder}.",

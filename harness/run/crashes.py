@@ -12,6 +12,7 @@ from harness.crash.capture import capture
 from harness.crash.dump_source import GuestMinidump
 from harness.crash.expectation import describe
 from harness.crash.hang import probe_hang
+from harness.interfaces import ReadsLog
 from harness.journal import StepKind
 from harness.outcome import CrashRecord, KernelCrash, Scenario
 from harness.project.config import Parameter
@@ -89,6 +90,7 @@ class CrashKeeper:
             dump=HELD if self.hold and guest.kernel_held else guest.dump(fallen),
             symbols=next(iter(guest.payload.drivers.values())).parent.parent,
             driver=f"{guest.payload.service}.sys",
+            log=guest.debug if isinstance(guest.debug, ReadsLog) else None,
         )
         return CrashRecord(
             report,

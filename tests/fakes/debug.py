@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.deadline import Deadline
+from harness.guests.wine import log_hints
+from harness.interfaces import EntryStatus
 from harness.outcome import DebugRecord, KernelCrash
 
 
 class FakeDebugStream:
-    """Implements `DebugStream` with scenario slices; any thread may print."""
+    """Implements `DebugStream` with scenario slices, and `ReadsLog` as Wine's does; any thread may print."""
 
     def __init__(self, nonce: str = "nonce") -> None:
         self.nonce = nonce
@@ -48,7 +50,13 @@ class FakeDebugStream:
         return new
 
     def crash(self) -> KernelCrash | None:
-        return self._crash
+        return log_hints.hinted(self._crash, self._all) if self._crash else None
+
+    def entry_status(self, records: Iterable[DebugRecord]) -> EntryStatus | None:
+        return log_hints.entry_status(records)
+
+    def is_noise(self, text: str) -> bool:
+        return log_hints.is_noise(text)
 
     def slice(self, scenario_id: int, *, late: bool = False) -> tuple[DebugRecord, ...]:
         if scenario_id not in self._begun:

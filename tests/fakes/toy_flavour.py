@@ -6,8 +6,9 @@ it is.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,15 @@ from harness.guests.flavour import (
 )
 from harness.guests.link import BootableGuest
 from harness.images.base import DiskImage, images_folder
+from harness.interfaces import EntryStatus
 from harness.journal import Journal, StepKind
 from harness.machine.accelerator import Accelerator
 from harness.machine.domain import HostSide
 from harness.machine.protocol import Channels, Machine
-from harness.outcome import DebugRecord
+from harness.outcome import CrashHint, DebugRecord, KernelCrash
 from harness.plugins import FLAVOURS
 from harness.project.profile import Profile
+from tests.fakes.debug import FakeDebugStream
 from tests.fakes.guest import FakeGuest
 
 PROFILE = """
@@ -96,8 +99,27 @@ class ToySpec:
         return f"<domain><name>{name}</name><uuid>{key}</uuid><disk>{host.overlay}</disk></domain>"
 
 
+class ToyStream(FakeDebugStream):
+    """A stream whose log has hints of its own, in the toy's words; implements `ReadsLog`."""
+
+    def crash(self) -> KernelCrash | None:
+        hint = CrashHint(what="fall of a brick", cause="let a brick fall", limit="a toy has only bricks")
+        return dataclasses.replace(self._crash, hint=hint) if self._crash else None
+
+    def entry_status(self, records: Iterable[DebugRecord]) -> EntryStatus | None:
+        said = [record for record in records if record.text == "no brick"]
+        return EntryStatus(0xC0000001) if said else None
+
+    def is_noise(self, text: str) -> bool:
+        return text == "clatter"
+
+
 class ToyGuest(FakeGuest):
     """Implements `BootableGuest`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.debug = ToyStream()
 
     def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
         deadline.check(machine.name)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LINE_LIMIT, LoggedStream
 from harness.debuggers.tail import FileTail
+from harness.guests.wine import log_hints
 from harness.guests.wine.debug_lines import CONTINUED, LoadedDriver, WineLines
-from harness.outcome import KernelCrash
+from harness.interfaces import EntryStatus
+from harness.outcome import DebugRecord, KernelCrash
 
 POLL_S = 0.02
 """Seconds between reads of the file: a crash is detected this long after Wine printed it, at most."""
@@ -22,7 +24,7 @@ UNREAD_LIMIT = 1 << 30
 
 
 class WineDebugStream(LoggedStream):
-    """Implements `harness.interfaces.DebugStream` and `ToldByLog` on the file of the guest's
+    """Implements `DebugStream`, `ToldByLog` and `ReadsLog` of `harness.interfaces` on the file of the guest's
     `org.winvm.dbgprint` port.
 
     Args:
@@ -67,6 +69,19 @@ class WineDebugStream(LoggedStream):
                     return
                 self._take(data)
                 self._look_for_flood()
+
+    def crash(self) -> KernelCrash | None:
+        """See `DebugStream`."""
+        crash = super().crash()
+        return log_hints.hinted(crash, self.tail()) if crash else None
+
+    def entry_status(self, records: Iterable[DebugRecord]) -> EntryStatus | None:
+        """See `ReadsLog`."""
+        return log_hints.entry_status(records)
+
+    def is_noise(self, text: str) -> bool:
+        """See `ReadsLog`."""
+        return log_hints.is_noise(text)
 
     def drivers(self) -> tuple[LoadedDriver, ...]:
         """Driver images that Wine reported as loaded, with their base addresses; the newest last."""

@@ -13,6 +13,7 @@ from harness.crash.analysis import Circumstances, analyse, analysis_document, an
 from harness.dumps.formats.reader import summarise
 from harness.dumps.summary import Found, Frame, Place, StackFrame, Summary
 from harness.dumps.symbols import symbolise
+from harness.guests.wine import log_hints
 from harness.outcome import CrashRecord, KernelCrash
 from harness.results import crash_document, write_json
 from tests.fakes import dump_writer as writer
@@ -23,13 +24,14 @@ DRIVER = "winvm.sys"
 
 def crash_of(case: Path) -> KernelCrash:
     document = json.loads((case / "crash.json").read_text())
-    return KernelCrash(
+    crash = KernelCrash(
         kind=document["kind"],
         code=int(document["code"], 16),
         parameters=tuple(int(value, 16) for value in document["parameters"]),
         time=0.0,
         text=document.get("text", ""),
     )
+    return log_hints.hinted(crash, ())
 
 
 def circumstances_of(case: Path) -> Circumstances:
@@ -72,7 +74,8 @@ def summary_of(case: Path) -> Summary | None:
 
 def tail_of(case: Path) -> list[str]:
     if (case / "dbgprint.txt").is_file():
-        return (case / "dbgprint.txt").read_text().splitlines()
+        lines = (case / "dbgprint.txt").read_text().splitlines()
+        return [line for line in lines if not log_hints.is_noise(line)]
     return [line.partition(" ")[2] for line in (case / "dbgprint-tail.txt").read_text().splitlines()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.crash.expectation import describe, mismatch
+from harness.guests.wine.log_hints import hinted
 from harness.outcome import CrashExpectation, KernelCrash
 
 BUGCHECK = KernelCrash("bugcheck", 0xE2, (1, 2, 3, 4), 0.0)
@@ -52,4 +53,6 @@ def test_descriptions_are_one_line() -> None:
 def test_a_routine_that_wine_lacks_is_named() -> None:
     text = "wine: Unimplemented function ntoskrnl.exe.CcFlushCache called at address 00006FFF (thread 0134)"
     crash = KernelCrash("exception", 0x80000100, (0x80000100, 0x6FFFFF3FCF77, 0, 0), 0.0, text)
-    assert describe(crash) == "call of ntoskrnl.exe.CcFlushCache, which is not implemented by Wine"
+    assert (
+        describe(hinted(crash, ())) == "call of ntoskrnl.exe.CcFlushCache, which is not implemented by Wine"
+    )

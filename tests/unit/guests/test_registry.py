@@ -129,7 +129,33 @@ def test_a_plan_and_a_bench_run_with_it(project: Path, tmp_path: Path) -> None:
         ),
     )
     assert bench.run(Scenario("s.one", "s", deadline_s=5.0)).outcome is Outcome.PASSED
+    guest.links[-1].scripted.when("s.one", lambda command: falls(guest))
+    crashed = bench.run(Scenario("s.one", "s", deadline_s=5.0))
+    assert (crashed.outcome, crashed.detail) == (Outcome.SKIPPED, "The driver let a brick fall.")
+    assert crashed.message.startswith("Not shown on this guest: a toy has only bricks. Its evidence is in ")
+    found = json.loads(next(artifacts.path.rglob("analysis.json")).read_text())
+    assert (found["what"], found["dbgprint_tail"]) == ("fall of a brick", ["mine: begins"])
+    bench.load("release")
+    session.loaded = ""
+    guest.links[-1].scripted.when("load", lambda command: refuses(guest))
+    refused = bench.run(Scenario("s.one", "s", deadline_s=5.0))
+    assert refused.outcome is Outcome.ERROR
+    assert "DriverEntry returned STATUS_UNSUCCESSFUL (0xc0000001). It printed last:" in refused.message
     bench.close()
+
+
+def refuses(guest: ToyGuest) -> None:
+    """The toy's log says what DriverEntry returned; the service control manager's code says less."""
+    guest.debug.say("mine: no brick here")
+    guest.debug.say("no brick", "toy")
+    guest.links[-1].scripted.say("loaded", ok=False, error_code=31, message="no")
+
+
+def falls(guest: ToyGuest) -> None:
+    """The toy's driver prints, its log says something of its own, and it goes down."""
+    guest.debug.say("mine: begins")
+    guest.debug.say("clatter", "toy")
+    guest.debug.break_down("exception", 0xC0000005, 0xC0000005, 0x10)
 
 
 def test_a_guest_of_it_that_is_up_is_reached_by_other_commands(project: Path, tmp_path: Path) -> None:

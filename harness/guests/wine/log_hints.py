@@ -1,0 +1,64 @@
+"""What Wine's log says about a crash or a failed load: its own limits, and what DriverEntry returned."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+from harness.interfaces import EntryStatus
+from harness.outcome import CrashHint, DebugRecord, KernelCrash
+
+_UNIMPLEMENTED = re.compile(r"wine: Unimplemented function ([\w.]{1,200}) called")
+_BUFFER_OVERFLOW = 0x80000005
+_OVERFLOW = "debug buffer overflow"
+"""Wine's words before it raises STATUS_BUFFER_OVERFLOW in whoever printed."""
+_LIBRARY = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}:trace:loaddll:")
+"""Wine's line about a loaded library. A dozen come at each start and would hide the driver's own output."""
+_STATUS = re.compile(r":err:ntoskrnl:ZwLoadDriver failed to create driver .*: (?P<status>[0-9a-f]{8})$")
+_ENTERED = re.compile(r":trace:loaddll:\S+ Loaded .*\.sys\" at [0-9A-F]+: native", re.IGNORECASE)
+_SEVERE = 0x80000000
+"""Set in statuses that are warnings or errors; NT_SUCCESS() holds for the others, which Wine refuses too."""
+
+
+def hinted(crash: KernelCrash, records: Iterable[DebugRecord]) -> KernelCrash:
+    """The crash with what Wine's log says about it; the crash itself where the log says nothing more.
+
+    Args:
+        records: the debug output before the crash.
+    """
+    if found := _UNIMPLEMENTED.match(crash.text):
+        hint = CrashHint(
+            what=f"call of {found[1]}, which is not implemented by Wine",
+            cause=f"called {found[1]}, which Wine does not implement; a Windows kernel has it",
+            limit=f"the driver called {found[1]}, which Wine does not implement",
+        )
+    elif crash.code == _BUFFER_OVERFLOW and any(_OVERFLOW in record.text for record in records):
+        hint = CrashHint(
+            limit="one DbgPrint had 1,000 bytes or more, for which Wine ends the driver; Windows cuts at 512"
+        )
+    else:
+        return crash
+    return dataclasses.replace(crash, hint=hint)
+
+
+def entry_status(records: Iterable[DebugRecord]) -> EntryStatus | None:
+    """What DriverEntry returned, if Wine says so; None if the image was not even loaded.
+
+    Wine's line is `ZwLoadDriver failed to create driver ...: c0000182`.
+    """
+    entered, status = False, None
+    for record in records:
+        if record.source != "wine":
+            continue
+        entered = entered or bool(_ENTERED.search(record.text))
+        if entered and (found := _STATUS.search(record.text)):
+            status = int(found["status"], 16)
+    if status is None:
+        return None
+    return EntryStatus(status, "" if status & _SEVERE else "Windows starts such a driver, Wine does not")
+
+
+def is_noise(text: str) -> bool:
+    """Whether a line of the log is about Wine itself and says nothing about the driver."""
+    return bool(_LIBRARY.match(text))
