@@ -72,6 +72,8 @@ def run(
     config = load_config(invocation)
     arguments = [str(Path(__file__).parents[1] / "suite"), "--winvm-config", str(config.root / "winvm.toml")]
     arguments += ["--rootdir", str(config.root), "-p", "no:cacheprovider", "-q", "-o", "addopts="]
+    # An editable install has imported the plugin's package before pytest could rewrite its assertions.
+    arguments += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     if invocation.config_path:
         arguments[2] = str(invocation.config_path.resolve())
     named = {"--winvm-guest": guest, "-k": keyword, "-m": marker, "--winvm-artifacts": artifacts}

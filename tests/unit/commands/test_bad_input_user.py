@@ -57,6 +57,7 @@ def test_no_winvm_toml_at_all(project: Project) -> None:
 def test_a_choice_that_nothing_matches(project: Project) -> None:
     code, said = project.winvm("run", "-k", "no_such_scenario")
     assert (code, "No scenario is chosen." in said) == (2, True)
+    assert "warning" not in said.lower(), "an editable install, as that of this checkout, had one"
 
 
 @pytest.mark.parametrize(
