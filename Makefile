@@ -58,7 +58,7 @@ check: setup ## format, lint, types, imports, contract drift; no VM
 	$(MAKE) --no-print-directory -C driver format-check
 	$(BIN)/python -m harness.contract --check
 
-test: setup test-host ## unit tests and host-side tests; no VM
+test: setup test-host ## unit tests and host-side tests: no guest; some start QEMU for a moment
 	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile
 
 coverage: setup test-host ## line and branch coverage of the unit and host-side tests (build/coverage)
