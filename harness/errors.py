@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-BUILD_AGAIN = "Remove the image's folder and run: winvm image build"
+BUILD_AGAIN = "Remove the image's folder and run: winvm image build NAME, with the name of its profile."
 """The remedy for an image that is damaged or incomplete."""
 
 

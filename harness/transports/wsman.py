@@ -299,7 +299,7 @@ def _check_certificate(endpoint: WinRmEndpoint) -> None:
 def _unusable(endpoint: WinRmEndpoint, why: object) -> AuthenticationError:
     return AuthenticationError(
         f"The guest's pinned certificate {endpoint.certificate} cannot be used: {why}.",
-        remedy="Build the image again: `winvm image build`.",
+        remedy="Build the image again: `winvm image build NAME`.",
     )
 
 
@@ -310,7 +310,7 @@ def _translate(
     if isinstance(error, InvalidCredentialsError):
         return AuthenticationError(
             f"The guest at {endpoint.url} refused the password of user {endpoint.user!r}.",
-            remedy="The secrets are not those of this image; build it again: `winvm image build`.",
+            remedy="The secrets are not those of this image; build it again: `winvm image build NAME`.",
         )
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return AuthenticationError(
