@@ -116,7 +116,7 @@ class Port:
         )
         if self._handle == _INVALID:
             raise ctypes.WinError(ctypes.get_last_error())
-        _kernel32.SetupComm(self._handle, BUFFER_BYTES, BUFFER_BYTES)  # a wish, which a driver may ignore
+        _kernel32.SetupComm(self._handle, BUFFER_BYTES, BUFFER_BYTES)  # a request, which a driver may ignore
         settings = _Dcb(DCBlength=ctypes.sizeof(_Dcb))
         _check(_kernel32.GetCommState(self._handle, ctypes.byref(settings)))
         settings.BaudRate, settings.ByteSize, settings.Parity, settings.StopBits = BAUD, 8, 0, 0

@@ -46,7 +46,6 @@ _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 MemberName = Annotated[str, StringConstraints(pattern=rf"^({_PART}/){{0,3}}{_PART}$", max_length=200)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Signature = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,120}$")]
-ScenarioName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@+\[\]-]{1,300}$")]
 Text = Annotated[str, Field(max_length=10_000)]
 
 

@@ -35,7 +35,7 @@ def invoking_user(environment: Mapping[str, str] = os.environ, own: int | None =
 
 
 def belongs_to_user(folder: Path, *except_below: str) -> Path:
-    """Has what root owns in a folder given to the invoking user at the end of this process.
+    """Gives what root owns in a folder to the invoking user when this process ends.
 
     Args:
         except_below: names in the folder whose own content is left alone.

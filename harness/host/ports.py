@@ -16,7 +16,7 @@ def choose_ports(names: Iterable[str], address: str) -> dict[str, int]:
     """A free port for each name. Another process may still take one before QEMU binds it: then choose again.
 
     Raises:
-        HostError: hardly any port is free.
+        HostError: no free port was found.
     """
     chosen: dict[str, int] = {}
     for name in names:

@@ -33,7 +33,7 @@ class QemuHost(Protocol):
         """Ports to connect to, and ports for QEMU to listen on; `kept`: the former of the last start.
 
         Raises:
-            HostError: hardly any port is free, or the other host is not reached.
+            HostError: no free port was found, or the other host is not reached.
             DeadlineError: that takes too long.
         """
 

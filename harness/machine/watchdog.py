@@ -48,7 +48,7 @@ class Watchdog:
                 raise
 
     def close(self) -> None:
-        """Lets go: it ends at once, and whatever QEMU there still is with it, unless the run is kept."""
+        """Ends the watchdog at once, and with it a QEMU that still runs, unless the run is kept."""
         os.close(self._hold)
         try:
             self._process.wait(_END_S)

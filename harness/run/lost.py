@@ -1,4 +1,4 @@
-"""Keeps what tells of a guest that was lost without a crash: QEMU's log, the console, the agent's journal."""
+"""Keeps the evidence of a guest lost without a crash: QEMU's log, the console, the agent's journal."""
 
 from __future__ import annotations
 

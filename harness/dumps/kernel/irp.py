@@ -76,7 +76,7 @@ def function_name(major: int, minor: int) -> str:
 
 
 def device_names(view: KernelView, device: int) -> tuple[str, str]:
-    """Names of a device object's driver, and of the device object itself; empty where they are not told."""
+    """Names of a device object's driver and of the device object; empty where they are not in the dump."""
     if not device or view.field(device, "_DEVICE_OBJECT", "Type", 2) != _DEVICE:
         return "", ""
     driver = view.field(device, "_DEVICE_OBJECT", "DriverObject") or 0

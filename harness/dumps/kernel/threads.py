@@ -20,7 +20,7 @@ _NAME_BYTES = 15
 
 
 def thread_at(view: KernelView, address: int, name: str = "") -> BlockedThread | None:
-    """A thread by its address; None where its stack pointer is not told."""
+    """A thread by its address; None where its stack pointer is not in the dump."""
     offset = (view.pdb.member("_KTHREAD", "KernelStack") if view.pdb else None) or view.debugger_word(
         _KERNEL_STACK, 2
     )

@@ -37,7 +37,7 @@ class Tunnel:
         """The local port for each of the remote `ports`; reconnects if the connection was lost.
 
         Raises:
-            HostError: SSH does not connect, or hardly any port is free here.
+            HostError: SSH does not connect, or no free port was found here.
             DeadlineError: it takes too long.
         """
         lost = self._session.open(deadline)
