@@ -7,6 +7,7 @@ import json
 
 import click
 
+from harness.commands import warn_of_broken_flavours
 from harness.display.terminal import printable
 from harness.project import config
 
@@ -18,6 +19,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
     """Check what winvm needs: found, version, works or not, remedy. Exit code 3 if a need is not met."""
     from harness.doctor import diagnose
 
+    warn_of_broken_flavours()
     broken = []
     for check in diagnose(config.home()):
         broken += [] if check.works else [check.need]

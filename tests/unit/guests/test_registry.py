@@ -265,6 +265,13 @@ def test_a_flavour_that_cannot_be_loaded_costs_only_itself(
     assert "internal error" not in done[1]
 
 
+def test_doctor_names_a_flavour_that_cannot_be_loaded(broken: Callable[..., tuple[int, str]]) -> None:
+    code, said = broken("doctor")
+    assert code in (0, 3), said  # as this host is
+    assert "The guest flavour 'broken' of broken-guest cannot be loaded" in said
+    assert "Python" in said
+
+
 def test_an_option_of_another_flavour_is_named(project: Path) -> None:
     for profile in ("wine", "windows-11"):
         options = ["build", profile, "--bricks", str(project / "bricks")]
