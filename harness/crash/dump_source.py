@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.crash import dump_ladder as ladder
-from harness.crash.rungs import RUNGS, Crashed, RegisteredRung, Turn
+from harness.crash.dump_rung_registry import RUNGS, Crashed, RegisteredRung, Turn
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, MachineError, TransportError, WinvmError
 from harness.interfaces import FileTransfer

@@ -55,7 +55,7 @@ class GuestLink(ABC):
         self.files.close()
 
 
-class SerialLink(ABC):
+class GuestSerialLink(ABC):
     """As `GuestLink`, over one serial line.
 
     Args:

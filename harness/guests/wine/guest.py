@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.crash.dump_source import GuestMinidump
 from harness.deadline import Deadline
-from harness.guests.link import GuestLink, SerialLink
+from harness.guests.link import GuestLink, GuestSerialLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import make_ready
 from harness.guests.wine.debug_stream import WineDebugStream
@@ -41,7 +41,7 @@ class WineLink(GuestLink):
         set_clock(self.host.channels.clock, deadline)
 
 
-class WineSerialLink(SerialLink):
+class WineSerialLink(GuestSerialLink):
     """Connections to one running Wine guest without its network; implements `Link`."""
 
     def set_clock(self, deadline: Deadline) -> None:

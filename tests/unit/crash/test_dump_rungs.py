@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.crash.dump_ladder import Rung, climb
+from harness.crash.dump_rung_registry import RUNGS, Crashed, RegisteredRung, Turn
 from harness.crash.dump_rungs import disk_rung, guest_rung, memory_rung
 from harness.crash.dump_source import KernelDump
-from harness.crash.rungs import RUNGS, Crashed, RegisteredRung, Turn
 from harness.deadline import Deadline
 from harness.dumps.formats.reader import summarise
 from harness.errors import DeadlineError, DumpError, HostError, TransportError
