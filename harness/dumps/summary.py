@@ -205,14 +205,6 @@ class Summary:
         yield from (processor.stack for processor in self.processors)
         yield from (thread.stack for thread in self.threads)
 
-    def likely_returns(self) -> list[StackWord]:
-        """Stack words that may be return addresses, each address once."""
-        seen: dict[int, StackWord] = {}
-        for word in self.words:
-            if word.called is not False and word.place.offset:
-                seen.setdefault(word.place.address, word)
-        return list(seen.values())
-
 
 def _frame_document(frame: Frame) -> dict[str, Any]:
     shared = {"shared": True} if frame.shared else {}

@@ -23,11 +23,6 @@ def vm_folder() -> Path:
     return _folder("vm")
 
 
-def driver_include() -> Path:
-    """Folder of the public header with the sample driver's contract; raises `HostError` if it is missing."""
-    return _folder("driver/include")
-
-
 def wdk_folder() -> Path:
     """Folder with what mingw-w64's driver kit lacks: `include/`, `lib/`, `exports/`; raises `HostError`."""
     return _folder("driver/wdk")

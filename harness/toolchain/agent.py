@@ -30,11 +30,6 @@ MAX_LISTING = 16 << 20  # bytes
 REMEDY = "Correct the scenario file and run again."
 
 
-def sample_scenarios() -> Path:
-    """The folder of the sample driver's scenarios."""
-    return guest_folder() / "scenarios"
-
-
 def build_agent(output: Path, folders: Sequence[Path]) -> Path:
     """Writes the zipapp to `output` and returns it.
 

@@ -25,7 +25,6 @@ from click.testing import CliRunner
 from harness.cli import winvm
 from harness.debuggers.kd.capture.decode import CaptureDecoder
 from harness.debuggers.kd.capture.file import udp_datagrams
-from harness.debuggers.kd.io import print_string
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.datagram import Datagram, Poke, Seal, data_key, response
 from harness.debuggers.kd.net.wire import KdnetWire
@@ -33,6 +32,7 @@ from harness.debuggers.kd.packets import Packet, PacketType, encode
 from harness.debuggers.kd.stream import KdDebugStream
 from tests.bench.row import Row, spread
 from tests.fakes.captures import ethernet, pcap
+from tests.fakes.kd_machine import print_string
 from tests.fakes.kd_slow_line import bugcheck_on_slow_line
 
 KEY = Key.parse("8.8.8.8")

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from harness.debuggers.kd import context as kd_context
-from harness.debuggers.kd.io import PROMPT, print_string
+from harness.debuggers.kd.io import PRINT, PROMPT
 from harness.debuggers.kd.manipulate import Api, Manipulate, Version
 from harness.debuggers.kd.packets import Packet, PacketType
 
@@ -24,6 +24,11 @@ MODULES = (
     (r"\SystemRoot\system32\ntoskrnl.exe", KERNEL_BASE, 0x800000),
     (r"\??\C:\winvm\winvm.sys", 0xFFFFF80200000000, 0x9000),
 )
+
+
+def print_string(text: bytes, processor: int = 0) -> bytes:
+    """The payload of a DbgPrint."""
+    return struct.pack("<IHHII", PRINT, 0, processor, len(text), 0) + text
 
 
 def printed(text: str) -> Packet:

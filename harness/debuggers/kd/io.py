@@ -54,11 +54,6 @@ def is_prompt(packet: Packet) -> bool:
     return packet.payload[:4] == PROMPT.to_bytes(4, "little")
 
 
-def print_string(text: bytes, processor: int = 0) -> bytes:
-    """The payload of a DbgPrint."""
-    return _IO.pack(PRINT, 0, processor, len(text), 0) + text
-
-
 @dataclass(frozen=True)
 class FileRequest:
     """A request for a file on the debugger's disk; `path` is known for `create` alone."""

@@ -115,7 +115,7 @@ def test_stack_from_the_fault(triage: Summary) -> None:
         "amdppm.sys": 13,
     }
     assert shown(triage.words, triage.registers["rsp"]) == FROM_FAULT
-    likely = {(word.place.module, word.place.offset) for word in triage.likely_returns()}
+    likely = {(word.place.module, word.place.offset) for word in triage.words if word.called is not False}
     real = {0x313F, 0x3234, 0x20E8F, 0x283F6, 0x1F852}
     assert {("amdppm.sys", offset) for offset in real} <= likely
     assert ("amdppm.sys", 0x10BC8) not in likely

@@ -12,9 +12,9 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import HostError, ScenarioError
-from harness.host.resources import _folder, driver_include, guest_folder, vm_folder
+from harness.host.resources import _folder, guest_folder, vm_folder
 from harness.outcome import CrashExpectation
-from harness.toolchain.agent import build_agent, collect, sample_scenarios
+from harness.toolchain.agent import build_agent, collect
 
 GOOD = '''"""About ioctls."""
 from agent import Context, Crash, scenario
@@ -51,7 +51,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
     program = "import sys; from pathlib import Path; from harness.toolchain.agent import *\n"
-    program += "build_agent(Path(sys.argv[1]), [sample_scenarios()])"
+    program += 'build_agent(Path(sys.argv[1]), [guest_folder() / "scenarios"])'
     for seed in "12":
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         subprocess.run([sys.executable, "-c", program, str(tmp_path / seed)], check=True, env=environment)
@@ -85,7 +85,7 @@ def test_collect_gives_the_metadata_with_source_files(tmp_path: Path) -> None:
 
 
 def test_the_sample_scenarios_collect_on_this_machine(tmp_path: Path) -> None:
-    folders = [sample_scenarios()]
+    folders = [guest_folder() / "scenarios"]
     found = collect(build_agent(tmp_path / "agent.pyz", folders), folders)
     assert len(found) >= 60
     assert all(one.summary for one in found)
@@ -215,7 +215,7 @@ def test_standby_says_what_it_cannot_start() -> None:
 def test_resources_are_found_here_and_in_a_wheel(tmp_path: Path) -> None:
     assert (guest_folder() / "agent" / "__main__.py").is_file()
     assert vm_folder().is_dir()
-    assert list(driver_include().glob("*.h"))
+    assert list(_folder("driver/include").glob("*.h"))
     package = tmp_path / "site" / "harness"
     (package / "_bundled" / "guest").mkdir(parents=True)
     (package.parent / "guest").mkdir()  # somebody else's

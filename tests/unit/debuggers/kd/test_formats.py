@@ -16,12 +16,12 @@ from harness.cli import winvm
 from harness.debuggers.kd.capture.file import BLOCK_LIMIT, udp_datagrams
 from harness.debuggers.kd.com.framing import SerialReader, serial_bytes
 from harness.debuggers.kd.ids import KdcomIds, KdnetIds
-from harness.debuggers.kd.io import print_string
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.datagram import Datagram, Seal, data_key, response
 from harness.debuggers.kd.packets import Damage, Packet, PacketType, control, encode
 from harness.errors import ConfigurationError, KdError
 from tests.fakes.captures import ethernet, ipv6, pcap, pcapng
+from tests.fakes.kd_machine import print_string
 
 PAYLOADS = [b"MDBG one", b"two"]
 FRAMES = [ethernet(PAYLOADS[0]), b"\0" * 60, ethernet(PAYLOADS[1], vlan=True, padding=18)]
