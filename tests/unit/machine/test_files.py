@@ -134,8 +134,11 @@ def test_a_launcher_that_is_about_to_become_qemu_is_one(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     launcher = tmp_path / "qemu_launcher.py"
-    launcher.write_text("import time; time.sleep(60)")
-    with subprocess.Popen([sys.executable, "-IS", str(launcher), f"{run}/disk.qcow2"]) as process:
+    launcher.write_text("import time; print('up', flush=True); time.sleep(60)")
+    argv = [sys.executable, "-IS", str(launcher), f"{run}/disk.qcow2"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"up\n"  # its command line can be read by now
         (run / "guest.pid").write_text(str(process.pid))
         assert qemu_processes(run) == [process.pid]
         process.kill()

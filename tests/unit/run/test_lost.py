@@ -17,6 +17,12 @@ from tests.unit.run.test_bench import Setup, connected, make, scenario
 __all__ = ["make"]
 
 
+@pytest.fixture(autouse=True)
+def no_minidump_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake guest writes none."""
+    monkeypatch.setattr("harness.crash.dump_source.GuestMinidump.seconds", 0.5)
+
+
 def test_a_machine_that_the_host_stopped_is_lost_with_its_cause_and_logs(make: Callable[..., Setup]) -> None:
     def script(agent: FakeAgent, link: FakeLink) -> None:
         agent.when("s.one", lambda command: setattr(setup.machine, "troubled", "The disk is full."))

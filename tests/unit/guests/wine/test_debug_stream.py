@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -290,9 +291,11 @@ def test_lines_cost_disk_and_no_memory(tmp_path: Path) -> None:
     guest = Guest(tmp_path)
     guest.print(f"{MARK} begin 1 a")
     guest.write(block)
+    gc.collect()
     tracemalloc.start()
     for _ in range(20):
         guest.write(block)
+    gc.collect()  # what other tests left behind may be freed, or not, in between
     grown, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     guest.print(f"{MARK} end 1 a")
