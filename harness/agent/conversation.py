@@ -127,7 +127,11 @@ class Conversation:
         return None
 
     def believed(self, crash: KernelCrash) -> KernelCrash | None:
-        """The crash, if it happened; None, and the stream forgets it, if the driver's service runs on."""
+        """The crash, if it happened; None, and the stream forgets it, if the driver's service runs on.
+
+        A service whose call does not return either has crashed: what writes the minidump may hang, and keep
+        the dead driver's process.
+        """
         debug = self._debug
         if not isinstance(debug, ToldByLog) or crash.kind not in DYING_S:
             return crash
@@ -135,6 +139,8 @@ class Conversation:
             seen = self.look(Deadline.after(LOOK_S), driver=True)
             if seen is None or not seen.driver_runs or debug.loaded_again():
                 return crash
+        if seen and seen.operation and seen.seconds >= DYING_S[crash.kind]:
+            return crash
         debug.dismiss("not a crash: the driver's service still runs")
         return None
 

@@ -35,7 +35,8 @@ def witness(logged: FakeLogStream) -> FakeAgent:
 def doubting(
     witness: FakeAgent, logged: FakeLogStream, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[AgentSession]:
-    """A session whose debug stream is a log; a driver has half a second to die."""
+    """A session whose debug stream is a log; a driver has half a second to die, and no call is under way."""
+    witness.underway = ""
     monkeypatch.setattr("harness.agent.conversation.DYING_S", {"bugcheck": 0.5, "exception": 0.5})
     session = AgentSession(witness.process, logged, logged.nonce, Deadline.after(60))
     yield session
@@ -102,6 +103,24 @@ def test_a_driver_that_was_loaded_again_needs_no_look(
     started = time.monotonic()
     assert isinstance(doubting.run(1, "ioctl.set", soon(30)), ScenarioCrash)
     assert time.monotonic() - started < 2
+
+
+def test_a_crash_is_believed_when_the_call_never_returns_and_the_service_cannot_end(
+    doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
+) -> None:
+    def looks(command: dict[str, object]) -> None:
+        witness.say(
+            "looked", id=command["id"], driver_runs=True, operation="DeviceIoControl Device", seconds=3.0
+        )
+
+    def dies(command: dict[str, object]) -> None:
+        logged.break_down("exception", 0xC0000005)
+
+    witness.when("ioctl.set", dies)
+    witness.when("look", looks)
+    ended = doubting.run(1, "ioctl.set", soon(0.5))
+    assert isinstance(ended, ScenarioCrash)
+    assert (ended.report.kind, ended.report.code) == ("exception", 0xC0000005)
 
 
 def test_a_printed_crash_is_believed_when_no_agent_is_left_to_ask(
