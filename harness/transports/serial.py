@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.deadline import Deadline
@@ -25,10 +24,9 @@ from harness.transports.serial_messages import (
     fields,
     message,
 )
+from harness.transports.to_end import run_to_end
 
 SEND_TIMEOUT_S = 60.0
-CAPTURE_LIMIT = 64 << 20
-"""Bytes of output that `run` keeps."""
 TERMINATE_TIMEOUT_S = 5.0
 
 
@@ -171,27 +169,7 @@ class SerialTransport:
         result are then empty. Without it at most `CAPTURE_LIMIT` bytes are kept, more is a `TransportError`.
         A command that outlives the deadline is terminated and raises `DeadlineError`.
         """
-        process = self.start(argv, deadline)
-        kept = {"stdout": bytearray(), "stderr": bytearray()}
-        try:
-            for stream, data in process.receive(deadline):
-                if on_output is not None:
-                    on_output(stream, data)
-                    continue
-                kept[stream] += data
-                if sum(map(len, kept.values())) > CAPTURE_LIMIT:
-                    raise TransportError(f"{argv[0]} printed more than {CAPTURE_LIMIT >> 20} MiB.")
-        finally:
-            process.terminate()
-        if process.exit_code is None:
-            raise DeadlineError(
-                f"The guest command {subprocess.list2cmdline(argv)[:200]!r} "
-                f"did not finish within {deadline.seconds:g} s.",
-                detail=bytes(kept["stdout"][-2000:] + kept["stderr"][-2000:]).decode(
-                    "utf-8", "backslashreplace"
-                ),
-            )
-        return CommandResult(process.exit_code, bytes(kept["stdout"]), bytes(kept["stderr"]))
+        return run_to_end(self.start(argv, deadline), argv, deadline, on_output)
 
     def start(self, argv: Sequence[str], deadline: Deadline) -> SerialProcess:
         """Starts a program with open stdin. `argv[0]` is found by the guest as CreateProcess finds it."""

@@ -26,6 +26,7 @@ from harness.errors import (
     TransportError,
 )
 from harness.interfaces import CommandResult, OnOutput
+from harness.transports.to_end import run_to_end
 from harness.transports.wsman import ConnectionPool, ShellNotFoundError, WinRmEndpoint
 
 UTF8_CODEPAGE = 65001
@@ -34,8 +35,6 @@ POLL_S = 10.0
 SEND_CHUNK = 64 << 10
 """Bytes of stdin in one Send: base64 and envelope stay below the 150 KiB both ends agree on."""
 SEND_TIMEOUT_S = 60.0
-CAPTURE_LIMIT = 64 << 20
-"""Bytes of output that `run` keeps."""
 LINE_LIMIT = 32_766
 """UTF-16 units of a command line: CreateProcessW takes 32,767 with the terminator. Wine cuts longer ones."""
 CMD_LIMIT = 8191
@@ -172,27 +171,7 @@ class WinRmTransport:
         result are then empty. Without it at most `CAPTURE_LIMIT` bytes are kept, more is a `TransportError`.
         A command that outlives the deadline is terminated and raises `DeadlineError`.
         """
-        process = self.start(argv, deadline)
-        kept = {"stdout": bytearray(), "stderr": bytearray()}
-        try:
-            for stream, data in process.receive(deadline):
-                if on_output is not None:
-                    on_output(stream, data)
-                    continue
-                kept[stream] += data
-                if sum(map(len, kept.values())) > CAPTURE_LIMIT:
-                    raise TransportError(f"{argv[0]} printed more than {CAPTURE_LIMIT >> 20} MiB.")
-        finally:
-            process.terminate()
-        if process.exit_code is None:
-            raise DeadlineError(
-                f"The guest command {subprocess.list2cmdline(argv)[:200]!r} "
-                f"did not finish within {deadline.seconds:g} s.",
-                detail=bytes(kept["stdout"][-2000:] + kept["stderr"][-2000:]).decode(
-                    "utf-8", "backslashreplace"
-                ),
-            )
-        return CommandResult(process.exit_code, bytes(kept["stdout"]), bytes(kept["stderr"]))
+        return run_to_end(self.start(argv, deadline), argv, deadline, on_output)
 
     def start(self, argv: Sequence[str], deadline: Deadline) -> WinRmProcess:
         """Starts a program with open stdin. `argv[0]` is found by the guest as CreateProcess finds it."""

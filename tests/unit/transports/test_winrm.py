@@ -138,7 +138,7 @@ def test_a_command_that_outlives_its_deadline_is_terminated(transport: WinRmTran
 def test_more_output_than_is_kept_is_an_error(
     transport: WinRmTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.transports.winrm.CAPTURE_LIMIT", 1 << 20)
+    monkeypatch.setattr("harness.transports.to_end.CAPTURE_LIMIT", 1 << 20)
     with pytest.raises(TransportError, match="printed more than 1 MiB"):
         transport.run([PYTHON, "-c", "while True: print('x' * 1000)"], soon())
 
