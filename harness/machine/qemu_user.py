@@ -28,6 +28,7 @@ OVERHEAD = 8 << 30
 """Address space that QEMU takes beside the guest's memory, at most, in bytes."""
 KVM = Path("/dev/kvm")
 PROBE_S = 5.0
+_READABLE = 0o440
 _NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 
 
@@ -82,13 +83,17 @@ class QemuUser:
     def take_back(self, path: Path) -> None:
         """Makes a file that was handed over root's, for other runs' users to read."""
         os.chown(path, 0, IMAGES_GROUP, follow_symlinks=False)
-        path.chmod(0o440)
+        path.chmod(_READABLE)
 
     def _hand_over(self, own: Sequence[Path], reads: Sequence[Path]) -> None:
         for path in reads:
-            if not path.stat().st_mode & stat.S_IROTH:
+            found = path.stat()
+            # A change, even one to the same values, moves the inode's time, and the next run would read the
+            # whole disk again to verify it.
+            as_wanted = found.st_gid == IMAGES_GROUP and stat.S_IMODE(found.st_mode) == _READABLE
+            if not found.st_mode & stat.S_IROTH and not as_wanted:
                 os.chown(path, -1, IMAGES_GROUP)
-                path.chmod(0o440)
+                path.chmod(_READABLE)
         for path in own:
             os.chown(path, self.id, self.id, follow_symlinks=False)
 

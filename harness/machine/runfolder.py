@@ -14,6 +14,7 @@ same process gets the same path again:
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
@@ -24,7 +25,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineError, HostError, MachineError
+from harness.errors import DeadlineError, HostError, MachineError, WinvmError
 from harness.host import locks
 from harness.host.interrupts import at_last, deferred
 from harness.host.private import private_folder
@@ -60,6 +61,8 @@ class RunFolder:
         self._connection: Connection | None = None
         self._open = True
         self._take_back = at_last(self._kill_unless_kept)
+        # A signal may arrive after a folder is made and before its owner has entered a context.
+        atexit.register(self._close_at_exit)
         self._watchdog: Watchdog | None = None
 
     @classmethod
@@ -73,9 +76,13 @@ class RunFolder:
             ConfigurationError: `uri` names another host by a transport other than SSH.
             HostError: it cannot be made.
         """
+        with deferred():
+            return cls._made(runs.resolve(), uri)
+
+    @classmethod
+    def _made(cls, runs: Path, uri: str) -> Self:
         cls._claim()
         Target.of(uri)
-        runs = runs.resolve()
         path = cls._process_path or runs / f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         if path.parent != runs:
             raise HostError(
@@ -230,10 +237,15 @@ class RunFolder:
                 self.remove()
         finally:
             self._take_back()
+            atexit.unregister(self._close_at_exit)
             if self._watchdog:
                 self._watchdog.close()
             self._open = RunFolder._process_open = False
             os.close(self._lock)
+
+    def _close_at_exit(self) -> None:
+        with contextlib.suppress(WinvmError):  # what is left is for `remove_leftovers`
+            self.close()
 
     def _end_domains(self, connection: Connection) -> None:
         if self.claim:

@@ -24,6 +24,7 @@ from tests.soak.project import Project
 
 PATIENCE_S = 3.0
 GIVE_UP_S = 60.0
+SHOWN_BYTES = 2000
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -85,16 +86,16 @@ def end_one(
         whole: signal every process; else the process group of the command, as a terminal does.
 
     Returns:
-        seconds from the signal until nothing was left (for SIGKILL: until the next command had removed it),
-        and what was left after `PATIENCE_S`; for SIGKILL, after the removal.
+        seconds from the signal until nothing was left, and what was left after `PATIENCE_S` with the end of
+        what the run printed. After SIGKILL, the next command's removal of leftovers is part of that time.
     """
-    with group(here) as members:
+    with group(here) as members, tempfile.TemporaryFile() as printed:
         run = subprocess.Popen(
             here.words(*words),
             env=here.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
             start_new_session=True,
         )
         with run:
@@ -111,7 +112,6 @@ def end_one(
                 run.wait(GIVE_UP_S)
                 here.age_half_made()
                 remove_leftovers(here.home / "runs")
-                return time.monotonic() - sent, here.left(ports)
             late: list[str] = []
             while left := here.left(ports):
                 waited = time.monotonic() - sent
@@ -121,7 +121,11 @@ def end_one(
                     members.send(signal.SIGKILL)
                     break
                 time.sleep(0.02)
-            return time.monotonic() - sent, late
+            seconds = time.monotonic() - sent
+            if late:
+                printed.seek(-min(SHOWN_BYTES, printed.seek(0, os.SEEK_END)), os.SEEK_END)
+                late.append(f"exit code {run.poll()}, printed: {printed.read()!r}")
+            return seconds, late
 
 
 def ended_groups(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 KNOWN = {"accelerator.json", "downloads", "hosts", "images", "libvirt-cache", "qemu", "runs", "smoke", "up"}
@@ -46,11 +47,14 @@ def processes(home: bytes) -> Iterator[tuple[int, bytes]]:
 def _locked(home: Path) -> Iterator[Path]:
     """Files on which somebody holds a lock: /proc/locks names them by device and inode."""
     held = {fields[5] for fields in map(str.split, Path("/proc/locks").read_text().splitlines())}
-    for file in home.rglob("*"):  # not into the images, which others share
-        status = file.lstat()
-        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-        if f"{device}:{status.st_ino}" in held:
-            yield file
+    for place, folders, files in os.walk(home):  # not into the images, which others share
+        for name in folders + files:
+            with suppress(FileNotFoundError):  # a run that ends removes it just now
+                file = Path(place, name)
+                status = file.lstat()
+                device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+                if f"{device}:{status.st_ino}" in held:
+                    yield file
 
 
 def _still_held(ports: Iterable[int], home: bytes) -> Iterator[int]:

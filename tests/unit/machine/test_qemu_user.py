@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,15 @@ def test_it_writes_its_disk_and_reads_the_image_and_nothing_more(machine: Path) 
     assert said[7:] == ["--"] * 6
     assert oct(image.parent.stat().st_mode & 0o777) == "0o700", "other users still find no image"
     assert (image / "base.qcow2").stat().st_uid == 0
+
+
+def test_a_later_run_leaves_an_image_untouched_that_it_may_read(machine: Path) -> None:
+    base = machine.parents[2] / "images" / "wine" / "base.qcow2"
+    confined(machine)
+    handed_over = base.stat()
+    assert stat.S_IMODE(handed_over.st_mode) == 0o440
+    confined(machine)
+    assert base.stat().st_ctime_ns == handed_over.st_ctime_ns, "the next run verifies the whole disk again"
 
 
 def test_it_gains_nothing_by_programs_of_roots(machine: Path) -> None:
