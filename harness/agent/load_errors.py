@@ -44,7 +44,7 @@ _ERRORS: dict[int, tuple[str, str]] = {
     1077: ("ERROR_SERVICE_NEVER_STARTED", "The service did not start; see the debug log."),
     1114: (
         "ERROR_DLL_INIT_FAILED",
-        "DriverEntry failed, or (Wine) the .sys file is missing; see dbgprint.log.",
+        "DriverEntry failed, or the .sys file is missing; see dbgprint.log.",
     ),
     1275: ("ERROR_DRIVER_BLOCKED", "The guest's policy blocks the driver; test-sign it, or lift the policy."),
     1450: ("ERROR_NO_SYSTEM_RESOURCES", "DriverEntry ran out of resources; check what it allocates."),

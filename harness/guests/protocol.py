@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PureWindowsPath
+from typing import Protocol, runtime_checkable
 
 from harness.crash.dump_source import DumpSource
 from harness.deadline import Deadline
@@ -48,6 +48,25 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Drops all connections; never raises."""
+
+
+@runtime_checkable
+class InstallsPackages(Protocol):
+    """A `Link` to a guest that installs drivers by INF packages (capability `inf-package`)."""
+
+    def install_package(self, inf: PureWindowsPath, certificates: Iterable[str], deadline: Deadline) -> str:
+        """Installs a package that is in the guest; returns the name under which the guest stores it.
+
+        Args:
+            certificates: guest paths of the certificates to trust first.
+
+        Raises:
+            DriverLoadError: the guest refuses a certificate or the package.
+            TransportError, DeadlineError: the guest does not answer; the driver may have taken it down.
+        """
+
+    def uninstall_package(self, published: str, deadline: Deadline) -> None:
+        """Removes an installed package and its driver; raises as `install_package`."""
 
 
 class Guest(Protocol):

@@ -60,7 +60,7 @@ def set_clock(port: Path, deadline: Deadline) -> None:
             if not select.select([reader], [], [], limited.remaining())[0]:
                 raise DeadlineError(
                     f"The guest did not set its clock within {limited.seconds:g} s.",
-                    remedy="Read its console output below, or build its image again: winvm image build",
+                    remedy="Read its console below, or build its image again: `winvm image build NAME`.",
                     detail=last_text(Channels.inside(port.parent).console, _SHOWN),
                 )
             heard = heard[-len(line) :] + os.read(reader, _CHUNK)

@@ -16,8 +16,7 @@ from harness.bundle.payload import Payload
 from harness.crash.dump_source import DumpSource
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
-from harness.guests.protocol import Guest, Link
-from harness.guests.windows import pnputil
+from harness.guests.protocol import Guest, InstallsPackages, Link
 from harness.host.digest import file_sha256
 from harness.interfaces import HoldsKernel, WatchesDriver
 from harness.journal import StepKind
@@ -338,15 +337,23 @@ class GuestSession:
         The driver's own routines run meanwhile, so the driver may crash here.
         """
         deadline, package = Deadline.after(INSTALL_DEADLINE_S), self.payload.packages.get(build)
+        if not self._installed and not package:
+            return None
+        link = self.link
+        if not isinstance(link, InstallsPackages):
+            raise DriverLoadError(
+                f"{self.payload.service} comes as an INF package, and this guest installs none.",
+                remedy="Use a guest with the capability inf-package, or name the .sys file under [driver].",
+            )
         try:
             if self._installed:
-                pnputil.uninstall(self.link.transport, self._installed, deadline)
+                link.uninstall_package(self._installed, deadline)
                 self._installed = ""
             if package:
                 folder = self._package_folder(build)
                 certificates = package.certificates(folder)
                 inf = folder / package.inf.name
-                self._installed = pnputil.install(self.link.transport, inf, certificates, deadline)
+                self._installed = link.install_package(inf, certificates, deadline)
         except InfrastructureError:
             if crash := self.agent.late_crash(Deadline.after(CRASH_GRACE_S)):
                 return crash

@@ -200,7 +200,7 @@ class SftpTransfer:
         if code != 0:
             raise TransportError(
                 f"The guest command {command!r} ended with exit code {code}.",
-                remedy="Build the image again: winvm image build",
+                remedy="Build the image again: `winvm image build NAME`.",
                 detail=output.decode("utf-8", "backslashreplace"),
             )
 
@@ -269,7 +269,7 @@ class SftpTransfer:
         except (OSError, paramiko.AuthenticationException) as error:
             raise AuthenticationError(
                 f"The guest at {self._name} refused the key {self.endpoint.client_key}: {error}.",
-                remedy="The secrets are not those of this image; build it again: `winvm image build`.",
+                remedy="The secrets are not those of this image; build it again: `winvm image build NAME`.",
             ) from error
         channel = transport.open_session(timeout=limited.remaining())
         channel.settimeout(limited.remaining())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PureWindowsPath
 
 from harness.crash.dump_source import GuestMinidump
 from harness.deadline import Deadline
 from harness.guests.protocol import Reachable
+from harness.guests.windows import pnputil
 from harness.interfaces import DebugStream
 from harness.machine.protocol import Machine
 from harness.outcome import KernelCrash
@@ -39,6 +40,16 @@ class FakeLink:
         self.closed = True
 
 
+class FakePackageLink(FakeLink):
+    """Implements `InstallsPackages` as well, by the commands of a Windows guest."""
+
+    def install_package(self, inf: PureWindowsPath, certificates: Iterable[str], deadline: Deadline) -> str:
+        return pnputil.install(self.transport, inf, certificates, deadline)
+
+    def uninstall_package(self, published: str, deadline: Deadline) -> None:
+        pnputil.uninstall(self.transport, published, deadline)
+
+
 class FakeGuest:
     """Implements `Guest`. `script` prepares the agent of each link, which are kept in `links`.
 
@@ -49,15 +60,20 @@ class FakeGuest:
     journal_port = r"\\.\COM2"
     image_manifest = Path(__file__).with_name("image.json")
 
-    def __init__(self, script: Callable[[FakeAgent, FakeLink], None] = lambda agent, link: None) -> None:
+    def __init__(
+        self,
+        script: Callable[[FakeAgent, FakeLink], None] = lambda agent, link: None,
+        link: Callable[[FakeAgent], FakeLink] = FakeLink,
+    ) -> None:
         self.debug = FakeDebugStream()
         self.links: list[FakeLink] = []
         self.dumps_of: list[KernelCrash] = []
         self._script = script
+        self._link = link
 
     def link(self, host: Reachable) -> FakeLink:
         agent = FakeAgent(self.debug)
-        link = FakeLink(agent)
+        link = self._link(agent)
         self._script(agent, link)
         self.links.append(link)
         return link

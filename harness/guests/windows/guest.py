@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.crash.expectation import describe
@@ -19,6 +20,7 @@ from harness.errors import TransportError
 from harness.guests.link import GuestLink
 from harness.guests.protocol import Reachable
 from harness.guests.standby import await_answer, make_ready
+from harness.guests.windows import pnputil
 from harness.guests.windows.debug_stream import WindowsDebugStream
 from harness.guests.windows.debugger import WindowsStream, debugger_of
 from harness.guests.windows.image.sealed import WindowsImage, build_again
@@ -65,7 +67,15 @@ def system_time(unix_time: float) -> str:
 
 
 class WindowsLink(GuestLink):
-    """Connections to one running Windows guest; implements `Link`."""
+    """Connections to one running Windows guest; implements `Link` and `InstallsPackages`."""
+
+    def install_package(self, inf: PureWindowsPath, certificates: Iterable[str], deadline: Deadline) -> str:
+        """See `InstallsPackages`."""
+        return pnputil.install(self.transport, inf, certificates, deadline)
+
+    def uninstall_package(self, published: str, deadline: Deadline) -> None:
+        """See `InstallsPackages`."""
+        pnputil.uninstall(self.transport, published, deadline)
 
     def set_clock(self, deadline: Deadline) -> None:
         """See `Link`.

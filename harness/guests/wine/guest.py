@@ -89,7 +89,11 @@ class WineGuest:
         try:
             argv = [PYTHON, "-u", STANDBY]
             return make_ready(
-                machine, link.transport, argv, deadline, remedy="Build the image again: winvm image build"
+                machine,
+                link.transport,
+                argv,
+                deadline,
+                remedy="Build the image again: winvm image build wine",
             )
         finally:
             if self.serial:  # what is still sent must not wait in a saved guest

@@ -23,7 +23,7 @@ from harness.run.guest_session import GuestSession
 from harness.toolchain import package
 from harness.toolchain.package import Package, take_package
 from tests.fakes.agent import FakeAgent
-from tests.fakes.guest import FakeGuest, FakeLink
+from tests.fakes.guest import FakeGuest, FakeLink, FakePackageLink
 from tests.fakes.machine import FakeMachine
 
 Answer = Callable[[Sequence[str]], CommandResult]
@@ -44,12 +44,14 @@ def published(name: str) -> Answer:
     )
 
 
-def bench_with(tmp_path: Path, found: Package, answer: Answer) -> tuple[Bench, FakeGuest]:
+def bench_with(
+    tmp_path: Path, found: Package, answer: Answer, link_type: type[FakeLink] = FakePackageLink
+) -> tuple[Bench, FakeGuest]:
     def script(agent: FakeAgent, link: FakeLink) -> None:
         link.transport.answer(pnputil.CERTUTIL)
         link.transport.answers[pnputil.PNPUTIL] = answer
 
-    guest, machine = FakeGuest(script), FakeMachine(tmp_path / "guest")
+    guest, machine = FakeGuest(script, link_type), FakeMachine(tmp_path / "guest")
     machine.start(Deadline.after(5))
     drivers = {build: tmp_path / f"{build}.sys" for build in ("release", "debug")}
     for file in (*drivers.values(), tmp_path / "agent.pyz"):
@@ -99,6 +101,12 @@ def test_a_package_that_windows_refuses_is_the_drivers_error(tmp_path: Path, rel
     with pytest.raises(DriverLoadError, match="exit code 2") as caught:
         bench.connect("release")
     assert "hash for the file" in caught.value.detail
+
+
+def test_a_guest_that_installs_no_packages_is_named(tmp_path: Path, release: Package) -> None:
+    bench, _ = bench_with(tmp_path, release, published("oem3.inf"), FakeLink)
+    with pytest.raises(DriverLoadError, match="mine comes as an INF package, and this guest installs none"):
+        bench.connect("release")
 
 
 def test_a_driver_that_goes_down_while_it_is_installed_is_a_crash(tmp_path: Path, release: Package) -> None:
