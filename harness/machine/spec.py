@@ -9,30 +9,16 @@ from typing import Annotated, Protocol
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from harness.deadline import Deadline
-from harness.machine.accelerator import Accelerator
-from harness.machine.domain import HostSide
+from harness.machine.domain import HostSide, Saved
 from harness.plugins import FLAVOURS
-from harness.project.profile import Profile
 
 
-class Spec(Protocol):
+class Spec(Saved, Protocol):
     """Virtual hardware and what it boots; a frozen dataclass, whose equal values share a ready state."""
 
     @property
     def image(self) -> Path:
         """The image folder; never written to but for `ready-*`."""
-
-    @property
-    def profile(self) -> Profile:
-        """Its hardware."""
-
-    @property
-    def accelerator(self) -> Accelerator:
-        """It decides the CPU."""
-
-    @property
-    def session(self) -> str:
-        """Version of what the ready state holds running."""
 
     @property
     def base(self) -> Path:
