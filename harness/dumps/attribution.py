@@ -27,6 +27,7 @@ _CORE = frozenset(
     }
 )
 _LONGEST_CALL = 7
+_PACIBSP = 0xD503237F
 _MAX_CALLED = 1 << 16
 _PROLOGUES = (
     *(bytes.fromhex(f"{store}24") for store in ("48895c", "488974", "48896c", "48897c", "48894c", "488954")),
@@ -135,7 +136,9 @@ class AddressMap:
             code = image.read(offset - 4, 4)
             if offset & 3:
                 return False
-            return follows_branch_with_link(code) if len(code) == 4 else None
+            if len(code) == 4:
+                return follows_branch_with_link(code)
+            return False if begins_or_is_no_code(image.read(offset, 4)) else None
         code = image.read(offset - _LONGEST_CALL, _LONGEST_CALL)
         if len(code) == _LONGEST_CALL:
             return follows_call(code)
@@ -154,6 +157,17 @@ def follows_branch_with_link(code: bytes) -> bool:
     """Whether 4 bytes of ARM64 code are BL, or BLR in any of its forms."""
     word = int.from_bytes(code, "little")
     return word >> 26 == 0b100101 or word & 0xFFFFFC1F == 0xD63F0000 or word & 0xFEFFF800 == 0xD63F0800
+
+
+def begins_or_is_no_code(code: bytes) -> bool:
+    """Whether 4 bytes of an ARM64 image start a function (PACIBSP, `stp ..., [sp, ...]!`) or are data.
+
+    Words whose bits 25 to 28 are 0000, 0001 or 0011 are no instructions (Arm ARM, C4.1).
+    """
+    if len(code) < 4:
+        return False
+    word = int.from_bytes(code, "little")
+    return word == _PACIBSP or word & 0xFFC003E0 == 0xA98003E0 or word >> 25 & 0xF in (0, 1, 3)
 
 
 def follows_call(code: bytes) -> bool:

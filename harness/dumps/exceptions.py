@@ -15,7 +15,7 @@ from harness.dumps.ntstatus import NTSTATUS
 EXCEPTIONS: Final[dict[int, str]] = {
     0x80000001: "guard page",
     0x80000002: "data misalignment",
-    0x80000003: "breakpoint or assertion without a debugger",
+    0x80000003: "breakpoint or failed assertion",
     0x80000004: "single step",
     0x80000100: "call of a routine that Wine does not implement",
     0xC0000005: "access violation",
@@ -41,8 +41,8 @@ EXCEPTIONS: Final[dict[int, str]] = {
 }
 _DID: Final[dict[int, str]] = {
     0x80000002: "used an address that is not aligned for the instruction",
-    0x80000003: "hit a breakpoint or failed an assertion, with no debugger to stop in",
-    0x80000004: "raised a single-step trap, with no debugger to stop in",
+    0x80000003: "hit a breakpoint or failed an assertion",
+    0x80000004: "raised a single-step trap",
     0xC000001D: "executed an illegal instruction: a damaged code pointer, or code for another processor",
     0xC000008C: "used an array index out of bounds",
     0xC000008E: "divided a floating point number by zero",

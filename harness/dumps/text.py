@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.display.terminal import printable, styled
 from harness.dumps.attribution import is_core
-from harness.dumps.bugcheck import HANGS, base_code
+from harness.dumps.bugcheck import HANGS, base_code, raised
 from harness.dumps.exceptions import cause, exception_name
 from harness.dumps.facts import NOTHING
 from harness.dumps.signature import dump_signature
@@ -16,6 +16,7 @@ STACK_LINES = 40
 PROCESSORS, PROCESSOR_LINES = 16, 12
 THREADS, THREAD_LINES = 8, 6
 _ROW = 4
+_BREAKPOINT = 0x80000003
 _SYSTEM = {
     **{"build_lab": "build lab", "build": "build", "processors": "processors", "time": "time"},
     **{"product": "product", "process_id": "process id"},
@@ -31,13 +32,21 @@ def place_text(place: Place) -> str:
     return printable(f"{where}  {place.symbol}" if place.symbol else where)
 
 
+def _made_by_the_writer(summary: Summary) -> bool:
+    """Whether the exception only stands for the bugcheck: Windows records one in the header of every dump."""
+    exception, report = summary.exception, summary.bugcheck
+    if exception is None or report is None or raised(report.code, report.parameters):
+        return False
+    return exception.code == _BREAKPOINT
+
+
 def _stack(summary: Summary) -> Iterator[str]:
     """The frames, innermost first; one that a scan found has a question mark."""
     if summary.stack:
         guesses = sum(not frame.exact for frame in summary.stack)
         head = f"stack, {len(summary.stack)} frames" + (f", {guesses} of them by a scan" if guesses else "")
         yield styled(head, bold=True)
-        yield from _frames(summary.stack, STACK_LINES)
+        yield from _frames(summary, summary.stack, STACK_LINES)
     crashed = summary.system.get("thread_id")
     others = [one for one in summary.threads if one.thread_id != crashed]
     if summary.bugcheck:  # of hundreds, those first that a driver outside the system's core is on
@@ -45,14 +54,14 @@ def _stack(summary: Summary) -> Iterator[str]:
     for thread in others[:THREADS]:
         of = f" of {printable(thread.name)}" if thread.name else ""
         yield styled(f"thread {thread.thread_id:#x}{of}", bold=True)
-        yield from _frames(thread.stack, THREAD_LINES)
+        yield from _frames(summary, thread.stack, THREAD_LINES)
     if len(summary.threads) > THREADS + 1:
         yield f"  ... {len(summary.threads) - THREADS - 1} more threads; --json has them all"
     if not summary.bugcheck or base_code(summary.bugcheck.code) not in HANGS:
         return
     for processor in summary.processors[:PROCESSORS]:
         yield styled(f"processor {processor.number}", bold=True)
-        yield from _frames(processor.stack, PROCESSOR_LINES)
+        yield from _frames(summary, processor.stack, PROCESSOR_LINES)
     if len(summary.processors) > PROCESSORS:
         yield f"  ... {len(summary.processors) - PROCESSORS} more processors; --json has them all"
 
@@ -62,10 +71,15 @@ def _is_drivers(frame: StackFrame) -> bool:
     return module is not None and not is_core(module)
 
 
-def _frames(frames: tuple[StackFrame, ...], limit: int) -> Iterator[str]:
+def _digits(summary: Summary) -> int:
+    """Hexadecimal digits of a word of the machine."""
+    return 8 if summary.arch == "x86" else 16
+
+
+def _frames(summary: Summary, frames: tuple[StackFrame, ...], limit: int) -> Iterator[str]:
     for frame in frames[:limit]:
         mark = " " if frame.exact else "?"
-        yield f"  {frame.sp:016x} {mark} {place_text(frame.place)}  ({frame.found.value})"
+        yield f"  {frame.sp:0{_digits(summary)}x} {mark} {place_text(frame.place)}  ({frame.found.value})"
     if len(frames) > limit:
         yield f"  ... {len(frames) - limit} more; --json has them all"
 
@@ -86,7 +100,7 @@ def page(summary: Summary) -> Iterator[str]:
         values = ", ".join(f"{value:#x}" for value in summary.bugcheck.parameters)
         yield f"{styled(head, 'red', bold=True)} ({values})"
         yield f"  {summary.bugcheck.explanation}"
-    if summary.exception:
+    if summary.exception and not _made_by_the_writer(summary):
         words = exception_name(summary.exception.code)
         did = cause(summary.exception.code, summary.exception.parameters)
         if summary.bugcheck and did in summary.bugcheck.explanation:
@@ -102,10 +116,11 @@ def page(summary: Summary) -> Iterator[str]:
             inner = printable(f"{frame.function} ({frame.file}:{frame.line})")
             yield f"              inlined into {inner}"
     yield f"signature   {dump_signature(summary)}"
+    width = _digits(summary)
     names = [name for name in (*_NAMES, *_ARM_NAMES, *_X86_NAMES) if name in summary.registers]
     for start in range(0, len(names), _ROW):
         row = names[start : start + _ROW]
-        yield "  " + "  ".join(f"{name:>3} {summary.registers[name]:016x}" for name in row)
+        yield "  " + "  ".join(f"{name:>3} {summary.registers[name]:0{width}x}" for name in row)
     yield from _stack(summary)
     if summary.facts is not NOTHING:
         from harness.dumps.facts_text import fact_lines

@@ -27,6 +27,11 @@ _MAX_NAME = 2048  # bytes
 _MAX_CODEVIEW = 1024  # bytes
 _MAX_THREADS, _MAX_UNLOADED = 1024, 1024
 _MACHINES = {9: cpu.X64, 12: cpu.ARM64, 0: cpu.X86, 5: 0x1C4}
+_OTHER_SYSTEMS = {
+    **{0x8101: "macOS", 0x8102: "iOS", 0x8201: "Linux", 0x8202: "Solaris", 0x8203: "Android"},
+    **{0x8204: "PlayStation 3", 0x8205: "NaCl", 0x8206: "Fuchsia"},
+}
+"""Platforms that Breakpad and Crashpad write into a minidump, beside those of Windows, which are below 4."""
 _THREADS, _MODULES, _MEMORY, _EXCEPTION, _SYSTEM, _MEMORY64, _UNLOADED, _MISC = 3, 4, 5, 6, 7, 9, 14, 15
 
 
@@ -52,7 +57,12 @@ class Minidump:
         self._streams = self._directory(directory, count)
         system = self._stream(_SYSTEM)[1].ljust(56, b"\0")
         self._architecture, self._processors = struct.unpack_from("<H4xB", system)
-        self._build = struct.unpack_from("<I", system, 16)[0]
+        self._build, platform = struct.unpack_from("<II", system, 16)
+        if name := _OTHER_SYSTEMS.get(platform):
+            warnings.append(
+                f"The program ran on {name}, not on Windows: the exception's code is {name}'s own, and no "
+                "meaning of Windows holds for it."
+            )
         has_system = _SYSTEM in self._streams
         self.machine = _MACHINES.get(self._architecture, 0) if has_system else 0
         self.memory = SavedMemory(file, self._ranges(), [])
@@ -113,6 +123,8 @@ class Minidump:
             for address, size in struct.iter_unpack("<QQ", body[: len(body) // 16 * 16]):
                 found.append(Area(address, offset, size))
                 offset += size
+            if offset > self._file.size or count * 16 > len(data) - 16:
+                self._cut(f"The memory in stream 0x9 ends behind the file's end, at {self._file.size}.")
         return [area for area in found if area.size]
 
     def system(self) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def _text(data: bytes) -> tuple[str, bool]:
     narrow = (data[::2] if wide else data).rstrip(b"\0")
     if narrow and len(narrow.translate(None, _TEXT)) <= (1 - _SHARE) * len(narrow):
         try:
-            return data.decode("utf-16-le" if wide else "utf-8").rstrip("\0")[:MAX_TEXT], True
+            whole = data.decode("utf-16-le" if wide else "utf-8").rstrip("\0")
+            if whole[:1].isprintable() or whole[:1].isspace():  # else numbers in front of a text
+                return whole[:MAX_TEXT], True
         except UnicodeDecodeError:
             pass
     start = data[:_SEARCHED]

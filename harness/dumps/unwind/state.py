@@ -17,6 +17,7 @@ RSP = 4
 ESP, EBP = 4, 5
 FP, LR, SP = 29, 30, 31
 _STACK_POINTER = {cpu.X64: RSP, cpu.ARM64: SP, cpu.X86: ESP}
+_FRAME_POINTER = {cpu.ARM64: FP, cpu.X86: EBP}
 _NAMES = {cpu.X64: X64_NAMES, cpu.ARM64: ARM64_NAMES, cpu.X86: X86_NAMES}
 WORD_SIZE = {cpu.X64: 8, cpu.ARM64: 8, cpu.X86: 4}
 
@@ -59,6 +60,12 @@ class State:
     @sp.setter
     def sp(self, value: int) -> None:
         self.registers[_STACK_POINTER[self.machine]] = value & WORD
+
+    @property
+    def frame_pointer(self) -> int | None:
+        """The head of the chain of frame records, where that is known; always None on x64."""
+        number = _FRAME_POINTER.get(self.machine)
+        return None if number is None else self.registers[number]
 
     def register(self, number: int) -> int:
         """A register's value.

@@ -70,10 +70,12 @@ class StackWalk:
 
     def _caller(self, state: State) -> State | None:
         """The next frame by the first way that gives a plausible one; None at the stack's end."""
+        if state.found is Found.FRAME_POINTER and state.frame_pointer == 0:
+            return None  # the chain of frame records ends with one whose link is null
         for way in self._ways(state):
             try:
                 caller = way(state)
-                if not caller.pc and caller.found in (Found.UNWOUND, Found.LEAF):
+                if not caller.pc and caller.found is not Found.CODE and not caller.frame_pointer:
                     return caller  # a thread's first function returns to nowhere
                 if self._plausible(state, caller):
                     return caller
@@ -101,6 +103,8 @@ class StackWalk:
         elif self._machine == cpu.X86:
             from harness.dumps.unwind import x86
 
+            if state.interrupted and image.read(state.pc - module.base, 1) in x86.RETURNS:
+                yield self._leaf
             yield lambda state: x86.by_frame_pointer(state, self._memory)
         else:
             from harness.dumps.unwind import arm64

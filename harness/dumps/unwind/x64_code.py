@@ -17,6 +17,7 @@ from harness.dumps.unwind.x64 import returned
 from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, decoded
 
 MAX_INSTRUCTIONS, MAX_SWEPT = 1000, 64
+_INT3 = b"\xcc"
 
 
 def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: set[int]) -> State:
@@ -29,8 +30,8 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: 
     Raises:
         UnreadableError: no path through the available code reaches a plausible return.
     """
-    waiting = deque([state.copy()])
-    seen = {state.pc}
+    waiting = deque([_behind_breakpoint(addresses, state)])
+    seen = {waiting[0].pc}
     for _ in range(MAX_INSTRUCTIONS):
         if not waiting:
             break
@@ -59,6 +60,15 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: 
                 waiting.append(way)
     _sweep(addresses, state, touched)
     raise UnreadableError("code up to a return")
+
+
+def _behind_breakpoint(addresses: AddressMap, state: State) -> State:
+    """The state, behind the breakpoint that it stands at: the code goes on there."""
+    here = state.copy()
+    module = addresses.module_at(here.pc)
+    if here.interrupted and module and addresses.image(module).read(here.pc - module.base, 1) == _INT3:
+        here.pc += 1
+    return here
 
 
 def _note(instruction: Instruction, here: State, touched: set[int]) -> None:

@@ -9,6 +9,9 @@ from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
 from harness.dumps.unwind.state import EBP, ESP, X86_NAMES, State
 
+RETURNS = (b"\xc3", b"\xc2")
+"""Instructions that return: the return address is on top of the stack, as in a system call's stub."""
+
 
 def by_frame_pointer(state: State, memory: VirtualMemory) -> State:
     """The caller by the frame that EBP points to: the caller's EBP, then the return address.

@@ -79,6 +79,15 @@ def test_the_record_of_the_header_is_used_when_it_is_the_one(
     assert found.exception.parameters == ((1, 0x10) if told else ())
 
 
+def test_the_record_that_stands_for_the_bugcheck_is_no_breakpoint_of_a_driver(tmp_path: Path) -> None:
+    data = bytearray(writer.full(writer.guest()))
+    struct.pack_into("<IIQQI4x2Q", data, 0xF00, 0x80000003, 0, 0, writer.RIP, 0, 0, 0)
+    for code, shown in ((0xD1, False), (0x1E, True)):
+        struct.pack_into("<I4x4Q", data, 0x38, code, 0x80000003, writer.DRIVER + 0x1234, 0, 0)
+        text = "\n".join(page(summarise(writer.write(tmp_path, bytes(data)))))
+        assert ("breakpoint" in text) is shown
+
+
 @pytest.mark.parametrize(
     ("code", "values", "words"),
     [

@@ -121,6 +121,94 @@ def test_x86_registers_and_the_frames_of_ebp(tmp_path: Path) -> None:
     assert "eip" in "\n".join(page(summary))
 
 
+def test_the_chain_of_frames_ends_the_stack(tmp_path: Path) -> None:
+    data = bytearray(0x100)
+    struct.pack_into("<II", data, 0x10, 0x12FE50, 0x404200)
+    struct.pack_into("<II", data, 0x50, 0, 0)  # a thread's first function has no caller
+    struct.pack_into("<I", data, 0x80, 0x404200)  # what lies behind it is no frame
+    dump = UserDump(
+        arch="x86",
+        address=0x40429E,
+        modules=[("app.exe", 0x400000, 0x10000)],
+        threads=[(77, context("x86", 0x40429E, 0x12FE04, 0x12FE10))],
+        memory=[(0x12FE00, bytes(data)), (0x4041F0, bytes(11) + b"\xe8\1\2\3\4")],
+    )
+    summary = read(dump, tmp_path)
+    assert [(frame.place.offset, frame.found) for frame in summary.stack] == [
+        (0x429E, Found.REGISTERS), (0x4200, Found.FRAME_POINTER),
+    ]  # fmt: skip
+    text = click.unstyle("\n".join(page(summary)))
+    assert "eip 0040429e" in text
+    assert "  0012fe18   app.exe+0x4200" in text
+
+
+def test_an_x86_thread_at_a_return_has_its_caller_on_top(tmp_path: Path) -> None:
+    data = bytearray(0x100)
+    struct.pack_into("<I", data, 0x04, 0x404200)
+    dump = UserDump(
+        arch="x86",
+        address=0x40429E,
+        modules=[("app.exe", 0x400000, 0x10000)],
+        threads=[(77, context("x86", 0x40429E, 0x12FE04, 0))],
+        memory=[(0x12FE00, bytes(data)), (0x4041F0, bytes(11) + b"\xe8\1\2\3\4"), (0x40429E, b"\xc3")],
+    )
+    summary = read(dump, tmp_path)
+    assert (summary.stack[1].place.offset, summary.stack[1].found) == (0x4200, Found.LEAF)
+
+
+def test_a_dump_of_another_system_says_so(tmp_path: Path) -> None:
+    data = bytearray(UserDump(code=11, threads=[(77, context("x64", IMAGE + 0x1234, STACK))]).encode())
+    at = data.index(struct.pack("<HHHBBIIII", 9, 6, 0, 1, 1, 10, 0, 19045, 2))
+    struct.pack_into("<I", data, at + 20, 0x8201)
+    (warning,) = summarise(writer.write(tmp_path, bytes(data))).warnings
+    assert "on Linux, not on Windows" in warning
+
+
+def test_memory_behind_the_end_of_the_file_is_missing(tmp_path: Path) -> None:
+    registers = context("x64", IMAGE + 0x1234, STACK + 0xFF0)
+    data = UserDump(threads=[(77, registers)], memory64=[(STACK, stack(*WORDS))]).encode()
+    assert not summarise(writer.write(tmp_path, data)).truncated
+    cut = summarise(writer.write(tmp_path, data[:-0x800]))
+    assert cut.truncated
+    assert "stream 0x9" in cut.warnings[0]
+
+
+def test_a_breakpoint_is_followed_by_what_the_code_does_next(tmp_path: Path) -> None:
+    dump = UserDump(
+        code=0x80000003,
+        threads=[(77, context("x64", IMAGE + 0x1234, STACK + 0xFF0))],
+        memory=[
+            (STACK, stack((0xFF0, IMAGE + 0x2222), (0xFF8, IMAGE + 0x3333))),
+            (IMAGE + 0x1234, b"\xcc\xc3".ljust(16, b"\xcc")),
+            (IMAGE + 0x2200, bytes(0x1D) + b"\xe8\1\2\3\4"),
+        ],
+    )
+    summary = read(dump, tmp_path)
+    assert (summary.stack[1].place.offset, summary.stack[1].found) == (0x2222, Found.CODE)
+    assert "debugger" not in "\n".join(page(summary))
+
+
+@pytest.mark.parametrize(
+    ("following", "called"),
+    [
+        (0xD503237F, False), (0xA9BE7BFD, False), (0, False), (0x00000800, False), (0xD2800000, None),
+        (0x97FE66ED, None),
+    ],
+)  # fmt: skip
+def test_an_arm64_word_in_front_of_a_function_or_data_is_no_return_address(
+    following: int, called: bool | None, tmp_path: Path
+) -> None:
+    dump = UserDump(
+        arch="arm64",
+        threads=[(77, context("arm64", IMAGE + 0x9000, 0x20000000))],
+        memory=[
+            (0x20000000, stack((0x20, IMAGE + 0x2000), size=0x100)),
+            (IMAGE + 0x2000, struct.pack("<I", following)),
+        ],
+    )
+    assert [one.called for one in read(dump, tmp_path).words] == [called]
+
+
 @pytest.mark.parametrize(
     ("word", "called"),
     [(0x97FE66ED, True), (0xD63F0100, True), (0xD63F0B28, True), (0x17FE66ED, False), (0x020100E8, False)],
