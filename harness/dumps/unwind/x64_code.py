@@ -12,7 +12,7 @@ from collections import deque
 from harness.dumps.attribution import AddressMap
 from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
-from harness.dumps.unwind.state import WORD, State, stack_word
+from harness.dumps.unwind.state import RBP, RSP, WORD, State, stack_word
 from harness.dumps.unwind.x64 import returned
 from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, decoded
 
@@ -32,6 +32,7 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: 
     """
     waiting = deque([_behind_breakpoint(addresses, state)])
     seen = {waiting[0].pc}
+    stack = _Pushed(memory)
     for _ in range(MAX_INSTRUCTIONS):
         if not waiting:
             break
@@ -44,13 +45,10 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: 
             continue
         _note(instruction, here, touched)
         if instruction.flow is Flow.RETURN:
-            if found := _returned(addresses, here, memory):
+            if found := _returned(addresses, here, stack):
                 return found
             continue
-        try:
-            _execute(instruction, here, memory)
-        except UnreadableError:
-            continue
+        _execute(instruction, here, stack)
         here.pc += instruction.length
         for target in _targets(instruction, here.pc):
             if target not in seen:
@@ -60,6 +58,25 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: 
                 waiting.append(way)
     _sweep(addresses, state, touched)
     raise UnreadableError("code up to a return")
+
+
+class _Pushed:
+    """Memory with the registers that the code pushes: it stands in a prologue, before its pushes."""
+
+    def __init__(self, memory: VirtualMemory) -> None:
+        self._memory = memory
+        self._pushed: dict[int, int | None] = {}
+
+    def push(self, address: int, value: int | None) -> None:
+        """Keeps what was pushed to an address."""
+        self._pushed[address & WORD] = value
+
+    def read(self, address: int, size: int) -> bytes:
+        """As `VirtualMemory`; nothing where an unknown value was pushed."""
+        if size == 8 and address in self._pushed:
+            value = self._pushed[address]
+            return b"" if value is None else value.to_bytes(8, "little")
+        return self._memory.read(address, size)
 
 
 def _behind_breakpoint(addresses: AddressMap, state: State) -> State:
@@ -115,11 +132,10 @@ def _targets(instruction: Instruction, following: int) -> list[int]:
     return [following]
 
 
-def _execute(instruction: Instruction, state: State, memory: VirtualMemory) -> None:
-    """What the instruction does to registers; memory stays as it is in the dump.
+def _execute(instruction: Instruction, state: State, memory: _Pushed) -> None:
+    """What the instruction does to registers; of what it stores, only pushed registers are kept.
 
-    Raises:
-        UnreadableError: the value of the stack pointer is lost.
+    `sub rsp, rax` loses the stack pointer; a function with a frame pointer takes it from there again.
     """
     value: int | None = None
     if instruction.source is not None:
@@ -131,11 +147,15 @@ def _execute(instruction: Instruction, state: State, memory: VirtualMemory) -> N
                 value = _loaded(memory, value)
     for number in instruction.spoiled:
         state.registers[number] = None
-    if instruction.moves:
+    if instruction.leaves:
+        frame = state.registers[RBP]
+        state.registers[RSP] = None if frame is None else (frame + 8) & WORD
+    elif instruction.moves and state.registers[RSP] is not None:
         state.sp += instruction.moves
+        if instruction.pushes is not None:
+            memory.push(state.sp, state.registers[instruction.pushes])
     if instruction.source is not None:
         state.registers[instruction.destination] = value
-    state.sp  # noqa: B018 - raises when it is lost
 
 
 def _loaded(memory: VirtualMemory, address: int) -> int | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import enum
 import struct
 
-from harness.dumps.unwind.state import RSP
+from harness.dumps.unwind.state import RBP, RSP
 
 LONGEST = 15
-_RBP, _RSI, _RDI, _RBX, _R11 = 5, 6, 7, 3, 11
+_RSI, _RDI, _RBX, _R11 = 6, 7, 3, 11
 _PREFIXES = frozenset(b"\x66\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65\x67")
 _MODRM = frozenset(
     {
@@ -30,7 +30,7 @@ _IMMEDIATE32 = frozenset({*(base + 5 for base in range(0, 0x40, 8)), 0x68, 0x69,
 _INVALID = frozenset(
     {
         *(base + low for base in range(0, 0x40, 8) for low in (6, 7)),
-        *(0x60, 0x61, 0x62, 0x82, 0x9A, 0xC8, 0xC9, 0xCE, 0xD4, 0xD5, 0xD6, 0xEA),
+        *(0x60, 0x61, 0x62, 0x82, 0x9A, 0xC8, 0xCE, 0xD4, 0xD5, 0xD6, 0xEA),
     }
 )
 _KEEPS_BOTH = frozenset({*range(0x38, 0x3C), 0x84, 0x85, *range(0xD8, 0xE0)})  # compare, test, x87
@@ -68,12 +68,26 @@ class Instruction:
     target: of a jump or branch, from the next instruction on.
     source: base register and displacement, whose sum, or the word there if `loads`, goes to `destination`.
     moves: bytes that are added to the stack pointer then.
+    pushes: the register that is pushed, None for none.
+    leaves: LEAVE: the stack pointer is that of behind the word at RBP, which RBP takes.
     spoiled: registers that hold something unknown afterwards.
     touches: base register, RSP or RBP, and displacement of an operand in memory.
     """
 
     __slots__ = (
-        *("destination", "flow", "length", "loads", "moves", "source", "spoiled", "target", "touches"),
+        *(
+            "destination",
+            "flow",
+            "leaves",
+            "length",
+            "loads",
+            "pushes",
+            "moves",
+            "source",
+            "spoiled",
+            "target",
+            "touches",
+        ),
     )
 
     def __init__(
@@ -87,6 +101,8 @@ class Instruction:
         destination: int = 0,
         moves: int = 0,
         spoiled: tuple[int, ...] = (),
+        pushes: int | None = None,
+        leaves: bool = False,
     ) -> None:
         self.length = length
         self.flow = flow
@@ -96,6 +112,8 @@ class Instruction:
         self.destination = destination
         self.moves = moves
         self.spoiled = spoiled
+        self.pushes = pushes
+        self.leaves = leaves
         self.touches: tuple[int, int] | None = None
 
 
@@ -154,7 +172,7 @@ def _decoded(code: bytes) -> Instruction | None:
 
 
 def _touching(instruction: Instruction | None, operands: _Operands | None) -> Instruction | None:
-    if instruction and operands and operands.simple and operands.rm in (RSP, _RBP):
+    if instruction and operands and operands.simple and operands.rm in (RSP, RBP):
         instruction.touches = operands.rm, operands.displacement
     return instruction
 
@@ -215,10 +233,14 @@ def _one_byte(
         return Instruction(length, Flow.STOP)
     if opcode == 0xE8:
         return Instruction(length, spoiled=_VOLATILE)
-    if 0x50 <= opcode <= 0x57 or opcode in (0x68, 0x6A, 0x9C):
+    if 0x50 <= opcode <= 0x57:
+        return Instruction(length, moves=-8, pushes=low)
+    if opcode in (0x68, 0x6A, 0x9C):
         return Instruction(length, moves=-8)
     if 0x58 <= opcode <= 0x5F:
         return Instruction(length, source=(RSP, 0), loads=True, destination=low, moves=8)
+    if opcode == 0xC9:
+        return Instruction(length, source=(RBP, 0), loads=True, destination=RBP, leaves=True)
     if opcode == 0x9D:
         return Instruction(length, moves=8)
     if 0x90 <= opcode <= 0x97:
