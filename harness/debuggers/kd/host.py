@@ -1,8 +1,9 @@
 """The live debugger host: answers everything a kernel reports, and continues the kernel.
 
 It only holds a target when `hold` is set: load-symbols reports and exceptions are logged and continued,
-prompts are answered with `ignore`, file requests are refused. While another debugger has the target
-(`HandedOver`) the host only listens; once that debugger is gone, it answers the open requests.
+a failed assertion is told to break once, other prompts to ignore, file requests are refused. While another
+debugger has the target (`HandedOver`) the host only listens; once that one is gone, it answers the open
+requests.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from harness.deadline import Deadline
 from harness.debuggers.kd import context as kd_context
+from harness.debuggers.kd.assertion import Assertions, breakpoint_of
 from harness.debuggers.kd.break_in import BreakInWish
 from harness.debuggers.kd.bugcheck import (
     AFTER_DUMP,
@@ -47,7 +49,6 @@ PATIENCE_S = 10.0
 
 A printed bugcheck is reported after this time even if no halt follows."""
 _QUEUE_LIMIT = 64
-_ASSERT_ANSWER = b"i"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class KdHost:
         self._version: Version | None = None
         self._images = LoadedImages()
         self._text = BugcheckText()
+        self._assertions = Assertions()
         self._printed: Bugcheck | None = None
         self._silence: Deadline | None = None
         self._reported: Bugcheck | None = None
@@ -242,6 +244,7 @@ class KdHost:
     def _print(self, packet: Packet) -> None:
         kind, fields = describe(packet)
         self._emit(kind, fields)
+        self._assertions.printed(str(fields.get("text", "")))
         if kind == "dbgprint" and (found := self._text.feed(str(fields["text"]))):
             self._printed, self._silence = found, Deadline.after(self._patience_s)
 
@@ -258,7 +261,8 @@ class KdHost:
                 self._emit("file-io", {"operation": request.operation, "path": request.path, "refused": True})
             self._link.send(PacketType.FILE_IO, request.refusal(), Deadline.after(self._patience_s))
         elif packet.type == PacketType.DEBUG_IO:
-            answer = DebugIo.parse(packet.payload).answer(_ASSERT_ANSWER)
+            asked = DebugIo.parse(packet.payload)
+            answer = asked.answer(self._assertions.answer(asked.text, can_break=self._is_x64))
             self._link.send(PacketType.DEBUG_IO, answer, Deadline.after(self._patience_s))
 
     def _halted(self, change: StateChange) -> None:
@@ -302,14 +306,17 @@ class KdHost:
         if self._version is None:
             with suppress(RequestRefusedError, SilentTargetError):
                 self._version = self._target(change).version()
-        version, target = self._version, self._target(change)
-        amd64 = version is not None and version.machine == kd_context.AMD64
+        version, target, amd64 = self._version, self._target(change), self._is_x64
         boot_debugger = version is not None and version.boot_debugger
         if amd64 and (is_breakpoint(change) or (change.exception is None and boot_debugger)):
             target.step_over()
         # A RESET makes the target report its halt again; continuing it ends the repeated reports as well.
         self._queue = deque(one for one in self._queue if one.type != PacketType.STATE_CHANGE64)
         target.go(status, amd64=amd64)
+
+    @property
+    def _is_x64(self) -> bool:
+        return self._version is not None and self._version.machine == kd_context.AMD64
 
     def _target(self, change: StateChange) -> HaltedTarget:
         return HaltedTarget(self._link, change, Deadline.after(self._patience_s))
@@ -328,19 +335,20 @@ class KdHost:
             return why == AFTER_DUMP
         found = evidence(target, self._printed, self._images.modules, self._symbols)
         if self._printed is None and found.kept is None:
+            self._called_from(target, change)
             return False
         self._printed = found.kept or self._printed
         self._report({"halted": True, **found.fields}, found.report)
         return False
 
     def _called_from(self, target: HaltedTarget, change: StateChange) -> None:
-        """Finds the image that called the kernel's breakpoint routine, in which the target is halted."""
-        if not self._images.placed(change.pc) or self._images.is_kernel(change.pc):
-            with suppress(RequestRefusedError):
-                stack = target.read(kd_context.registers(target.context())["rsp"], 8)
-                called = self._images.placed(int.from_bytes(stack, "little"))
-                if called:
-                    self._emit("breakpoint", {"code": STATUS_BREAKPOINT, "pc": change.pc, **called})
+        """Reports a breakpoint that an image has the kernel execute, or its assertion that failed."""
+        assertion, self._assertions.text = self._assertions.text, ""
+        with suppress(RequestRefusedError):
+            modules = target.version().modules if assertion else 0
+            found = breakpoint_of(target, change, self._images, modules, assertion)
+            if found:
+                self._emit("breakpoint", found)
 
     def _report(self, fields: Fields, report: Summary | None = None) -> None:
         found, self._printed, self._silence = self._printed, None, None
