@@ -198,6 +198,7 @@ def main() -> int:
     parser.add_argument("--only", choices=list(PARTS), action="append", help="this part only")
     parser.add_argument("--json", type=Path, default=ROOT / "artifacts" / "soak.json", help="where data goes")
     options = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and every run would inherit that
     verdicts: list[dict[str, Any]] = []
     for verdict in soak(options.scale, options.only or list(PARTS)):
         verdicts.append(dataclasses.asdict(verdict))
