@@ -9,11 +9,12 @@ from typing import Any
 
 from harness.debuggers.kd.halted import HaltedTarget, Module
 from harness.debuggers.kd.link import TargetRestartedError
+from harness.debuggers.kd.manipulate import PAGE
 from harness.dumps import cpu
-from harness.dumps.attribution import AddressMap, no_files
+from harness.dumps.attribution import AddressMap, Files, no_files
 from harness.dumps.formats.assembly import Body, assemble
 from harness.dumps.formats.loaded import pe_timestamp
-from harness.dumps.kernel.examine import kernel_facts, view_of
+from harness.dumps.kernel.examine import Pdbs
 from harness.dumps.names import base_name
 from harness.dumps.summary import BugcheckReport, ExceptionRecord, Place, StackFrame, Summary, VirtualMemory
 from harness.dumps.summary import Module as Image
@@ -27,7 +28,7 @@ SECONDS = 4.0
 """Time limit in seconds for all stacks of one halt: the guest is halted for no longer."""
 _LINE = 128
 _MOST = 2048
-"""Bytes of one read. A scan asks for the whole stack, which would take seconds on a serial line."""
+"""Bytes of a read of more than a page: a scan asks for the whole stack, seconds on a serial line."""
 
 
 class TargetMemory:
@@ -40,15 +41,16 @@ class TargetMemory:
         self._target = target
         self._until = time.monotonic() + seconds
         self.out_of_time = False
+        self._spent = self._fetched = 0.0
         self._lines: dict[int, bytes] = {}
 
     def read(self, address: int, size: int) -> bytes:
-        """Up to `size` bytes, at most 2,048.
+        """Up to `size` bytes, of more than a page at most 2,048.
 
         Raises:
             TargetRestartedError: the target is not there any more.
         """
-        size = min(size, _MOST)
+        size = min(size, _MOST) if size > PAGE else size
         first, last = address // _LINE, (address + size - 1) // _LINE
         missing = [line for line in range(first, last + 1) if line not in self._lines]
         if missing:
@@ -67,24 +69,34 @@ class TargetMemory:
             at = line * _LINE - address
             self._lines[line] = data[at : at + _LINE]
 
+    def expired(self) -> bool:
+        """Whether the time is over; the question counts as a read that was not done."""
+        self.out_of_time |= time.monotonic() >= self._until
+        return self.out_of_time
+
     def _fetch(self, first: int, last: int) -> None:
         data = b""
-        if time.monotonic() >= self._until:
+        started, size = time.monotonic(), (last - first + 1) * _LINE
+        # A large read of a slow line would end long after the time is over.
+        expected = self._spent / self._fetched * size if self._fetched else 0.0
+        if started + (expected if size > _LINE else 0.0) >= self._until:
             self.out_of_time = True
         else:
             try:
-                data = self._target.read(first * _LINE, (last - first + 1) * _LINE)
+                data = self._target.read(first * _LINE, size)
             except TargetRestartedError:
                 raise
             except KdError:
                 self._until = 0.0
+            self._spent += time.monotonic() - started
+            self._fetched += len(data)
         for line in range(first, last + 1):
             at = (line - first) * _LINE
             self._lines[line] = data[at : at + _LINE]
 
 
 class CallStacks:
-    """Walks stacks of one halted x64 kernel.
+    """Walks stacks of one halted x64 kernel. `memory` is the kernel's, `images` are its modules.
 
     Args:
         stack: address and content of memory that was read already.
@@ -100,17 +112,18 @@ class CallStacks:
         stack: tuple[int, bytes] = (0, b""),
         seconds: float = SECONDS,
     ) -> None:
-        self._memory = TargetMemory(target, seconds)
-        self._memory.keep(*stack)
+        self.memory = TargetMemory(target, seconds)
+        self.memory.keep(*stack)
         self._symbols = symbols
-        self._images = [
+        self._walk: StackWalk | None = None
+        self.images = [
             Image(base_name(module.path), module.path, module.base, module.size) for module in modules
         ]
 
     @property
     def out_of_time(self) -> bool:
         """Whether something was not read because the time was over."""
-        return self._memory.out_of_time
+        return self.memory.out_of_time
 
     def of(self, registers: Mapping[str, int]) -> list[StackFrame]:
         """The frames, innermost first, at most 64.
@@ -118,10 +131,24 @@ class CallStacks:
         Raises:
             TargetRestartedError: the target is not there any more.
         """
-        walk = StackWalk(
-            AddressMap(self._images, [], self._memory, cpu.X64, slow=True), self._memory, cpu.X64
-        )
-        return walk.walk(registers, max_frames=MAX_FRAMES, max_scans=MAX_SCANS)
+        return self.walk().walk(registers, max_frames=MAX_FRAMES, max_scans=MAX_SCANS)
+
+    def walk(self) -> StackWalk:
+        """Walks stacks; what it reads of images is kept."""
+        if self._walk is None:
+            addresses = AddressMap(self.images, [], self.memory, cpu.X64, self.files, slow=True)
+            self._walk = StackWalk(addresses, self.memory, cpu.X64)
+        return self._walk
+
+    @property
+    def files(self) -> Files:
+        """Finds the files of images."""
+        return self._file if self._symbols else no_files
+
+    @property
+    def pdbs(self) -> Pdbs | None:
+        """Finds PDBs; None without symbols."""
+        return self._symbols.pdb if self._symbols else None
 
     def report(
         self,
@@ -131,21 +158,18 @@ class CallStacks:
         candidates: tuple[tuple[int | None, str], ...],
         system: dict[str, Any],
     ) -> Summary:
-        """The summary of the halted kernel, as of a dump; see `harness.dumps.formats.assembly.assemble`.
-
-        The kernel's structures are read last, as far as there is time.
-        """
-        summary = assemble(
+        """The summary of the halted kernel, as of a dump; see `harness.dumps.formats.assembly.assemble`."""
+        return assemble(
             kind="live kernel",
             arch=cpu.ARCHITECTURES[cpu.X64],
             machine=cpu.X64,
-            files=self._file if self._symbols else no_files,
+            files=self.files,
             system=system,
             report=report,
             exception=exception,
             registers=registers,
             candidates=candidates,
-            body=Body(self._memory, self._images, [], {}),
+            body=Body(self.memory, self.images, [], {}),
             driver="",
             truncated=False,
             warnings=[],
@@ -153,17 +177,12 @@ class CallStacks:
             max_frames=MAX_FRAMES,
             max_scans=MAX_SCANS,
         )
-        if report is None:
-            return summary
-        pdbs = self._symbols.pdb if self._symbols else None
-        view = view_of(self._memory, b"", self._images, self._file if self._symbols else no_files, pdbs)
-        return dataclasses.replace(summary, facts=kernel_facts(view, report.code, report.parameters))
 
     def _file(self, module: Image) -> VirtualMemory | None:
         """The module's file; the list of modules that was read here holds no time stamps."""
         if self._symbols is None:
             return None
-        stamp = pe_timestamp(self._memory, module.base)
+        stamp = pe_timestamp(self.memory, module.base)
         return self._symbols.file(dataclasses.replace(module, timestamp=stamp)) if stamp else None
 
 

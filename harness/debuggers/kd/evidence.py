@@ -14,6 +14,7 @@ from harness.debuggers.kd.halted import HaltedTarget, Module
 from harness.debuggers.kd.link import SilentTargetError, TargetRestartedError
 from harness.debuggers.kd.manipulate import Version
 from harness.debuggers.kd.modules import loaded_modules
+from harness.debuggers.kd.structures import with_structures
 from harness.dumps import bugcheck, cpu
 from harness.dumps.attribution import is_core
 from harness.dumps.names import base_name
@@ -25,7 +26,9 @@ from harness.errors import HostError, KdError
 _STACK_BYTES = 1024
 _KERNEL_IMAGES = 0xFFFF_F800_0000_0000
 SECONDS = 1.2
-"""For the stack of a bugcheck: with everything before it, its report is there within 2 s on a serial line."""
+"""For stack and structures of a bugcheck: with what comes before, the report takes 2 s on a serial line."""
+HELD_SECONDS = 7.0
+"""The same for a kernel that stays halted anyway."""
 
 
 @dataclass
@@ -49,6 +52,7 @@ def evidence(
     printed: Bugcheck | None,
     known: Sequence[Module] = (),
     symbols: SymbolPath | None = None,
+    seconds: float = SECONDS,
 ) -> Evidence:
     """Reads the state of a kernel that stopped in a bugcheck, and the bugcheck from its memory.
 
@@ -56,11 +60,12 @@ def evidence(
         printed: the bugcheck that the kernel printed.
         known: images that the kernel reported as loaded.
         symbols: where images and PDBs are.
+        seconds: time limit for stack and structures.
 
     Raises:
         TargetRestartedError: it is not there any more.
     """
-    reader = _Reader(target, printed, known, symbols)
+    reader = _Reader(target, printed, known, symbols, seconds)
     unread: list[str] = []
     steps = (reader.version, reader.bugcheck, reader.registers, reader.modules, reader.record, reader.stack)
     for read in steps:
@@ -85,7 +90,9 @@ class _Reader:
         printed: Bugcheck | None,
         known: Sequence[Module],
         symbols: SymbolPath | None,
+        seconds: float,
     ) -> None:
+        self._seconds = seconds
         self.found = Evidence()
         self.unread: list[str] = []
         self._target = target
@@ -158,7 +165,7 @@ class _Reader:
         if not self._registers:
             return
         found = self.found.kept or self._printed
-        stacks = CallStacks(self._target, self._modules, self._symbols, self._stack, SECONDS)
+        stacks = CallStacks(self._target, self._modules, self._symbols, self._stack, self._seconds)
         report = stacks.report(
             self._registers,
             BugcheckReport(
@@ -187,7 +194,15 @@ class _Reader:
             },
         )
         if stacks.out_of_time:
-            self.unread.append(f"The stack was followed for {SECONDS:g} s only: the line is slow.")
+            self.unread.append(f"The stack was followed for {self._seconds:g} s only: the line is slow.")
+        followed = not stacks.out_of_time
+        pointer = self._version.debugger_data if self._version else 0
+        report = with_structures(report, stacks, self._target, pointer, self._target.processors)
+        if followed and stacks.out_of_time:
+            self.unread.append(
+                f"The kernel's structures were read for {self._seconds:g} s only: the line is slow. With "
+                f"--hold, winvm reads for {HELD_SECONDS:g} s."
+            )
         if self._symbols is not None:
             report = symbolise(report, self._symbols)
         self.found.report = report

@@ -59,6 +59,11 @@ class HaltedTarget:
         self._deadline = deadline
         self._contexts: dict[int, bytes] = {}
 
+    @property
+    def processors(self) -> int:
+        """How many processors the machine has, as the halt reported it."""
+        return self._change.processors
+
     def version(self) -> Version:
         """Version of the kernel, and the addresses of its module list and debugger data."""
         return Version.parse(self._request(Api.GET_VERSION))

@@ -28,7 +28,7 @@ from harness.debuggers.kd.bugcheck import (
     reason,
 )
 from harness.debuggers.kd.describe import Fields, describe, state_fields
-from harness.debuggers.kd.evidence import evidence, processors
+from harness.debuggers.kd.evidence import HELD_SECONDS, SECONDS, evidence, processors
 from harness.debuggers.kd.halted import HaltedTarget, RequestRefusedError, is_breakpoint
 from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.io import DebugIo, FileRequest, is_prompt
@@ -95,7 +95,7 @@ class KdHost:
         self._queue: deque[Packet] = deque()
         self._wish = BreakInWish()
         self._go_wanted = threading.Event()
-        self._hold_this = False
+        self._hold_this = self._unhurried = False
         self._held: StateChange | None = None
         self._again: Packet | None = None
         self._relayed = False
@@ -129,6 +129,10 @@ class KdHost:
     def hold_here(self) -> None:
         """Leaves the target halted where it stands; called while an event of that halt is handled."""
         self._hold_this = True
+
+    def take_time(self) -> None:
+        """Reads more of a bugcheck than a run waits for; for a kernel that will be held there."""
+        self._unhurried = True
 
     def resume(self) -> None:
         """Continues a held target."""
@@ -333,7 +337,8 @@ class KdHost:
             return False
         if self._reported is not None:
             return why == AFTER_DUMP
-        found = evidence(target, self._printed, self._images.modules, self._symbols)
+        seconds = HELD_SECONDS if self._hold or self._unhurried else SECONDS
+        found = evidence(target, self._printed, self._images.modules, self._symbols, seconds)
         if self._printed is None and found.kept is None:
             self._called_from(target, change)
             return False

@@ -73,6 +73,7 @@ class KdDebugStream(LoggedStream):
     def hold_crashes(self) -> None:
         """See `harness.interfaces.HoldsKernel`."""
         self._hold_crashes = True
+        self.host.take_time()
 
     @property
     def held(self) -> bool:

@@ -95,7 +95,7 @@ def assemble(
         ThreadStack(number, state, tuple(walk.walk(state, max_frames=MAX_THREAD_FRAMES)))
         for number, state in body.threads
     ] + [
-        ThreadStack(thread.address, thread.registers, tuple(_blocked_stack(walk, thread)), thread.name)
+        ThreadStack(thread.address, thread.registers, tuple(blocked_stack(walk, thread)), thread.name)
         for thread in body.blocked
     ]
     frames = itertools.chain(
@@ -129,10 +129,13 @@ def assemble(
     )
 
 
-def _blocked_stack(walk: StackWalk, thread: BlockedThread) -> list[StackFrame]:
+def blocked_stack(
+    walk: StackWalk, thread: BlockedThread, *, max_frames: int = MAX_THREAD_FRAMES, max_scans: int = MAX_SCANS
+) -> list[StackFrame]:
+    """The frames of a thread that does not run, innermost first."""
     if thread.registers:
-        return walk.walk(thread.registers, max_frames=MAX_THREAD_FRAMES)
-    return walk.scan(thread.stack_pointer)[:MAX_THREAD_FRAMES]
+        return walk.walk(thread.registers, max_frames=max_frames, max_scans=max_scans)
+    return walk.scan(thread.stack_pointer, max_scans=max_scans)[:max_frames]
 
 
 def _site(addresses: AddressMap, candidates: tuple[tuple[int | None, str], ...]) -> tuple[Place | None, str]:

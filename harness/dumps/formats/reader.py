@@ -185,7 +185,7 @@ def _looked_into(file: DumpFile, header: KernelHeader, body: Body, files: Files,
         from harness.dumps.kernel.secondary import secondary_data
 
         secondary, driver = secondary_data(file, end_of_triage(file)), broken_driver(file)
-    blocked = threads_that_matter(view, header.bugcheck, header.parameters)
+    blocked = list(threads_that_matter(view, header.bugcheck, header.parameters))
     facts = kernel_facts(view, header.bugcheck, header.parameters, driver=driver, secondary=secondary)
     return Body(**{**vars(body), "blocked": blocked, "facts": facts})
 

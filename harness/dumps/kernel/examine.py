@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.dumps.bugcheck import HANGS, base_code
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Pdbs = Callable[["PdbIdentity"], "Path | None"]
 """Finds the PDB of an image."""
 MAX_FOUND = 4
+MAX_THREADS = 256
 KERNELS = frozenset({"ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"})
 _KERN_BASE = 0x18
 _KERNEL = 1 << 63
@@ -44,8 +46,10 @@ def view_of(
     return KernelView(memory, block, kernel.base, NtPdb(path) if path else None)
 
 
-def threads_that_matter(view: KernelView, code: int, parameters: Sequence[int]) -> list[BlockedThread]:
-    """Threads that parameters of the bugcheck name; for a hang, every thread that waits."""
+def threads_that_matter(
+    view: KernelView, code: int, parameters: Sequence[int], most: int = MAX_THREADS
+) -> Iterator[BlockedThread]:
+    """Threads that parameters of the bugcheck name; for a hang, every thread that waits, at most `most`."""
     known = find(code, parameters).parameters
     named = [
         value
@@ -54,13 +58,14 @@ def threads_that_matter(view: KernelView, code: int, parameters: Sequence[int]) 
     ]
     hang = base_code(code) in HANGS
     if not named and not hang:
-        return []
+        return
     from harness.dumps.kernel.threads import blocked_threads, thread_at
 
-    found = [thread for address in named if (thread := thread_at(view, address))]
-    known_addresses = {thread.address for thread in found}
-    waiting = blocked_threads(view) if hang else []
-    return found + [thread for thread in waiting if thread.address not in known_addresses]
+    for address in named:
+        if thread := thread_at(view, address):
+            yield thread
+    waiting = blocked_threads(view) if hang else iter(())
+    yield from (thread for thread in itertools.islice(waiting, most) if thread.address not in named)
 
 
 def kernel_facts(
@@ -70,12 +75,14 @@ def kernel_facts(
     *,
     driver: str = "",
     secondary: tuple[SecondaryData, ...] = (),
+    output_bytes: int | None = None,
 ) -> KernelFacts:
     """What the structures tell.
 
     Args:
         driver: name of the broken driver, where a small dump has it.
         secondary: of a small dump.
+        output_bytes: how much of the DbgPrint buffer's end is read; all of it by default.
     """
     known = find(code, parameters).parameters
     addresses = [
@@ -83,16 +90,20 @@ def kernel_facts(
         for parameter, value in zip(known, parameters, strict=False)
         if value >= _KERNEL and parameter.role in _POOL_ROLES
     ]
+    # The buffer is the most to read, and comes last: a halted kernel may answer slowly.
+    driver = driver or _bugcheck_driver(view)
+    irps = _irps(view, [value for role, value in addresses if role == "irp"])
+    pool = _pool(view, [value for _, value in addresses])
     output: tuple[str, ...] = ()
     if view.block:
         from harness.dumps.kernel.dbgprint import debug_output
 
-        output = debug_output(view)
+        output = debug_output(view, output_bytes)
     return KernelFacts(
         debug_output=output,
-        driver=driver or _bugcheck_driver(view),
-        irps=_irps(view, [value for role, value in addresses if role == "irp"]),
-        pool=_pool(view, [value for _, value in addresses]),
+        driver=driver,
+        irps=irps,
+        pool=pool,
         secondary=secondary,
         needs_symbols=tuple(view.needs),
     )

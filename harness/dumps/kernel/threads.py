@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from harness.dumps.facts import BlockedThread
 from harness.dumps.kernel.view import KernelView
 
-MAX_PROCESSES, MAX_THREADS = 1024, 256
+MAX_PROCESSES, MAX_THREADS = 1024, 4096
 _KERNEL = 1 << 63
 _ACTIVE_PROCESSES, _KERNEL_STACK = 0x50, 0x29C
 _WAITING = 5
@@ -38,8 +38,8 @@ def thread_at(view: KernelView, address: int, name: str = "") -> BlockedThread |
     return BlockedThread(address, name, stack, {"rip": rip, "rsp": stack + returns + 8, "rbp": rbp})
 
 
-def blocked_threads(view: KernelView) -> list[BlockedThread]:
-    """Every thread that waits, by process; at most 256. It needs the kernel's PDB."""
+def blocked_threads(view: KernelView) -> Iterator[BlockedThread]:
+    """Every thread that waits, by process. It needs the kernel's PDB."""
     pdb = view.pdb
     places = [
         pdb.member(*one) if pdb else None
@@ -54,18 +54,14 @@ def blocked_threads(view: KernelView) -> list[BlockedThread]:
     links, heads, names, entry, state = (place or 0 for place in places)
     if None in places:
         view.need("the threads that wait")
-        return []
-    found: list[BlockedThread] = []
+        return
     for process in _list(view, view.debugger_word(_ACTIVE_PROCESSES), MAX_PROCESSES):
         name = view.memory.read(process - links + names, _NAME_BYTES).partition(b"\0")[0].decode("latin-1")
         for at in _list(view, process - links + heads, MAX_THREADS):
             if view.number(at - entry + state, 1) == _WAITING and (
                 thread := thread_at(view, at - entry, name)
             ):
-                found.append(thread)
-            if len(found) >= MAX_THREADS:
-                return found
-    return found
+                yield thread
 
 
 def _list(view: KernelView, head: int, most: int) -> Iterator[int]:

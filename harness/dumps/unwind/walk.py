@@ -44,11 +44,11 @@ class StackWalk:
         self._scans = max_scans
         return list(itertools.islice(self._frames(state), max_frames)) if state else []
 
-    def scan(self, start: int) -> list[StackFrame]:
+    def scan(self, start: int, *, max_scans: int = MAX_SCANS) -> list[StackFrame]:
         """The frames of a stack of which only an address is known, from `start` on."""
         if self._machine not in WORD_SIZE:
             return []
-        self._scans = MAX_SCANS
+        self._scans = max_scans
         first = self._scanned(bare_state(self._machine, 0, start, 0))
         return list(self._frames(first)) if first else []
 
