@@ -38,10 +38,13 @@ class CommandLine:
         words: command line (Windows) or argument list.
         reads_lines: give the program its standard input one line at a time. Wine's cmd.exe reads a block from
             a pipe, runs the first line in it and drops the rest.
+        letters: the encoding in which such a program reads a pipe. Wine's cmd.exe takes the OEM code page,
+            whatever its console's is.
     """
 
     words: str | list[str]
     reads_lines: bool = False
+    letters: str = "oem"
 
 
 def direct(command: str, arguments: Sequence[str]) -> CommandLine:

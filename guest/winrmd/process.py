@@ -33,6 +33,7 @@ LINGER_S = 1.0
 KILLED_S = 5.0  # for a killed program to be gone
 
 EXIT_TERMINATED = 1
+EXIT_REFUSED_INPUT = 1
 EXIT_CONTROL_C = 0xC000013A  # STATUS_CONTROL_C_EXIT: exit code of a program that Ctrl+C ended
 
 
@@ -80,7 +81,7 @@ class Process:
         self._exited_at = 0.0
         self._closed = False
         self._receivers = 0
-        self._reads_lines = command.reads_lines
+        self._reads_lines, self._letters = command.reads_lines, command.letters
         self._start(command.words, environment, directory, codepage)
         for target in (self._feed, self._wait):
             threading.Thread(target=target, daemon=True).start()
@@ -250,8 +251,11 @@ class Process:
         try:
             while chunk := self._next_input():
                 for part in chunk.splitlines(keepends=True) if self._reads_lines else [chunk]:
-                    # Wine's cmd.exe reads a pipe in the OEM code page, whatever its console's is.
-                    line = letters.decode(part).encode("oem", "replace") if self._reads_lines else part
+                    try:
+                        line = letters.decode(part).encode(self._letters) if self._reads_lines else part
+                    except UnicodeEncodeError as error:
+                        self._refuse(error)
+                        return
                     sent = 0
                     while sent < len(line):
                         sent += os.write(pipe.fileno(), line[sent:])
@@ -265,6 +269,19 @@ class Process:
                 self._input_ended = True
                 self._changed.notify_all()
             pipe.close()
+
+    def _refuse(self, error: UnicodeEncodeError) -> None:
+        """Ends an interpreter whose line would reach it with other letters; its stderr says why."""
+        letter = error.object[error.start]
+        reason = (
+            f"winvm: {letter!r} (U+{ord(letter):04X}) is not in the code page in which cmd.exe reads a pipe "
+            "here: this line and those after it are not run. Give the command as arguments instead: "
+            "winvm exec -- cmd /c ...\n"
+        )
+        with self._changed:
+            self._streams["stderr"].buffer += reason.encode("utf-8", "backslashreplace")
+            self._changed.notify_all()
+        self.terminate(EXIT_REFUSED_INPUT)
 
     def _next_input(self) -> bytes:
         with self._changed:

@@ -22,8 +22,10 @@ sys.path.insert(
     0, str(Path(__file__).parents[2] / "guest")
 )  # guest programs are no part of the host's package
 
+from winrmd.commandline import CommandLine as CommandLine
 from winrmd.envelope import MAX_ENVELOPE_BYTES as MAX_ENVELOPE_BYTES
 from winrmd.process import BUFFER_BYTES as BUFFER_BYTES
+from winrmd.process import Process as Process
 from winrmd.process import launch as launch
 from winrmd.server import IDLE_TIMEOUT_S, Server, tls_context
 from winrmd.server import MAX_CONNECTIONS as MAX_CONNECTIONS

@@ -1,13 +1,15 @@
-"""A start that fails half-way leaves nothing behind: no suspended program, no handle of its job."""
+"""Programs: a start that fails half-way leaves nothing behind; input that cannot be passed on is refused."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.fakes.winrmd_endpoint import launch
+from tests.fakes.winrmd_endpoint import CommandLine, Process, launch
 
 
 class FakeJob:
@@ -60,3 +62,24 @@ def test_a_program_that_runs_keeps_its_job() -> None:
     assert (program.poll(), job.closed) == (None, 0)
     with program:
         program.kill()
+
+
+def test_a_line_that_the_interpreter_would_read_otherwise_is_not_run(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    shell = CommandLine(["/bin/sh"], reads_lines=True, letters="cp437")
+    program = Process(shell, dict(os.environ), None)
+    try:
+        assert program.send(f"echo 'П' > {ran}\n".encode(), True, 5.0)
+        said = b""
+        while (output := program.collect(("stderr", "stdout"), 4096, 5.0, lambda: False)) is not None:
+            said += output.data["stderr"]
+            if output.exit_code is not None:
+                break
+        assert output is not None
+        assert output.exit_code not in (None, 0)
+    finally:
+        program.close()
+    assert said.decode().startswith(
+        "winvm: 'П' (U+041F) is not in the code page in which cmd.exe reads a pipe"
+    )
+    assert not ran.exists()
