@@ -118,13 +118,18 @@ class Win32Error(Exception):
         operation: the call and what it was made on.
         output: what an operation on a device delivered although it failed, as with ERROR_MORE_DATA.
         count: bytes that the driver reported.
+        limit: which limit of this guest made the call fail before a driver saw it; empty if none is known.
+            A scenario that does not catch such an error is skipped.
     """
 
-    def __init__(self, code: int, operation: str, output: bytes = b"", count: int = 0) -> None:
+    def __init__(
+        self, code: int, operation: str, output: bytes = b"", count: int = 0, limit: str = ""
+    ) -> None:
         self.code = code & 0xFFFFFFFF
         self.operation = operation
         self.output = output
         self.count = count
+        self.limit = limit
         self.name = WIN32_NAMES.get(self.code, "")
         number = f"{self.code}" if self.code < 0x80000000 else f"{self.code:#010x}"
         shown = f"{self.name} ({number})" if self.name else f"error {number}"

@@ -7,7 +7,7 @@ import traceback
 from dataclasses import dataclass
 from types import TracebackType
 
-from agent.errors import SkipScenario
+from agent.errors import SkipScenario, Win32Error
 from agent.imports import missing_module
 from agent.operations import Operations
 from agent.protocol import MAX_DETAIL, MAX_MESSAGE, cut
@@ -32,9 +32,11 @@ PASSED = ScenarioVerdict("passed")
 
 
 def verdict(error: BaseException) -> ScenarioVerdict:
-    """AssertionError means failed, `SkipScenario` skipped, anything else error."""
+    """AssertionError means failed, `SkipScenario` and a limit of the guest skipped, anything else error."""
     if isinstance(error, SkipScenario):
         return ScenarioVerdict("skipped", cut(str(error), MAX_MESSAGE))
+    if isinstance(error, Win32Error) and error.limit:
+        return ScenarioVerdict("skipped", cut(f"Not shown on this guest: {error.limit}", MAX_MESSAGE))
     shown = traceback.TracebackException.from_exception(error)
     _hide_agent(shown)
     frames = shown.stack

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from agent.control_code import shown_code
 from agent.errors import Win32Error
-from agent.win32 import constants, kernel32
+from agent.win32 import constants, kernel32, wine_limits
 from agent.win32.binding import Function
 from agent.win32.buffers import Buffer, Data, input_buffer, output_buffer, require_room
 from agent.win32.handle import Call, Handle, Scope
@@ -65,9 +65,13 @@ class Device(Handle):
         if disposition == constants.OPEN_EXISTING:
             call = {"opens": number, "path": path, "access": access, "share": share, "overlapped": overlapped}
         scope.record("CreateFile", f"{path} access=0x{access:X} share={share} flags=0x{flags:X}", call)
-        value = kernel32.CreateFileW.check(
-            f"CreateFile({path})", path, access, share, None, disposition, flags, None
-        )
+        try:
+            value = kernel32.CreateFileW.check(
+                f"CreateFile({path})", path, access, share, None, disposition, flags, None
+            )
+        except Win32Error as error:
+            error.limit = wine_limits.open_limit(path)
+            raise
         return cls(value, link, scope, number, overlapped=overlapped)
 
     def __init__(

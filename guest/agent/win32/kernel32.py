@@ -16,6 +16,7 @@ WriteFile = Function(DLL, "WriteFile", BOOL, HANDLE, POINTER, DWORD, POINTER, PO
 DeviceIoControl = Function(
     DLL, "DeviceIoControl", BOOL, HANDLE, DWORD, POINTER, DWORD, POINTER, DWORD, POINTER, POINTER
 )
+QueryDosDeviceW = Function(DLL, "QueryDosDeviceW", DWORD, LPCWSTR, POINTER, DWORD)
 CancelIo = Function(DLL, "CancelIo", BOOL, HANDLE)
 CancelIoEx = Function(DLL, "CancelIoEx", BOOL, HANDLE, POINTER)
 GetOverlappedResult = Function(DLL, "GetOverlappedResult", BOOL, HANDLE, POINTER, POINTER, BOOL)
