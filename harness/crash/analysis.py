@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.crash.expectation import describe
+from harness.crash.held import NONE_HELD, HeldIrps
 from harness.display.markdown import code, plain
 from harness.display.terminal import printable
 from harness.dumps import bugcheck
@@ -49,12 +50,14 @@ class Circumstances:
         driver: file name of the driver under test, which is blamed when no dump names another module.
         last_operation: the last operation in the agent's journal; empty if there is none.
         tail: the last lines of the debug output, oldest first.
+        held: what the driver had not completed when the guest hung.
     """
 
     scenario: str
     driver: str
     last_operation: str = ""
     tail: Sequence[str] = ()
+    held: HeldIrps = NONE_HELD
 
 
 def analyse(
@@ -103,12 +106,13 @@ def analysis_document(
         "what": describe(crash),
         "name": name or exception_name(crash.code),
         "explanation": known,
-        "likely_cause": likely_cause(crash, summary),
+        "likely_cause": (crash.kind == "hang" and circumstances.held.cause) or likely_cause(crash, summary),
         "last_operation": circumstances.last_operation,
         "fault": place_document(summary.fault) if summary and summary.fault else None,
         "stack": [frame_document(frame) for frame in summary.stack[:STACK_PLACES]] if summary else [],
         "dbgprint_tail": said[-TAIL_LINES:],
         "warnings": [*notes, *(summary.warnings if summary else ())],
+        **({"held": circumstances.held.document} if circumstances.held.irps else {}),
     }
 
 

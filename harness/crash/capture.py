@@ -15,6 +15,7 @@ from pathlib import Path
 from harness.crash.analysis import Circumstances, analyse
 from harness.crash.dump_source import DumpSource
 from harness.crash.hang import RECORD as HANG_RECORD
+from harness.crash.held import NONE_HELD, HeldIrps
 from harness.deadline import Deadline
 from harness.display.terminal import printable
 from harness.errors import WinvmError
@@ -77,6 +78,7 @@ def capture(
     symbols: Path,
     driver: str,
     log: ReadsLog | None = None,
+    held: HeldIrps = NONE_HELD,
 ) -> Evidence:
     """Writes all available evidence into `folder`.
 
@@ -85,6 +87,7 @@ def capture(
         symbols: folder that contains the driver's builds and their PDBs.
         driver: file name of the driver under test.
         log: knows which lines of the debug output the analysis leaves out; they stay in the evidence.
+        held: the IRPs that the driver of a hung guest held.
 
     Raises:
         OSError: the disk of the artifacts is full or gone; not even analysis.json could be written.
@@ -112,7 +115,7 @@ def capture(
     found += [collected.file] if collected.file else []
     notes += collected.notes
     tail = [record.text for record in records[-DBGPRINT_TAIL:] if not (log and log.is_noise(record.text))]
-    analysis = analyse(crash, Circumstances(scenario, driver, operation, tail), folder, symbols)
+    analysis = analyse(crash, Circumstances(scenario, driver, operation, tail, held), folder, symbols)
     return Evidence(
         analysis["signature"], analysis["likely_cause"], operation, (*found, *ANALYSIS), tuple(notes)
     )

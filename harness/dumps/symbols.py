@@ -75,6 +75,17 @@ def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
     return mark_shared(symbolised, {name: pdb for name, (pdb, _) in matching.items() if name in blamed})
 
 
+def routines(module: Module, offsets: Iterable[int], path: SymbolPath) -> dict[int, tuple[Frame, ...]]:
+    """Source positions of routines by their offset in the module; empty without a matching PDB.
+
+    Raises:
+        HostError: llvm-symbolizer is missing.
+    """
+    wanted = {module.name: {offset: offset for offset in itertools.islice(offsets, MAX_OFFSETS)}}
+    found = positions(_matching([module], wanted, path), wanted, path.warnings)
+    return {offset: frames for (_, offset), frames in found.items()}
+
+
 def positions(
     matching: Mapping[str, tuple[Path, PdbIdentity]], wanted: Offsets, warnings: list[str], machine: int = 0
 ) -> dict[tuple[str, int], tuple[Frame, ...]]:

@@ -7,6 +7,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Protocol, runtime_checkable
 
 from harness.crash.dump_source import DumpSource
+from harness.crash.held import Held
 from harness.deadline import Deadline
 from harness.interfaces import DebugStream, FileTransfer, GuestProcess, Transport
 from harness.machine.protocol import Channels, Machine
@@ -99,4 +100,21 @@ class Guest(Protocol):
         """Where the host gets the dump of a crash from, or why there is none.
 
         `debug`: the guest's own stream, see `debug_stream`.
+        """
+
+
+@runtime_checkable
+class ShowsHeldIrps(Protocol):
+    """Additional method of a `Guest` whose drivers' memory the host can read while they hang."""
+
+    def held_irps(self, link: Link, debug: DebugStream, driver: str) -> Held:
+        """The IRPs that a driver took and has not completed.
+
+        Args:
+            link: connections that need not be open yet.
+            debug: the guest's own stream, see `Guest.debug_stream`.
+            driver: file name of the driver's image.
+
+        Raises:
+            InfrastructureError: the guest does not show it now; the message says why.
         """

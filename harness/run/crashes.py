@@ -8,10 +8,12 @@ from pathlib import Path
 
 from harness.bundle.manifest import BEFORE_LIMIT
 from harness.bundle.write import CrashedGuest, Ran, trigger_of, write_crash_bundle
-from harness.crash.capture import capture
+from harness.crash.capture import capture, last_operation
 from harness.crash.dump_source import GuestMinidump
 from harness.crash.expectation import describe
 from harness.crash.hang import probe_hang
+from harness.crash.held import NONE_HELD, HeldIrps, named, names_operation
+from harness.errors import WinvmError
 from harness.interfaces import ReadsLog
 from harness.journal import StepKind
 from harness.outcome import CrashRecord, KernelCrash, Scenario
@@ -78,8 +80,11 @@ class CrashKeeper:
     def _gathered(self, report: KernelCrash, scenario: str, folder: Path) -> CrashRecord:
         guest, fallen = self._guest, report
         tried: Sequence[str] = ()
+        held = NONE_HELD
         if report.kind == "hang":
+            held, why = self._held(report)
             fallen, tried = self._probed(report, scenario, folder)
+            tried = (*held.notes, *why, *tried)
         evidence = capture(
             report,
             scenario,
@@ -88,9 +93,10 @@ class CrashKeeper:
             files=guest.link.files,
             records=guest.debug.tail(),
             dump=HELD if self.hold and guest.kernel_held else guest.dump(fallen),
-            symbols=next(iter(guest.payload.drivers.values())).parent.parent,
-            driver=f"{guest.payload.service}.sys",
+            symbols=self._symbols,
+            driver=self._driver,
             log=guest.debug if isinstance(guest.debug, ReadsLog) else None,
+            held=held,
         )
         return CrashRecord(
             report,
@@ -102,6 +108,33 @@ class CrashKeeper:
             artifacts=(*evidence.artifacts, RECORD),
             notes=(*report.notes, *tried, *evidence.notes),
         )
+
+    @property
+    def _symbols(self) -> Path:
+        return next(iter(self._guest.payload.drivers.values())).parent.parent
+
+    @property
+    def _driver(self) -> str:
+        return f"{self._guest.payload.service}.sys"
+
+    def _held(self, hang: KernelCrash) -> tuple[HeldIrps, Sequence[str]]:
+        """The IRPs that the driver holds; a note why they are not known, where the guest could show them."""
+        guest = self._guest
+        with self._artifacts.journal.step(StepKind.HANG, "look for the IRPs that the driver holds") as found:
+            try:
+                shown = guest.held_irps(self._driver)
+                if shown is None:
+                    return NONE_HELD, ()
+                operation = (
+                    hang.text
+                    if names_operation(hang.text)
+                    else last_operation(guest.machine.channels.journal)
+                )
+                held = named(shown, operation, self._symbols)
+            except WinvmError as error:
+                return NONE_HELD, (f"hang: which IRPs the driver holds is not known: {error.message}",)
+            found["irps"] = len(held.irps)
+        return held, ()
 
     def _probed(self, hang: KernelCrash, scenario: str, folder: Path) -> tuple[KernelCrash, Sequence[str]]:
         """Probes a hung guest; returns the crash that ended it, and a note for each probe."""

@@ -14,9 +14,10 @@ from harness.agent.protocol import Unloaded
 from harness.agent.session import AgentSession, start_agent
 from harness.bundle.payload import Payload
 from harness.crash.dump_source import DumpSource
+from harness.crash.held import Held
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
-from harness.guests.protocol import Guest, InstallsPackages, Link
+from harness.guests.protocol import Guest, InstallsPackages, Link, ShowsHeldIrps
 from harness.host.digest import file_sha256
 from harness.interfaces import HoldsKernel, WatchesDriver
 from harness.journal import StepKind
@@ -234,6 +235,19 @@ class GuestSession:
     def dump(self, crash: KernelCrash) -> DumpSource:
         """How the host gets the dump of a crash."""
         return self._guest.dump(crash, self.debug)
+
+    def held_irps(self, driver: str) -> Held | None:
+        """The IRPs that a driver took and has not completed; None if this guest never shows them.
+
+        Args:
+            driver: file name of its image.
+
+        Raises:
+            InfrastructureError: the guest does not show them now.
+        """
+        if not isinstance(self._guest, ShowsHeldIrps):
+            return None
+        return self._guest.held_irps(self.link, self.debug, driver)
 
     def recover(self) -> bool:
         """Restores a guest lost to a crash or a broken connection, without a driver; returns whether it did.

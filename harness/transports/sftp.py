@@ -12,7 +12,7 @@ import socket
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,6 +184,26 @@ class SftpTransfer:
             except FileNotFoundError:
                 return None
 
+    def server_names(self, folder: str, deadline: Deadline) -> list[str]:
+        """Names in a folder, given by the path that the server itself knows."""
+        with self._session(f"names in {folder}", deadline) as sftp:
+            return sftp.listdir(folder)
+
+    def server_parts(self, path: str, parts: Sequence[tuple[int, int]], deadline: Deadline) -> list[bytes]:
+        """Ranges (offset, size) of a file, given by the path that the server itself knows.
+
+        A range is shorter, or empty, where the server cannot read all of it. For /proc below a Wine guest.
+        """
+        found = []
+        with self._session(f"read {path}", deadline) as sftp, sftp.open(path, "rb") as source:
+            total = sum(size for _, size in parts)
+            self._allow(total + (total // CHUNK + len(parts)) * REPLY_BYTES)
+            for offset, size in parts:
+                self._bound(sftp, deadline, f"read {path}")
+                source.seek(offset)
+                found.append(_readable(source, size))
+        return found
+
     def execute(self, command: str, deadline: Deadline) -> None:
         """Runs a command of the guest's own shell over the same SSH connection.
 
@@ -307,6 +327,16 @@ def _check_kept(size: int | None, sent: int, guest_path: str) -> None:
             f"SFTP: the guest kept {size} of the {sent} bytes that were sent for {guest_path}.",
             remedy="Check the free space of the guest's disk.",
         )
+
+
+def _readable(source: paramiko.SFTPFile, size: int) -> bytes:
+    """Up to `size` bytes from the file's position; empty if the server refuses."""
+    try:
+        return source.read(size)[:size]
+    except (ConnectionError, TimeoutError):
+        raise
+    except OSError:
+        return b""
 
 
 def _worded(error: Exception) -> str:

@@ -20,13 +20,17 @@ _MAX_NAME = 512
 DOCUMENTED_OFFSETS = {
     "_IRP": {
         **{"Type": 0, "Size": 2, "IoStatus": 0x30, "StackCount": 0x42, "CurrentLocation": 0x43},
-        **{"Tail": 0x78, "": 0xD0},
+        **{"Tail": 0x78, "CurrentStackLocation": 0xB8, "": 0xD0},
     },
     "_IO_STACK_LOCATION": {
-        **{"MajorFunction": 0, "MinorFunction": 1, "DeviceObject": 0x28, "CompletionRoutine": 0x38, "": 0x48},
+        **{"MajorFunction": 0, "MinorFunction": 1, "IoControlCode": 0x18, "DeviceObject": 0x28},
+        **{"CompletionRoutine": 0x38, "": 0x48},
     },
-    "_DEVICE_OBJECT": {"Type": 0, "DriverObject": 8},
-    "_DRIVER_OBJECT": {"Type": 0, "DriverStart": 0x18, "DriverName": 0x38},
+    "_DEVICE_OBJECT": {"Type": 0, "DriverObject": 8, "NextDevice": 0x10},
+    "_DRIVER_OBJECT": {
+        **{"Type": 0, "DeviceObject": 8, "DriverStart": 0x18, "DriverName": 0x38, "MajorFunction": 0x70},
+        **{"": 0x150},
+    },
     "_POOL_HEADER": {"PoolTag": 4, "": 0x10},
 }
 """By structure; the entry without a name is the structure's size."""

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.crash.dump_source import GuestMinidump
+from harness.crash.held import Held
 from harness.deadline import Deadline
+from harness.errors import TransportError
 from harness.guests.link import GuestLink, GuestSerialLink
-from harness.guests.protocol import Reachable
+from harness.guests.protocol import Link, Reachable
 from harness.guests.standby import make_ready
+from harness.guests.wine import winedevice
 from harness.guests.wine.debug_stream import WineDebugStream
 from harness.guests.wine.spec import AGENT_SOCKET
 from harness.images.base import BaseImage
@@ -78,6 +81,18 @@ class WineGuest:
     def dump(self, crash: KernelCrash, debug: DebugStream) -> GuestMinidump:  # noqa: ARG002 - says nothing of it
         """See `Guest`."""
         return GuestMinidump(MINIDUMP, NO_DUMP.get(crash.kind, ""))
+
+    def held_irps(self, link: Link, debug: DebugStream, driver: str) -> Held:
+        """See `ShowsHeldIrps`."""
+        if not isinstance(link, WineLink):
+            raise TransportError(
+                "The memory of winedevice.exe is read over SSH, which this guest does not have."
+            )
+        loaded = debug.drivers() if isinstance(debug, WineDebugStream) else ()
+        for image in reversed(loaded):
+            if image.path.rpartition("\\")[2].lower() == driver.lower():
+                return winedevice.held(link.files, image, Deadline.after(winedevice.SECONDS))
+        raise TransportError(f"Wine did not report where it loaded {driver}.")
 
     def debug_stream(self, machine: Machine, log: Path, nonce: str, skip: int = 0) -> WineDebugStream:
         """See `Guest`."""

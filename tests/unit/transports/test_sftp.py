@@ -288,3 +288,16 @@ def test_a_command_that_never_ends_ends_at_the_deadline(files: SftpTransfer) -> 
         files.execute("sleep", soon(0.5))
     assert time.monotonic() - began < 5
     assert files.size(r"C:\absent", soon()) is None
+
+
+def test_ranges_of_a_file_of_the_server_come_as_far_as_it_reads(
+    files: SftpTransfer, guest: Guest, tmp_path: Path
+) -> None:
+    (guest.drive / "mem").write_bytes(bytes(range(256)) * 400)
+    assert files.server_names(str(guest.drive), soon()) == ["mem"]
+    parts = files.server_parts(str(guest.drive / "mem"), [(256, 4), (102_398, 9), (1 << 40, 8)], soon())
+    assert parts == [bytes(range(4)), b"\xfe\xff", b""]
+    whole = files.server_parts(str(guest.drive / "mem"), [(0, 1 << 20)], soon())
+    assert whole == [bytes(range(256)) * 400]
+    with pytest.raises(TransportError, match="read"):
+        files.server_parts(str(guest.drive / "none"), [(0, 1)], soon())
