@@ -57,7 +57,7 @@ def _stack(summary: Summary) -> Iterator[str]:
         yield from _frames(summary, thread.stack, THREAD_LINES)
     if len(summary.threads) > THREADS + 1:
         yield f"  ... {len(summary.threads) - THREADS - 1} more threads; --json has them all"
-    if not summary.bugcheck or base_code(summary.bugcheck.code) not in HANGS:
+    if summary.bugcheck and base_code(summary.bugcheck.code) not in HANGS:
         return
     for processor in summary.processors[:PROCESSORS]:
         yield styled(f"processor {processor.number}", bold=True)
@@ -115,7 +115,8 @@ def page(summary: Summary) -> Iterator[str]:
         for frame in summary.fault.frames[1:]:
             inner = printable(f"{frame.function} ({frame.file}:{frame.line})")
             yield f"              inlined into {inner}"
-    yield f"signature   {dump_signature(summary)}"
+    if summary.bugcheck or not summary.processors:  # a kernel that was only halted has not crashed
+        yield f"signature   {dump_signature(summary)}"
     width = _digits(summary)
     names = [name for name in (*_NAMES, *_ARM_NAMES, *_X86_NAMES) if name in summary.registers]
     for start in range(0, len(names), _ROW):

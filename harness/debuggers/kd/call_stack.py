@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.debuggers.kd.halted import HaltedTarget, Module
@@ -12,7 +12,7 @@ from harness.debuggers.kd.link import TargetRestartedError
 from harness.debuggers.kd.manipulate import PAGE
 from harness.dumps import cpu
 from harness.dumps.attribution import AddressMap, Files, no_files
-from harness.dumps.formats.assembly import Body, assemble
+from harness.dumps.formats.assembly import Body, assemble, with_pdbs
 from harness.dumps.formats.loaded import pe_timestamp
 from harness.dumps.kernel.examine import Pdbs
 from harness.dumps.names import base_name
@@ -136,9 +136,19 @@ class CallStacks:
     def walk(self) -> StackWalk:
         """Walks stacks; what it reads of images is kept."""
         if self._walk is None:
-            addresses = AddressMap(self.images, [], self.memory, cpu.X64, self.files, slow=True)
-            self._walk = StackWalk(addresses, self.memory, cpu.X64)
+            self._addresses = AddressMap(self.images, [], self.memory, cpu.X64, self.files, slow=True)
+            self._walk = StackWalk(self._addresses, self.memory, cpu.X64)
         return self._walk
+
+    def identified(
+        self, modules: Sequence[Image], stacks: Iterable[Sequence[StackFrame]]
+    ) -> tuple[Image, ...]:
+        """The modules, with the PDB identity of those on the stacks, which only symbols need."""
+        if self._symbols is None:
+            return tuple(modules)
+        self.walk()
+        places = (frame.place for stack in stacks for frame in stack)
+        return tuple(with_pdbs(modules, self._addresses, places))
 
     @property
     def files(self) -> Files:

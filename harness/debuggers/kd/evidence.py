@@ -1,4 +1,4 @@
-"""Reads a kernel halted in a bugcheck or by a break-in, and makes the report of it that a dump would give."""
+"""Reads a kernel halted in a bugcheck, and makes the report of it that a dump would give."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.debuggers.kd.bugcheck import Bugcheck, described
 from harness.debuggers.kd.call_stack import CallStacks, frame_fields, place_text
 from harness.debuggers.kd.describe import Fields
 from harness.debuggers.kd.halted import HaltedTarget, Module
-from harness.debuggers.kd.link import SilentTargetError, TargetRestartedError
+from harness.debuggers.kd.link import TargetRestartedError
 from harness.debuggers.kd.manipulate import Version
 from harness.debuggers.kd.modules import loaded_modules
 from harness.debuggers.kd.structures import with_structures
@@ -122,7 +122,7 @@ class _Reader:
 
     def registers(self) -> None:
         self._fault = self._named.get("ip")
-        _require_known(self._version)
+        require_known(self._version)
         faulting = _faulting(self._target, self._named)
         self._fault = faulting.get("rip", self._fault)
         self._registers = faulting or kd_context.registers(self._target.context())
@@ -145,7 +145,7 @@ class _Reader:
             self._modules = self._modules or list(self._known)
             fields["modules"] = [{"path": m.path, "base": m.base, "size": m.size} for m in self._modules]
             if self._fault:
-                fields["fault"] = _place(self._fault, self._modules)
+                fields["fault"] = place_of(self._fault, self._modules)
 
     def record(self) -> None:
         found = self.found.kept or self._printed
@@ -228,41 +228,14 @@ def _faulting(target: HaltedTarget, named: Mapping[str, int]) -> dict[str, int]:
     return {}
 
 
-def _require_known(version: Version | None) -> None:
+def require_known(version: Version | None) -> None:
     """Raises KdError if the kernel reports a machine type other than x64."""
     if version is not None and version.machine != kd_context.AMD64:
         raise KdError(f"Registers of machine type {version.machine:#x} are not supported; only x64 is.")
 
 
-def processors(target: HaltedTarget, count: int, known: Sequence[Module] = ()) -> Fields:
-    """Registers and call stack of every processor of an x64 kernel that a break-in halted.
-
-    Raises:
-        KdError: the kernel does not answer.
-    """
-    version = target.version()
-    try:
-        _require_known(version)
-    except KdError as error:
-        return {"processors": count, "unread": [error.message]}
-    registers = {number: kd_context.registers(context) for number, context in target.contexts().items()}
-    try:
-        places = [values["rip"] for values in registers.values()]
-        modules, _ = loaded_modules(target, version.modules, places, known)
-    except (TargetRestartedError, SilentTargetError):
-        raise
-    except KdError:
-        modules = list(known)
-    stacks = CallStacks(target, modules)
-    return {
-        "processors": count,
-        "registers": {str(number): values for number, values in registers.items()},
-        "stacks": {str(number): frame_fields(stacks.of(values)) for number, values in registers.items()},
-        "places": {str(number): _place(values["rip"], modules) for number, values in registers.items()},
-    }
-
-
-def _place(address: int, modules: Sequence[Module]) -> str:
+def place_of(address: int, modules: Sequence[Module]) -> str:
+    """Module and offset of an address, or the bare address."""
     for module in modules:
         if module.base <= address < module.base + module.size:
             return f"{base_name(module.path)}+{address - module.base:#x}"

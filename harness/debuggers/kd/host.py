@@ -28,13 +28,14 @@ from harness.debuggers.kd.bugcheck import (
     reason,
 )
 from harness.debuggers.kd.describe import Fields, describe, state_fields
-from harness.debuggers.kd.evidence import HELD_SECONDS, SECONDS, evidence, processors
+from harness.debuggers.kd.evidence import HELD_SECONDS, SECONDS, evidence
 from harness.debuggers.kd.halted import HaltedTarget, RequestRefusedError, is_breakpoint
 from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.io import DebugIo, FileRequest, is_prompt
 from harness.debuggers.kd.link import Link, SilentTargetError, TargetRestartedError
 from harness.debuggers.kd.manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version, settles
 from harness.debuggers.kd.packets import Packet, PacketType
+from harness.debuggers.kd.processors import processors
 from harness.debuggers.kd.state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, StateChange
 from harness.debuggers.kd.wire import Attached, HandedOver, Notice, TakenBack, Wire, WrongKey
 from harness.dumps.summary import Summary
@@ -55,7 +56,7 @@ _QUEUE_LIMIT = 64
 class Event:
     """An event of the target; kinds and fields are those of `winvm kd listen --json`.
 
-    `time` is host UNIX time in seconds; `report` comes with a bugcheck whose kernel could be read.
+    `time` is host UNIX time in seconds; `report` comes with a bugcheck or break-in whose kernel was read.
     """
 
     time: float
@@ -70,7 +71,7 @@ class KdHost:
     Args:
         on_event: called with every event, in order, on the thread that calls `step`.
         hold: leave the target halted after an exception, until `resume`.
-        symbols: where images and PDBs are, for the report of a bugcheck.
+        symbols: where images and PDBs are, for the reports of bugchecks and break-ins.
         patience_s: time limit in seconds of one exchange and of all reads after a bugcheck; a printed
             bugcheck without a halt is reported after it.
     """
@@ -94,6 +95,7 @@ class KdHost:
         self._link = Link(wire, self._delivered, self._noticed, self._overheard)
         self._queue: deque[Packet] = deque()
         self._wish = BreakInWish()
+        self._looks = True
         self._go_wanted = threading.Event()
         self._hold_this = self._unhurried = False
         self._held: StateChange | None = None
@@ -118,8 +120,13 @@ class KdHost:
         """Whether another debugger has the target."""
         return self._relayed
 
-    def break_in(self) -> None:
-        """Asks the target to halt; repeats the request until it halts, even before it connects."""
+    def break_in(self, *, look: bool = True) -> None:
+        """Asks the target to halt; repeats the request until it halts, even before it connects.
+
+        Args:
+            look: read every processor then; it takes part of a second on a serial line.
+        """
+        self._looks = look
         self._wish.make()
 
     def stop_breaking_in(self) -> None:
@@ -329,7 +336,7 @@ class KdHost:
         """Finds why the target is at a breakpoint; True if it would hit the same one again once continued."""
         target = self._target(change)
         if asked:
-            self._emit("break-in", processors(target, change.processors, self._images.modules))
+            self._emit("break-in", *self._processors(target, change))
         why = reason(target)
         if self._printed is None and (asked or why not in (BEFORE_DUMP, AFTER_DUMP)):
             if not asked:
@@ -345,6 +352,11 @@ class KdHost:
         self._printed = found.kept or self._printed
         self._report({"halted": True, **found.fields}, found.report)
         return False
+
+    def _processors(self, target: HaltedTarget, change: StateChange) -> tuple[Fields, Summary | None]:
+        if not self._looks:
+            return {"processors": change.processors}, None
+        return processors(target, change.processors, self._images.modules, self._symbols)
 
     def _called_from(self, target: HaltedTarget, change: StateChange) -> None:
         """Reports a breakpoint that an image has the kernel execute, or its assertion that failed."""

@@ -49,6 +49,9 @@ def with_structures(
     threads = tuple(_threads(view, stacks, code, parameters))
     return dataclasses.replace(
         report,
+        modules=stacks.identified(
+            report.modules, (*(one.stack for one in others), *(one.stack for one in threads))
+        ),
         facts=dataclasses.replace(facts, needs_symbols=tuple(view.needs)),
         processors=others,
         threads=threads,

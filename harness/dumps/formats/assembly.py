@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from harness.dumps import bugcheck, cpu
@@ -116,7 +116,7 @@ def assemble(
         modules=tuple(
             body.modules
             if slow and files is no_files
-            else _with_pdbs(body.modules, addresses, (place, *places))
+            else with_pdbs(body.modules, addresses, (place, *places))
         ),
         unloaded=tuple(body.unloaded),
         stack=tuple(stack),
@@ -147,8 +147,8 @@ def _site(addresses: AddressMap, candidates: tuple[tuple[int | None, str], ...])
     return places[0] if places else (None, "")
 
 
-def _with_pdbs(
-    modules: list[Module], addresses: AddressMap, places: tuple[Place | None, ...]
+def with_pdbs(
+    modules: Sequence[Module], addresses: AddressMap, places: Iterable[Place | None]
 ) -> Iterator[Module]:
     """The modules; those of `places` with the PDB identity from their images."""
     named = {place.module for place in places if place}

@@ -18,12 +18,12 @@ class WindowsDebugStream(KdDebugStream):
 
     def __init__(self, wire: Wire, log: Path, nonce: str) -> None:
         super().__init__(wire, log, nonce)
-        self.host.break_in()
+        self.host.break_in(look=False)
 
     def rearm(self) -> None:
         """Forgets the crash after the guest was reverted, and halts and continues the restored kernel."""
         super().rearm()
-        self.host.break_in()
+        self.host.break_in(look=False)
 
 
 class MuteDebugStream(LoggedStream):

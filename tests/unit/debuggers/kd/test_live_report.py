@@ -112,3 +112,27 @@ def test_frames_have_their_symbols_from_the_pdb_at_hand(
         assert click.unstyle(line).strip() in said
     assert "live kernel, x64: build 19045" in said
     assert "Many (" in said
+
+
+def test_a_break_in_names_the_frames_of_every_processor(
+    bench: Bench, built: Path, stopped: tuple[Emulated, Stop], capsys: pytest.CaptureFixture[str]
+) -> None:
+    emulated, stop = stopped
+    kernel = halted_there(emulated, stop, with_image=True)
+    kernel.script.clear()
+    kernel.rcx.clear()
+    kernel.contexts[1] = kernel.contexts[0]
+    target = SerialTarget(kernel)
+    host = Listening(KdcomWire(target.line, "line"), symbols=SymbolPath("", folders=[built.parent]))
+    bench._open += [host, target]
+    host.host.break_in()
+    host.wait(lambda: bool(host.of("break-in")))
+    (event,) = host.of("break-in")
+    stacks = event.fields["stacks"]
+    assert isinstance(stacks, dict)
+    assert [str(frame["symbol"]).partition(" ")[0] for frame in stacks["1"]][:3] == ["Leaf", "Many", "Alloca"]
+    Shown(as_json=False)(event)
+    said = capsys.readouterr().out
+    assert "processor 1" in said
+    assert "Many (" in said
+    assert "signature" not in said

@@ -209,6 +209,11 @@ def test_listen_prints_live_and_breaks_in_on_a_signal(tmp_path: Path) -> None:
         process.send_signal(signal.SIGQUIT)
         assert process.stdout.readline().startswith("[exception code 0x80000003")
         assert process.stdout.readline().startswith("[break-in processors 0x2")
+        report = [process.stdout.readline().strip() for _ in range(6)]
+        assert report[0] == "live kernel, x64: build 19045"
+        assert report[1::2][:2] == ["processor 0", "processor 1"]
+        assert report[2].endswith("ntoskrnl.exe+0x100  (registers)")
+        assert report[5] == "modules     2 loaded, 0 unloaded"
         target.kernel.script.append(printed("on\n"))
         assert process.stdout.readline() == "on\n"
         process.send_signal(signal.SIGINT)
