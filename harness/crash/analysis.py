@@ -17,6 +17,7 @@ from harness.crash.held import NONE_HELD, HeldIrps
 from harness.display.markdown import code, plain
 from harness.display.terminal import printable
 from harness.dumps import bugcheck
+from harness.dumps.attribution import is_core
 from harness.dumps.exceptions import address_words, cause, exception_name
 from harness.dumps.formats.reader import summarise
 from harness.dumps.signature import crash_signature
@@ -117,7 +118,15 @@ def analysis_document(
 
 
 def likely_cause(crash: KernelCrash, summary: Summary | None) -> str:
-    """Explains the crash in one sentence, from its code and parameters."""
+    """Explains the crash in one sentence, from its code and parameters; a second one says what is a guess."""
+    said = _cause(crash, summary)
+    place = summary.fault if summary and summary.guessed else None
+    if place is None or place.module is None or place.module not in said:
+        return said
+    return f"{said} That is a guess: only a scan of the stack found {place.module}."
+
+
+def _cause(crash: KernelCrash, summary: Summary | None) -> str:
     place = summary.fault if summary else None
     who = _who(place)
     if crash.kind == "hang":
@@ -144,6 +153,8 @@ def _bugcheck_cause(crash: KernelCrash, summary: Summary | None, who: str) -> st
     if not known.meaning:
         return f"{who} raised bugcheck {crash.code:#x}, which Microsoft does not document."
     if known.cause == "request":
+        if summary is not None and not _asked_by_a_driver(summary):
+            return f"The crash was asked for: {known.meaning}."
         return f"{who} crashed the system on purpose: bugcheck {crash.code:#x} is only raised deliberately."
     what = "; ".join(filter(None, (known.meaning, known.kind)))
     named = summary is not None and summary.fault_source in _NAMES_CODE
@@ -159,6 +170,12 @@ def _bugcheck_cause(crash: KernelCrash, summary: Summary | None, who: str) -> st
     if known.parameters[0].role == "touched":
         return f"{who} touched {address_words(crash.parameters[0])}: {what}."
     return f"{who} is at fault: {what}."
+
+
+def _asked_by_a_driver(summary: Summary) -> bool:
+    """Whether a driver certainly is on the stack that asked for the crash."""
+    module = summary.fault.module if summary.fault else None
+    return module is not None and not summary.guessed and not is_core(module)
 
 
 def _explanation(crash: KernelCrash, summary: Summary | None) -> str:

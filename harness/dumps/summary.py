@@ -199,6 +199,15 @@ class Summary:
     threads: tuple[ThreadStack, ...] = ()
     facts: KernelFacts = NOTHING
 
+    @property
+    def guessed(self) -> bool:
+        """Whether only a scan of the stack names the fault: its call may have returned long before."""
+        fault = self.fault
+        if fault is None or self.fault_source != "stack":
+            return False
+        found = [frame.exact for frame in self.stack if frame.place.address == fault.address]
+        return bool(found) and not any(found)
+
     def stacks(self) -> Iterator[tuple[StackFrame, ...]]:
         """Every stack, that of the crashed thread first."""
         yield self.stack
@@ -241,6 +250,7 @@ def frame_document(frame: StackFrame) -> dict[str, Any]:
 def summary_document(summary: Summary) -> dict[str, Any]:
     """A summary as JSON-ready data: the output of `winvm dump --json`."""
     fault = place_document(summary.fault) if summary.fault else None
+    guess = {"guessed": True} if summary.guessed else {}
     return {
         "type": summary.type,
         "arch": summary.arch,
@@ -248,7 +258,7 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "bugcheck": dict(vars(summary.bugcheck)) if summary.bugcheck else None,
         "exception": dict(vars(summary.exception)) if summary.exception else None,
         "registers": summary.registers,
-        "fault": {**fault, "source": summary.fault_source} if fault else None,
+        "fault": {**fault, "source": summary.fault_source, **guess} if fault else None,
         "modules": [module_document(module) for module in summary.modules],
         "unloaded": [module_document(module) for module in summary.unloaded],
         "stack": [frame_document(frame) for frame in summary.stack],

@@ -111,7 +111,8 @@ def page(summary: Summary) -> Iterator[str]:
         yield f"exception   {shown}{f': the code {did}' if did else ''}"
     if summary.fault:
         where = styled(place_text(summary.fault), "yellow")
-        yield f"fault       {where}  (from the {summary.fault_source})"
+        guess = ", by a scan: a guess" if summary.guessed else ""
+        yield f"fault       {where}  (from the {summary.fault_source}{guess})"
         for frame in summary.fault.frames[1:]:
             inner = printable(f"{frame.function} ({frame.file}:{frame.line})")
             yield f"              inlined into {inner}"

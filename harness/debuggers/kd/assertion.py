@@ -1,10 +1,13 @@
 """A failed ASSERT of a checked driver, and a breakpoint that a driver has the kernel execute: who called.
 
 RtlAssert prints the expression and its source, asks the debugger what to do (`boipt`), and on `o` executes a
-breakpoint and returns. Only the stack at that breakpoint tells which driver made the assertion.
+breakpoint and returns. Driver Verifier does so for an I/O verification error, but asks again after its
+breakpoint (Microsoft Learn, bugcheck 0xC9). Only the stack at the breakpoint tells which driver it was.
 """
 
 from __future__ import annotations
+
+import re
 
 from harness.debuggers.kd import context as kd_context
 from harness.debuggers.kd.call_stack import CallStacks
@@ -14,10 +17,12 @@ from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.modules import loaded_modules
 from harness.debuggers.kd.state import STATUS_BREAKPOINT, StateChange
 
-BREAK_ONCE, IGNORE = b"o", b"i"
+BREAK_ONCE, BREAK, IGNORE = b"o", b"b", b"i"
 SECONDS = 2.0
 _CHOICES = "(boipt)"
-_SAID = "Assertion failed"
+_VERIFIER = re.compile(r"\bbreak\b.*\bignore\b.*\bzap\b", re.IGNORECASE | re.DOTALL)
+"""The choices that Driver Verifier gives for an I/O verification error, bugcheck 0xC9 without a debugger."""
+_SAID = ("Assertion failed", "WDM DRIVER ERROR")
 _KEPT = 512
 
 
@@ -27,10 +32,11 @@ class Assertions:
     def __init__(self) -> None:
         self.text = ""
         self._printed = ""
+        self._broke = False
 
     def printed(self, text: str) -> None:
         """Takes what the kernel prints."""
-        if _SAID in text:
+        if any(words in text for words in _SAID):
             self._printed = " ".join(text.replace("***", " ").split())[:_KEPT]
 
     def answer(self, question: str, *, can_break: bool) -> bytes:
@@ -39,11 +45,14 @@ class Assertions:
         Args:
             can_break: the host can read the stack of this kernel, and continue it behind a breakpoint.
         """
-        if _CHOICES not in question or not can_break:
+        asserts, verifies = _CHOICES in question, _VERIFIER.search(question) is not None
+        if not can_break or not (asserts or verifies) or (verifies and self._broke):
+            self._broke = False
             return IGNORE
         self.text = self._printed or self.text or question.strip()[:_KEPT]
         self._printed = ""
-        return BREAK_ONCE
+        self._broke = verifies  # Driver Verifier asks again after the breakpoint
+        return BREAK_ONCE if asserts else BREAK
 
 
 def breakpoint_of(

@@ -211,6 +211,8 @@ class _Reader:
             report.fault_source != "context" or self._own_code(place)
         ):
             self.found.fields["culprit"] = place_text(place)
+            if report.guessed:
+                self.found.fields["culprit_guessed"] = True
 
     def _own_code(self, place: Place) -> bool:
         """Whether the place where the kernel stands is to blame: a driver's code, and not for hardware."""

@@ -17,7 +17,7 @@ def summary_line(kind: str, fields: Mapping[str, object]) -> str:
         count = f", {len(modules)} modules loaded" if isinstance(modules, list) else ""
         where = f" at {fields['fault']}" if "fault" in fields else ""
         if "culprit" in fields and fields.get("fault") != fields["culprit"]:
-            where += f", by {fields['culprit']}"
+            where += f", by {fields['culprit']}" + (" (a guess)" if "culprit_guessed" in fields else "")
         name = f": {fields['name']}" if fields.get("name", "UNKNOWN") != "UNKNOWN" else ""
         meaning = f": {fields['explanation']}" if "explanation" in fields else ""
         return f"bugcheck {fields['code']:#x} ({shown}){where}{count}{name}{meaning}"

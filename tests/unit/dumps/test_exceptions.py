@@ -116,6 +116,29 @@ def test_the_likely_cause_of_a_bugcheck(code: int, values: tuple[int, ...], word
     assert words in likely_cause(KernelCrash("bugcheck", code, values, 0.0), None)
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (
+            0x1A,
+            "bad.sys+0x1456 is at fault: the memory manager found damage. That is a guess: only a scan of ",
+        ),
+        (0x1C8, "The crash was asked for: the power button was held"),
+        (0x124, "The usual cause is hardware"),
+    ],
+)
+def test_what_only_a_scan_found_is_marked_and_accused_of_no_purpose(
+    code: int, words: str, tmp_path: Path
+) -> None:
+    data = bytearray(writer.full(writer.guest()))
+    struct.pack_into("<I4x4Q", data, 0x38, code, 0, 0, 0, 0)
+    struct.pack_into("<Q", data, 0x348 + 0xF8, writer.KERNEL + 0x500)  # it stands in the kernel
+    found = summarise(writer.write(tmp_path, bytes(data)))
+    assert likely_cause(KernelCrash("bugcheck", code, (0, 0, 0, 0), 0.0), found).startswith(words)
+    assert found.guessed is (code != 0x124)
+    assert ("by a scan: a guess" in "\n".join(page(found))) is found.guessed
+
+
 def test_code_that_a_parameter_names_is_named_whatever_the_usual_cause(tmp_path: Path) -> None:
     values = (1, 0, 0, writer.DRIVER + 0x1234)
     data = bytearray(writer.full(writer.guest()))

@@ -109,3 +109,28 @@ def test_a_kernel_that_cannot_be_continued_behind_a_breakpoint_is_told_to_ignore
     kernel.script.remove(kernel.script[-2])
     assert listen(kernel, tmp_path, opened).crash() is None
     assert [answer.payload[16:] for answer in kernel.answers] == [b"i"]
+
+
+def test_an_error_that_driver_verifier_asks_about_is_a_crash(
+    tmp_path: Path, opened: list[KdDebugStream | SerialTarget]
+) -> None:
+    question = "(Break, Ignore, Zap, Remove, Disable all)? "
+    kernel = asserting(DRIVER + 0x88)
+    script = list(kernel.script)
+    said = printed("WDM DRIVER ERROR: [winvm.sys @ 0x88] IRP completed twice\n")
+    kernel.script.clear()
+    kernel.script.extend([*script[:3], said, prompt(question), script[5], prompt(question), script[6]])
+    crash = listen(kernel, tmp_path, opened).crash()
+    assert crash
+    assert crash.notes[0].startswith("At winvm.sys+0x88. ")
+    assert "WDM DRIVER ERROR" in crash.text
+    assert [answer.payload[16:] for answer in kernel.answers] == [b"b", b"i"]
+
+
+def test_another_question_is_ignored(tmp_path: Path, opened: list[KdDebugStream | SerialTarget]) -> None:
+    kernel = asserting(DRIVER + 0x88)
+    script = list(kernel.script)
+    kernel.script.clear()
+    kernel.script.extend([*script[:3], prompt("Go on (yn)? "), script[6]])
+    assert listen(kernel, tmp_path, opened).crash() is None
+    assert [answer.payload[16:] for answer in kernel.answers] == [b"i"]
