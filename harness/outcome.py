@@ -103,7 +103,7 @@ class KernelCrash:
     of the service. `parameters` are the four bugcheck parameters; for an exception they hold (code,
     instruction address, accessed address, 1 for a write). `time` is host UNIX time in seconds, `text` the
     line that reported it, `notes` the driver images that were loaded. `hint` is filled in by the guest's
-    debug stream, and crash.json does not have it.
+    debug stream.
     """
 
     kind: str

@@ -79,7 +79,11 @@ class ResultsFile:
 
 
 def crash_document(crash: CrashRecord) -> dict[str, Any]:
-    """A crash as JSON-ready data: crash.json, and `crash` of a result; flat, with the report's fields."""
+    """A crash as JSON-ready data: crash.json, and `crash` of a result; flat, with the report's fields.
+
+    `hint` is there where the guest's log said something.
+    """
+    hint = {name: said for name, said in vars(crash.report.hint).items() if said}
     return {
         "kind": crash.kind,
         "code": f"0x{crash.code:08x}",
@@ -94,6 +98,7 @@ def crash_document(crash: CrashRecord) -> dict[str, Any]:
         "signature": crash.signature,
         "bundle": crash.bundle,
         "cause": crash.cause,
+        **({"hint": hint} if hint else {}),
     }
 
 
@@ -108,6 +113,7 @@ def crash_fields(document: Mapping[str, Any]) -> dict[str, Any]:
     report = {name: document[name] for name in written}
     report["code"] = int(report["code"], 16)
     report["parameters"] = [int(value, 16) for value in report["parameters"]]
+    report["hint"] = document.get("hint", {})
     # A crash without a folder is from an earlier version, which kept no evidence.
     kept = {"folder": document["folder"] or NO_FOLDER}
     return {**{name: value for name, value in document.items() if name in own}, **kept, "report": report}

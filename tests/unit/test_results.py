@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from harness.outcome import CrashRecord, KernelCrash, Outcome, ScenarioResult
+from harness.outcome import CrashHint, CrashRecord, KernelCrash, Outcome, ScenarioResult
 from harness.report.evidence import crash_folder
 from harness.report.recorded import RecordedRun
 from harness.results import crash_document
@@ -48,3 +48,13 @@ def test_a_crash_of_an_earlier_version_without_folder_is_read(tmp_path: Path) ->
     (read,) = RecordedRun(folder).results()
     assert read.crash
     assert crash_folder(folder, read.crash) is None
+
+
+def test_what_the_guest_s_log_said_of_a_crash_is_kept(tmp_path: Path) -> None:
+    hint = CrashHint(what="call of ntoskrnl.exe.CcFlushCache", limit="Wine does not implement it")
+    crash = replace(CRASH, report=replace(CRASH.report, hint=hint))
+    assert crash_document(crash)["hint"] == {"what": hint.what, "limit": hint.limit}
+    folder = write_run(tmp_path, "one", [ScenarioResult("s.down", "s", Outcome.CRASHED, crash=crash)])
+    (read,) = RecordedRun(folder).results()
+    assert read.crash
+    assert read.crash.report.hint == hint
