@@ -13,6 +13,8 @@ extern "C" {
 #include "winvm/minifilter_parameters.h"
 #include "winvm/minifilter.h"
 #include "winvm/minifilter_routines.h"
+#include "winvm/minifilter_queues.h"
+#include "winvm/minifilter_files.h"
 #ifdef __cplusplus
 }
 #endif

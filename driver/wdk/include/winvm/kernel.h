@@ -22,6 +22,23 @@
 #endif
 #endif
 
+/* ntdef.h of the WDK has these for COM interfaces and for text of either width. */
+#ifndef DECLSPEC_NOVTABLE
+#define DECLSPEC_NOVTABLE __declspec(novtable)
+#endif
+#ifndef DECLSPEC_NOTHROW
+#define DECLSPEC_NOTHROW __declspec(nothrow)
+#endif
+#ifndef DECLSPEC_UUID
+#define DECLSPEC_UUID(x) __declspec(uuid(x))
+#endif
+#if !defined(_TCHAR_DEFINED) && !defined(_WINNT_)
+#define _TCHAR_DEFINED
+typedef WCHAR TCHAR, *PTCHAR;
+typedef LPWSTR PTSTR, LPTSTR;
+typedef LPCWSTR PCTSTR, LPCTSTR;
+#endif
+
 #ifndef KeMemoryBarrier
 #define KeMemoryBarrier() __sync_synchronize()
 #endif
@@ -72,6 +89,15 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Intrinsics of Visual C++ that mingw-w64's intrin.h does not declare; wdk.lib has them. */
+unsigned long long __readdr(unsigned int Number);
+void __writedr(unsigned int Number, unsigned long long Value);
+void __sidt(void *To);
+void __lidt(void *From);
+void _sgdt(void *To);
+void _lgdt(void *From);
+void __halt(void);
 
 /* Routines of a cancel-safe queue, as function types. https://learn.microsoft.com/windows-hardware/drivers/kernel
    /cancel-safe-irp-queues */

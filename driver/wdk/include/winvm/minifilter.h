@@ -83,6 +83,22 @@ typedef NTSTATUS(FLTAPI *PFLT_CONNECT_NOTIFY)(PFLT_PORT, PVOID, PVOID, ULONG, PV
 typedef VOID(FLTAPI *PFLT_DISCONNECT_NOTIFY)(PVOID);
 typedef NTSTATUS(FLTAPI *PFLT_MESSAGE_NOTIFY)(PVOID, PVOID, ULONG, PVOID, ULONG, PULONG);
 
+/* A minifilter that provides names: a name to fill, and the callbacks that do it. */
+typedef struct _FLT_NAME_CONTROL {
+    UNICODE_STRING Name;
+} FLT_NAME_CONTROL, *PFLT_NAME_CONTROL;
+typedef NTSTATUS(FLTAPI *PFLT_GENERATE_FILE_NAME)(PFLT_INSTANCE, PFILE_OBJECT, PFLT_CALLBACK_DATA,
+                                                  FLT_FILE_NAME_OPTIONS, PBOOLEAN, PFLT_NAME_CONTROL);
+typedef NTSTATUS(FLTAPI *PFLT_NORMALIZE_NAME_COMPONENT)(PFLT_INSTANCE, PCUNICODE_STRING, USHORT, PCUNICODE_STRING,
+                                                        PFILE_NAMES_INFORMATION, ULONG, FLT_NORMALIZE_NAME_FLAGS,
+                                                        PVOID *);
+typedef NTSTATUS(FLTAPI *PFLT_NORMALIZE_NAME_COMPONENT_EX)(PFLT_INSTANCE, PFILE_OBJECT, PCUNICODE_STRING, USHORT,
+                                                           PCUNICODE_STRING, PFILE_NAMES_INFORMATION, ULONG,
+                                                           FLT_NORMALIZE_NAME_FLAGS, PVOID *);
+typedef VOID(FLTAPI *PFLT_NORMALIZE_CONTEXT_CLEANUP)(PVOID *);
+typedef NTSTATUS(FLTAPI *PFLT_TRANSACTION_NOTIFICATION_CALLBACK)(PCFLT_RELATED_OBJECTS, PFLT_CONTEXT, ULONG);
+typedef NTSTATUS(FLTAPI *PFLT_SECTION_CONFLICT_NOTIFICATION_CALLBACK)(PFLT_INSTANCE, PFLT_CONTEXT, PFLT_CALLBACK_DATA);
+
 typedef struct _FLT_OPERATION_REGISTRATION {
     UCHAR MajorFunction;
     FLT_OPERATION_REGISTRATION_FLAGS Flags;
@@ -102,7 +118,6 @@ typedef struct _FLT_CONTEXT_REGISTRATION {
     PVOID Reserved1;
 } FLT_CONTEXT_REGISTRATION, *PFLT_CONTEXT_REGISTRATION;
 
-/* The callbacks that provide names, and those for transactions and sections, are given as PVOID. */
 typedef struct _FLT_REGISTRATION {
     USHORT Size;
     USHORT Version;
@@ -114,12 +129,12 @@ typedef struct _FLT_REGISTRATION {
     PFLT_INSTANCE_QUERY_TEARDOWN_CALLBACK InstanceQueryTeardownCallback;
     PFLT_INSTANCE_TEARDOWN_CALLBACK InstanceTeardownStartCallback;
     PFLT_INSTANCE_TEARDOWN_CALLBACK InstanceTeardownCompleteCallback;
-    PVOID GenerateFileNameCallback; /* PVOID: the types of these six are not declared here */
-    PVOID NormalizeNameComponentCallback;
-    PVOID NormalizeContextCleanupCallback;
-    PVOID TransactionNotificationCallback;
-    PVOID NormalizeNameComponentExCallback;
-    PVOID SectionNotificationCallback;
+    PFLT_GENERATE_FILE_NAME GenerateFileNameCallback;
+    PFLT_NORMALIZE_NAME_COMPONENT NormalizeNameComponentCallback;
+    PFLT_NORMALIZE_CONTEXT_CLEANUP NormalizeContextCleanupCallback;
+    PFLT_TRANSACTION_NOTIFICATION_CALLBACK TransactionNotificationCallback;
+    PFLT_NORMALIZE_NAME_COMPONENT_EX NormalizeNameComponentExCallback;
+    PFLT_SECTION_CONFLICT_NOTIFICATION_CALLBACK SectionNotificationCallback;
 } FLT_REGISTRATION, *PFLT_REGISTRATION;
 
 #define FLT_FILE_NAME_NORMALIZED 0x00000001
@@ -132,6 +147,13 @@ typedef struct _FLT_REGISTRATION {
 #define FLT_FILE_NAME_REQUEST_FROM_CURRENT_PROVIDER 0x01000000
 #define FLT_FILE_NAME_DO_NOT_CACHE 0x02000000
 #define FLT_FILE_NAME_ALLOW_QUERY_ON_REPARSE 0x04000000
+#define FLT_VALID_FILE_NAME_FORMATS 0x000000ff
+#define FLT_VALID_FILE_NAME_QUERY_METHODS 0x0000ff00
+#define FLT_VALID_FILE_NAME_FLAGS 0xff000000
+#define FltGetFileNameFormat(options) ((options) & FLT_VALID_FILE_NAME_FORMATS)
+#define FltGetFileNameQueryMethod(options) ((options) & FLT_VALID_FILE_NAME_QUERY_METHODS)
+#define FLTFL_NORMALIZE_NAME_CASE_SENSITIVE 0x01
+#define FLTFL_NORMALIZE_NAME_DESTINATION_FILE_NAME 0x02
 #define FLTFL_FILE_NAME_PARSED_FINAL_COMPONENT 0x0001
 #define FLTFL_FILE_NAME_PARSED_EXTENSION 0x0002
 #define FLTFL_FILE_NAME_PARSED_STREAM 0x0004

@@ -161,6 +161,10 @@ typedef union _FLT_PARAMETERS {
         } Direct;
     } DeviceIoControl;
     struct {
+        PIRP Irp;
+        PFILE_NETWORK_OPEN_INFORMATION NetworkInformation;
+    } NetworkQueryOpen; /* IRP_MJ_NETWORK_QUERY_OPEN */
+    struct {
         PVOID Argument1;
         PVOID Argument2;
         PVOID Argument3;
@@ -193,12 +197,44 @@ typedef ULONG FLT_CALLBACK_DATA_FLAGS;
 #define FLTFL_CALLBACK_DATA_NEW_SYSTEM_BUFFER 0x00100000
 #define FLTFL_CALLBACK_DATA_DIRTY 0x80000000
 
+/* Data of a reparse point that an open met. */
+typedef struct _FLT_TAG_DATA_BUFFER {
+    ULONG FileTag;
+    USHORT TagDataLength;
+    USHORT UnparsedNameLength;
+    union {
+        struct {
+            USHORT SubstituteNameOffset;
+            USHORT SubstituteNameLength;
+            USHORT PrintNameOffset;
+            USHORT PrintNameLength;
+            ULONG Flags;
+            WCHAR PathBuffer[1];
+        } SymbolicLinkReparseBuffer;
+        struct {
+            USHORT SubstituteNameOffset;
+            USHORT SubstituteNameLength;
+            USHORT PrintNameOffset;
+            USHORT PrintNameLength;
+            WCHAR PathBuffer[1];
+        } MountPointReparseBuffer;
+        struct {
+            UCHAR DataBuffer[1];
+        } GenericReparseBuffer;
+        struct {
+            GUID TagGuid;
+            UCHAR DataBuffer[1];
+        } GenericGUIDReparseBuffer;
+    };
+} FLT_TAG_DATA_BUFFER, *PFLT_TAG_DATA_BUFFER;
+#define FLT_TAG_DATA_BUFFER_HEADER_SIZE FIELD_OFFSET(FLT_TAG_DATA_BUFFER, GenericReparseBuffer)
+
 typedef struct _FLT_CALLBACK_DATA {
     FLT_CALLBACK_DATA_FLAGS Flags;
     PETHREAD CONST Thread;
     PFLT_IO_PARAMETER_BLOCK CONST Iopb;
     IO_STATUS_BLOCK IoStatus;
-    struct _FLT_TAG_DATA_BUFFER *TagData;
+    PFLT_TAG_DATA_BUFFER TagData;
     union {
         struct {
             LIST_ENTRY QueueLinks;
