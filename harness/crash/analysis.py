@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.crash.expectation import describe
 from harness.crash.held import NONE_HELD, HeldIrps
+from harness.crash.witness import WITNESSES, needs_witness, with_witness
 from harness.display.markdown import code, plain
 from harness.display.terminal import printable
 from harness.dumps import bugcheck
@@ -52,6 +53,7 @@ class Circumstances:
         last_operation: the last operation in the agent's journal; empty if there is none.
         tail: the last lines of the debug output, oldest first.
         held: what the driver had not completed when the guest hung.
+        printed: what the driver itself printed in the scenario, oldest first.
     """
 
     scenario: str
@@ -59,6 +61,7 @@ class Circumstances:
     last_operation: str = ""
     tail: Sequence[str] = ()
     held: HeldIrps = NONE_HELD
+    printed: Sequence[str] = ()
 
 
 def analyse(
@@ -83,6 +86,10 @@ def analyse(
             summary = symbolise(summary, path)
         except WinvmError as error:
             notes.append(str(error))
+    driver = circumstances.driver
+    if symbols and needs_witness(crash, summary, driver):
+        printed, operation = circumstances.printed, circumstances.last_operation
+        summary = with_witness(crash, summary, driver, symbols, printed=printed, operation=operation)
     document = analysis_document(crash, circumstances, summary, notes)
     text = json.dumps(document, indent=1) + "\n"
     (folder / "analysis.json").write_text(text, encoding="utf-8")
@@ -140,11 +147,30 @@ def _cause(crash: KernelCrash, summary: Summary | None) -> str:
         return "The driver prints debug output without end."
     if crash.hint.cause:
         return f"{who} {crash.hint.cause}."
+    if crash.kind == "exception" and summary and (summary.returned_to or summary.fault_source in WITNESSES):
+        return _off_the_stack(crash, summary)
     if crash.kind == "exception":
         # The module that the stack names did not fault itself: the code that it called did.
         called = "called code that " if summary and summary.fault_source == "stack" else ""
         return f"{who} {called}{_exception_cause(crash)}."
     return _bugcheck_cause(crash, summary, who)
+
+
+def _off_the_stack(crash: KernelCrash, summary: Summary) -> str:
+    """What happened to a stack that does not show the function at fault, and the best guess which it is."""
+    if summary.returned_to:
+        what = f"A function returned to {address_words(summary.returned_to)}"
+        what = f"{what.partition(',')[0]}: the return address on its stack had been overwritten."
+    elif summary.type == "none":
+        words = exception_name(crash.code) or f"exception {crash.code:#010x}"
+        what = f"The driver failed ({words}) and left no usable stack: it may have been overwritten."
+    else:
+        what = f"The stack names no function of the driver: code that it called {_exception_cause(crash)}."
+    place = summary.fault
+    if place is None or not place.module or is_core(place.module):
+        return what
+    how = WITNESSES.get(summary.fault_source, "a scan of the stack leads to")
+    return f"{what} Perhaps at fault: {how} {_who(place).rstrip(',')}."
 
 
 def _bugcheck_cause(crash: KernelCrash, summary: Summary | None, who: str) -> str:

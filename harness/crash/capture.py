@@ -8,6 +8,7 @@ available, screenshot.png and the dump (`harness.crash.dump_source`); after a ha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ JOURNAL_TAIL = 1 << 20  # bytes
 LAST_OPERATIONS = 8192  # bytes
 SCREENSHOT_DEADLINE_S = 10.0
 ANALYSIS = ("analysis.json", "analysis.md")
+_BEGIN = re.compile(r"WINVM-MARK \S+ begin ")
 UNWINDING = "CloseHandle after error"  # as guest/agent/win32/handle.py writes it
 
 
@@ -115,10 +117,18 @@ def capture(
     found += [collected.file] if collected.file else []
     notes += collected.notes
     tail = [record.text for record in records[-DBGPRINT_TAIL:] if not (log and log.is_noise(record.text))]
-    analysis = analyse(crash, Circumstances(scenario, driver, operation, tail, held), folder, symbols)
+    printed = [record.text for record in _since_marker(records) if record.source == "dbgprint"]
+    circumstances = Circumstances(scenario, driver, operation, tail, held, printed)
+    analysis = analyse(crash, circumstances, folder, symbols)
     return Evidence(
         analysis["signature"], analysis["likely_cause"], operation, (*found, *ANALYSIS), tuple(notes)
     )
+
+
+def _since_marker(records: Sequence[DebugRecord]) -> Sequence[DebugRecord]:
+    """The records after the agent's last marker that a scenario begins."""
+    begun = (index for index in range(len(records) - 1, -1, -1) if _BEGIN.match(records[index].text))
+    return records[next(begun, -1) + 1 :]
 
 
 def _write_records(records: Sequence[DebugRecord], target: Path) -> None:

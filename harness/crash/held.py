@@ -17,9 +17,9 @@ from harness.dumps.summary import Module, Place, place_document
 from harness.dumps.symbol_path import SymbolPath
 from harness.dumps.symbols import routines
 
-_MAJOR = {"CreateFile": 0, "CloseHandle": 2, "ReadFile": 3, "WriteFile": 4, "DeviceIoControl": 14}
+MAJOR = {"CreateFile": 0, "CloseHandle": 2, "ReadFile": 3, "WriteFile": 4, "DeviceIoControl": 14}
 """Major function of the IRP that each operation of the agent makes."""
-_OPERATION = re.compile(rf"\b({'|'.join(_MAJOR)}) ")
+_OPERATION = re.compile(rf"\b({'|'.join(MAJOR)}) ")
 _CODE = re.compile(r"\bcode=0x([0-9A-Fa-f]{1,8})\b")
 
 
@@ -135,7 +135,7 @@ def _bare(routine: Place) -> str:
 def _is_of(irp: HeldIrp, operation: str) -> bool:
     """Whether an operation of the agent makes such an IRP."""
     found = _OPERATION.search(operation)
-    if found is None or _MAJOR[found[1]] != irp.major:
+    if found is None or MAJOR[found[1]] != irp.major:
         return False
     code = _CODE.search(operation)
     return irp.code is None or code is None or int(code[1], 16) == irp.code

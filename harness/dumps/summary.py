@@ -179,6 +179,7 @@ class Summary:
     processors: of a kernel dump that holds their states.
     threads: of a user dump, the one that crashed too; of a kernel, those that wait, where they matter.
     facts: what the kernel's own structures tell.
+    returned_to: where a function returned to, if its return address had been overwritten; else 0.
     """
 
     type: str
@@ -198,6 +199,7 @@ class Summary:
     processors: tuple[ProcessorStack, ...] = ()
     threads: tuple[ThreadStack, ...] = ()
     facts: KernelFacts = NOTHING
+    returned_to: int = 0
 
     @property
     def guessed(self) -> bool:
@@ -284,6 +286,7 @@ def summary_document(summary: Summary) -> dict[str, Any]:
             for thread in summary.threads
         ],
         **({"kernel": facts_document(summary.facts)} if summary.bugcheck else {}),
+        **({"returned_to": summary.returned_to} if summary.returned_to else {}),
         "truncated": summary.truncated,
         "warnings": list(summary.warnings),
     }

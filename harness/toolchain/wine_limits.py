@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pefile
 
-from harness.dumps.pdb import codeview_identity
 from harness.dumps.summary import Frame
-from harness.dumps.symbol_path import SymbolPath
-from harness.dumps.symbols import positions
-from harness.errors import HostError
+from harness.toolchain.references import DEBUG, code_positions, referring_code
 from harness.toolchain.rules import Finding
 
 DO_NOTHING: Mapping[str, str] = {
@@ -34,9 +29,7 @@ DO_NOTHING: Mapping[str, str] = {
 }
 """Routines of Wine 10's ntoskrnl.exe that return success and do nothing, and what a driver misses."""
 SEH_HANDLER = "__C_specific_handler"
-_EXECUTE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_EXECUTE"]
 _IMPORT = pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_IMPORT"]
-_DEBUG = pefile.DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_DEBUG"]
 _PRINTS = re.compile(r"DbgPrint|printf", re.IGNORECASE)
 _FORMAT = re.compile(
     rb"[\x09\x0a\x0d\x20-\x7e]*%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?w?Z[\x09\x0a\x0d\x20-\x7e]*\x00"
@@ -44,8 +37,8 @@ _FORMAT = re.compile(
 _CODE = re.compile(r"\bGetExceptionCode\s*\(\s*\)")
 _FILTER = re.compile(r"\b__except\s*\(")
 _SOURCES = {".c", ".cc", ".cpp", ".cxx"}
-_MAX_CODE, _MAX_DATA, _MAX_SOURCE = 4 << 20, 16 << 20, 1 << 20
-_MAX_FINDINGS, _MAX_FILES, _MAX_RECORD = 50, 2000, 4096
+_MAX_DATA, _MAX_SOURCE = 16 << 20, 1 << 20
+_MAX_FINDINGS, _MAX_FILES = 50, 2000
 _NOT_SOURCES = {"build", "artifacts", "node_modules"}
 
 
@@ -57,7 +50,7 @@ def wine_limits(driver: Path, sources: Path | None = None) -> list[Finding]:
         sources: the folder of its sources, in which GetExceptionCode() is looked for.
     """
     with pefile.PE(str(driver), fast_load=True) as image:
-        image.parse_data_directories([_IMPORT, _DEBUG])
+        image.parse_data_directories([_IMPORT, DEBUG])
         imports = dict(_imports(image))
         texts: dict[int, Finding] = {}
         if any(map(_PRINTS.search, imports.values())):
@@ -101,50 +94,13 @@ def _format(text: bytes) -> Finding:
 
 def _with_places(image: pefile.PE, driver: Path, found: Mapping[int, Finding]) -> list[Finding]:
     """The findings, each with the functions and lines that refer to its RVA."""
-    references = _references(image, frozenset(found))
+    references = referring_code(image, frozenset(found))
     code = sorted({at for places in references.values() for at in places})
-    frames = _frames(image, driver, code)
+    frames = code_positions(image, driver, code)
     return [
         Finding(finding.rule, f"{_places(references.get(at, ()), frames)}{finding.text}")
         for at, finding in found.items()
     ]
-
-
-def _references(image: pefile.PE, wanted: frozenset[int]) -> dict[int, list[int]]:
-    """RVAs of 32-bit displacements relative to the next instruction (RIP) that lead to a wanted RVA."""
-    found: dict[int, list[int]] = {}
-    for section in image.sections:
-        if not section.Characteristics & _EXECUTE:
-            continue
-        data = section.get_data()[:_MAX_CODE]
-        for shift in range(4):
-            usable = (len(data) - shift) // 4 * 4
-            for index, (displacement,) in enumerate(struct.iter_unpack("<i", data[shift : shift + usable])):
-                at = section.VirtualAddress + shift + 4 * index
-                target = at + 4 + displacement
-                if target in wanted:
-                    found.setdefault(target, []).append(at)
-    return found
-
-
-def _frames(image: pefile.PE, driver: Path, code: list[int]) -> Mapping[int, tuple[Frame, ...]]:
-    records = (_record(image, entry.struct) for entry in getattr(image, "DIRECTORY_ENTRY_DEBUG", []))
-    identity = next(filter(None, map(codeview_identity, records)), None)
-    if identity is None or not code:
-        return {}
-    pdb = SymbolPath("", folders=[driver.parent]).pdb(identity)
-    if pdb is None:
-        return {}
-    try:
-        found = positions({driver.name: (pdb, identity)}, {driver.name: {at: at for at in code}}, [])
-    except HostError:  # no symboliser: the notes go without lines
-        return {}
-    return {at: frames for (_, at), frames in found.items()}
-
-
-def _record(image: pefile.PE, entry: Any) -> bytes:
-    data: bytes = image.get_data(entry.AddressOfRawData, min(entry.SizeOfData, _MAX_RECORD))
-    return data
 
 
 def _places(code: Iterable[int], frames: Mapping[int, tuple[Frame, ...]]) -> str:

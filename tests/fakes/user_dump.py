@@ -29,6 +29,13 @@ def context(arch: str, pc: int, sp: int, fp: int = 0) -> bytes:
     return bytes(data)
 
 
+def dispatched(pc: int, sp: int, at: int, code: int = 0xC0000005) -> bytes:
+    """What lies at `at` on a stack while an exception is dispatched: CONTEXT, record, machine frame."""
+    record = struct.pack("<IIQQI4xQQ", code, 0, 0, pc, 2, 0, 0xFFFFFFFFFFFFFFFF).ljust(0xA0, b"\0")
+    frame = struct.pack("<5Q", pc, 0x33, 0x10246, sp, 0x2B)
+    return (context("x64", pc, sp).ljust(0x4F0, b"\0") + record + frame).ljust(max(0, sp - at), b"\0")
+
+
 @dataclass
 class UserDump:
     """What goes into the dump. The first of `threads`, (id, context), is the one that crashed.

@@ -14,6 +14,7 @@ from harness.dumps.record import record
 from harness.dumps.summary import (
     BugcheckReport,
     ExceptionRecord,
+    Found,
     Module,
     Place,
     StackFrame,
@@ -124,9 +125,20 @@ def assemble(
         processors=tuple(processors),
         threads=tuple(threads),
         facts=body.facts,
+        returned_to=_overwritten_return(addresses, stack) if machine == cpu.X64 and report is None else 0,
         truncated=truncated,
         warnings=tuple(warnings),
     )
+
+
+def _overwritten_return(addresses: AddressMap, stack: Sequence[StackFrame]) -> int:
+    """The instruction pointer, if it leads to no module and no call led there.
+
+    A call or a jump through a bad pointer leaves the caller's return address on top of the stack.
+    """
+    if not stack or not stack[0].place.address or addresses.place(stack[0].place.address).module is not None:
+        return 0
+    return 0 if len(stack) > 1 and stack[1].found is Found.LEAF else stack[0].place.address
 
 
 def blocked_stack(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from harness.dumps import bugcheck, cpu
-from harness.dumps.attribution import Files, no_files
+from harness.dumps.attribution import Files, is_core, no_files
 from harness.dumps.dumpfile import DumpFile
 from harness.dumps.formats import kdbg, kerneldump
 from harness.dumps.formats.assembly import Body, assemble
@@ -14,6 +14,7 @@ from harness.dumps.formats.kerneldump import KernelHeader
 from harness.dumps.summary import (
     BugcheckReport,
     ExceptionRecord,
+    Module,
     NoMemory,
     Summary,
 )
@@ -190,6 +191,12 @@ def _looked_into(file: DumpFile, header: KernelHeader, body: Body, files: Files,
     return Body(**{**vars(body), "blocked": blocked, "facts": facts})
 
 
+def _hides_another(modules: list[Module], address: int, driver: str) -> bool:
+    """Whether an exception is not the driver's own, so that it may have followed another one."""
+    module = next((module for module in modules if module.base <= address < module.end), None)
+    return module is None or is_core(module.name, driver)
+
+
 def _user(file: DumpFile, driver: str, files: Files) -> Summary:
     from harness.dumps.formats.minidump import Minidump
 
@@ -202,6 +209,13 @@ def _user(file: DumpFile, driver: str, files: Files) -> Summary:
     if not registers:
         warnings.append("There are no registers of the exception in this dump.")
     body = Body(dump.memory, dump.modules(), dump.unloaded(), {}, threads=dump.threads()[:MAX_THREADS])
+    if exception and dump.machine == cpu.X64 and _hides_another(body.modules, exception.address, driver):
+        from harness.dumps.formats.nested import first_exception
+
+        if first := first_exception(dump.memory, registers.get("rsp", 0)):
+            code, address = exception.code, exception.address
+            warnings.append(f"Exception {code:#x} at {address:#x} followed while this one was dispatched.")
+            exception, registers = first
     return assemble(
         kind="user-minidump",
         arch=cpu.ARCHITECTURES.get(dump.machine, "unknown"),

@@ -197,7 +197,8 @@ class WineLines:
         if not self._is_driver(tid):
             return None
         code = int(ended["code"], 16)
-        return self._crash(code, (code, _hex(ended["address"]), 0, 0), line, time)
+        # The address that was accessed is not in this message.
+        return self._crash(code, (code, _hex(ended["address"])), line, time)
 
     def _stack_overflow(self, address: str, tid: str, line: str, time: float) -> KernelCrash | None:
         if not self._is_driver(tid):
