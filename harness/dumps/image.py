@@ -149,7 +149,6 @@ class Image:
             raise UnreadableError("no function table")
         low, high = 0, (count - 1) // _CHUNK  # the chunk sought is low or above, and high or below
         first = self._start(at, low, entry_words)
-        last = max((end for _, end in self.sections), default=0)
         if offset < first:
             return None
         at_known = bisect.bisect_right(self._starts, offset)  # between what earlier searches read
@@ -157,6 +156,8 @@ class Image:
             low, first = self._numbers[at_known - 1], self._starts[at_known - 1]
         if at_known < len(self._starts) and self._numbers[at_known] <= high:
             high, last = self._numbers[at_known] - 1, self._starts[at_known]
+        else:
+            last = max((end for _, end in self.sections), default=0)
         tries = 0
         while low < high:
             middle = (low + high + 1) // 2

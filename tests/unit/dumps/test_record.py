@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pprint
 
 import pytest
 
@@ -81,3 +82,7 @@ def test_a_record_inherits_fields_and_methods() -> None:
     assert repr(named) == "Named(x=1, y=2, name='', colour='blue')"
     assert [named] != [Point(1)]
     assert dataclasses.asdict(named) == {"x": 1, "y": 2, "name": "", "colour": "blue"}
+
+
+def test_pprint_prints_it() -> None:
+    assert pprint.pformat([Point(1), Point(2)], width=5).count("Point(x=") == 2
