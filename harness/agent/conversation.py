@@ -47,6 +47,8 @@ STILL_S = 1.0
 DYING_S = {"bugcheck": 10.0, "exception": 60.0}
 """Longest time from a report in a log to the end of the driver's service, by kind. After an exception Wine
 writes a minidump of the process first, which takes 4 to 16 s on an emulated processor."""
+STACK_OVERFLOW = 0xC00000FD
+"""STATUS_STACK_OVERFLOW: Wine ends the thread alone, and writes no dump."""
 
 E = TypeVar("E", Ready, Loaded, Unloaded, Finished)
 
@@ -135,11 +137,12 @@ class Conversation:
         debug = self._debug
         if not isinstance(debug, ToldByLog) or crash.kind not in DYING_S:
             return crash
-        for _ in Deadline.after(DYING_S[crash.kind]).tries(every=LOOK_EVERY_S):
+        dying_s = DYING_S["bugcheck" if crash.code == STACK_OVERFLOW else crash.kind]
+        for _ in Deadline.after(dying_s).tries(every=LOOK_EVERY_S):
             seen = self.look(Deadline.after(LOOK_S), driver=True)
             if seen is None or not seen.driver_runs or debug.loaded_again():
                 return crash
-        if seen and seen.operation and seen.seconds >= DYING_S[crash.kind]:
+        if seen and seen.operation and seen.seconds >= dying_s:
             return crash
         debug.dismiss("not a crash: the driver's service still runs")
         return None

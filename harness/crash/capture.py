@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.crash.analysis import Circumstances, analyse
 from harness.crash.dump_source import DumpSource
@@ -58,7 +59,8 @@ def last_operation(journal: Path) -> str:
 class Evidence:
     """The collected evidence: names of the files, and `notes` with the reason for each missing one.
 
-    `cause` explains the crash in one sentence, with function and line where they are known.
+    `cause` explains the crash in one sentence, with function and line where they are known. `analysis` is the
+    content of analysis.json.
     """
 
     signature: str
@@ -66,6 +68,7 @@ class Evidence:
     last_operation: str
     artifacts: tuple[str, ...]
     notes: tuple[str, ...]
+    analysis: Mapping[str, Any]
 
 
 def capture(
@@ -121,7 +124,12 @@ def capture(
     circumstances = Circumstances(scenario, driver, operation, tail, held, printed)
     analysis = analyse(crash, circumstances, folder, symbols)
     return Evidence(
-        analysis["signature"], analysis["likely_cause"], operation, (*found, *ANALYSIS), tuple(notes)
+        analysis["signature"],
+        analysis["likely_cause"],
+        operation,
+        (*found, *ANALYSIS),
+        tuple(notes),
+        analysis,
     )
 
 

@@ -47,10 +47,16 @@ class DumpSource(Protocol):
 
 @dataclass(frozen=True)
 class GuestMinidump:
-    """A `DumpSource`: a minidump that the guest writes, copied from it; `absent` says why there is none."""
+    """A `DumpSource`: a minidump that the guest writes, copied from it.
+
+    Attributes:
+        absent: why there is none; empty if there should be one.
+        writer: what is known of the program that writes it, asked when none came in time.
+    """
 
     guest_path: str
     absent: str = ""
+    writer: Callable[[FileTransfer], str] | None = None
 
     seconds = MINIDUMP_SECONDS
 
@@ -61,14 +67,19 @@ class GuestMinidump:
         try:
             self._pull(files, folder / MINIDUMP, deadline)
         except (WinvmError, OSError) as error:
-            return Collected("", (f"{MINIDUMP} is missing: {error}",))
+            late = isinstance(error, DeadlineError) and self.writer is not None
+            known = f" {self.writer(files)}" if late and self.writer else ""
+            return Collected("", (f"{MINIDUMP} is missing: {error}{known}",))
         return Collected(MINIDUMP)
 
     def _pull(self, files: FileTransfer, target: Path, deadline: Deadline) -> None:
         """Waits until the dump's size is stable, then copies the dump."""
         size: int | None = None
         for _ in deadline.tries(every=SIZE_SETTLED_S):
-            now = files.size(self.guest_path, deadline)
+            try:
+                now = files.size(self.guest_path, deadline)
+            except DeadlineError:
+                continue  # said below, in terms of the dump
             if now and now == size:
                 break
             size = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PureWindowsPath
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from harness.crash.dump_source import DumpSource
 from harness.crash.held import Held
@@ -101,6 +101,22 @@ class Guest(Protocol):
 
         `debug`: the guest's own stream, see `debug_stream`.
         """
+
+
+@runtime_checkable
+class KnowsLimits(Protocol):
+    """Additional methods of a `Guest` on which some right drivers behave wrongly; see docs/own-driver.md."""
+
+    def crash_limit(self, analysis: Mapping[str, Any], driver: Path) -> str:
+        """Which limit of this guest is the cause of a crash; empty if none is known to be.
+
+        Args:
+            analysis: content of the crash's analysis.json.
+            driver: the `.sys` that crashed, with its PDB beside it.
+        """
+
+    def missing_line_limit(self, driver: Path) -> str:
+        """Which limit of this guest may be why expected debug output is missing; empty if none is known."""
 
 
 @runtime_checkable

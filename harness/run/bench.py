@@ -32,6 +32,7 @@ from harness.project.config import Parameter
 from harness.project.patterns import unmatched
 from harness.run.artifacts import Artifacts
 from harness.run.crashes import CrashKeeper
+from harness.run.guest_limits import missing_line_limit
 from harness.run.guest_session import GuestSession
 from harness.run.lost import keep_lost
 
@@ -283,6 +284,8 @@ class Bench:
             if not (missing := unmatched(patterns, records)):
                 break
             records = self.guest.debug.slice(scenario_id, late=True)
+        if missing and (limit := missing_line_limit(self.guest)):
+            missing = f"{missing} Note: {limit}."
         return records, missing
 
     def _crashed(self, scenario: Scenario, scenario_id: int, came: ScenarioCrash) -> ScenarioResult:
@@ -290,7 +293,7 @@ class Bench:
         expected = own is not None and not mismatch(own, came.report)
         crash = self.crashes.keep(came.report, came.scenario, expected=expected)
         records = self.guest.debug.slice(scenario_id)
-        if limit := came.report.hint.limit:
+        if limit := crash.report.hint.limit:
             message = f"{NOT_SHOWN}: {limit}. Its evidence is in {crash.folder}."
             return ScenarioResult(
                 scenario.name, scenario.kind, Outcome.SKIPPED, message, crash.cause, dbgprint=records
@@ -327,7 +330,7 @@ class Bench:
     def _went_down(self, report: KernelCrash, doing: str) -> DriverLoadError:
         """Keeps the evidence of a crash in DriverEntry or the unload routine; returns the error to raise."""
         crash = self.crashes.keep(report, doing)
-        if limit := report.hint.limit:
+        if limit := crash.report.hint.limit:
             return DriverLoadError(
                 f"{NOT_SHOWN}: {limit}. {_down(crash, doing)}.",
                 remedy=f"Run it on a Windows guest; its evidence is in {crash.folder}.",

@@ -14,12 +14,14 @@ from harness.crash.expectation import describe
 from harness.crash.hang import probe_hang
 from harness.crash.held import NONE_HELD, HeldIrps, named, names_operation
 from harness.errors import WinvmError
+from harness.guests.protocol import ShowsHeldIrps
 from harness.interfaces import ReadsLog
 from harness.journal import StepKind
 from harness.outcome import CrashRecord, KernelCrash, Scenario
 from harness.project.config import Parameter
 from harness.results import crash_document, write_json
 from harness.run.artifacts import Artifacts
+from harness.run.guest_limits import crash_limit
 from harness.run.guest_session import GuestSession
 
 RECORD = "crash.json"
@@ -98,8 +100,9 @@ class CrashKeeper:
             log=guest.debug if isinstance(guest.debug, ReadsLog) else None,
             held=held,
         )
+        limit = report.hint.limit or crash_limit(guest, evidence.analysis)
         return CrashRecord(
-            report,
+            dataclasses.replace(report, hint=dataclasses.replace(report.hint, limit=limit)),
             scenario,
             folder,
             evidence.signature,
@@ -122,9 +125,9 @@ class CrashKeeper:
         guest = self._guest
         with self._artifacts.journal.step(StepKind.HANG, "look for the IRPs that the driver holds") as found:
             try:
-                shown = guest.held_irps(self._driver)
-                if shown is None:
+                if not isinstance(guest.flavour, ShowsHeldIrps):
                     return NONE_HELD, ()
+                shown = guest.flavour.held_irps(guest.link, guest.debug, self._driver)
                 operation = (
                     hang.text
                     if names_operation(hang.text)

@@ -14,10 +14,9 @@ from harness.agent.protocol import Unloaded
 from harness.agent.session import AgentSession, start_agent
 from harness.bundle.payload import Payload
 from harness.crash.dump_source import DumpSource
-from harness.crash.held import Held
 from harness.deadline import Deadline
 from harness.errors import AgentError, DriverLoadError, InfrastructureError
-from harness.guests.protocol import Guest, InstallsPackages, Link, ShowsHeldIrps
+from harness.guests.protocol import Guest, InstallsPackages, Link
 from harness.host.digest import file_sha256
 from harness.interfaces import HoldsKernel, WatchesDriver
 from harness.journal import StepKind
@@ -236,18 +235,15 @@ class GuestSession:
         """How the host gets the dump of a crash."""
         return self._guest.dump(crash, self.debug)
 
-    def held_irps(self, driver: str) -> Held | None:
-        """The IRPs that a driver took and has not completed; None if this guest never shows them.
+    @property
+    def flavour(self) -> Guest:
+        """What differs between this guest and those of other flavours."""
+        return self._guest
 
-        Args:
-            driver: file name of its image.
-
-        Raises:
-            InfrastructureError: the guest does not show them now.
-        """
-        if not isinstance(self._guest, ShowsHeldIrps):
-            return None
-        return self._guest.held_irps(self.link, self.debug, driver)
+    @property
+    def driver_file(self) -> Path | None:
+        """The `.sys` on the host that was loaded last, or failed to load."""
+        return self.payload.drivers.get(self.newest)
 
     def recover(self) -> bool:
         """Restores a guest lost to a crash or a broken connection, without a driver; returns whether it did.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -34,6 +35,11 @@ _PRINTS = re.compile(r"DbgPrint|printf", re.IGNORECASE)
 _FORMAT = re.compile(
     rb"[\x09\x0a\x0d\x20-\x7e]*%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?w?Z[\x09\x0a\x0d\x20-\x7e]*\x00"
 )
+_NAME = re.compile(r"%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?w?Z")
+_CONVERSION = re.compile(
+    r"(?<!%)(?:%%)*%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?(?:hh|h|ll|l|w|z|j|t|I64|I32|I)?([a-zA-Z])"
+)
+_POINTERS = frozenset("sSnZ")
 _CODE = re.compile(r"\bGetExceptionCode\s*\(\s*\)")
 _FILTER = re.compile(r"\b__except\s*\(")
 _SOURCES = {".c", ".cc", ".cpp", ".cxx"}
@@ -64,6 +70,40 @@ def wine_limits(driver: Path, sources: Path | None = None) -> list[Finding]:
     if sources is not None and SEH_HANDLER in imports.values():
         found += _caught_codes(sources)
     return found[:_MAX_FINDINGS]
+
+
+@dataclass(frozen=True)
+class ShiftedPrint:
+    """A print of the driver whose conversions after `%wZ` or `%Z` get another one's argument on Wine.
+
+    place: of the code that refers to the format. dereferences: whether one of these conversions takes a
+    pointer, so that the print may crash.
+    """
+
+    place: Frame
+    text: str
+    dereferences: bool
+
+
+def shifted_prints(driver: Path) -> list[ShiftedPrint]:
+    """The prints of a driver whose PDB is beside it; none without a PDB.
+
+    Raises:
+        OSError, pefile.PEFormatError: the file cannot be read as a PE file.
+    """
+    with pefile.PE(str(driver), fast_load=True) as image:
+        image.parse_data_directories([_IMPORT, _DEBUG])
+        texts = {at: text.decode("ascii") for at, text in _formats(image)}
+        after = {at: _CONVERSION.findall(_NAME.split(text, maxsplit=1)[1]) for at, text in texts.items()}
+        shifted = {at: kinds for at, kinds in after.items() if kinds}
+        references = _references(image, frozenset(shifted)) if shifted else {}
+        frames = _frames(image, driver, sorted({at for places in references.values() for at in places}))
+        return [
+            ShiftedPrint(frames[code][0], texts[at], any(kind in _POINTERS for kind in shifted[at]))
+            for at, places in references.items()
+            for code in places
+            if frames.get(code)
+        ][:_MAX_FINDINGS]
 
 
 def _imports(image: pefile.PE) -> Iterator[tuple[int, str]]:

@@ -59,7 +59,7 @@ class Winedevice:
         return bytes(head)
 
     def write(self, folder: Path) -> None:
-        """The process as files of /proc: comm, maps, mem."""
+        """The process as files of /proc: comm, maps, pagemap, mem. Pages of zeros are not there."""
         folder.mkdir(parents=True)
         (folder / "comm").write_text("winedevice.exe\n")
         (folder / "maps").write_text(
@@ -70,6 +70,10 @@ class Winedevice:
             "7fff00000000-7fff00021000 rw-p 00000000 00:00 0   [stack]\n"
             "700000000000-700001000000 ---p 00000000 00:00 0 \n"
         )
+        pages = [bytes(self.heap[at : at + 0x1000]) for at in range(0, HEAP_SIZE, 0x1000)]
+        with (folder / "pagemap").open("wb") as table:
+            table.seek(HEAP // 0x1000 * 8)
+            table.write(b"".join(struct.pack("<Q", int(any(page)) << 63) for page in pages))
         with (folder / "mem").open("wb") as memory:
             memory.seek(HEAP)
             memory.write(self.heap)

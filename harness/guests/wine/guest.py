@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.crash.dump_source import GuestMinidump
 from harness.crash.held import Held
@@ -12,14 +14,15 @@ from harness.errors import TransportError
 from harness.guests.link import GuestLink, GuestSerialLink
 from harness.guests.protocol import Link, Reachable
 from harness.guests.standby import make_ready
-from harness.guests.wine import winedevice
+from harness.guests.wine import print_limit, winedevice
 from harness.guests.wine.debug_stream import WineDebugStream
 from harness.guests.wine.spec import AGENT_SOCKET
 from harness.images.base import BaseImage
-from harness.interfaces import DebugStream
+from harness.interfaces import DebugStream, FileTransfer
 from harness.machine.clock import set_clock
 from harness.machine.protocol import Machine
 from harness.outcome import KernelCrash
+from harness.transports.sftp import SftpTransfer
 
 PYTHON = r"C:\Python\python.exe"
 STANDBY = r"C:\winvm\standby.py"
@@ -34,6 +37,10 @@ NO_DUMP = {
     "flood": "a guest that floods its debug output is ended at once.",
 }
 """Why a crash of this kind leaves no minidump."""
+STARTS_DEBUGGER = "wine: "
+"""Begins the line with which Wine starts its debugger, which writes the minidump. After a fast-fail, or on a
+stack that cannot be used, ntdll prints another line and starts none."""
+NO_DEBUGGER = "Wine starts no debugger after a fast-fail, or on a stack that cannot be used."
 
 
 class WineLink(GuestLink):
@@ -80,7 +87,18 @@ class WineGuest:
 
     def dump(self, crash: KernelCrash, debug: DebugStream) -> GuestMinidump:  # noqa: ARG002 - says nothing of it
         """See `Guest`."""
-        return GuestMinidump(MINIDUMP, NO_DUMP.get(crash.kind, ""))
+        absent = NO_DUMP.get(crash.kind, "")
+        if crash.kind == "exception" and crash.text and not crash.text.startswith(STARTS_DEBUGGER):
+            absent = NO_DEBUGGER
+        return GuestMinidump(MINIDUMP, absent, _writer)
+
+    def crash_limit(self, analysis: Mapping[str, Any], driver: Path) -> str:
+        """See `KnowsLimits`."""
+        return print_limit.crash_limit(analysis, driver)
+
+    def missing_line_limit(self, driver: Path) -> str:
+        """See `KnowsLimits`."""
+        return print_limit.missing_line_limit(driver)
 
     def held_irps(self, link: Link, debug: DebugStream, driver: str) -> Held:
         """See `ShowsHeldIrps`."""
@@ -113,3 +131,10 @@ class WineGuest:
         finally:
             if self.serial:  # what is still sent must not wait in a saved guest
                 link.close()
+
+
+def _writer(files: FileTransfer) -> str:
+    """What is known of the program that writes the minidump."""
+    if not isinstance(files, SftpTransfer):
+        return ""
+    return winedevice.debugger_state(files, Deadline.after(winedevice.SECONDS))

@@ -1,7 +1,8 @@
 """The memory of winedevice.exe, in which a Wine guest runs its drivers, as the Linux below Wine shows it.
 
 A hung driver hangs this process alone: the guest's SSH server still answers, and serves /proc (proc(5): comm,
-maps, mem).
+maps, pagemap, mem). Most of what the process has reserved was never written: pages that are not there are not
+read.
 """
 
 from __future__ import annotations
@@ -12,19 +13,24 @@ from collections.abc import Iterator
 
 from harness.crash.held import Held
 from harness.deadline import Deadline
+from harness.display.terminal import printable
 from harness.dumps.kernel.held_irps import ProcessMemory, driver_object, held_irps
 from harness.dumps.summary import Module
-from harness.errors import TransportError
+from harness.errors import TransportError, WinvmError
 from harness.guests.wine.debug_lines import LoadedDriver
 from harness.transports.sftp import SftpTransfer
 
-SECONDS = 20.0
-"""For all that is read here; an emulated guest takes 2 to 4 s."""
+SECONDS = 30.0
+"""For all that is read here."""
 SOURCE = "the driver object and the IRPs in the memory of winedevice.exe"
-_COMM = b"winedevice.exe"
+_COMM, _DEBUGGER = b"winedevice.exe", b"winedbg.exe"
+_MAX_THREADS = 8
 _MAX_PROCESSES, _MAX_MAPS = 512, 1 << 20
 _MAX_PART, _MAX_MEMORY = 16 << 20, 64 << 20
 _HEADERS = 0x1000
+_PAGE = 4096
+_PRESENT = 0xC0
+"""In the highest byte of a page's entry in pagemap: present, or swapped out."""
 _MAP = re.compile(rb"([0-9a-f]{1,16})-([0-9a-f]{1,16}) (.{4}) [0-9a-f]+ [0-9a-f:]+ (\d+) *(.*)")
 
 
@@ -50,15 +56,41 @@ def held(files: SftpTransfer, driver: LoadedDriver, deadline: Deadline, proc: st
     raise TransportError(f"No process of the guest has a driver object of {name}.")
 
 
-def _processes(files: SftpTransfer, proc: str, deadline: Deadline) -> Iterator[str]:
-    """Folders of the guest's winedevice.exe processes, the newest first."""
+def debugger_state(files: SftpTransfer, deadline: Deadline, proc: str = "/proc") -> str:
+    """One sentence on the program that writes the minidump, which a guest may have started and not ended."""
+    try:
+        for path in _processes(files, proc, deadline, _DEBUGGER):
+            (stat,) = files.server_parts(f"{path}/stat", [(0, 4096)], deadline)
+            threads = files.server_names(f"{path}/task", deadline)[:_MAX_THREADS]
+            waits = [
+                files.server_parts(f"{path}/task/{one}/wchan", [(0, 64)], deadline)[0] for one in threads
+            ]
+            return _described(stat, waits)
+    except WinvmError as error:
+        return f"Whether its writer still runs is not known: {error.message}"
+    return "No winedbg.exe runs in the guest, which would write it."
+
+
+def _described(stat: bytes, waits: list[bytes]) -> str:
+    fields = stat.rpartition(b")")[2].split()
+    state = fields[0].decode("ascii", "replace") if fields else "?"
+    ticks = sum(int(field) for field in fields[11:13] if field.isdigit())
+    places = ", ".join(printable(wait.decode("ascii", "replace"))[:40] or "0" for wait in waits)
+    return (
+        f"winedbg.exe, which writes it, still runs: state {state}, {ticks / 100:.1f} s of processor time, "
+        f"threads wait in {places} (/proc)."
+    )
+
+
+def _processes(files: SftpTransfer, proc: str, deadline: Deadline, wanted: bytes = _COMM) -> Iterator[str]:
+    """Folders of the guest's processes of one program, the newest first."""
     numbers = [name for name in files.server_names(proc, deadline) if name.isascii() and name.isdigit()]
     for number in sorted(numbers, key=int, reverse=True)[:_MAX_PROCESSES]:
         try:
             (comm,) = files.server_parts(f"{proc}/{number}/comm", [(0, 64)], deadline)
         except TransportError:
             continue  # it has ended
-        if comm.strip() == _COMM:
+        if comm.strip() == wanted:
             yield f"{proc}/{number}"
 
 
@@ -74,8 +106,24 @@ def _memory(files: SftpTransfer, process: str, deadline: Deadline) -> ProcessMem
         if 0 < end - start <= _MAX_PART and total + end - start <= _MAX_MEMORY:
             parts.append((start, end - start))
             total += end - start
+    entries = [(start // _PAGE * 8, size // _PAGE * 8) for start, size in parts]
+    tables = files.server_parts(f"{process}/pagemap", entries, deadline)
+    parts = [run for (start, _), table in zip(parts, tables, strict=True) for run in _present(start, table)]
     contents = files.server_parts(f"{process}/mem", parts, deadline)
     return ProcessMemory((start, content) for (start, _), content in zip(parts, contents, strict=True))
+
+
+def _present(start: int, table: bytes) -> Iterator[tuple[int, int]]:
+    """(address, size) of the runs of pages that are there, by their entries in pagemap."""
+    begun: int | None = None
+    count = len(table) // 8
+    for page in range(count + 1):
+        there = page < count and bool(table[8 * page + 7] & _PRESENT)
+        if there and begun is None:
+            begun = page
+        elif not there and begun is not None:
+            yield start + begun * _PAGE, (page - begun) * _PAGE
+            begun = None
 
 
 def _module(name: str, driver: LoadedDriver, head: bytes) -> Module | None:

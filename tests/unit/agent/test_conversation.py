@@ -123,6 +123,24 @@ def test_a_crash_is_believed_when_the_call_never_returns_and_the_service_cannot_
     assert (ended.report.kind, ended.report.code) == ("exception", 0xC0000005)
 
 
+def test_a_thread_that_used_up_its_stack_is_not_waited_for_as_for_a_dump(
+    doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.agent.conversation.DYING_S", {"bugcheck": 0.5, "exception": 60.0})
+
+    def looks(command: dict[str, object]) -> None:
+        witness.say("looked", id=command["id"], driver_runs=True, operation="ReadFile Device", seconds=3.0)
+
+    def overflows(command: dict[str, object]) -> None:
+        logged.break_down("exception", 0xC00000FD)
+
+    witness.when("ioctl.set", overflows)
+    witness.when("look", looks)
+    started = time.monotonic()
+    assert isinstance(doubting.run(1, "ioctl.set", soon(0.5)), ScenarioCrash)
+    assert time.monotonic() - started < 10
+
+
 def test_a_printed_crash_is_believed_when_no_agent_is_left_to_ask(
     doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
 ) -> None:

@@ -1,0 +1,25 @@
+"""Limits of the guest that make a right driver look wrong: what they explain of a crash or a missing line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.guests.protocol import KnowsLimits
+from harness.run.guest_session import GuestSession
+
+
+def crash_limit(session: GuestSession, analysis: Mapping[str, Any]) -> str:
+    """Which limit of the guest made the driver crash; empty if none is known to have.
+
+    Args:
+        analysis: content of the crash's analysis.json.
+    """
+    guest, driver = session.flavour, session.driver_file
+    return guest.crash_limit(analysis, driver) if isinstance(guest, KnowsLimits) and driver else ""
+
+
+def missing_line_limit(session: GuestSession) -> str:
+    """Which limit of the guest may be why a line of the driver is missing; empty if none is known."""
+    guest, driver = session.flavour, session.driver_file
+    return guest.missing_line_limit(driver) if isinstance(guest, KnowsLimits) and driver else ""
