@@ -89,10 +89,16 @@ def start_agent(process: GuestProcess, zipapp: str, deadline: Deadline) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ScenarioCrash:
-    """A crash that ended a scenario or prevented it from running; `scenario` is the one to blame."""
+    """A crash that ended a scenario or prevented it from running.
+
+    Attributes:
+        scenario: the one to blame.
+        began: whether the one that did not run to its end had begun.
+    """
 
     report: KernelCrash
     scenario: str
+    began: bool = True
 
 
 class AgentSession:
@@ -215,7 +221,7 @@ class AgentSession:
         if (crash := self.crash()) is not None:
             note = f"The driver crashed after this scenario had ended, before {scenario} began."
             report = dataclasses.replace(crash, notes=(*crash.notes, note))
-            return ScenarioCrash(report, self._last_scenario or scenario)
+            return ScenarioCrash(report, self._last_scenario or scenario, began=False)
         self._last_scenario = scenario
         answer = self._conversation.ask(
             Finished,

@@ -55,6 +55,15 @@ def last_operation(journal: Path) -> str:
     return ""
 
 
+def last_run(journal: Path) -> int:
+    """Number of the scenario's run that issued the last operation; 0 for the agent itself, or if unknown."""
+    try:
+        *_, line = last_bytes(journal, LAST_OPERATIONS).split(b"\n")[:-1]
+        return int(json.loads(line)["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The collected evidence: names of the files, and `notes` with the reason for each missing one.

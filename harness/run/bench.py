@@ -12,6 +12,7 @@ from harness.agent.conversation import Stuck
 from harness.agent.protocol import Finished
 from harness.agent.session import ScenarioCrash
 from harness.bundle.write import LOADED, UNLOADED
+from harness.crash.capture import last_run
 from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
 from harness.errors import DriverCrashError, DriverLoadError, InfrastructureError
@@ -63,6 +64,8 @@ class Bench:
         self._artifacts = artifacts
         self._journal = artifacts.journal
         self._resources = resources
+        self._before = (0, "")
+        """Number and name of the scenario that ran last."""
         self._crashed_builds: dict[str, CrashRecord | None] = {}
         """Builds that crashed in DriverEntry, with the crash until a scenario's result has it."""
         resources.callback(guest.disconnect)
@@ -149,6 +152,7 @@ class Bench:
             values = {**self.guest.payload.parameters, **(parameters or {})}
             result = self._run(scenario, scenario_id, values, replayed)
             found["outcome"] = result.outcome
+        self._before = (scenario_id, scenario.name)
         bound(self.guest.machine.channels)
         return dataclasses.replace(
             result,
@@ -194,7 +198,7 @@ class Bench:
                 notes=keep_lost(self.guest.machine, self._artifacts.lost_folder(scenario.name)),
             )
         if isinstance(answer, ScenarioCrash):
-            return self._crashed(scenario, scenario_id, answer)
+            return self._crashed(scenario, scenario_id, self._blamed(scenario, answer))
         if isinstance(answer, Stuck):
             self.guest.give_up()
             under_way = f"only {answer.operation}, just begun," if answer.operation else "no operation"
@@ -288,6 +292,20 @@ class Bench:
             missing = f"{missing} Note: {limit}."
         return records, missing
 
+    def _blamed(self, scenario: Scenario, came: ScenarioCrash) -> ScenarioCrash:
+        """The crash, blamed on the scenario before if this one has issued no operation and expects none."""
+        number, name = self._before
+        if (
+            came.scenario != scenario.name
+            or came.report.kind == "hang"
+            or scenario.expect_crash
+            or not number
+            or last_run(self.guest.machine.channels.journal) != number
+        ):
+            return came
+        note = f"{scenario.name} had issued no operation yet: the last ones are those of {name}."
+        return ScenarioCrash(dataclasses.replace(came.report, notes=(*came.report.notes, note)), name)
+
     def _crashed(self, scenario: Scenario, scenario_id: int, came: ScenarioCrash) -> ScenarioResult:
         own = scenario.expect_crash if came.scenario == scenario.name else None
         expected = own is not None and not mismatch(own, came.report)
@@ -307,7 +325,8 @@ class Bench:
             outcome = Outcome.HUNG if crash.kind in ("hang", "flood") else Outcome.CRASHED
             message = f"{describe(crash.report)}; last operation: {crash.last_operation or 'none journalled'}"
             if crash.scenario != scenario.name:
-                message = f"Not run: {crash.scenario} took the driver down after its end. {message}"
+                how = "Ended before its first operation" if came.began else "Not run"
+                message = f"{how}: {crash.scenario} took the driver down after its end. {message}"
         return ScenarioResult(
             scenario.name,
             scenario.kind,
