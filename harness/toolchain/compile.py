@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.errors import BuildError
 from harness.journal import Journal
 from harness.project.config import Config
 from harness.toolchain.clang.cmake import build_cmake
@@ -14,6 +15,8 @@ from harness.toolchain.clang.sources import DriverSources, folder_sources, liste
 from harness.toolchain.driver import build_driver
 from harness.toolchain.msbuild.vcxproj import project_sources
 
+NO_FRAMEWORK = "'wdf.h' file not found"
+"""clang's words about a KMDF driver, whose framework only a WDK has."""
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 
 
@@ -38,7 +41,16 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
     kit = find_kit(config.root / driver.wdk) if driver.wdk else None
     if kit:
         journal.note(f"compiled with the WDK {kit.version} in {driver.wdk}")
-    compiled = compile_driver(sources, driver.name, config.root, output, kit)
+    try:
+        compiled = compile_driver(sources, driver.name, config.root, output, kit)
+    except BuildError as error:
+        if NO_FRAMEWORK not in error.detail:
+            raise
+        raise BuildError(
+            f"{driver.name} needs KMDF, which winvm's driver kit does not have: its sources include wdf.h.",
+            remedy="Name a WDK's folder in driver.wdk, or the .sys of a build elsewhere in driver.prebuilt. "
+            "It runs on a Windows guest: the Wine guest has no KMDF.",
+        ) from error
     write_editor_files(config.root, compiled.commands)
     return compiled.driver
 

@@ -1,7 +1,9 @@
 """Builds the driver projects below a folder: `python -m tests.compat FOLDER`.
 
 The sources are yours to bring: clones of public drivers, say. Nothing of them belongs to this repository, nor
-does the record of one survey, which `--record` writes and `--expect` compares with.
+does the record of one survey, which `--record` writes and `--expect` compares with. With a list of projects
+in the folder, `--first-hour` tries each as its owner would, and `--guest` loads what builds;
+tests/compat/first_hour.py explains the list.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.compat.first_hour import FAILS, LIST, LOADS, REFUSED, first_hours
 from tests.compat.survey import COMPILES, survey
 
 ENVIRONMENT = "WINVM_COMPAT"
@@ -27,9 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", help="keep what is built here")
     parser.add_argument("--record", help="write the outcomes to this JSON file")
     parser.add_argument("--expect", help="compare with such a file")
+    parser.add_argument("--first-hour", action="store_true", help=f"the projects of FOLDER/{LIST}")
+    parser.add_argument("--guest", action="store_true", help="with --first-hour: also load what builds")
     given = parser.parse_args(arguments)
     if not given.folder or not Path(given.folder).is_dir():
         parser.error(f"name a folder with driver projects, as an argument or in {ENVIRONMENT}")
+    if given.first_hour:
+        return _first_hour(Path(given.folder).resolve(), given)
     with tempfile.TemporaryDirectory(prefix="winvm-compat-") as scratch:
         outcomes = []
         for outcome in survey(Path(given.folder).resolve(), Path(given.output or scratch)):
@@ -48,6 +55,25 @@ def main(arguments: list[str] | None = None) -> int:
     for project in lost:
         print(f"no longer compiles: {project}")
     return 1 if lost else 0
+
+
+def _first_hour(folder: Path, given: argparse.Namespace) -> int:
+    """0 when every project of the list did what the list expects."""
+    seen = []
+    with tempfile.TemporaryDirectory(prefix="winvm-compat-", dir=given.output) as scratch:
+        for one in first_hours(folder / LIST, Path(scratch), guest=given.guest):
+            seen.append(one)
+            mark = " " if one.as_expected else "!"
+            took = f"{one.init_s:4.1f} {one.build_s:5.1f} {one.run_s:5.1f} s"
+            print(f"{mark} {one.result:10} {took}  {one.project.folder}  {one.reason}".rstrip(), flush=True)
+    built = sum(one.result not in (FAILS, REFUSED) for one in seen)
+    right = sum(
+        one.result in (LOADS, REFUSED) or (bool(one.project.reason) and one.as_expected) for one in seen
+    )
+    print(f"{built} of {len(seen)} projects compile; {right} load or are refused with the expected reason")
+    if given.record:
+        Path(given.record).write_text(json.dumps([one.as_json() for one in seen], indent=1) + "\n")
+    return 0 if all(one.as_expected for one in seen) else 1
 
 
 if __name__ == "__main__":
