@@ -14,6 +14,7 @@ from harness.run.plan import make_plan
 from harness.toolchain.builds import build_drivers
 from harness.toolchain.rules import SEVERITY
 from tests import documented
+from tests.fakes.tiny_driver import build_foreign_driver
 from tests.unit.toolchain.clang.wdk_code import ENTRY, PLAIN, UNLOAD
 
 DOCUMENT = documented.ROOT / "docs" / "own-driver.md"
@@ -26,6 +27,16 @@ PROJECT = """<Project xmlns="http://schemas.microsoft.com/developer/msbuild/2003
   <PropertyGroup><ConfigurationType>Driver</ConfigurationType></PropertyGroup>
   <ItemGroup><ClCompile Include="Echo.c"/></ItemGroup>
 </Project>
+"""
+
+INF = """[Version]
+Signature = "$WINDOWS NT$"
+[DefaultInstall.NTamd64.Services]
+AddService = vendorsvc, 0x2, vendor_service
+[vendor_service]
+ServiceType = 1
+StartType = 3
+ServiceBinary = %12%\\vendor.sys
 """
 
 
@@ -48,6 +59,39 @@ def test_the_walk_through_of_a_project(tmp_path: Path) -> None:
     database = json.loads((tmp_path / "compile_commands.json").read_text())
     assert [Path(entry["file"]).name for entry in database] == ["echo.c"]
     assert (tmp_path / ".clangd").read_text().startswith("# Written by winvm build")
+
+
+def test_the_walk_through_of_a_cmake_project(tmp_path: Path) -> None:
+    section = "## A CMake project"
+    (lists,) = documented.blocks(DOCUMENT, "cmake", section)
+    (commands,) = documented.blocks(DOCUMENT, "sh", section)
+    (shown,) = documented.blocks(DOCUMENT, "toml", section)
+    (tmp_path / "CMakeLists.txt").write_text(lists)
+    (tmp_path / "lamp.c").write_text(PLAIN)
+    assert "lamp.sys" in documented.shell(commands, tmp_path, tmp_path / "home")
+    written = config.load(tmp_path / "winvm.toml").driver
+    (tmp_path / "shown.toml").write_text(shown)
+    documented_driver = config.load(tmp_path / "shown.toml").driver
+    assert (written.name, written.cmake) == (documented_driver.name, documented_driver.cmake) == ("lamp", ".")
+
+
+def test_the_walk_through_of_a_prebuilt_driver(tmp_path: Path) -> None:
+    section = "## A driver that is built elsewhere"
+    (commands,) = documented.blocks(DOCUMENT, "sh", section)
+    alone, package = documented.blocks(DOCUMENT, "toml", section)
+    place = tmp_path / "x64" / "Release" / "vendor"
+    place.mkdir(parents=True)
+    build_foreign_driver(place)
+    (place / "tiny.sys").rename(place / "vendor.sys")
+    for left in ("tiny.c", "tiny.o"):
+        (place / left).unlink(missing_ok=True)
+    (place / "vendor.inf").write_text(INF)
+    assert "vendor.sys" in documented.shell(commands, tmp_path, tmp_path / "home")
+    written = config.load(tmp_path / "winvm.toml").driver
+    assert (written.name, written.prebuilt) == ("vendorsvc", "x64/Release/vendor/vendor.sys")
+    for shown in (alone, package):
+        (tmp_path / "shown.toml").write_text(shown)
+        assert config.load(tmp_path / "shown.toml").driver.builds == ("Release", "Debug")
 
 
 def test_the_listed_sources(tmp_path: Path) -> None:
