@@ -15,6 +15,7 @@ COMMANDS = {
     "new-driver": ("harness.commands.scaffold", "Write a small driver with its scenarios into a new folder."),
     "image": ("harness.commands.image", "Build and list guest images."),
     "run": ("harness.commands.run", "Run scenarios in a fresh guest."),
+    "list": ("harness.commands.listing", "List the scenarios, with file, tags and capabilities."),
     "nightly": ("harness.commands.nightly", "Run the whole matrix and report what is new since last night."),
     "smoke": ("harness.commands.smoke", "Run a quick subset in a guest that is kept warm."),
     "up": ("harness.commands.live", "Start a guest with the driver loaded, and leave it running."),
@@ -51,10 +52,20 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        function = {"exec": "execute"}.get(cmd_name, cmd_name.replace("-", "_"))
+        function = {"exec": "execute", "list": "list_scenarios"}.get(cmd_name, cmd_name.replace("-", "_"))
         command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), function)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the command that was probably meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from harness.display.suggestion import did_you_mean
+
+            ctx.fail(f"There is no command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

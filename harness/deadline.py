@@ -42,6 +42,10 @@ class Deadline:
         """The earlier of this deadline and one `seconds` from now: for a step inside a longer operation."""
         return min(self, Deadline.after(seconds, self.clock), key=lambda d: d.at)
 
+    def paused(self, seconds: float) -> Deadline:
+        """This deadline after `seconds` that do not count, because a person was thinking."""
+        return Deadline(self.at + seconds, self.seconds, self.clock)
+
     def tries(self, every: float, pause: Callable[[float], None] = time.sleep) -> Iterator[int]:
         """Numbers of tries: one at once, then one `every` seconds, the last when the deadline has passed.
 

@@ -6,6 +6,8 @@ Layout: https://learn.microsoft.com/windows-hardware/drivers/kernel/defining-i-o
 from __future__ import annotations
 
 import enum
+import functools
+import sys
 from dataclasses import dataclass
 
 METHODS = ("METHOD_BUFFERED", "METHOD_IN_DIRECT", "METHOD_OUT_DIRECT", "METHOD_NEITHER")
@@ -18,6 +20,7 @@ ACCESSES = (
 )
 FILE_ANY_ACCESS, FILE_READ_ACCESS, FILE_WRITE_ACCESS = range(3)
 FILE_DEVICE_UNKNOWN = 0x22
+SMALLEST_CODE = 0xFFFF
 
 
 def ctl_code(
@@ -64,5 +67,20 @@ class ControlCode:
 
 
 def shown_code(code: int) -> str:
-    """A code for the journal and for errors, `0x222003`; a member of an enumeration with its name."""
-    return f"0x{code:06X} {code.name}" if isinstance(code, enum.Enum) else f"0x{code:06X}"
+    """A code for the journal and for errors, `0x222003 ECHO_READ`: its name if an enumeration has one."""
+    name = code.name if isinstance(code, enum.Enum) else _known_name(code)
+    return f"0x{code:06X} {name}".rstrip()
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_name(code: int) -> str:
+    """The name that an enumeration of the scenarios' modules gives a plain number; empty if none does."""
+    if code <= SMALLEST_CODE:
+        return ""  # of a device type below 1: rather some other number
+    for module_name, module in sorted(sys.modules.items()):
+        if not module_name.startswith("scenarios."):
+            continue
+        for found in vars(module).values():
+            if isinstance(found, type) and issubclass(found, enum.IntEnum) and code in list(found):
+                return found(code).name
+    return ""

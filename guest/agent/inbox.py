@@ -36,6 +36,10 @@ class Inbox:
             raise command
         return command
 
+    def unread(self, command: Command | None) -> None:
+        """Gives a command back that its receiver has no use for; `receive` returns it again."""
+        self._commands.put(command)
+
     def _read(self) -> None:
         command: Command | ProtocolError | None = {}
         while isinstance(command, dict) and command.get("cmd") != "quit":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from agent.deadline import Deadline
+from agent.debugger import refuse
 from agent.errors import ChildError, WaitTimeoutError
 from agent.operations import Operations
 from agent.verdict import ScenarioVerdict, verdict
@@ -220,6 +221,7 @@ def child_main() -> None:
     """Entry of the second process: runs the function that the parent named and reports how it ended."""
     command = json.loads(sys.stdin.buffer.readline())
     child = Child(Deadline.after(command["seconds"]))
+    refuse("")
     threading.Thread(target=child.listen, daemon=True).start()
     try:
         function = getattr(importlib.import_module(command["module"]), command["function"])

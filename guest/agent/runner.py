@@ -17,8 +17,9 @@ from agent.collect import collect, shown_file
 from agent.context import Context
 from agent.contract_check import contract_mismatch
 from agent.deadline import Deadline
+from agent.debugger import Debugger, refuse
 from agent.doing import Doing, doing
-from agent.errors import RegistryError, WaitTimeoutError, Win32Error
+from agent.errors import RegistryError, SkipScenario, WaitTimeoutError, Win32Error
 from agent.guest import Guest
 from agent.inbox import Command, Inbox
 from agent.journal import Journal, discard
@@ -29,7 +30,7 @@ from agent.registry import Function, Registered
 from agent.replay import Recorded, replay
 from agent.service import Making
 from agent.subresults import fitting
-from agent.verdict import PASSED, ScenarioVerdict, verdict
+from agent.verdict import AGENT_FOLDER, PASSED, ScenarioVerdict, verdict
 
 SERVICE_DEADLINE_S = 60.0
 DYING_S = 0.2
@@ -59,6 +60,8 @@ class Runner:
         self._driver_exit = 0
         self._watched = ""
         self._running = False
+        self._context: Context | None = None
+        self.debugger: Debugger | None = None
         self._thread = threading.get_ident()
         self._journal = Journal(self._open_journal(hello.get("journal")))
         self._marker = _marker(hello, guest.dbgprint)
@@ -101,7 +104,9 @@ class Runner:
             except (Win32Error, WaitTimeoutError):
                 runs = None
         seen = doing(self._thread) if self._running else Doing()
-        self._wire.send("looked", id=command.get("id", 0), driver_runs=runs, **asdict(seen))
+        notes = list(self._context.notes) if self._context else []
+        number = command.get("id", 0)
+        self._wire.send("looked", id=number, driver_runs=runs, notes=notes, **asdict(seen))
 
     def _load(self, command: Command) -> None:
         service, path = _field(command, "service"), command.get("sys") or ""
@@ -162,17 +167,22 @@ class Runner:
             sys.modules["random"].seed(seed)
         self._marker.begin(number, name)
         self._driver_exit = 0
+        self._context = context
+        debugger = self.debugger if command.get("debugger") else None
+        post_mortem = bool(command.get("post_mortem"))
         if operations is not None:
             found = None  # a replay does not expect the debug output of a scenario
             ended = self._attempt((), lambda t: _replay(operations, linger_s, t), context)
         elif found:
-            ended = self._attempt(found.needs, found.run, context)
+            run = found.run if debugger is None else _debugged(found.run, debugger, post_mortem=post_mortem)
+            ended = self._attempt(found.needs, run, context)
         else:
             ended = ScenarioVerdict("error", f"there is no scenario {name!r}")
         tests, left_out = fitting(context.subresults)
         if left_out:
             context.note(f"{left_out} further tests were reported")
         self._marker.end(number, name)
+        self._context = None
         self._journal.enter("")
         self._wire.send(
             "finished",
@@ -194,6 +204,7 @@ class Runner:
         if missing:
             return ScenarioVerdict("skipped", f"the guest lacks {', '.join(missing)}")
         ended = PASSED
+        refuse(context.name)
         with contextlib.redirect_stdout(_Captured(context)):
             try:
                 run(context)
@@ -273,6 +284,25 @@ class _Captured(io.TextIOBase):
         return len(text)
 
 
+def _debugged(run: Function, debugger: Debugger, *, post_mortem: bool) -> Function:
+    """`run` with breakpoint(); with `post_mortem`, what it raises is debugged before it is its outcome."""
+
+    def debugged(t: Context) -> None:
+        debugger.enter(t)
+        try:
+            run(t)
+        except (Exception, SystemExit) as error:
+            if type(error).__name__ == "BdbQuit":  # bdb is imported only where a breakpoint was reached
+                raise AssertionError("the debugger was quit before the scenario's end") from None
+            if post_mortem and not isinstance(error, SkipScenario):
+                debugger.post_mortem(error)
+            raise
+        finally:
+            debugger.leave()
+
+    return debugged
+
+
 def _replay(operations: Sequence[Recorded], linger_s: float, t: Context) -> None:
     t.note(f"{replay(operations, linger_s, t)} operations issued")
 
@@ -287,6 +317,7 @@ def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]
             return 0
         runner = Runner(wire, guest, scenarios, hello)
         inbox = Inbox(wire, runner.look)
+        runner.debugger = Debugger(wire, inbox, AGENT_FOLDER)
         while (command := inbox.receive()) is not None and command["cmd"] != "quit":
             runner.handle(command)
     except RegistryError as error:

@@ -20,6 +20,7 @@ from harness.agent.protocol import (
     Finished,
     Loaded,
     Looked,
+    Prompt,
     Ready,
     Standby,
     Unloaded,
@@ -75,12 +76,19 @@ class Conversation:
 
     Args:
         trouble: why the host stopped the guest's machine; empty while the machine runs.
+
+    Attributes:
+        answer_prompt: shows a debugger's text to a person and returns the line typed, empty at the end of
+            input; None where no debugger was asked for.
+        notes: of the running scenario, as the last look found them.
     """
 
     def __init__(self, lines: AgentLines, debug: DebugStream, trouble: Callable[[], str]) -> None:
         self._lines = lines
         self._debug = debug
         self._trouble = trouble
+        self.answer_prompt: Callable[[str], str] | None = None
+        self.notes: tuple[str, ...] = ()
         self._waiting: deque[AgentEvent] = deque()
         self._looks = 0
 
@@ -118,6 +126,7 @@ class Conversation:
                 return None
             event = parse_event(heard) if heard is not None else None
             if isinstance(event, Looked):
+                self.notes = tuple(event.notes) or self.notes
                 if event.id == self._looks:
                     return event
             elif event is not None and not isinstance(event, Standby):
@@ -179,7 +188,12 @@ class Conversation:
             if deadline.expired:
                 return self._overdue(deadline, what)
             heard = self._lines.receive(min(POLL_S, deadline.remaining()))
-            if isinstance(heard, bytes) and not isinstance(event := parse_event(heard), Standby | Looked):
+            event = parse_event(heard) if isinstance(heard, bytes) else None
+            if isinstance(event, Prompt) and self.answer_prompt:
+                began = time.monotonic()
+                self._lines.send(command_line("line", text=self.answer_prompt(event.text)))
+                deadline = deadline.paused(time.monotonic() - began)
+            elif event is not None and not isinstance(event, Standby | Looked):
                 return event
             if isinstance(heard, Lost):
                 crash = self.late_crash(deadline.at_most(CRASH_GRACE_S))

@@ -101,7 +101,7 @@ class Looked(_Event):
 
     `driver_runs`: whether the driver's service exists and has not stopped; None if that was not asked or is
     not known. `operation`: whose call has not returned for `seconds`; empty while the scenario runs code of
-    its own, at `where` and with that `stack`.
+    its own, at `where` and with that `stack`. `notes`: of the scenario so far.
     """
 
     event: Literal["looked"]
@@ -111,6 +111,14 @@ class Looked(_Event):
     seconds: _Seconds = 0.0
     where: _Name = ""
     stack: _Text = ""
+    notes: Annotated[list[_Text], Field(max_length=10_000)] = []
+
+
+class Prompt(_Event):
+    """A scenario's debugger printed `text` and waits for a `line` command."""
+
+    event: Literal["prompt"]
+    text: _Text = ""
 
 
 class Fatal(_Event):
@@ -120,7 +128,7 @@ class Fatal(_Event):
     message: _Text
 
 
-AgentEvent = Standby | Ready | Loaded | Unloaded | Finished | Looked | Fatal
+AgentEvent = Standby | Ready | Loaded | Unloaded | Finished | Looked | Prompt | Fatal
 
 _EVENTS: TypeAdapter[AgentEvent] = TypeAdapter(Annotated[AgentEvent, Field(discriminator="event")])
 

@@ -94,11 +94,25 @@ class ScenarioCrash:
     Attributes:
         scenario: the one to blame.
         began: whether the one that did not run to its end had begun.
+        notes: what the scenario had noted and printed, as far as its agent could still tell.
     """
 
     report: KernelCrash
     scenario: str
     began: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Debugging:
+    """Somebody who debugs scenarios: breakpoint() opens a debugger in the guest.
+
+    ask: shows text and returns the line typed, with its line end; empty at the end of input. post_mortem:
+    what a scenario raises opens it, too.
+    """
+
+    ask: Callable[[str], str]
+    post_mortem: bool = False
 
 
 class AgentSession:
@@ -204,12 +218,15 @@ class AgentSession:
         scenario: str,
         deadline: Deadline,
         params: Mapping[str, Any] | None = None,
+        debugging: Debugging | None = None,
         **more: Any,
     ) -> Finished | ScenarioCrash | Stuck:
         """Runs one scenario to its result, the driver's crash, or the deadline.
 
         At the deadline a call that has not returned, or an agent that does not answer, is a crash of kind
         `hang`; a scenario that runs code of its own is `Stuck`, and its agent can run no other.
+
+        With `debugging`, the deadline stands still while a debugger waits for a line.
 
         `more` holds further fields of the command: `seed`; `operations` and `linger_s` for a replay
         (guest/agent/replay.py).
@@ -223,6 +240,10 @@ class AgentSession:
             report = dataclasses.replace(crash, notes=(*crash.notes, note))
             return ScenarioCrash(report, self._last_scenario or scenario, began=False)
         self._last_scenario = scenario
+        self._conversation.notes = ()
+        self._conversation.answer_prompt = debugging.ask if debugging else None
+        if debugging:
+            more |= {"debugger": True, "post_mortem": debugging.post_mortem}
         answer = self._conversation.ask(
             Finished,
             deadline,
@@ -245,13 +266,15 @@ class AgentSession:
             told = self._debug.crash()
             if answer.driver_exit:
                 late = told or self.late_crash(Deadline.after(CRASH_GRACE_S))
-                return ScenarioCrash(late or _ended(answer.driver_exit), scenario)
+                return ScenarioCrash(late or _ended(answer.driver_exit), scenario, tuple(answer.notes))
             if told and (crash := self._conversation.believed(told)):
-                return ScenarioCrash(crash, scenario)
+                return ScenarioCrash(crash, scenario, tuple(answer.notes))
             notes = [] if complete else [INCOMPLETE]
             notes += [f"{NO_CRASH}: {quoted(told.text.encode())}"] if told else []
             return answer.model_copy(update={"notes": [*answer.notes, *notes]}) if notes else answer
-        return answer if isinstance(answer, Stuck) else ScenarioCrash(answer, scenario)
+        if isinstance(answer, Stuck):
+            return answer
+        return ScenarioCrash(answer, scenario, self._conversation.notes)
 
     def release(self, service: str, deadline: Deadline) -> Unloaded | KernelCrash:
         """Unloads a driver and closes the session, but leaves the agent running for the next session.

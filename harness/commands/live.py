@@ -14,6 +14,7 @@ import click
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.deadline import Deadline
+from harness.display.suggestion import did_you_mean
 from harness.display.terminal import printable
 from harness.errors import ConfigurationError, DeadlineError, TransportError
 from harness.interfaces import GuestProcess
@@ -49,7 +50,7 @@ def up(context: click.Context, guest: str | None, build_name: str | None, as_jso
     build = build_name or loaded.driver.builds[0]
     if build not in loaded.driver.builds:
         raise ConfigurationError(
-            f"There is no driver build {build!r}.",
+            f"There is no driver build {build!r}.{did_you_mean(build, loaded.driver.builds)}",
             remedy=f"Choose one of the builds in winvm.toml: {', '.join(loaded.driver.builds)}.",
         )
     artifacts, progress = Artifacts(loaded.artifacts_folder / "up"), Progress()

@@ -13,12 +13,13 @@ import pytest
 from harness import outcome
 from harness.cli import Invocation
 from harness.commands import load_config
-from harness.errors import ConfigurationError
-from harness.outcome import RunResult
+from harness.outcome import RunResult, Scenario
+from harness.smoke.selection import nothing_chosen
 from harness.testing.session import Session
 
 
 @click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--guest", metavar="PROFILE", help="Guest profile; default is winvm.toml's.")
 @click.option(
     "-k", "keyword", metavar="EXPRESSION", help="Only scenarios whose name matches, as pytest's -k."
@@ -47,12 +48,16 @@ from harness.testing.session import Session
 )
 @click.option("--uri", metavar="URI", help="Use this libvirt daemon; default is winvm.toml's.")
 @click.option("-x", "first", is_flag=True, help="Stop at the first failure.")
+@click.option("--lf", "--last-failed", "last_failed", is_flag=True, help="Only what failed when it last ran.")
+@click.option("--pdb", is_flag=True, help="Debug in the guest, on this terminal, what a scenario raises.")
+@click.option("--durations", metavar="N", type=click.IntRange(0), help="Show the N slowest; 0 for all.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print results.json to stdout, everything else to stderr."
 )
 @click.pass_context
 def run(
     context: click.Context,
+    names: tuple[str, ...],
     guest: str | None,
     keyword: str | None,
     marker: str | None,
@@ -65,13 +70,20 @@ def run(
     artifacts: str | None,
     uri: str | None,
     first: bool,
+    last_failed: bool,
+    pdb: bool,
+    durations: int | None,
     as_json: bool,
 ) -> None:
-    """Run scenarios in a fresh guest."""
+    """Run scenarios in a fresh guest: all, or those that NAME gives.
+
+    NAME is a scenario as `winvm list` shows it, a module or its file for all scenarios in it, or a pattern
+    with * and ?.
+    """
     invocation: Invocation = context.obj
     config = load_config(invocation)
     arguments = [str(Path(__file__).parents[1] / "suite"), "--winvm-config", str(config.root / "winvm.toml")]
-    arguments += ["--rootdir", str(config.root), "-p", "no:cacheprovider", "-q", "-o", "addopts="]
+    arguments += ["--rootdir", str(Path.cwd()), "-p", "no:cacheprovider", "-q", "-rN", "-o", "addopts="]
     # An editable install has imported the plugin's package before pytest could rewrite its assertions.
     arguments += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     if invocation.config_path:
@@ -79,6 +91,7 @@ def run(
     named = {"--winvm-guest": guest, "-k": keyword, "-m": marker, "--winvm-artifacts": artifacts}
     for option, value in {**named, "--winvm-libvirt-uri": uri}.items():
         arguments += [option, value] if value is not None else []
+    arguments += [f"--winvm-scenario={name}" for name in names]
     arguments += [f"--winvm-build={build}" for build in builds]
     arguments += [f"--winvm-param={parameter}" for parameter in parameters]
     arguments += [f"--winvm-label={label}" for label in labels]
@@ -86,6 +99,9 @@ def run(
     arguments += ["--winvm-verifier"] if verifier else []
     arguments += ["--winvm-hold"] if hold else []
     arguments += ["-x"] if first else []
+    arguments += ["--winvm-last-failed"] if last_failed else []
+    arguments += ["--pdb"] if pdb else []
+    arguments += [f"--durations={durations}"] if durations is not None else []
     watcher = _Watcher()
     if as_json:
         with redirect_stdout(sys.stderr):
@@ -98,9 +114,8 @@ def run(
     else:
         code = int(pytest.main(arguments, plugins=[watcher]))
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
-        raise ConfigurationError(
-            "No scenario is chosen.", remedy="Choose others with -k, -m or --build, or leave these out."
-        )
+        remedy = "Choose others with -k, -m or --build, or leave these out."
+        raise nothing_chosen(watcher.known, keyword, marker, names, remedy)
     context.exit(130 if watcher.interrupted else exit_code(code, watcher.result))
 
 
@@ -122,6 +137,7 @@ class _Watcher:
 
     result: RunResult | None = None
     interrupted = False
+    known: tuple[Scenario, ...] = ()
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         # pytest calls this for pytest.exit() and errors of collection too.
@@ -129,4 +145,7 @@ class _Watcher:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        self.result = Session.of(session.config).run
+        found = Session.of(session.config)
+        self.result = found.run
+        if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            self.known = found.plan().scenarios

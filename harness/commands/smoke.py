@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,11 +14,12 @@ import click
 from harness.cli import Invocation
 from harness.commands import load_config
 from harness.display.progress import Progress
-from harness.display.terminal import paragraph, printable
+from harness.display.terminal import paragraph
 from harness.display.unexpected import as_winvm_error
 from harness.errors import BuildError, DriverLoadError, WinvmError
 from harness.host.resources import guest_folder
 from harness.outcome import Outcome, ScenarioResult
+from harness.report.shown import printed_lines, result_lines
 from harness.smoke.run import Request, Told
 from harness.smoke.run import smoke as run_once
 from harness.smoke.verdict import SmokeVerdict
@@ -24,6 +27,7 @@ from harness.smoke.watch import Sources
 
 
 @click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--guest", metavar="PROFILE", help="Guest profile; default is winvm.toml's.")
 @click.option("-k", "keyword", metavar="EXPRESSION", help="Scenarios whose name matches, as pytest's -k.")
 @click.option(
@@ -32,23 +36,34 @@ from harness.smoke.watch import Sources
 @click.option("--watch", is_flag=True, help="Run again on every save, until Ctrl-C; the guest stays warm.")
 @click.pass_context
 def smoke(
-    context: click.Context, guest: str | None, keyword: str | None, marker: str | None, watch: bool
+    context: click.Context,
+    names: tuple[str, ...],
+    guest: str | None,
+    keyword: str | None,
+    marker: str | None,
+    watch: bool,
 ) -> None:
-    """Run a quick subset in a guest that is kept warm, suspended, until `winvm down`."""
+    """Run a quick subset in a guest that is kept warm, suspended, until `winvm down`.
+
+    NAME is as for `winvm run`; without names and options, the scenarios tagged `smoke` run.
+    """
     invocation: Invocation = context.obj
+
+    def request() -> Request:
+        return Request(load_config(invocation), guest, keyword, marker, names)
+
     if watch:
-        _watch(invocation, guest, keyword, marker)
-    request = Request(load_config(invocation), guest, keyword, marker)
-    context.exit(_smoke(request, time.monotonic()))
+        _watch(invocation, request)
+    context.exit(_smoke(request(), time.monotonic()))
 
 
-def _watch(invocation: Invocation, guest: str | None, keyword: str | None, marker: str | None) -> None:
+def _watch(invocation: Invocation, request: Callable[[], Request]) -> None:
     """Runs until it is interrupted. Each run is a fork of this process, which has everything imported."""
     fork = multiprocessing.get_context("fork")
     sources = Sources.of(load_config(invocation), guest_folder() / "agent")
     started = time.monotonic()
     while True:
-        child = fork.Process(target=_child, args=(invocation, guest, keyword, marker, started))
+        child = fork.Process(target=_child, args=(request, started))
         child.start()
         try:
             child.join()
@@ -61,11 +76,9 @@ def _watch(invocation: Invocation, guest: str | None, keyword: str | None, marke
         click.echo(f"{time.strftime('%H:%M:%S')} {names}{', ...' if len(changed) > 3 else ''}")
 
 
-def _child(
-    invocation: Invocation, guest: str | None, keyword: str | None, marker: str | None, started: float
-) -> None:
+def _child(request: Callable[[], Request], started: float) -> None:
     try:
-        raise SystemExit(_smoke(Request(load_config(invocation), guest, keyword, marker), started))
+        raise SystemExit(_smoke(request(), started))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -82,7 +95,7 @@ def _smoke(request: Request, started: float) -> int:
     told = Told(
         waiting=lambda: click.echo("Waiting for another winvm smoke of this project.", err=True),
         step=progress,
-        result=_show,
+        result=partial(_show, (request.config.root, request.config.driver_folder)),
         verdict=_tell,
         refused=refused,
     )
@@ -100,12 +113,10 @@ def _tell(verdict: SmokeVerdict) -> None:
     click.echo(verdict.line)
 
 
-def _show(result: ScenarioResult) -> None:
-    """Prints a result that neither passed nor was skipped, with its evidence."""
+def _show(folders: tuple[Path, ...], result: ScenarioResult) -> None:
+    """Prints a result that neither passed nor was skipped, with its evidence and what was printed."""
     if result.outcome in (Outcome.PASSED, Outcome.SKIPPED):
         return
-    click.echo(f"{result.outcome} {result.name}: {printable(result.message)}")
-    for line in result.detail.splitlines():
-        click.echo(f"    {printable(line)}")
-    if result.crash and result.crash.folder:
-        click.echo(f"    evidence: {os.path.relpath(result.crash.folder, Path.cwd())}")
+    click.echo(f"{result.name}:")
+    for line in (*result_lines(result, folders), *printed_lines(result)):
+        click.echo(f"  {line}")

@@ -10,8 +10,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TextIO
 
 from harness.journal import Event
@@ -44,6 +44,7 @@ class Progress:
         self._running: list[tuple[str, float]] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._held = False
         self._ticker: threading.Thread | None = None
 
     def __call__(self, event: Event) -> None:
@@ -59,6 +60,15 @@ class Progress:
             self._ended(event)
         elif kind == "warning" or (kind == "note" and not self._quiet):
             self._line(f"  {event['text']}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is drawn inside the block: a person is typing."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
 
     def close(self) -> None:
         """Stops the live line."""
@@ -91,7 +101,7 @@ class Progress:
         while not self._stop.wait(0.5):
             with self._lock:
                 running = self._running[-1] if self._running else None
-            if running and (elapsed := time.monotonic() - running[1]) >= SHOW_AFTER_S:
+            if running and not self._held and (elapsed := time.monotonic() - running[1]) >= SHOW_AFTER_S:
                 with self._unmuted():
                     self._stream.write(f"\r\x1b[K       {running[0]} … {elapsed:.0f} s")
                     self._stream.flush()

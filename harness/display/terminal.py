@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from harness.errors import WinvmError
 
 DETAIL_LINES = 40
+WIDEST = 110
+"""Columns that text takes on a wider terminal."""
 _COLOURS = {"": "", "red": "\x1b[31m", "yellow": "\x1b[33m"}
 _BOLD, _OFF = "\x1b[1m", "\x1b[0m"
 
@@ -22,15 +24,28 @@ def printable(text: str) -> str:
     )
 
 
-def paragraph(error: WinvmError) -> str:
-    """An error for a person: one paragraph with its remedy, then at most 40 lines of evidence."""
+def wrapped(text: str, indent: int = 4) -> list[str]:
+    """`text` as lines of the terminal's width, 80 columns where there is none; later lines are indented.
+
+    Words are never broken: a path stays whole.
+    """
     import shutil
     import textwrap
 
-    width = min(shutil.get_terminal_size().columns, 110)
-    lines = textwrap.wrap(
-        f"winvm: {printable(str(error))}", width, break_long_words=False, break_on_hyphens=False
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    return textwrap.wrap(
+        text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     )
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text from the guest, each printable: its line ends are no characters to escape."""
+    return [printable(line) for line in text.splitlines()]
+
+
+def paragraph(error: WinvmError) -> str:
+    """An error for a person: one paragraph with its remedy, then at most 40 lines of evidence."""
+    lines = wrapped(f"winvm: {' '.join(lines_of(str(error)))}", indent=0)
     detail = error.detail.splitlines()
     if len(detail) > DETAIL_LINES:
         lines.append(f"    ... {len(detail) - DETAIL_LINES} lines left out ...")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from harness.display.suggestion import did_you_mean
 from harness.errors import ConfigurationError
 from harness.project.config import Parameter
 
@@ -32,7 +33,8 @@ def parameters_of(
         if not equals or name not in declared:
             known = ", ".join(declared) or "none"
             raise ConfigurationError(
-                f"{option} {text}: there is no parameter {name!r}; declared are: {known}.",
+                f"{option} {text}: there is no parameter {name!r}; declared are: {known}."
+                f"{did_you_mean(name, declared)}",
                 remedy="Declare it with its default under [parameters] in winvm.toml; give it as name=value.",
             )
         try:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from harness.display.suggestion import did_you_mean
 from harness.errors import ConfigurationError
 from harness.host.resources import vm_folder
 from harness.plugins import FLAVOURS
@@ -158,8 +159,11 @@ def _located(name: str, project: Path | None, after: Path | None) -> Path:
     for file in misnamed(project):
         if file.stem == name:
             raise misnamed_error(file)
-    known = ", ".join(sorted(one.name for one in listed(project)))
-    raise ConfigurationError(f"There is no guest profile {name!r}.", remedy=f"Known profiles: {known}.")
+    known = sorted(one.name for one in listed(project))
+    raise ConfigurationError(
+        f"There is no guest profile {name!r}.{did_you_mean(name, known)}",
+        remedy=f"Known profiles: {', '.join(known)}.",
+    )
 
 
 def _read(file: Path) -> dict[str, Any]:

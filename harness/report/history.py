@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -171,6 +172,10 @@ class History:
                 is_open = known.open or seen >= last_run.get(scenario, 0.0)
                 crashes[signature] = CrashState(known.scenarios | {scenario}, is_open)
         return State(self._scenarios(*when), crashes)
+
+    def newest(self, cell: str) -> Mapping[str, ScenarioState]:
+        """Every scenario of a cell, as its newest run left it."""
+        return self._scenarios(cell, sys.float_info.max, "")
 
     def after(self, run: str) -> State:
         """The state after the run. Earlier runs count for whether a scenario is flaky."""

@@ -91,7 +91,10 @@ class News:
             "crashes gone": self.fixed_crashes,
             "slower": self.slower,
         }
-        return ", ".join(f"{len(names)} {what}" for what, names in counts.items() if names)
+        shown = {what: len(names) for what, names in counts.items() if names}
+        return ", ".join(
+            f"{n} {what.replace('crashes', 'crash') if n == 1 else what}" for what, n in shown.items()
+        )
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.agent.conversation import Stuck
 from harness.agent.protocol import Finished
-from harness.agent.session import ScenarioCrash
+from harness.agent.session import Debugging, ScenarioCrash
 from harness.bundle.write import LOADED, UNLOADED
 from harness.crash.capture import last_run
 from harness.crash.expectation import describe, mismatch
@@ -56,11 +56,13 @@ class Bench:
     Attributes:
         guest: the running guest.
         crashes: keeps the evidence of the guest's crashes.
+        debugging: who debugs the scenarios; None if nobody does.
     """
 
     def __init__(self, guest: GuestSession, artifacts: Artifacts, resources: ExitStack) -> None:
         self.guest = guest
         self.crashes = CrashKeeper(guest, artifacts)
+        self.debugging: Debugging | None = None
         self._artifacts = artifacts
         self._journal = artifacts.journal
         self._resources = resources
@@ -224,6 +226,7 @@ class Bench:
             scenario.name,
             Deadline.after(scenario.deadline_s),
             parameters,
+            self.debugging,
             seed=self.guest.payload.seed,
             **replayed,
         )
@@ -335,7 +338,7 @@ class Bench:
             f"{crash.cause}\n{crash.text}",
             dbgprint=records,
             crash=crash,
-            notes=crash.notes if crash.kind == "hang" else (),
+            notes=(*came.notes, *(crash.notes if crash.kind == "hang" else ())),
         )
 
     def _explained(self, message: str) -> str:

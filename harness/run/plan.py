@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.display.suggestion import did_you_mean
 from harness.errors import ConfigurationError, ScenarioError
 from harness.host.locks import hold
 from harness.outcome import Scenario
@@ -31,7 +32,7 @@ class Plan:
         agent: the zipapp with agent and scenarios.
         scenarios: in the order in which they are best run: by driver build, those that expect a crash last.
         parameters: what every scenario finds in `t.params`.
-        left_out: build that was not asked for -> number of scenarios that run only against it.
+        elsewhere: scenario that the chosen builds leave out -> the only build that it runs against.
         verifier: whether Driver Verifier watches the driver.
     """
 
@@ -40,8 +41,13 @@ class Plan:
     agent: Path
     scenarios: tuple[Scenario, ...]
     parameters: Mapping[str, Parameter]
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
     verifier: bool = False
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Build that was not asked for -> number of scenarios that run only against it."""
+        return Counter(self.elsewhere.values())
 
     @property
     def verified(self) -> str:
@@ -95,20 +101,20 @@ def make_plan(
     _check_patterns(found)
     _check_builds(found, config.driver.builds)
     _check_needs(found)
-    left_out: Mapping[str, int] = {}
+    elsewhere: Mapping[str, str] = {}
     if chosen:
-        left_out = Counter(scenario.build for scenario in found if scenario.build not in ("", *chosen))
+        elsewhere = {one.name: one.build for one in found if one.build not in ("", *chosen)}
         found = tuple(_variants(found, chosen))
     order = {build: number for number, build in enumerate(("", *config.driver.builds))}
     scenarios = sorted(found, key=lambda s: (order[s.build], s.expect_crash is not None))
-    return Plan(config, profile, agent, tuple(scenarios), values, left_out, verifier)
+    return Plan(config, profile, agent, tuple(scenarios), values, elsewhere, verifier)
 
 
 def _chosen_builds(config: Config, builds: Sequence[str]) -> tuple[str, ...]:
     known = config.driver.builds
     if unknown := sorted(set(builds) - {ALL_BUILDS, *known}):
         raise ConfigurationError(
-            f"There is no driver build {unknown[0]!r}.",
+            f"There is no driver build {unknown[0]!r}.{did_you_mean(unknown[0], (*known, ALL_BUILDS))}",
             remedy=f"Choose one of the builds in winvm.toml: {', '.join(known)}.",
         )
     return known if ALL_BUILDS in builds else tuple(dict.fromkeys(builds))
@@ -130,7 +136,7 @@ def _check_needs(scenarios: Iterable[Scenario]) -> None:
         if unknown := sorted(set(scenario.needs) - CAPABILITIES):
             raise ScenarioError(
                 f"{scenario.file}:{scenario.line}: {scenario.name} needs {unknown[0]!r}, "
-                "which is not a capability of any guest.",
+                f"which is not a capability of any guest.{did_you_mean(unknown[0], CAPABILITIES)}",
                 remedy=f"Choose among: {', '.join(sorted(CAPABILITIES))}.",
             )
 

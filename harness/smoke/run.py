@@ -34,12 +34,13 @@ ATTACH_DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for; see `select` for `keyword` and `marker`."""
+    """What the user asks for; see `select` for `keyword`, `marker` and `words`."""
 
     config: Config
     guest: str | None = None
     keyword: str | None = None
     marker: str | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def smoke(request: Request, told: Told, started: float) -> int:
     locks.mkdir(parents=True, exist_ok=True)
     with hold(locks / f"{project}.lock", told.waiting):
         plan = make_plan(config, request.guest)
-        chosen = select(plan.scenarios, request.keyword, request.marker)
+        chosen = select(plan.scenarios, request.keyword, request.marker, request.words)
         artifacts = Artifacts(config.artifacts_folder / "smoke")
         artifacts.journal.listen(told.step)
         environment: dict[str, str] = {}

@@ -30,6 +30,18 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--winvm-guest", metavar="PROFILE", help="guest profile (default: winvm.toml's)")
     group.addoption("--winvm-config", metavar="FILE", help="the winvm.toml to use (default: the nearest one)")
     group.addoption(
+        "--winvm-scenario",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="run these scenarios: a name, a module or its file, a pattern with * and ?; may be repeated",
+    )
+    group.addoption(
+        "--winvm-last-failed",
+        action="store_true",
+        help="run the scenarios that did not pass when they last ran, all if there are none",
+    )
+    group.addoption(
         "--winvm-build",
         metavar="NAME",
         action="append",

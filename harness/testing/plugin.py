@@ -14,19 +14,23 @@ harness.testing.fixtures, the session's state in harness.testing.session.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.display.terminal import printable
+from harness.display.terminal import lines_of, printable
 from harness.display.unexpected import as_winvm_error
 from harness.testing.distribution import Controller, Worker
 from harness.testing.ending import ending_the_session
 from harness.testing.options import add_options, assume, lengthen
 from harness.testing.own_tests import OwnTests
-from harness.testing.session import Session
+from harness.testing.session import Session, needs_guest
 
+LOG = "Captured log"
+LOG_LINE = re.compile(r"[A-Z]+ +([\w.]+):\S+:\d+ ")
+"""The first line of a log record as pytest shows it, with its logger."""
 pytest_plugins = ("harness.testing.fixtures",)
 
 if TYPE_CHECKING:
@@ -96,15 +100,18 @@ class ScenarioRun:
         assert shown
         self._report(shown)
         if failures:
-            evidence = [f"{shown.outcome}: {printable(shown.message)}"]
+            from harness.report.shown import result_lines
+
+            evidence = result_lines(shown, self._session.source_folders)
             if times > 1:
                 evidence.insert(0, f"{failures} of {times} runs did not pass; the first of them:")
-            evidence += [printable(line) for line in shown.detail.splitlines()]
-            if shown.crash:
-                evidence.append(f"evidence: {shown.crash.folder}")
+            if self._session.post_mortem:
+                from harness.testing.debugging import DebuggedError
+
+                raise DebuggedError("\n".join(evidence), pytrace=False)
             pytest.fail("\n".join(evidence), pytrace=False)
         if shown.outcome is Outcome.SKIPPED:
-            pytest.skip(shown.message)
+            pytest.skip(printable(shown.message))
 
     def _run(self) -> ScenarioResult:
         from harness.run.skip import skipped
@@ -119,6 +126,9 @@ class ScenarioRun:
         return result
 
     def _report(self, result: ScenarioResult) -> None:
+        if result.notes:
+            text = "\n".join(line for note in result.notes for line in lines_of(note))
+            self._node.add_report_section("call", "notes and print()", text)
         if result.dbgprint:
             text = "\n".join(printable(record.text) for record in result.dbgprint)
             self._node.add_report_section("call", "dbgprint", text)
@@ -143,18 +153,58 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     session = Session.of(metafunc.config)
     try:
-        plan = session.plan(metafunc.definition.path)
+        scenarios = session.chosen(metafunc.definition.path)
     except Exception as error:  # noqa: BLE001 - shown as one paragraph, whatever it is
         session.unusable = as_winvm_error(error)
         metafunc.parametrize("winvm_scenario", [])
         return
-    for mark in sorted({mark for scenario in plan.scenarios for mark in scenario.marks}):
+    for mark in sorted({mark for scenario in scenarios for mark in scenario.marks}):
         metafunc.config.addinivalue_line("markers", f"{mark}: winvm scenarios of this kind")
     parameters = []
-    for scenario in plan.scenarios:
+    for scenario in scenarios:
         marks = [getattr(pytest.mark, mark) for mark in scenario.marks]
         parameters.append(pytest.param(scenario, id=scenario.name, marks=marks))
     metafunc.parametrize("winvm_scenario", parameters, indirect=True)
+
+
+def _scenario_of(item: pytest.Item) -> Scenario | None:
+    callspec = getattr(item, "callspec", None)
+    found: Scenario | None = callspec.params.get("winvm_scenario") if callspec else None
+    return found
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under `winvm run` a report's heading is the scenario's name, which can be passed to it again."""
+    if not Session.of(config).by_command:
+        return
+    for item in items:
+        if scenario := _scenario_of(item):
+            vars(item)["location"] = (scenario.file, scenario.line - 1, scenario.name)
+
+
+def without_own_log(text: str) -> str:
+    """A section of captured log lines without those of the loggers `winvm.*`, and their further lines."""
+    kept, own = [], False
+    for line in text.splitlines():
+        if found := LOG_LINE.match(line):
+            own = found[1].startswith("winvm.")
+        if not own:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leaves winvm's own log lines, which debug.log has, and all but the first line of a summary out."""
+    report = yield
+    if needs_guest(item):
+        logged = [(title, without_own_log(text)) for title, text in report.sections if title.startswith(LOG)]
+        others = [section for section in report.sections if not section[0].startswith(LOG)]
+        report.sections = [*others, *(section for section in logged if section[1])]
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if crash and _scenario_of(item):
+            crash.message = crash.message.partition("\n")[0].removeprefix("Failed: ")
+    return report
 
 
 @pytest.fixture

@@ -8,33 +8,35 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.display.terminal import paragraph, printable
+from harness.display.terminal import paragraph
 from harness.errors import ConfigurationError, WinvmError
 from harness.host import interrupts
 from harness.project import config as configuration
 from harness.testing.ending import Ended, ending_the_session, leave
 from harness.testing.options import PREFIX
+from harness.testing.summary import Tally, summary
 
 if TYPE_CHECKING:
+    from harness.agent.session import Debugging
     from harness.display.progress import Progress
-    from harness.outcome import RunResult, ScenarioResult
+    from harness.outcome import RunResult, Scenario, ScenarioResult
     from harness.report.reports import Reports
     from harness.run.artifacts import Artifacts
     from harness.run.bench import Bench
     from harness.run.hold import Hold
     from harness.run.plan import Plan
 
+SUITE = str(Path(__file__).parents[1] / "suite")
+"""What `winvm run` passes to pytest."""
 NEED_GUEST = {"winvm_scenario", "winvm_bench"}
 """Fixtures that use the guest, directly or for other fixtures."""
-SHOWN_SIGNATURES = 20
 
 
 class Session:
@@ -42,6 +44,7 @@ class Session:
 
     Attributes:
         recorded: results so far; of these, `not_passed` neither passed nor were skipped.
+        tally: what they say beyond their outcomes.
     """
 
     NAME = "winvm-session"
@@ -57,9 +60,11 @@ class Session:
         self._broke_off = ""
         self._ended: WinvmError | None = None
         self._found_by_test: Path | None = None
+        self._choice = ""
         self._pytest: pytest.Session | None = None
         self.recorded = 0
         self.not_passed = 0
+        self.tally = Tally()
         self.unusable: WinvmError | None = None
         self.run: RunResult | None = None
         self.reports: Reports | None = None
@@ -98,6 +103,31 @@ class Session:
             )
         return self._plan
 
+    def chosen(self, test: Path) -> tuple[Scenario, ...]:
+        """The scenarios of the plan that this session runs; raises as `plan`."""
+        from harness.testing.chosen import chosen, failed_before
+
+        plan, option = self.plan(test), self._config.getoption
+        found = chosen(plan, option("--winvm-scenario"))
+        if option("--winvm-last-failed"):
+            found, self._choice = failed_before(found, plan, option("--winvm-build"), self._labels)
+        return found
+
+    def pytest_report_collectionfinish(self) -> str:
+        """Says what `--winvm-last-failed` chose."""
+        return self._choice
+
+    @property
+    def source_folders(self) -> tuple[Path, ...]:
+        """Folders to which paths in the driver's debug information are relative."""
+        config = self.plan().config
+        return config.root, config.driver_folder
+
+    @property
+    def by_command(self) -> bool:
+        """Whether `winvm run` started this session, so that scenarios need no test module's name."""
+        return SUITE in self._config.invocation_params.args
+
     def _config_file(self, test: Path | None) -> Path:
         if named := self._config.getoption("--winvm-config"):
             return Path(named)
@@ -124,8 +154,7 @@ class Session:
         """An option as the user typed it: `winvm run` and the short forms have no prefix."""
         typed = self._config.invocation_params.args
         long = PREFIX + option
-        by_command = str(Path(__file__).parents[1] / "suite") in typed
-        return long if not by_command and any(word.startswith(long) for word in typed) else f"--{option}"
+        return long if not self.by_command and any(word.startswith(long) for word in typed) else f"--{option}"
 
     def bench(self) -> Bench:
         """The running bench; ends the pytest session if it cannot be brought up."""
@@ -135,6 +164,7 @@ class Session:
                 from harness.run.pipeline import open_bench
 
                 self._bench = open_bench(self.plan(), self._artifacts, self._hold())
+                self._bench.debugging = self._debugging()
         return self._bench
 
     def _hold(self) -> Hold | None:
@@ -150,6 +180,24 @@ class Session:
                 ask_terminal(lines)
 
         return Hold(ask)
+
+    @property
+    def post_mortem(self) -> bool:
+        """Whether `--pdb` asks for a debugger where a scenario raises."""
+        return bool(self._config.getoption("usepdb"))
+
+    def _debugging(self) -> Debugging | None:
+        from harness.testing.debugging import debugging
+
+        assert self._artifacts
+        progress = self._progress
+
+        @contextmanager
+        def quiet() -> Iterator[None]:
+            with self.unmuted(), progress.held() if progress else nullcontext():
+                yield
+
+        return debugging(self._config, quiet, self._artifacts.journal.warn)
 
     @property
     def repeat(self) -> int:
@@ -172,6 +220,7 @@ class Session:
         self._artifacts.add(result)
         self.recorded += 1
         self.not_passed += result.outcome not in (Outcome.PASSED, Outcome.SKIPPED)
+        self.tally.add(result)
 
     @property
     def uses_guest(self) -> bool:
@@ -185,6 +234,16 @@ class Session:
             return nullcontext()
         lifted: AbstractContextManager[object] = capture.global_and_fixture_disabled()
         return lifted
+
+    @contextmanager
+    def _below_the_dots(self) -> Iterator[None]:
+        """As `unmuted`, on a line of its own: pytest prints a character for each result on one line."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        with self.unmuted():
+            if reporter is not None and reporter._tw.width_of_current_line:
+                reporter._tw.line()
+                reporter._tw.flush()
+            yield
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Makes the artifacts folder once it is known that a guest will be used.
@@ -205,7 +264,7 @@ class Session:
             self.plan(guests[0].path)
             self._require_one_project(item.path for item in guests)
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
-        self._progress = Progress(unmuted=self.unmuted)
+        self._progress = Progress(unmuted=self._below_the_dots)
         self._artifacts.journal.listen(self._progress)
         self._planned = len(guests)
         if not session.config.option.xmlpath:
@@ -232,9 +291,17 @@ class Session:
             finally:
                 with ending_the_session():
                     yield
+                if self._ended and self.by_command and not self.uses_guest:
+                    self._forget_the_interruption()
         except Ended as ended:
             self._ended = ended.error
             raise
+
+    def _forget_the_interruption(self) -> None:
+        """Nothing ran: winvm's paragraph says why, and pytest need not point at it."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            vars(reporter)["_report_keyboardinterrupt"] = lambda: None  # pytest has no option for it
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -290,26 +357,11 @@ class Session:
         if self.run is None or self._artifacts is None:
             return
         terminalreporter.section("winvm")
-        crashes = "1 crash" if self.run.crashes == 1 else f"{self.run.crashes} crashes"
-        counts = f"{sum(self.run.counts.values())} scenarios, {crashes}"
-        different = f", {len(self.run.signatures)} different" if self.run.signatures else ""
-        terminalreporter.line(f"guest {self.run.guest}: {counts}{different}")
-        for line in grouped(self.run.signatures):
+        for line in summary(self.run, self.tally):
             terminalreporter.line(line)
-        if self.run.missing_capabilities:
-            terminalreporter.line("not tested on this guest: " + ", ".join(self.run.missing_capabilities))
         if self.reports and self.reports.since and (changed := self.reports.since.news.headline):
             terminalreporter.line(f"since the previous run: {changed}")
         terminalreporter.line(f"artifacts: {self._artifacts.path}")
-
-
-def grouped(signatures: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """A run's crashes as text: one line per signature, with its scenarios."""
-    for signature, scenarios in islice(signatures.items(), SHOWN_SIGNATURES):
-        names = (f"{name} x{count}" if count > 1 else name for name, count in scenarios.items())
-        yield f"  {signature}: {printable(', '.join(names))}"
-    if len(signatures) > SHOWN_SIGNATURES:
-        yield f"  {len(signatures) - SHOWN_SIGNATURES} more are in results.json"
 
 
 def needs_guest(item: pytest.Item) -> bool:

@@ -29,6 +29,7 @@ class FakeAgent:
         self.underway = "DeviceIoControl Device code=0x222003"
         self.began: float | None = None
         self.driver_runs: bool | None = None
+        self.notes: list[str] = []
         self.process = FakeGuestProcess(self._hear)
         self._reactions: dict[str, Reaction] = {}
 
@@ -50,7 +51,7 @@ class FakeAgent:
         for line in data.splitlines():
             command = json.loads(line)
             self.commands.append(command)
-            usual: Reaction = getattr(self, f"_{command['cmd']}")
+            usual: Reaction = getattr(self, f"_{command['cmd']}", self._unused)
             key = command["scenario"] if command["cmd"] == "run" else command["cmd"]
             self._reactions.get(key, usual)(command)
 
@@ -71,8 +72,12 @@ class FakeAgent:
         runs = self.driver_runs if command["driver"] else None
         lasts = 1.5 if self.began is None else round(time.monotonic() - self.began, 3)
         self.say(
-            "looked", id=command["id"], driver_runs=runs, operation=self.underway, seconds=lasts, where=where
-        )
+            "looked", id=command["id"], driver_runs=runs, notes=self.notes,
+            operation=self.underway, seconds=lasts, where=where,
+        )  # fmt: skip
+
+    def _unused(self, command: dict[str, Any]) -> None:
+        raise AssertionError(f"no reaction to {command}")
 
     def _start(self, command: dict[str, Any]) -> None:
         self.say("standby")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.display.terminal import printable
+from harness.display.terminal import lines_of
 from harness.nightly.cells import Cell
 from harness.nightly.night import Night
 from harness.nightly.running import run_cell
@@ -20,5 +20,5 @@ def test_cell(cell: Cell) -> None:
     if result.verdict is CellVerdict.SKIPPED:
         pytest.skip(result.message)
     if result.verdict is not CellVerdict.QUIET:
-        told = "\n".join([*lines(result), result.message])
-        pytest.fail(f"{result.verdict}: {printable(told)}", pytrace=False)
+        told = lines_of("\n".join([*lines(result), result.message]))
+        pytest.fail("\n".join([f"{result.verdict}:", *told]), pytrace=False)

@@ -11,7 +11,7 @@ import pytest
 from harness.agent.conversation import Conversation, Stuck, no_trouble
 from harness.agent.lines import AgentLines
 from harness.agent.protocol import Finished, Loaded
-from harness.agent.session import AgentSession, ScenarioCrash
+from harness.agent.session import AgentSession, Debugging, ScenarioCrash
 from harness.deadline import Deadline
 from harness.errors import AgentError, MachineError
 from tests.fakes import FakeAgent, FakeDebugStream
@@ -282,3 +282,43 @@ def test_events_during_looks_are_not_kept_without_a_limit(
         assert conversation.look(soon(), driver=True) is not None
         assert isinstance(conversation.ask(Loaded, soon(), "load", "load"), Loaded)
     lines.close()
+
+
+def test_a_prompt_is_answered_and_its_time_does_not_count(agent: FakeAgent, session: AgentSession) -> None:
+    asked: list[str] = []
+
+    def thinks(text: str) -> str:
+        asked.append(text)
+        time.sleep(0.5)
+        return "continue\n"
+
+    def stops(command: dict[str, object]) -> None:
+        assert (command["debugger"], command["post_mortem"]) == (True, True)
+        agent.say("prompt", text="(Pdb) ")
+
+    agent.when("ioctl.set", stops)
+    agent.when(
+        "line", lambda command: agent.finish({"id": 1, "scenario": "ioctl.set"}, notes=[command["text"]])
+    )
+    ended = session.run(1, "ioctl.set", soon(0.4), debugging=Debugging(thinks, post_mortem=True))
+    assert isinstance(ended, Finished)
+    assert (asked, ended.notes) == (["(Pdb) "], ["continue\n"])
+
+
+def test_a_prompt_that_nobody_asked_for_ends_the_session(agent: FakeAgent, session: AgentSession) -> None:
+    agent.when("ioctl.set", lambda command: agent.say("prompt", text="password: "))
+    with pytest.raises(AgentError, match="unexpected event 'prompt'"):
+        session.run(1, "ioctl.set", soon())
+
+
+def test_what_a_scenario_noted_before_a_crash_is_kept(
+    doubting: AgentSession, witness: FakeAgent, logged: FakeLogStream
+) -> None:
+    def dies(command: dict[str, object]) -> None:
+        witness.driver_runs, witness.notes = False, ["sent 3 requests"]
+        logged.break_down("exception", 0xC0000005)
+
+    witness.when("ioctl.set", dies)
+    ended = doubting.run(1, "ioctl.set", soon(30))
+    assert isinstance(ended, ScenarioCrash)
+    assert ended.notes == ("sent 3 requests",)

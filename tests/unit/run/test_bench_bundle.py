@@ -13,7 +13,7 @@ import zstandard
 from harness.bundle.read import unpack
 from harness.errors import DriverLoadError
 from harness.outcome import Outcome
-from harness.testing.session import grouped
+from harness.testing.summary import grouped
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import FakeGuest, FakeLink
 from tests.unit.run.test_bench import Setup, connected, crash, scenario

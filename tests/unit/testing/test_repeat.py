@@ -14,6 +14,9 @@ from harness.testing.plugin import ScenarioRun
 class Repeated:
     """A session and an item that keep the values they are given."""
 
+    source_folders = ()
+    post_mortem = False
+
     def __init__(self, *outcomes: Outcome) -> None:
         self.repeat = len(outcomes)
         self.recorded: list[ScenarioResult] = []

@@ -1,0 +1,85 @@
+"""What winvm prints below a session's results: counts, crashes, and skips by capability."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from harness.display.terminal import printable, wrapped
+
+if TYPE_CHECKING:
+    from harness.outcome import RunResult, ScenarioResult
+
+SHOWN_SIGNATURES = 20
+SHOWN_SKIPS = 20
+SHOWN_BAD = 50
+LACKS = "guest lacks "
+
+
+class Tally:
+    """What a session's results say beyond their outcomes.
+
+    Attributes:
+        unexpected: results with a crash that no scenario expected.
+        skips: why results were skipped -> how often; of several missing capabilities, each counts.
+        bad: outcome and name of what neither passed nor was skipped.
+    """
+
+    def __init__(self) -> None:
+        self.unexpected = 0
+        self.skips: Counter[str] = Counter()
+        self.bad: list[tuple[str, str]] = []
+
+    def add(self, result: ScenarioResult) -> None:
+        """Counts one result."""
+        from harness.outcome import Outcome
+
+        good = result.outcome in (Outcome.PASSED, Outcome.SKIPPED)
+        self.unexpected += result.crash is not None and not good
+        if not good:
+            self.bad.append((result.outcome, printable(result.name)))
+        if result.outcome is Outcome.SKIPPED:
+            message = printable(result.message.partition("\n")[0])
+            lacked = message.removeprefix(LACKS).split(", ") if message.startswith(LACKS) else ()
+            self.skips.update([f"{LACKS}{one}" for one in lacked] or [message or "no reason given"])
+
+
+def crashes_line(run: RunResult, unexpected: int) -> str:
+    """`guest wine: 217 scenarios, 8 crashes: all expected`."""
+    total = sum(run.counts.values())
+    line = f"guest {run.guest}: {total} scenario{'' if total == 1 else 's'}"
+    if not run.crashes:
+        return f"{line}, no crash"
+    line += f", {run.crashes} crash{'' if run.crashes == 1 else 'es'}"
+    line += f", {len(run.signatures)} different" if 1 < len(run.signatures) != run.crashes else ""
+    if not unexpected:
+        return f"{line}: {'expected' if run.crashes == 1 else 'all expected'}"
+    return f"{line}: {run.crashes - unexpected} expected, {unexpected} unexpected"
+
+
+def grouped(signatures: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """A run's crashes as text: one line per signature, with its scenarios."""
+    for signature, scenarios in islice(signatures.items(), SHOWN_SIGNATURES):
+        names = (f"{name} x{count}" if count > 1 else name for name, count in scenarios.items())
+        yield f"  {signature}: {printable(', '.join(names))}"
+    if len(signatures) > SHOWN_SIGNATURES:
+        yield f"  {len(signatures) - SHOWN_SIGNATURES} more are in results.json"
+
+
+def summary(run: RunResult, tally: Tally) -> Iterator[str]:
+    """The lines between pytest's own report and the path of the artifacts."""
+    for outcome, name in tally.bad[:SHOWN_BAD]:
+        yield f"{outcome} {name}"
+    if len(tally.bad) > SHOWN_BAD:
+        yield f"{len(tally.bad) - SHOWN_BAD} more are in results.json"
+    yield crashes_line(run, tally.unexpected)
+    for line in grouped(run.signatures):
+        yield from wrapped(line)
+    for why, count in tally.skips.most_common(SHOWN_SKIPS):
+        yield from wrapped(f"  {count} skipped: {why}")
+    if len(tally.skips) > SHOWN_SKIPS:
+        yield f"  {len(tally.skips) - SHOWN_SKIPS} more reasons are in results.json"
+    if run.missing_capabilities:
+        yield from wrapped("not tested on this guest: " + ", ".join(run.missing_capabilities))
