@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.crash.expectation import describe
 from harness.dumps.signature import source_name
-from harness.outcome import CrashRecord, DebugRecord, Outcome, ScenarioResult
+from harness.outcome import CrashRecord, DebugRecord, Outcome, ScenarioResult, Subresult
 from harness.report.evidence import Analysis, Call, analysis_of, calls, crash_folder, text
 from harness.report.recorded import RecordedRun, RunRecord
 
@@ -30,6 +30,7 @@ BAD = frozenset(GRAVITY[2:])
 LINES_SHOWN = 200
 DETAIL_LINES = 120
 NOTES = 20
+SUBRESULTS = 200
 LAST_WORDS = 20
 NAME_CHARACTERS = 200
 MESSAGE_CHARACTERS = 4000
@@ -59,6 +60,7 @@ class Row:
     Attributes:
         seconds: shortest and longest by the host's clock, restores included.
         guest_seconds: shortest execution that passed, by the agent's clock; 0 if none passed.
+        subresults: of the tests of a program, the most severe first, without control characters.
     """
 
     name: str
@@ -77,6 +79,8 @@ class Row:
     build: str = ""
     file: str = ""
     line: int = 0
+    subresults: tuple[Subresult, ...] = ()
+    subresults_left_out: int = 0
 
 
 @dataclass
@@ -207,7 +211,19 @@ def _tell(row: Row, result: ScenarioResult, signature: str, budget: _Budget) -> 
     row.notes = notes if budget.takes(*notes) else ()
     row.operations = result.operations
     row.build, row.file, row.line = text(result.build), text(result.file), result.line
+    _tell_subresults(row, result.subresults, budget)
     row.printed = _printed(result.dbgprint, result.started, budget)
+
+
+def _tell_subresults(row: Row, tests: tuple[Subresult, ...], budget: _Budget) -> None:
+    """The tests for which there is room, those that failed first."""
+    kept: list[Subresult] = []
+    for test in sorted(tests, key=lambda test: GRAVITY.index(test.outcome), reverse=True):
+        shown = Subresult(text(test.name, NAME_CHARACTERS), test.outcome, text(test.message))
+        if len(kept) == SUBRESULTS or not budget.takes(shown.name, shown.message):
+            break
+        kept.append(shown)
+    row.subresults, row.subresults_left_out = tuple(kept), len(tests) - len(kept)
 
 
 def _printed(records: tuple[DebugRecord, ...], began: float, budget: _Budget) -> Printed:

@@ -20,6 +20,7 @@ from harness.errors import ConfigurationError, WinvmError
 from harness.host import interrupts
 from harness.project import config as configuration
 from harness.testing.ending import Ended, ending_the_session, leave
+from harness.testing.junit import add_subresults, write_junit
 from harness.testing.options import PREFIX
 from harness.testing.summary import Tally, summary
 
@@ -268,7 +269,7 @@ class Session:
         self._artifacts.journal.listen(self._progress)
         self._planned = len(guests)
         if not session.config.option.xmlpath:
-            _write_junit(session.config, self._artifacts.junit)
+            write_junit(session.config, self._artifacts.junit)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Keeps the reason why the session ends early; pytest calls this for its own exits, too."""
@@ -291,11 +292,17 @@ class Session:
             finally:
                 with ending_the_session():
                     yield
+                    self._add_subresults()
                 if self._ended and self.by_command and not self.uses_guest:
                     self._forget_the_interruption()
         except Ended as ended:
             self._ended = ended.error
             raise
+
+    def _add_subresults(self) -> None:
+        path = self._config.option.xmlpath
+        if self.tally.subresults and path and Path(path).is_file():
+            add_subresults(Path(path), self.tally.subresults)
 
     def _forget_the_interruption(self) -> None:
         """Nothing ran: winvm's paragraph says why, and pytest need not point at it."""
@@ -371,12 +378,3 @@ def needs_guest(item: pytest.Item) -> bool:
     return any(
         definitions and definitions[-1].func.__module__.startswith("harness.") for definitions in found
     )
-
-
-def _write_junit(config: pytest.Config, path: Path) -> None:
-    """Lets pytest write its JUnit XML to `path`; the path is known only once items are collected."""
-    from _pytest import junitxml
-
-    config.option.xmlpath = str(path)
-    junitxml.pytest_configure(config)
-    config.stash[junitxml.xml_key].pytest_sessionstart()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from harness.display.terminal import printable, wrapped
 
 if TYPE_CHECKING:
-    from harness.outcome import RunResult, ScenarioResult
+    from harness.outcome import RunResult, ScenarioResult, Subresult
 
 SHOWN_SIGNATURES = 20
 SHOWN_SKIPS = 20
@@ -25,12 +25,14 @@ class Tally:
         unexpected: results with a crash that no scenario expected.
         skips: why results were skipped -> how often; of several missing capabilities, each counts.
         bad: outcome and name of what neither passed nor was skipped.
+        subresults: scenario -> the tests that a program of its newest run reported.
     """
 
     def __init__(self) -> None:
         self.unexpected = 0
         self.skips: Counter[str] = Counter()
         self.bad: list[tuple[str, str]] = []
+        self.subresults: dict[str, Sequence[Subresult]] = {}
 
     def add(self, result: ScenarioResult) -> None:
         """Counts one result."""
@@ -38,6 +40,8 @@ class Tally:
 
         good = result.outcome in (Outcome.PASSED, Outcome.SKIPPED)
         self.unexpected += result.crash is not None and not good
+        if result.subresults:
+            self.subresults[result.name] = result.subresults
         if not good:
             self.bad.append((result.outcome, printable(result.name)))
         if result.outcome is Outcome.SKIPPED:

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from harness.cli import winvm
 from harness.errors import ConfigurationError
 from harness.journal import Journal, StepKind
-from harness.outcome import Outcome
+from harness.outcome import Outcome, Subresult
 from harness.report import evidence
 from harness.report.digest import digest
 from harness.report.history import History
@@ -346,3 +346,19 @@ def test_lines_that_are_no_events_are_passed_over(tmp_path: Path) -> None:
     assert list(RecordedRun(folder).events())[: len(whole)] == whole
     assert len(list(RecordedRun(folder).events())) == len(whole) + 2
     reports(folder)
+
+
+def test_tests_of_a_program_are_rows_of_their_scenario(tmp_path: Path) -> None:
+    tests = [Subresult(f"Lamp.{number}", Outcome.PASSED) for number in range(300)]
+    tests.append(Subresult("Lamp.<Off>", Outcome.FAILED, "got 1\x1b"))
+    failed = result("programs.lamp", Outcome.FAILED, message="1 of 301 tests failed", subresults=tuple(tests))
+    folder = write_run(tmp_path, RUN, [failed])
+    make_reports(folder, tmp_path, None, lambda _: None)
+    page = (folder / "report.html").read_text()
+    rows = page.split('<table class="tests">')[1].split("</table>")[0]
+    assert "301 tests of its program" in rows
+    assert rows.index("Lamp.&lt;Off&gt;") < rows.index("Lamp.0"), "what failed comes first"
+    assert "got 1\\x1b" in rows
+    assert rows.count("<tr>") == 200
+    assert "101 more are in results.json." in page
+    outline(page)
