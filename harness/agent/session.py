@@ -93,14 +93,14 @@ class ScenarioCrash:
 
     Attributes:
         scenario: the one to blame.
-        began: whether the one that did not run to its end had begun.
         notes: what the scenario had noted and printed, as far as its agent could still tell.
+        began: whether the one that did not run to its end had begun.
     """
 
     report: KernelCrash
     scenario: str
-    began: bool = True
     notes: tuple[str, ...] = ()
+    began: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,12 +92,12 @@ def shifted_prints(driver: Path) -> list[ShiftedPrint]:
         OSError, pefile.PEFormatError: the file cannot be read as a PE file.
     """
     with pefile.PE(str(driver), fast_load=True) as image:
-        image.parse_data_directories([_IMPORT, _DEBUG])
+        image.parse_data_directories([_IMPORT, DEBUG])
         texts = {at: text.decode("ascii") for at, text in _formats(image)}
         after = {at: _CONVERSION.findall(_NAME.split(text, maxsplit=1)[1]) for at, text in texts.items()}
         shifted = {at: kinds for at, kinds in after.items() if kinds}
-        references = _references(image, frozenset(shifted)) if shifted else {}
-        frames = _frames(image, driver, sorted({at for places in references.values() for at in places}))
+        references = referring_code(image, frozenset(shifted)) if shifted else {}
+        frames = code_positions(image, driver, sorted({at for places in references.values() for at in places}))
         return [
             ShiftedPrint(frames[code][0], texts[at], any(kind in _POINTERS for kind in shifted[at]))
             for at, places in references.items()

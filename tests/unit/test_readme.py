@@ -22,6 +22,7 @@ RUN_BY = {
     "make soak": (".ci/run", "make soak"),
     "winvm build": ("tests/unit/test_wheel.py", '"harness", "build"'),
     "winvm doctor": ("tests/unit/test_doctor.py", '"doctor"'),
+    "winvm list": ("tests/unit/commands/test_listing.py", '"list"'),
     "winvm run": ("tests/vm/test_second_driver.py", '"run"'),
     "winvm init": ("tests/unit/project/test_scaffold.py", '"init"'),
     "winvm new-driver": ("tests/vm/test_documented.py", "winvm new-driver"),
