@@ -17,9 +17,11 @@ from pathlib import Path
 
 from harness.errors import BuildError
 from harness.host import programs
+from harness.toolchain.clang.diagnostics import ERROR, first_errors
 
 TIMEOUT_S = 900.0  # longer than any driver's build; a build that waits for input would never end
 END_S = 5.0
+LOG = "errors.txt"
 MAX_OUTPUT = 64 << 10  # characters of compiler output kept in an error
 
 
@@ -34,7 +36,8 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
         output: folder for the result, created when missing.
 
     Raises:
-        BuildError: the command cannot be run, fails, or leaves no driver; `detail` is its output.
+        BuildError: the command cannot be run, fails, or leaves no driver; `detail` is its output, or the
+            first errors in it: errors.txt in `output` has the whole.
     """
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
@@ -58,7 +61,7 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
         raise BuildError(
             f"The {build} build of {name} failed with exit code {code}.",
             remedy="Correct the errors shown and run again.",
-            detail=_text(said),
+            detail=_errors(name, said, output / LOG),
         )
     driver = output / f"{name}.sys"
     if not driver.is_file():
@@ -97,6 +100,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=END_S)
+
+
+def _errors(name: str, said: bytes, log: Path) -> str:
+    """The first errors, of which the later ones may only be consequences; `log` gets the whole output."""
+    text = _text(said)
+    shown = first_errors({name: text}, log)
+    return shown if ERROR.search(text) else text
 
 
 def _text(output: bytes | None) -> str:

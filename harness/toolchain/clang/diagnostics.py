@@ -11,7 +11,8 @@ SHOWN = 5
 LINES = 6
 """Lines of each error: message, source line, caret, and where a macro was expanded."""
 MAX_LOG = 32 << 20
-_ERROR = re.compile(r"^(?:.*?: )?(?:fatal )?error: ", re.MULTILINE)
+ERROR = re.compile(r"^(?:.*?: )?(?:fatal )?error: ", re.MULTILINE)
+"""The beginning of an error of clang, lld and others that write errors as they do."""
 
 
 def first_errors(outputs: Mapping[str, str], log: Path) -> str:
@@ -28,7 +29,7 @@ def first_errors(outputs: Mapping[str, str], log: Path) -> str:
     total = 0
     for name, text in outputs.items():
         lines = text.splitlines()
-        starts = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+        starts = [number for number, line in enumerate(lines) if ERROR.match(line)]
         total += max(1, len(starts))
         if not starts:
             starts = [max(0, len(lines) - LINES)]

@@ -78,6 +78,17 @@ def test_compiler_output_is_the_detail(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
 
 
+def test_of_many_errors_the_first_are_shown_and_all_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "mine.c").write_text("".join(f"int f{n}(void) {{ return nothing{n}; }}\n" for n in range(15)))
+    command = ("clang-19", "-c", "mine.c", "-o", "{out}/mine.o")
+    with pytest.raises(BuildError) as caught:
+        build_driver(tmp_path, command, "mine", "release", tmp_path / "out")
+    assert caught.value.detail.startswith("mine.c:1:23: error: use of undeclared identifier 'nothing0'")
+    assert "10 more errors; the compilers' whole output: " in caught.value.detail
+    assert "nothing14" not in caught.value.detail
+    assert "nothing14" in (tmp_path / "out" / "errors.txt").read_text()
+
+
 def test_a_build_that_leaves_no_driver(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"left no .*mine\.sys"):
         build_driver(tmp_path, ("true",), "mine", "release", tmp_path / "out")
