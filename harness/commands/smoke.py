@@ -6,13 +6,16 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import click
 
+from harness.agent.session import Debugging
 from harness.cli import Invocation
 from harness.commands import load_config
+from harness.display.keyboard import Keyboard
 from harness.display.progress import Progress
 from harness.display.terminal import paragraph
 from harness.display.unexpected import as_winvm_error
@@ -99,8 +102,15 @@ def _smoke(request: Request, started: float) -> int:
         verdict=_tell,
         refused=refused,
     )
+    keyboard = Keyboard()
+
+    def ask(text: str) -> str:
+        with progress.held():
+            return keyboard.ask(text)
+
+    debugged = replace(request, debugging=Debugging(ask) if keyboard.attended else None)
     try:
-        return run_once(request, told, started)
+        return run_once(debugged, told, started)
     except Exception as error:  # noqa: BLE001 - as in harness.__main__, and the verdict comes below it
         shown = as_winvm_error(error)
         refused(shown)

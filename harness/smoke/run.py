@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from harness.agent.session import Debugging
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DriverLoadError, InfrastructureError, MachineError, WinvmError
 from harness.host.digest import file_sha256
@@ -34,13 +35,17 @@ ATTACH_DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for; see `select` for `keyword`, `marker` and `words`."""
+    """What the user asks for; see `select` for `keyword`, `marker` and `words`.
+
+    debugging: who answers breakpoint(); None if nobody does.
+    """
 
     config: Config
     guest: str | None = None
     keyword: str | None = None
     marker: str | None = None
     words: tuple[str, ...] = ()
+    debugging: Debugging | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def smoke(request: Request, told: Told, started: float) -> int:
         artifacts.journal.listen(told.step)
         environment: dict[str, str] = {}
         try:
-            return _run(plan, chosen, project, artifacts, told, started, environment)
+            return _run(plan, chosen, project, artifacts, told, started, environment, request.debugging)
         finally:
             missing = tuple(sorted(plan.profile.missing_capabilities))
             artifacts.finish(
@@ -97,13 +102,14 @@ def _run(
     told: Told,
     started: float,
     environment: dict[str, str],
+    debugging: Debugging | None,
 ) -> int:
     first = plan.config.driver.builds[0]
     prepared = prepare(plan, artifacts.journal, {scenario.build or first for scenario in chosen})
     drivers = {build: file_sha256(path) for build, path in prepared.payload.drivers.items()}
     with ExitStack() as stack:
         bench, folder, warm = _guest(plan, prepared, project, artifacts, stack)
-        generation = bench.guest.machine.generation
+        generation, bench.debugging = bench.guest.machine.generation, debugging
         try:
             bench.connect(next(iter(drivers)))
             warm = warm and bench.guest.machine.generation == generation

@@ -93,6 +93,12 @@ def test_a_failure_is_debugged_in_the_guest(winvm: CommandLine, project: Path) -
     assert shown.count("(Pdb) ") == 2, "pytest opens no second debugger on the host"
 
 
+def test_smoke_has_the_debugger_too(winvm: CommandLine, project: Path) -> None:
+    code, shown = on_a_terminal(winvm, project, "smoke", "debugged.stops", answers=["size = 42", "continue"])
+    assert code == 0, shown
+    assert "smoke: 1 passed" in shown
+
+
 def test_without_a_terminal_nothing_waits(winvm: CommandLine, project: Path) -> None:
     config = str(project / "winvm.toml")
     done = winvm.run("--config", config, "run", "debugged", "--pdb", timeout=200)
