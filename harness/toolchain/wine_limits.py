@@ -97,7 +97,9 @@ def shifted_prints(driver: Path) -> list[ShiftedPrint]:
         after = {at: _CONVERSION.findall(_NAME.split(text, maxsplit=1)[1]) for at, text in texts.items()}
         shifted = {at: kinds for at, kinds in after.items() if kinds}
         references = referring_code(image, frozenset(shifted)) if shifted else {}
-        frames = code_positions(image, driver, sorted({at for places in references.values() for at in places}))
+        frames = code_positions(
+            image, driver, sorted({at for places in references.values() for at in places})
+        )
         return [
             ShiftedPrint(frames[code][0], texts[at], any(kind in _POINTERS for kind in shifted[at]))
             for at, places in references.items()
