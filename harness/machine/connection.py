@@ -48,6 +48,8 @@ group = "root"
 )
 """For a libvirt of root's. An ordinary user's runs QEMU as that user, and may not name another."""
 LAUNCHED = "clear_emulator_capabilities = 0  # qemu_launcher.py needs them, and takes them from QEMU\n"
+ABORT_SECONDS, ABORT_POLL_SECONDS = 10.0, 0.1
+"""How long, and how often, a call that is given up is made to end."""
 OPEN_SECONDS = 60.0
 """Seconds for a daemon to open its first connection: it then probes the capabilities of each QEMU."""
 KEEPALIVE = 10, 6
@@ -105,32 +107,39 @@ def within(deadline: Deadline, what: str, call: Callable[[], T], abort: Callable
     """Runs a blocking libvirt call in a thread; past the deadline calls `abort` and raises `DeadlineError`.
 
     libvirt's calls have no timeout, and one in the main thread would hold back Ctrl-C until it returns.
-    `abort` must make the call end (ending QEMU does); it also runs when the wait is interrupted.
+    `abort` must make the call end (ending QEMU does). It also runs when the wait is interrupted, and again
+    until the call has ended: libvirt may be about to start QEMU, and would write to a removed folder.
     """
     results: list[T] = []
     errors: list[BaseException] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
             results.append(call())
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             errors.append(error)
+        ended.set()
 
-    thread = threading.Thread(target=run, name=f"libvirt: {what}", daemon=True)
-    thread.start()
     try:
-        thread.join(deadline.remaining())
+        threading.Thread(target=run, name=f"libvirt: {what}", daemon=True).start()
+        ended.wait(deadline.remaining())
     except BaseException:
-        abort()
-        thread.join(timeout=5.0)
+        _abort_until(ended, abort)
         raise
-    if thread.is_alive():
-        abort()
-        thread.join(timeout=5.0)
+    if not ended.is_set():
+        _abort_until(ended, abort)
         raise DeadlineError(f"{what} did not finish within {deadline.seconds:g} s.")
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _abort_until(ended: threading.Event, abort: Callable[[], None]) -> None:
+    for _ in Deadline.after(ABORT_SECONDS).tries(every=ABORT_POLL_SECONDS):
+        abort()
+        if ended.is_set():
+            return
 
 
 class Connection:

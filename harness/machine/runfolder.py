@@ -169,10 +169,9 @@ class RunFolder:
             self._connection = self._connected(self.claim.uri)
         elif self._connection is None:
             adopt_qemus()
-            cached = self.path.parent.parent / "libvirt-cache"
-            if cached.is_dir():  # probing QEMU anew takes 4 to 8 s; libvirt checks itself what is stale
+            if self._cached.is_dir():  # probing QEMU anew takes 4 to 8 s; libvirt checks itself what is stale
                 try:
-                    shutil.copytree(cached, self.root / "cache", dirs_exist_ok=True)
+                    shutil.copytree(self._cached, self.root / "cache", dirs_exist_ok=True)
                 except OSError:  # another run replaces it just now (shutil.Error is an OSError)
                     shutil.rmtree(self.root / "cache", ignore_errors=True)
             # A second root of one process is the first one's path again, where libvirt expects its folders.
@@ -180,8 +179,12 @@ class RunFolder:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             self._connection = Connection.embedded(self.root)
             self._connection.versions()
-            keep_cache(self.root / "cache", cached)
         return self._connection
+
+    @property
+    def _cached(self) -> Path:
+        """libvirt's probes of QEMU, for every run of this home."""
+        return self.path.parent.parent / "libvirt-cache"
 
     def _connected(self, uri: str) -> Connection:
         if target := Target.of(uri):
@@ -267,6 +270,8 @@ class RunFolder:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
+            if not self.claim:  # by now libvirt has probed the program that started the machines as well
+                keep_cache(self.root / "cache", self._cached)
             self._connection.close()
             self._connection = None
         if self.remote is not None:

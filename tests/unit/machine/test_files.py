@@ -77,7 +77,7 @@ def test_a_blocking_call_is_aborted_at_its_deadline() -> None:
     aborted = []
     with pytest.raises(DeadlineError, match="A slow call"):
         within(Deadline.after(0.05), "A slow call", lambda: time.sleep(0.3), lambda: aborted.append(True))
-    assert aborted == [True]
+    assert aborted, "and again, until the call has ended"
     assert within(Deadline.after(SOON), "A quick one", lambda: 7, lambda: None) == 7
     with pytest.raises(ZeroDivisionError):
         within(Deadline.after(SOON), "A failing one", lambda: 1 // 0, lambda: None)
