@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.crash.expectation import describe
 from harness.crash.held import NONE_HELD, HeldIrps
+from harness.crash.reported_place import reported_summary
 from harness.crash.witness import WITNESSES, needs_witness, with_witness
 from harness.display.markdown import code, plain
 from harness.display.terminal import printable
@@ -54,6 +55,7 @@ class Circumstances:
         tail: the last lines of the debug output, oldest first.
         held: what the driver had not completed when the guest hung.
         printed: what the driver itself printed in the scenario, oldest first.
+        image: the driver that was loaded, on the host; names the place of an exception that left no dump.
     """
 
     scenario: str
@@ -62,6 +64,7 @@ class Circumstances:
     tail: Sequence[str] = ()
     held: HeldIrps = NONE_HELD
     printed: Sequence[str] = ()
+    image: Path | None = None
 
 
 def analyse(
@@ -87,6 +90,11 @@ def analyse(
         except WinvmError as error:
             notes.append(str(error))
     driver = circumstances.driver
+    if summary is None and circumstances.image:
+        try:
+            summary = reported_summary(crash, circumstances.image)
+        except WinvmError as error:
+            notes.append(str(error))
     if symbols and needs_witness(crash, summary, driver):
         printed, operation = circumstances.printed, circumstances.last_operation
         summary = with_witness(crash, summary, driver, symbols, printed=printed, operation=operation)

@@ -93,6 +93,7 @@ def capture(
     driver: str,
     log: ReadsLog | None = None,
     held: HeldIrps = NONE_HELD,
+    image: Path | None = None,
 ) -> Evidence:
     """Writes all available evidence into `folder`.
 
@@ -102,6 +103,7 @@ def capture(
         driver: file name of the driver under test.
         log: knows which lines of the debug output the analysis leaves out; they stay in the evidence.
         held: the IRPs that the driver of a hung guest held.
+        image: the driver that was loaded, on the host.
 
     Raises:
         OSError: the disk of the artifacts is full or gone; not even analysis.json could be written.
@@ -130,7 +132,7 @@ def capture(
     notes += collected.notes
     tail = [record.text for record in records[-DBGPRINT_TAIL:] if not (log and log.is_noise(record.text))]
     printed = [record.text for record in _since_marker(records) if record.source == "dbgprint"]
-    circumstances = Circumstances(scenario, driver, operation, tail, held, printed)
+    circumstances = Circumstances(scenario, driver, operation, tail, held, printed, image)
     analysis = analyse(crash, circumstances, folder, symbols)
     return Evidence(
         analysis["signature"],

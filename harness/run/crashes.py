@@ -99,6 +99,7 @@ class CrashKeeper:
             driver=self._driver,
             log=guest.debug if isinstance(guest.debug, ReadsLog) else None,
             held=held,
+            image=guest.driver_file,
         )
         limit = report.hint.limit or crash_limit(guest, evidence.analysis)
         return CrashRecord(
