@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, Protocol, runtime_checkable
 
@@ -103,12 +104,20 @@ class Guest(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class CrashLimit:
+    """A limit of a guest; `certain` if its witness leaves no other cause for the crash."""
+
+    text: str
+    certain: bool
+
+
 @runtime_checkable
 class KnowsLimits(Protocol):
     """Additional methods of a `Guest` on which some right drivers behave wrongly; see docs/own-driver.md."""
 
-    def crash_limit(self, analysis: Mapping[str, Any], driver: Path) -> str:
-        """Which limit of this guest is the cause of a crash; empty if none is known to be.
+    def crash_limit(self, analysis: Mapping[str, Any], driver: Path) -> CrashLimit | None:
+        """Which limit of this guest is, or may be, the cause of a crash; None if there is no sign of one.
 
         Args:
             analysis: content of the crash's analysis.json.

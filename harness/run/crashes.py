@@ -101,14 +101,17 @@ class CrashKeeper:
             held=held,
             image=guest.driver_file,
         )
-        limit = report.hint.limit or crash_limit(guest, evidence.analysis)
+        cause, limit = evidence.cause, report.hint.limit
+        if not limit and (found := crash_limit(guest, evidence.analysis)):
+            limit = found.text if found.certain else ""
+            cause += "" if found.certain else f" This may be a limit of this guest alone: {found.text}."
         return CrashRecord(
             dataclasses.replace(report, hint=dataclasses.replace(report.hint, limit=limit)),
             scenario,
             folder,
             evidence.signature,
             last_operation=evidence.last_operation,
-            cause=evidence.cause,
+            cause=cause,
             artifacts=(*evidence.artifacts, RECORD),
             notes=(*report.notes, *tried, *evidence.notes),
         )

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.guests.protocol import KnowsLimits
+from harness.guests.protocol import CrashLimit, KnowsLimits
 from harness.run.guest_session import GuestSession
 
 
-def crash_limit(session: GuestSession, analysis: Mapping[str, Any]) -> str:
-    """Which limit of the guest made the driver crash; empty if none is known to have.
+def crash_limit(session: GuestSession, analysis: Mapping[str, Any]) -> CrashLimit | None:
+    """Which limit of the guest made the driver crash, or may have; None if there is no sign of one.
 
     Args:
         analysis: content of the crash's analysis.json.
     """
     guest, driver = session.flavour, session.driver_file
-    return guest.crash_limit(analysis, driver) if isinstance(guest, KnowsLimits) and driver else ""
+    return guest.crash_limit(analysis, driver) if isinstance(guest, KnowsLimits) and driver else None
 
 
 def missing_line_limit(session: GuestSession) -> str:

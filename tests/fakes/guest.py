@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from harness.crash.dump_source import GuestMinidump
+from harness.crash.held import Held
 from harness.deadline import Deadline
-from harness.guests.protocol import Reachable
+from harness.dumps.kernel.held_irps import HeldIrp
+from harness.dumps.summary import Module
+from harness.errors import TransportError
+from harness.guests.protocol import CrashLimit, Link, Reachable
 from harness.guests.windows import pnputil
 from harness.interfaces import DebugStream
 from harness.machine.protocol import Machine
@@ -85,3 +90,27 @@ class FakeGuest:
     def dump(self, crash: KernelCrash, debug: DebugStream) -> GuestMinidump:
         self.dumps_of.append(crash)
         return GuestMinidump(DUMP, "" if crash.kind == "exception" else "this kind leaves none.")
+
+
+class LimitedGuest(FakeGuest):
+    """Implements `KnowsLimits` and `ShowsHeldIrps`, too: what it answers is given."""
+
+    def __init__(self, script: Callable[[FakeAgent, FakeLink], None] = lambda agent, link: None) -> None:
+        super().__init__(script)
+        self.limit: CrashLimit | None = None
+        self.missing_line = ""
+        self.reads: HeldIrp | None = None
+
+    def crash_limit(self, analysis: Mapping[str, Any], driver: Path) -> CrashLimit | None:
+        assert analysis["scenario"]
+        assert driver.name == "release.sys"
+        return self.limit
+
+    def missing_line_limit(self, driver: Path) -> str:
+        assert driver.name == "release.sys"
+        return self.missing_line
+
+    def held_irps(self, link: Link, debug: DebugStream, driver: str) -> Held:
+        if self.reads is None:
+            raise TransportError("The guest shows nothing.")
+        return Held(Module(driver, driver, 0x1000, 0x9000), (self.reads,), "a fake's memory")

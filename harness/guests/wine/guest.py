@@ -12,7 +12,7 @@ from harness.crash.held import Held
 from harness.deadline import Deadline
 from harness.errors import TransportError
 from harness.guests.link import GuestLink, GuestSerialLink
-from harness.guests.protocol import Link, Reachable
+from harness.guests.protocol import CrashLimit, Link, Reachable
 from harness.guests.standby import make_ready
 from harness.guests.wine import print_limit, winedevice
 from harness.guests.wine.debug_stream import WineDebugStream
@@ -92,7 +92,7 @@ class WineGuest:
             absent = NO_DEBUGGER
         return GuestMinidump(MINIDUMP, absent, _writer)
 
-    def crash_limit(self, analysis: Mapping[str, Any], driver: Path) -> str:
+    def crash_limit(self, analysis: Mapping[str, Any], driver: Path) -> CrashLimit | None:
         """See `KnowsLimits`."""
         return print_limit.crash_limit(analysis, driver)
 

@@ -1,7 +1,7 @@
 """Crashes and missing lines of right drivers whose DbgPrint has %wZ or %Z: Wine takes no argument for it.
 
 The witness of a crash is its stack: the fault is not in the driver, and the driver's innermost frame is at
-such a print. Frames that a scan of the stack found are no witness.
+such a print. A frame that a scan of the stack found makes the limit a possible cause only.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any
 import pefile
 
 from harness.dumps.summary import Found
+from harness.guests.protocol import CrashLimit
 from harness.toolchain.wine_limits import ShiftedPrint, shifted_prints
 
 _LINES = 3
 """A call over several lines: the code that takes the format and the call may be this far apart."""
 
 
-def crash_limit(analysis: Mapping[str, Any], driver: Path) -> str:
-    """Why Wine alone crashed here; empty if no such print is the cause.
+def crash_limit(analysis: Mapping[str, Any], driver: Path) -> CrashLimit | None:
+    """Why Wine alone crashed here; None if no such print is there.
 
     Args:
         analysis: content of analysis.json.
@@ -28,15 +29,16 @@ def crash_limit(analysis: Mapping[str, Any], driver: Path) -> str:
     """
     stack: Sequence[Mapping[str, Any]] = analysis["stack"]
     inner = next((frame for frame in stack if _is_of(frame, driver)), None)
-    if inner is None or inner is stack[0] or inner["found"] == Found.SCAN.value:
-        return ""
+    if inner is None or inner is stack[0]:
+        return None
     for one in _prints(driver):
         if one.dereferences and any(_is_at(frame, one) for frame in inner["frames"]):
-            return (
+            text = (
                 f"the crash is inside the print at {_place(one)}, {one.text!r}: Wine takes no argument for "
                 "%wZ and %Z, so what follows got another one's"
             )
-    return ""
+            return CrashLimit(text, inner["found"] != Found.SCAN.value)
+    return None
 
 
 def missing_line_limit(driver: Path) -> str:

@@ -273,41 +273,6 @@ def test_a_crash_after_the_end_is_blamed_on_the_scenario_before(make: Callable[.
     assert result.message.startswith("Not run: s.guilty took the driver down after its end.")
 
 
-@pytest.mark.parametrize(("issued", "blamed"), [(False, "s.guilty"), (True, "s.sleeps")])
-def test_a_crash_before_the_first_operation_is_blamed_on_the_scenario_before(
-    make: Callable[..., Setup], issued: bool, blamed: str
-) -> None:
-    setups: list[Setup] = []
-
-    def write(run: int, name: str) -> None:
-        entry = {"n": run, "run": run, "scenario": name, "op": "ReadFile", "detail": "Dev 4"}
-        with setups[0].machine.channels.journal.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def script(agent: FakeAgent, link: FakeLink) -> None:
-        def works(command: dict[str, Any]) -> None:
-            write(command["id"], "s.guilty")
-            agent.finish(command)
-
-        def sleeps(command: dict[str, Any]) -> None:
-            if issued:
-                write(command["id"], "s.sleeps")
-            setups[0].guest.debug.break_down("bugcheck", 0xE2, 1, 2, 3, 4)
-
-        agent.when("s.guilty", works)
-        agent.when("s.sleeps", sleeps)
-
-    setups.append(make(script))
-    bench = connected(setups[0])
-    assert bench.run(scenario("s.guilty")).outcome is Outcome.PASSED
-    result = bench.run(scenario("s.sleeps"))
-    assert result.outcome is Outcome.CRASHED
-    assert result.crash
-    assert result.crash.scenario == blamed
-    interrupted = "Ended before its first operation: s.guilty took the driver down after its end."
-    assert result.message.startswith(interrupted) != issued
-
-
 def test_a_lost_agent_is_reported_and_the_next_scenario_runs(make: Callable[..., Setup]) -> None:
     def script(agent: FakeAgent, link: FakeLink) -> None:
         agent.when("s.kill", lambda command: agent.process.end(3))
