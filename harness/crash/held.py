@@ -123,7 +123,8 @@ def named(held: Held, operation: str, symbols: Path) -> HeldIrps:
         offset = irp.routine - module.base
         place = Place(irp.routine)
         if offset in offsets:
-            place = Place(irp.routine, module.name, offset, frames.get(offset, ()))
+            # The routine itself, not what the compiler inlined at its start.
+            place = Place(irp.routine, module.name, offset, frames.get(offset, ())[-1:])
         found.append(NamedIrp(irp, place, _is_of(irp, operation)))
     return HeldIrps(tuple(sorted(found, key=lambda one: not one.hangs)), held.source)
 

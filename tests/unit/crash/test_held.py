@@ -19,7 +19,7 @@ from harness.toolchain.builds import build_drivers
 
 SOURCE = """#include <ntifs.h>
 NTSTATUS NTAPI Control(PDEVICE_OBJECT d, PIRP i) {
-    (void)d; (void)i;
+    (void)d; IoMarkIrpPending(i);
     return STATUS_PENDING;
 }
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT d, PUNICODE_STRING p) {
@@ -52,11 +52,11 @@ def module_of(driver: Path) -> Module:
 
 
 def routine_of(driver: Path) -> int:
-    """Where Control is: its code is the only one that returns STATUS_PENDING (mov eax, 0x103)."""
+    """Where Control is: it begins with inlined code, which reads the IRP's stack location from [rdx+0xb8]."""
     image = driver.read_bytes()
     (at,) = struct.unpack_from("<I", image, 0x3C)
     (count, optional) = struct.unpack_from("<H12xH", image, at + 6)
-    found = image.index(b"\xb8\x03\x01\x00\x00")
+    found = image.index(b"\x48\x8b\x82\xb8\x00\x00\x00")
     for number in range(count):
         address, size, offset = struct.unpack_from("<III", image, at + 24 + optional + 40 * number + 12)
         if offset <= found < offset + size:
