@@ -306,7 +306,10 @@ class Bench:
             or last_run(self.guest.machine.channels.journal) != number
         ):
             return came
-        note = f"{scenario.name} had issued no operation yet: the last ones are those of {name}."
+        note = (
+            f"{scenario.name} had issued no operation yet: the last ones are those of {name}. Programs that "
+            "a scenario starts without t.run_program are not seen."
+        )
         return ScenarioCrash(dataclasses.replace(came.report, notes=(*came.report.notes, note)), name)
 
     def _crashed(self, scenario: Scenario, scenario_id: int, came: ScenarioCrash) -> ScenarioResult:
@@ -328,8 +331,8 @@ class Bench:
             outcome = Outcome.HUNG if crash.kind in ("hang", "flood") else Outcome.CRASHED
             message = f"{describe(crash.report)}; last operation: {crash.last_operation or 'none journalled'}"
             if crash.scenario != scenario.name:
-                how = "Ended before its first operation" if came.began else "Not run"
-                message = f"{how}: {crash.scenario} took the driver down after its end. {message}"
+                how = "Ended before its first operation: presumably" if came.began else "Not run:"
+                message = f"{how} {crash.scenario} took the driver down after its end. {message}"
         return ScenarioResult(
             scenario.name,
             scenario.kind,

@@ -47,5 +47,5 @@ def test_a_crash_before_the_first_operation_is_blamed_on_the_scenario_before(
     assert result.outcome is Outcome.CRASHED
     assert result.crash
     assert result.crash.scenario == blamed
-    interrupted = "Ended before its first operation: s.guilty took the driver down after its end."
+    interrupted = "Ended before its first operation: presumably s.guilty took the driver down after its"
     assert result.message.startswith(interrupted) != issued
