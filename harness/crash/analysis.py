@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from harness.crash.expectation import describe
 from harness.crash.held import NONE_HELD, HeldIrps
@@ -67,8 +67,20 @@ class Circumstances:
     image: Path | None = None
 
 
+@runtime_checkable
+class SeesCrash(Protocol):
+    """Additional method of a `DebugStream` that reads a crashed kernel while it is halted."""
+
+    def crash_report(self) -> Summary | None:
+        """What it read of the last bugcheck since `rearm`, without symbols; None without one."""
+
+
 def analyse(
-    crash: KernelCrash, circumstances: Circumstances, folder: Path, symbols: Path | None
+    crash: KernelCrash,
+    circumstances: Circumstances,
+    folder: Path,
+    symbols: Path | None,
+    live: Summary | None = None,
 ) -> dict[str, Any]:
     """Writes analysis.json and analysis.md into a crash's folder; returns the content of analysis.json.
 
@@ -76,17 +88,25 @@ def analyse(
         folder: the crash's folder; its dump is read if there is one. When the dump or the symboliser
             fails, only that part of the analysis is missing, and a note says so.
         symbols: folder with the driver and its PDB; it may hold several builds.
+        live: what a debugger read of the halted kernel; it serves where there is no dump, or none that can be
+            read.
 
     Raises:
         OSError: the files cannot be written.
     """
     notes: list[str] = []
     summary = None
+    path = SymbolPath(os.environ.get(VARIABLE, ""), folders=[symbols] if symbols else [])
     if dumps := [folder / name for name in DUMPS if (folder / name).is_file()]:
         try:
-            path = SymbolPath(os.environ.get(VARIABLE, ""), folders=[symbols] if symbols else [])
             summary = summarise(dumps[0], circumstances.driver, path.file, path.pdb)
             summary = symbolise(summary, path)
+        except WinvmError as error:
+            notes.append(str(error))
+    if summary is None and live is not None:
+        summary = live
+        try:
+            summary = symbolise(live, path)
         except WinvmError as error:
             notes.append(str(error))
     driver = circumstances.driver

@@ -20,6 +20,7 @@ from harness.crash.hang import RECORD as HANG_RECORD
 from harness.crash.held import NONE_HELD, HeldIrps
 from harness.deadline import Deadline
 from harness.display.terminal import printable
+from harness.dumps.summary import Summary
 from harness.errors import WinvmError
 from harness.host.fileend import last_bytes
 from harness.interfaces import FileTransfer, ReadsLog
@@ -94,6 +95,7 @@ def capture(
     log: ReadsLog | None = None,
     held: HeldIrps = NONE_HELD,
     image: Path | None = None,
+    live: Summary | None = None,
 ) -> Evidence:
     """Writes all available evidence into `folder`.
 
@@ -101,6 +103,7 @@ def capture(
         scenario: the scenario the crash is attributed to.
         symbols: folder that contains the driver's builds and their PDBs.
         driver: file name of the driver under test.
+        live: what a debugger read of the halted kernel, for the analysis where there is no dump.
         log: knows which lines of the debug output the analysis leaves out; they stay in the evidence.
         held: the IRPs that the driver of a hung guest held.
         image: the driver that was loaded, on the host.
@@ -133,7 +136,7 @@ def capture(
     tail = [record.text for record in records[-DBGPRINT_TAIL:] if not (log and log.is_noise(record.text))]
     printed = [record.text for record in _since_marker(records) if record.source == "dbgprint"]
     circumstances = Circumstances(scenario, driver, operation, tail, held, printed, image)
-    analysis = analyse(crash, circumstances, folder, symbols)
+    analysis = analyse(crash, circumstances, folder, symbols, live)
     return Evidence(
         analysis["signature"],
         analysis["likely_cause"],

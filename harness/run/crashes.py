@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.bundle.manifest import BEFORE_LIMIT
 from harness.bundle.write import CrashedGuest, Ran, trigger_of, write_crash_bundle
+from harness.crash.analysis import SeesCrash
 from harness.crash.capture import capture, last_operation
 from harness.crash.dump_source import GuestMinidump
 from harness.crash.expectation import describe
@@ -100,6 +101,7 @@ class CrashKeeper:
             log=guest.debug if isinstance(guest.debug, ReadsLog) else None,
             held=held,
             image=guest.driver_file,
+            live=guest.debug.crash_report() if isinstance(guest.debug, SeesCrash) else None,
         )
         cause, limit = evidence.cause, report.hint.limit
         if not limit and (found := crash_limit(guest, evidence.analysis)):

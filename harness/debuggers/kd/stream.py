@@ -17,6 +17,7 @@ from harness.debuggers.kd.wire import Wire
 from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LoggedStream
 from harness.display.terminal import printable, unstyled
+from harness.dumps.summary import Summary
 from harness.dumps.text import page
 from harness.errors import DeadlineError, KdError
 from harness.interfaces import Halt
@@ -52,6 +53,7 @@ class KdDebugStream(LoggedStream):
         self._clock = clock
         self.host = KdHost(wire, self._take, clock=clock)
         self._halt: Halt | None = None
+        self._report: Summary | None = None
         self._lost: KdError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="kd-debug-stream", daemon=True)
@@ -59,7 +61,12 @@ class KdDebugStream(LoggedStream):
 
     def rearm(self) -> None:
         """Forgets the crash after the guest was reverted; its kernel connects anew by itself."""
+        self._report = None
         self._forget()
+
+    def crash_report(self) -> Summary | None:
+        """See `harness.crash.analysis.SeesCrash`."""
+        return self._report
 
     def watch(self, images: Collection[str]) -> None:
         """See `harness.interfaces.WatchesDriver`.
@@ -136,6 +143,8 @@ class KdDebugStream(LoggedStream):
         if event.kind == "break-in":
             with self._changed:
                 self._halt = _halt(event.fields)
+        if event.kind == "bugcheck":
+            self._report = event.report
         report = [("kd", unstyled(line)) for line in page(event.report)] if event.report else []
         crash = _crash(event, said) or self._stopped(event, said)
         if crash is not None and self._hold_crashes and event.fields.get("halted", True):

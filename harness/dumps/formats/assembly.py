@@ -103,6 +103,8 @@ def assemble(
         stack, *(processor.stack for processor in processors), *(thread.stack for thread in threads)
     )
     places = [frame.place for frame in frames]
+    # Where reading is slow and no symbols are at hand, only the culprit's PDB will be asked for later.
+    named = (place,) if slow and files is no_files else (place, *places)
     if len(warnings) > MAX_WARNINGS:
         warnings[MAX_WARNINGS:] = [f"{len(warnings) - MAX_WARNINGS} more warnings."]
     return Summary(
@@ -114,11 +116,7 @@ def assemble(
         registers=registers,
         fault=place,
         fault_source="stack" if by_stack else source,
-        modules=tuple(
-            body.modules
-            if slow and files is no_files
-            else with_pdbs(body.modules, addresses, (place, *places))
-        ),
+        modules=tuple(with_pdbs(body.modules, addresses, named)),
         unloaded=tuple(body.unloaded),
         stack=tuple(stack),
         words=tuple(words),

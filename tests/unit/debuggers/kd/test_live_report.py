@@ -10,8 +10,11 @@ import click
 import pytest
 
 from harness.commands.kd import Shown
+from harness.crash.analysis import Circumstances, SeesCrash, analyse
+from harness.deadline import Deadline
 from harness.debuggers.kd import context as kd_context
 from harness.debuggers.kd.com.wire import KdcomWire
+from harness.debuggers.kd.stream import KdDebugStream
 from harness.dumps.symbol_path import SymbolPath
 from harness.dumps.text import page
 from tests.fakes.emulated import BASE, STACK, X64, Emulated, Stop, address_of, build
@@ -136,3 +139,32 @@ def test_a_break_in_names_the_frames_of_every_processor(
     assert "processor 1" in said
     assert "Many (" in said
     assert "signature" not in said
+
+
+def test_a_crash_without_a_dump_is_analysed_by_what_the_debugger_read(
+    built: Path, stopped: tuple[Emulated, Stop], tmp_path: Path
+) -> None:
+    """As while a kernel is held: it has not written its dump."""
+    emulated, stop = stopped
+    target = SerialTarget(halted_there(emulated, stop, with_image=True))
+    stream = KdDebugStream(KdcomWire(target.line, "line"), tmp_path / "dbgprint.log", "nonce")
+    try:
+        stream.hold_crashes()
+        deadline = Deadline.after(20.0)
+        while not stream.held:
+            assert not deadline.expired
+        assert isinstance(stream, SeesCrash)
+        crash = stream.crash()
+        assert crash
+        around = Circumstances("a.scenario", "code.sys")
+        found = analyse(crash, around, tmp_path, built.parent, stream.crash_report())
+        stream.rearm()
+        assert stream.crash_report() is None
+    finally:
+        stream.close()
+        target.close()
+    assert found["signature"] == "e3-code.sys-Leaf"
+    named = [str(frame["symbol"]).partition(" ")[0] for frame in found["stack"]]
+    assert named[:3] == ["Leaf", "Many", "Alloca"]
+    assert found["likely_cause"].startswith("code.sys, Leaf (")
+    assert not found["warnings"]
