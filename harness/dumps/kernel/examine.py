@@ -113,7 +113,8 @@ def _bugcheck_driver(view: KernelView) -> str:
     """What KiBugCheckDriver names: the driver that the kernel itself blames."""
     at = view.variable("KiBugCheckDriver")
     if at is None:
-        view.need("KiBugCheckDriver")
+        if view.pdb is None:  # a kernel whose PDB is at hand, and does not have it, names no driver
+            view.need("KiBugCheckDriver")
         return ""
     return view.unicode_string(view.number(at) or 0)
 

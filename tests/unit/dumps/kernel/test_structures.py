@@ -17,6 +17,7 @@ from harness.dumps.summary import Found, Summary, summary_document
 from harness.dumps.symbol_path import SymbolPath
 from harness.dumps.text import page
 from tests.fakes import dump_writer as writer
+from tests.fakes import emulated_crash
 from tests.fakes import kernel_structures as fake
 
 POWER = (3, fake.LOWER, 0, fake.IRP)
@@ -231,3 +232,15 @@ def test_a_damaged_pdb_tells_nothing_and_never_fails(built: fake.Built, tmp_path
 )
 def test_names_of_functions(major: int, minor: int, name: str) -> None:
     assert function_name(major, minor) == name
+
+
+def test_symbols_that_are_there_are_not_asked_for(tmp_path: Path) -> None:
+    """A PDB of public symbols alone names the frames; it has neither this variable nor types."""
+    pytest.importorskip("unicorn")
+    built = emulated_crash.build(tmp_path, 4)
+    crashed = emulated_crash.Run(built).crash(60)
+    assert crashed
+    dump = emulated_crash.write_dump(tmp_path, built, crashed)
+    assert summarise(dump).facts.needs_symbols == ("KiBugCheckDriver",)
+    path = SymbolPath("", folders=[tmp_path])
+    assert summarise(dump, pdbs=path.pdb).facts.needs_symbols == ()
