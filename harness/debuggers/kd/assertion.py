@@ -22,6 +22,9 @@ SECONDS = 2.0
 _CHOICES = "(boipt)"
 _VERIFIER = re.compile(r"\bbreak\b.*\bignore\b.*\bzap\b", re.IGNORECASE | re.DOTALL)
 """The choices that Driver Verifier gives for an I/O verification error, bugcheck 0xC9 without a debugger."""
+_VERIFIES = re.compile("WDM DRIVER ERROR|zap", re.IGNORECASE)
+_OF_ROUTINE = 2
+"""Frames of an assertion: the breakpoint routine, RtlAssert, and then who asserted."""
 _SAID = ("Assertion failed", "WDM DRIVER ERROR")
 _KEPT = 512
 
@@ -77,11 +80,13 @@ def breakpoint_of(
         if modules and not images.placed(change.pc):
             known, _ = loaded_modules(target, modules, [change.pc], known)
         kernel = next((one for one in known if one.base <= change.pc < one.base + one.size), None)
-        for frame in CallStacks(target, known, seconds=SECONDS).of(registers):
+        for depth, frame in enumerate(CallStacks(target, known, seconds=SECONDS).of(registers)):
             at = frame.place.address
             if frame.place.module is None or not frame.exact:
                 break  # no witness
             if kernel is None or not kernel.base <= at < kernel.base + kernel.size:
+                if depth > _OF_ROUTINE and not _VERIFIES.search(assertion):
+                    break  # the kernel's own assertion, though a driver called the code that made it
                 place = f"{frame.place.module}+{frame.place.offset or 0:#x}"
                 return {**fields, "assertion": assertion, "place": place}
         return {**fields, "assertion": assertion}

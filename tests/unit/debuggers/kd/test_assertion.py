@@ -134,3 +134,18 @@ def test_another_question_is_ignored(tmp_path: Path, opened: list[KdDebugStream 
     kernel.script.extend([*script[:3], prompt("Go on (yn)? "), script[6]])
     assert listen(kernel, tmp_path, opened).crash() is None
     assert [answer.payload[16:] for answer in kernel.answers] == [b"i"]
+
+
+def test_the_kernels_own_assertion_is_not_the_driver_s(
+    tmp_path: Path, opened: list[KdDebugStream | SerialTarget]
+) -> None:
+    """It asserts in a routine that the driver called; the bugcheck that may follow is what counts."""
+    kernel = asserting(DRIVER + 0x88)
+    routine = KERNEL_BASE + 0x305
+    kernel.write(routine - 5, CALL + b"\x48\x83\xc4\x28\xc3")
+    kernel.write(
+        STACK + 0x30, struct.pack("<Q", routine).ljust(0x30, b"\0") + struct.pack("<Q", DRIVER + 0x88)
+    )
+    stream = listen(kernel, tmp_path, opened)
+    assert stream.crash() is None
+    assert any("assertion Assertion failed" in record.text for record in stream.tail())
