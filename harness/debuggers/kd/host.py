@@ -282,8 +282,9 @@ class KdHost:
             self._emit(kind, fields)
             self._go_on(change)
             return
-        asked = is_breakpoint(change) and self._wish.made
-        if is_breakpoint(change) and not asked and self._wish.left_over(change.pc) and not self._printed:
+        told = self._printed or self._assertions.text  # what the kernel said explains this halt
+        asked = is_breakpoint(change) and self._wish.made and not self._assertions.text
+        if is_breakpoint(change) and not asked and self._wish.left_over(change.pc) and not told:
             self._go_on(change)
             return
         self._emit(kind, fields | {"break_in": True} if asked else fields)

@@ -149,3 +149,21 @@ def test_the_kernels_own_assertion_is_not_the_driver_s(
     stream = listen(kernel, tmp_path, opened)
     assert stream.crash() is None
     assert any("assertion Assertion failed" in record.text for record in stream.tail())
+
+
+def test_a_break_in_that_is_asked_for_meanwhile_hides_no_assertion(
+    tmp_path: Path, opened: list[KdDebugStream | SerialTarget]
+) -> None:
+    kernel = asserting(DRIVER + 0x88)
+    target = SerialTarget(kernel)
+    stream = KdDebugStream(KdcomWire(target.line, "line"), tmp_path / "dbgprint.log", "nonce")
+    opened += [stream, target]
+    stream.watch(["winvm.sys"])
+    stream.host.break_in()
+    deadline = Deadline.after(20.0)
+    while not any(record.text.endswith("went on") for record in stream.tail()):
+        assert not deadline.expired
+        time.sleep(0.005)
+    crash = stream.crash()
+    assert crash
+    assert crash.notes[0].startswith("At winvm.sys+0x88. ")
