@@ -195,6 +195,7 @@ class Device(Handle):
     def _write(self, address: int, length: int, call: Call | None) -> int:
         returned = DWORD(0)
         self._scope.record("WriteFile", f"{self.name} {_memory(address, length)}", call)
+        self._failed = True
         kernel32.WriteFile.check(
             f"WriteFile({self.name}, {length} bytes)",
             self.value,
@@ -203,6 +204,7 @@ class Device(Handle):
             ctypes.addressof(returned),
             None,
         )
+        self._failed = False
         return returned.value
 
     def read_async(self, size: int) -> Pending:
@@ -255,7 +257,8 @@ class Device(Handle):
     ) -> None:
         """Makes the call; an error carries the output (address, length) that the driver delivered."""
         result, error = function.call(*arguments)
-        if not function.failed(result):
+        self._failed = function.failed(result)
+        if not self._failed:
             return
         address, length = output
         delivered = b""

@@ -44,14 +44,16 @@ class Handle:
         self.number = number
         self._scope = scope
         self._open = True
+        self._failed = False
+        """Whether the last operation on the handle failed, as it does when it crashed the driver."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
-        # The block may end by an error that the crash caused: the journal then shows the operation that
-        # failed before the CloseHandle that follows.
-        self._close("CloseHandle" if kind is None else UNWINDING)
+        # An error that the crash caused may be caught by the scenario, or may end the block: the journal then
+        # shows the operation that failed before the CloseHandle that follows.
+        self._close("CloseHandle" if kind is None and not self._failed else UNWINDING)
 
     @property
     def is_open(self) -> bool:
@@ -64,7 +66,7 @@ class Handle:
         Raises:
             Win32Error: CloseHandle failed.
         """
-        self._close("CloseHandle")
+        self._close(UNWINDING if self._failed else "CloseHandle")
 
     def _close(self, operation: str) -> None:
         if not self._open:
