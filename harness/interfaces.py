@@ -166,6 +166,14 @@ class ReadsLog(Protocol):
 
 
 @runtime_checkable
+class SeesExceptions(Protocol):
+    """Additional method of a `DebugStream` whose guest logs exceptions that a handler caught."""
+
+    def caught(self, records: Iterable[DebugRecord]) -> str:
+        """What these records say of exceptions in the driver that did not end it; empty for none."""
+
+
+@runtime_checkable
 class WatchesDriver(Protocol):
     """Additional method of a `DebugStream` to which a kernel reports breakpoints instead of stopping."""
 

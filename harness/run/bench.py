@@ -17,6 +17,7 @@ from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
 from harness.errors import DriverCrashError, DriverLoadError, InfrastructureError
 from harness.host.interrupts import deferred
+from harness.interfaces import SeesExceptions
 from harness.journal import StepKind
 from harness.machine.channels import bound
 from harness.machine.protocol import MachineState
@@ -267,6 +268,8 @@ class Bench:
             records, missing = self._printed(scenario_id, patterns)
             if missing:
                 outcome, message = Outcome.FAILED, missing
+        stream = self.guest.debug
+        caught = stream.caught(records) if isinstance(stream, SeesExceptions) else ""
         if outcome in (Outcome.FAILED, Outcome.ERROR):
             self.guest.loaded = ""  # driver state left by a failed scenario must not fail the next one
         return ScenarioResult(
@@ -278,7 +281,7 @@ class Bench:
             guest_seconds=answer.seconds,
             operations=answer.operations,
             dbgprint=records,
-            notes=tuple(answer.notes),
+            notes=(*answer.notes, *([caught] if caught else [])),
             subresults=tuple(
                 Subresult(test.name, Outcome(test.outcome), test.message) for test in answer.subresults
             ),

@@ -79,6 +79,10 @@ class WineDebugStream(LoggedStream):
         """See `ReadsLog`."""
         return log_hints.entry_status(records)
 
+    def caught(self, records: Iterable[DebugRecord]) -> str:
+        """See `SeesExceptions`."""
+        return log_hints.caught(records)
+
     def is_noise(self, text: str) -> bool:
         """See `ReadsLog`."""
         return log_hints.is_noise(text)

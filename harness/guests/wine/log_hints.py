@@ -17,6 +17,7 @@ _LIBRARY = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}:trace:loaddll:")
 """Wine's line about a loaded library. A dozen come at each start and would hide the driver's own output."""
 _STATUS = re.compile(r":err:ntoskrnl:ZwLoadDriver failed to create driver .*: (?P<status>[0-9a-f]{8})$")
 _ENTERED = re.compile(r":trace:loaddll:\S+ Loaded .*\.sys\" at [0-9A-F]+: native", re.IGNORECASE)
+_VIOLATION = re.compile(r"^[0-9a-f:]+:warn:seh:dispatch_exception \S+ exception \(code=c0000005\) raised$")
 _SEVERE = 0x80000000
 """Set in statuses that are warnings or errors; NT_SUCCESS() holds for the others, which Wine refuses too."""
 
@@ -57,6 +58,22 @@ def entry_status(records: Iterable[DebugRecord]) -> EntryStatus | None:
     if status is None:
         return None
     return EntryStatus(status, "" if status & _SEVERE else "Windows starts such a driver, Wine does not")
+
+
+def caught(records: Iterable[DebugRecord]) -> str:
+    """One sentence about access violations in the driver's process that ended nothing; empty without any.
+
+    Wine's line is `...:seh:dispatch_exception EXCEPTION_ACCESS_VIOLATION exception (code=c0000005) raised`.
+    Its own kernel meets one, too, where a driver reads shared user data, and goes on.
+    """
+    count = sum(record.source == "wine" and bool(_VIOLATION.search(record.text)) for record in records)
+    if not count:
+        return ""
+    return (
+        f"{count} access violation{'s' * (count > 1)} in the driver {'were' if count > 1 else 'was'} caught, "
+        "by its own handler or by Wine: memory may be damaged, and on Windows a kernel address that is not "
+        "mapped is a bugcheck in spite of a handler"
+    )
 
 
 def is_noise(text: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from harness.guests.wine import log_hints
 from harness.guests.wine.debug_stream import WineDebugStream
-from harness.interfaces import ReadsLog
+from harness.interfaces import ReadsLog, SeesExceptions
 from harness.outcome import CrashHint, DebugRecord
 
 LOADED = r'0120:0130:trace:loaddll:build_module Loaded L"C:\\t.sys" at 00007FFFFF300000: native'
@@ -34,6 +34,7 @@ def hint_of(folder: Path, *lines: str) -> CrashHint:
         crash = stream.crash()
         assert crash is not None
         assert isinstance(stream, ReadsLog)
+        assert isinstance(stream, SeesExceptions)
         return crash.hint
     finally:
         stream.close()
@@ -69,3 +70,17 @@ def test_lines_about_libraries_are_noise_and_the_drivers_are_not() -> None:
     assert log_hints.is_noise(LOADED)
     assert not log_hints.is_noise(f"t: {LOADED}")
     assert not log_hints.is_noise(OVERFLOW)
+
+
+def test_violations_that_a_handler_caught_are_counted() -> None:
+    seh = "00c8:00dc:warn:seh:dispatch_exception EXCEPTION_{} exception (code={}) raised"
+    violation = seh.format("ACCESS_VIOLATION", "c0000005")
+    lines = [
+        ("wine", violation),
+        ("wine", seh.format("PRIV_INSTRUCTION", "c0000096")),
+        ("dbgprint", violation),
+    ]
+    records = [DebugRecord(0.0, source, text) for source, text in lines]
+    assert log_hints.caught(records).startswith("1 access violation in the driver was caught, by its own")
+    assert log_hints.caught(records * 2).startswith("2 access violations in the driver were caught")
+    assert log_hints.caught(records[1:]) == ""
