@@ -49,11 +49,11 @@ class Command:
             if self.mark.read_text() != self.digest or not self.object.is_file():
                 return False
             made = self.mark.stat().st_mtime_ns
-            return all(path.stat().st_mtime_ns < made for path in self._read())
+            return all(path.stat().st_mtime_ns < made for path in self.read())
         except OSError:
             return False
 
-    def _read(self) -> list[Path]:
+    def read(self) -> list[Path]:
         """The unit and every file it includes, as the compiler listed them."""
         if self.unit.language not in ("c", "c++"):
             folder = self.unit.path.parent

@@ -19,6 +19,7 @@ from harness.host.resources import wdk_folder
 from harness.toolchain.clang import flags
 from harness.toolchain.clang.commands import Command, unit_command
 from harness.toolchain.clang.diagnostics import first_errors
+from harness.toolchain.clang.inlines import emitting_inlines
 from harness.toolchain.clang.kit import WindowsKit
 from harness.toolchain.clang.sources import DriverSources, Unit
 from harness.toolchain.wdk.casing import write_overlay
@@ -65,7 +66,18 @@ def compile_driver(
         made = hashlib.sha256((libraries / "made-of").read_bytes()).hexdigest()
         linked = [f"/entry:{sources.entry}", *link_order(Path(libraries.name), sources.libraries)]
     _compile_all(commands, name, output)
-    driver = _link(commands, name, output, linked, made)
+    try:
+        driver = _link(commands, name, output, linked, made)
+    except BuildError as error:
+        said = (output / LOG).read_text(encoding="utf-8", errors="replace")
+        emitting = emitting_inlines(commands, said)
+        if emitting is None:
+            raise
+        _compile_all(emitting, name, output)
+        try:
+            driver = _link(emitting, name, output, linked, made)
+        except BuildError:
+            raise error from None
     return Compiled(driver, commands)
 
 

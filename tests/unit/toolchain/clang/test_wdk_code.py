@@ -92,6 +92,22 @@ def test_two_files(tmp_path: Path) -> None:
     build(tmp_path)
 
 
+def test_an_inline_function_of_c_that_is_called_is_there(tmp_path: Path) -> None:
+    """Visual C++ emits it and merges what two files emit; here one of them does."""
+    head = "#include <ntddk.h>\ninline NTSTATUS Shared(PVOID p)\n{ return p ? 0 : STATUS_UNSUCCESSFUL; }\n"
+    (tmp_path / "a.h").write_text(head)
+    taken = "NTSTATUS (*volatile {0})(PVOID) = Shared;\n"
+    (tmp_path / "b.c").write_text('#include "a.h"\n' + taken.format("InB"))
+    (tmp_path / "t.c").write_text('#include "a.h"\n' + taken.format("InT") + UNLOAD + ENTRY)
+    build(tmp_path)
+    assert build(tmp_path).is_file()
+    (tmp_path / "b.c").write_text(
+        '#include "a.h"\nNTSTATUS Missing(PVOID);\n' + taken.format("InB").replace("Shared", "Missing")
+    )
+    with pytest.raises(BuildError, match="does not link"):
+        build(tmp_path)
+
+
 def test_ntstrsafe_in_two_files(tmp_path: Path) -> None:
     head = "#include <ntddk.h>\n#include <ntstrsafe.h>\n"
     (tmp_path / "a.c").write_text(
