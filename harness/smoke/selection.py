@@ -61,8 +61,8 @@ def nothing_chosen(
     names = {one.name for one in scenarios}
     marks = {mark for one in scenarios for mark in one.marks}
     meant = did_you_mean(keyword or "", names) or did_you_mean(marker or "", marks)
-    by = f" by {' '.join(asked)}" if asked else ""
-    return ConfigurationError(f"No scenario is chosen{by}.{meant}", remedy=remedy)
+    by = f" Nothing matches {' '.join(asked)}." if asked else ""
+    return ConfigurationError(f"No scenario is chosen.{by}{meant}", remedy=remedy)
 
 
 def _compiled(option: str, text: str | None) -> Callable[[Callable[[str], bool]], bool]:
