@@ -13,6 +13,7 @@ harness.testing.fixtures, the session's state in harness.testing.session.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Generator, Iterator
@@ -111,7 +112,7 @@ class ScenarioRun:
                 raise DebuggedError("\n".join(evidence), pytrace=False)
             pytest.fail("\n".join(evidence), pytrace=False)
         if shown.outcome is Outcome.SKIPPED:
-            pytest.skip(printable(shown.message))
+            pytest.skip(" ".join(lines_of(shown.message)))
 
     def _run(self) -> ScenarioResult:
         from harness.run.skip import skipped
@@ -193,6 +194,13 @@ def without_own_log(text: str) -> str:
     return "\n".join(kept)
 
 
+def headline(text: str) -> str:
+    """The first sentence of `result_lines`, with the lines that it was wrapped to."""
+    first, *rest = text.split("\n")
+    wrapped = itertools.takewhile(lambda line: line.startswith("    "), rest)
+    return " ".join([first, *(line.strip() for line in wrapped)])
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Leaves winvm's own log lines, which debug.log has, and all but the first line of a summary out."""
@@ -203,7 +211,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.sections = [*others, *(section for section in logged if section[1])]
         crash = getattr(report.longrepr, "reprcrash", None)
         if crash and _scenario_of(item):
-            crash.message = crash.message.partition("\n")[0].removeprefix("Failed: ")
+            crash.message = headline(crash.message.removeprefix("Failed: "))
     return report
 
 

@@ -364,7 +364,7 @@ class Session:
         if self.run is None or self._artifacts is None:
             return
         terminalreporter.section("winvm")
-        for line in summary(self.run, self.tally):
+        for line in summary(self.run, self.tally, names=self.by_command):
             terminalreporter.line(line)
         if self.reports and self.reports.since and (changed := self.reports.since.news.headline):
             terminalreporter.line(f"since the previous run: {changed}")

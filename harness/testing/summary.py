@@ -72,12 +72,17 @@ def grouped(signatures: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"  {len(signatures) - SHOWN_SIGNATURES} more are in results.json"
 
 
-def summary(run: RunResult, tally: Tally) -> Iterator[str]:
-    """The lines between pytest's own report and the path of the artifacts."""
-    for outcome, name in tally.bad[:SHOWN_BAD]:
-        yield f"{outcome} {name}"
-    if len(tally.bad) > SHOWN_BAD:
-        yield f"{len(tally.bad) - SHOWN_BAD} more are in results.json"
+def summary(run: RunResult, tally: Tally, *, names: bool = True) -> Iterator[str]:
+    """The lines between pytest's own report and the path of the artifacts.
+
+    Args:
+        names: what did not pass by name, in place of the list of node ids that pytest prints.
+    """
+    if names:
+        for outcome, name in tally.bad[:SHOWN_BAD]:
+            yield f"{outcome} {name}"
+        if len(tally.bad) > SHOWN_BAD:
+            yield f"{len(tally.bad) - SHOWN_BAD} more are in results.json"
     yield crashes_line(run, tally.unexpected)
     for line in grouped(run.signatures):
         yield from wrapped(line)

@@ -52,6 +52,7 @@ def test_what_did_not_pass_is_named_as_it_is_chosen(tmp_path: Path) -> None:
         "failed s.size[64]@checked",
         "guest wine: 3 scenarios, 2 crashes: 1 expected, 1 unexpected",
     ]
+    assert next(summary(run(2), tally, names=False)).startswith("guest wine"), "pytest lists its node ids"
 
 
 def test_lines_keep_to_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
