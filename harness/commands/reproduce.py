@@ -84,14 +84,14 @@ def show_bundle(bundle: Bundle, *, to_stderr: bool) -> None:
 
 def show_result(found: Reproduction) -> None:
     """Prints the replays' results and the minimised operations."""
-    from harness.display.terminal import printable
+    from harness.display.terminal import lines_of, printable
 
     wanted = found.manifest.signature
     click.echo(f"reproduced {found.reproduced}/{len(found.attempts)}: {wanted}")
     for number, attempt in enumerate(found.attempts, start=1):
         if attempt.signature != wanted:
             what = f"crashed as {attempt.signature}" if attempt.signature else attempt.outcome
-            click.echo(f"  replay {number} {printable(f'{what}: {attempt.message}')}")
+            click.echo(f"  replay {number} {' '.join(lines_of(f'{what}: {attempt.message}'))}")
     for difference in found.differences:
         click.echo(f"  not as it was: {printable(difference)}")
     if (before := found.manifest.trigger.before) and found.reproduced < len(found.attempts):

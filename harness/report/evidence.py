@@ -23,8 +23,12 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
-    """One line of untrusted text for display: control characters escaped, cut to `limit` characters."""
-    return printable(value[:limit]) + (" …" if len(value) > limit else "")
+    """One line of untrusted text for display: cut to `limit` characters, line ends as spaces, other control
+    characters escaped.
+    """
+    return printable(value[:limit].replace("\r\n", "\n").replace("\n", " ")) + (
+        " …" if len(value) > limit else ""
+    )
 
 
 @record

@@ -242,7 +242,7 @@ def test_winvm_history_shows_runs_and_crashes(nights: Nights, project: Path) -> 
     nights.add(nights.crashing("a.one", "c5-x.sys-F"), result("a.two"))
     shown = ask(project).output
     assert "1 passed, 1 crashed" in shown
-    assert f"wine, {nights.runs[1]}: 1 new crashes, 1 newly failing" in shown
+    assert f"wine, {nights.runs[1]}: 1 new crash, 1 newly failing" in shown
     assert "new crashes    c5-x.sys-F" in shown
     document = json.loads(ask(project, "--json", "--last", "1").output)
     assert [run["run"] for run in document["runs"]] == [nights.runs[1]]

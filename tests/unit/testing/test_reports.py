@@ -1,4 +1,4 @@
-"""What pytest shows of a scenario beside its report: log records of the project, a summary of one sentence."""
+"""What pytest shows beside a scenario's report: log records of the project, a summary of one sentence."""
 
 from __future__ import annotations
 
