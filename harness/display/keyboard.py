@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from harness.display.terminal import printable
@@ -34,9 +33,11 @@ class Keyboard:
     def ask(self, text: str) -> str:
         """Shows `text`, which usually ends in a prompt; the line typed, empty at the end of input."""
         shown = "\n".join(map(printable, text.split("\n")))
-        with suppress(OSError), self._path.open("w", encoding="utf-8", errors="backslashreplace") as screen:
-            screen.write(shown)
         try:
+            # Not `open`, which would make a file where there is no terminal.
+            screen = os.open(self._path, os.O_WRONLY | os.O_NOCTTY)
+            with os.fdopen(screen, "w", encoding="utf-8", errors="backslashreplace") as writer:
+                writer.write(shown)
             with self._path.open(encoding="utf-8", errors="backslashreplace") as keyboard:
                 return keyboard.readline()
         except OSError:

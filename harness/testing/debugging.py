@@ -24,7 +24,7 @@ def debugging(
         quiet: entered while a person is asked: nothing else may print meanwhile.
         warn: told if `--pdb` was asked for in vain.
     """
-    keyboard, post_mortem = Keyboard(), bool(config.getoption("usepdb"))
+    keyboard, post_mortem = Keyboard(), bool(config.getoption("usepdb", False))
     with quiet():
         attended = keyboard.attended
     if not attended:

@@ -72,13 +72,15 @@ class AgentHandle:
         Raises:
             ConfigurationError: there is no such scenario.
         """
+        from harness.display.suggestion import did_you_mean
         from harness.errors import ConfigurationError
 
         bench = usable(self._bench)
         known = [one for one in self._session.plan().scenarios if one.name.partition("@")[0] == name]
         if not known:
+            names = (one.name.partition("@")[0] for one in self._session.plan().scenarios)
             raise ConfigurationError(
-                f"There is no scenario {name!r}.", remedy="List them: pytest --collect-only"
+                f"There is no scenario {name!r}.{did_you_mean(name, names)}", remedy="`winvm list` shows all."
             )
         scenario = next((one for one in known if one.build == bench.guest.loaded), known[0])
         scenario = dataclasses.replace(scenario, build=scenario.build or bench.guest.loaded)

@@ -185,7 +185,7 @@ class Session:
     @property
     def post_mortem(self) -> bool:
         """Whether `--pdb` asks for a debugger where a scenario raises."""
-        return bool(self._config.getoption("usepdb"))
+        return bool(self._config.getoption("usepdb", False))
 
     def _debugging(self) -> Debugging | None:
         from harness.testing.debugging import debugging
