@@ -202,7 +202,9 @@ def headline(text: str) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Leaves winvm's own log lines, which debug.log has, and all but the first line of a summary out."""
     report = yield
     if needs_guest(item):
@@ -210,8 +212,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         others = [section for section in report.sections if not section[0].startswith(LOG)]
         report.sections = [*others, *(section for section in logged if section[1])]
         crash = getattr(report.longrepr, "reprcrash", None)
-        if crash and _scenario_of(item):
-            crash.message = headline(crash.message.removeprefix("Failed: "))
+        raised = call.excinfo.value if call.excinfo else None
+        if crash and _scenario_of(item) and isinstance(raised, pytest.fail.Exception):
+            crash.message = headline(str(raised))
     return report
 
 
