@@ -50,7 +50,7 @@ def threads(t: Context) -> None:
         equal(device.ioctl(Cr42Ioctl.GET_R1, out=4), struct.pack("<i", 80), "the register")
 
 
-@scenario
+@scenario(deadline_s=60)
 def second_process(t: Context) -> None:
     """Another process posts a message and answers with its number; this one reads the message."""
     with t.spawn(post, "from another process") as child, t.open("MsgBoard") as device:
