@@ -1,6 +1,6 @@
-"""Two threads between a port and the messages: one reads and hands messages on, one writes and repeats.
+"""Between a port and the messages: one thread reads and hands on, senders write, another one repeats.
 
-The port is anything with `read() -> bytes` and `write(bytes)`, both blocking; see `seriald.port`.
+The port is anything with `read(more) -> bytes` and `write(bytes)`, both blocking; see `seriald.port`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from seriald.serial_link import SerialLink
 class Port(Protocol):
     """The guest's end of the wire."""
 
-    def read(self) -> bytes:
-        """Blocks until something has arrived; may return nothing."""
+    def read(self, more: bool) -> bytes:
+        """Blocks until something has arrived; may return nothing. more: a frame has arrived in part."""
 
     def write(self, data: bytes) -> None:
         """Blocks until all of it is taken."""
@@ -37,17 +37,21 @@ class Line:
         self._renewed = renewed
         self._link = SerialLink()
         self._changed = threading.Condition()
+        self._writing = threading.Lock()
+        self._news = 0
 
     def serve(self) -> None:
         """Serves until the port fails; raises its `OSError`."""
         threading.Thread(target=self._write, name="line-writer", daemon=True).start()
+        more = False
         while True:
-            data = self._port.read()
+            data = self._port.read(more)
             with self._changed:
                 before = self._link.sessions
                 messages = list(self._link.receive(data, time.monotonic()))
                 renewed = self._link.sessions != before
-                self._changed.notify_all()
+                more = self._link.reader.kept > 0
+                self._wake()
             if renewed:
                 self._renewed()
             for message in messages:
@@ -59,31 +63,58 @@ class Line:
         return self._link.sessions
 
     def send(self, message: bytes, session: int) -> bool:
-        """Queues a message, waiting for room; False if `session` is over, and the message is of no use."""
+        """Sends a message, waiting for room; False if `session` is over, and the message is of no use.
+
+        The caller's thread writes, unless another is writing: a change of threads costs as much as the write.
+        """
         with self._changed:
             self._changed.wait_for(lambda: not self._link.full or self._link.sessions != session)
             if self._link.sessions != session:
                 return False
             self._link.send(message)
-            self._changed.notify_all()
-            return True
+        if self._writing.acquire(blocking=False):
+            try:
+                self._transmit()
+            except OSError:
+                return True  # the reading thread meets the same failure
+            finally:
+                self._writing.release()
+        with self._changed:
+            self._wake()  # the alarm may have changed, or the message may still be there
+        return True
 
     def reply(self, message: bytes, session: int) -> None:
         """As `send`, without waiting for room: the reading thread would wait for itself."""
         with self._changed:
             if self._link.sessions == session:
                 self._link.send(message)
-                self._changed.notify_all()
+                self._wake()
+
+    def _wake(self) -> None:
+        """Lets the writing thread look again; under the lock."""
+        self._news += 1
+        self._changed.notify_all()
 
     def _write(self) -> None:
+        """Thread: writes what no sender does: replies, acknowledgements, repetitions."""
+        seen = -1
+        while True:
+            with self._changed:
+                if seen == self._news:
+                    self._changed.wait(self._link.wait(time.monotonic()))
+                seen = self._news
+            try:
+                with self._writing:
+                    self._transmit()
+            except OSError:
+                return  # the reading thread meets the same failure
+
+    def _transmit(self) -> None:
+        """Writes until nothing is due; the caller holds `_writing`."""
         while True:
             with self._changed:
                 data = self._link.transmit(time.monotonic())
                 if not data:
-                    self._changed.wait(self._link.wait(time.monotonic()))
-                    continue
+                    return
                 self._changed.notify_all()  # there may be room now
-            try:
-                self._port.write(data)
-            except OSError:
-                return  # the reading thread meets the same failure
+            self._port.write(data)

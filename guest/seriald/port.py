@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 
 assert sys.platform == "win32"
 
@@ -16,6 +17,8 @@ from ctypes import wintypes  # noqa: E402 - the module exists elsewhere, its use
 BUFFER_BYTES = 64 << 10
 READ_BYTES = 16 << 10
 BAUD = 115_200
+GATHER_S = (0.002, 0.004, 0.004, 0.008, 0.016, 0.032)
+"""Seconds of sleep while a frame is incomplete; afterwards it may never come, and a read waits."""
 _GENERIC_READ_WRITE = 0xC000_0000
 _OPEN_EXISTING = 3
 _FILE_FLAG_OVERLAPPED = 0x4000_0000
@@ -129,16 +132,29 @@ class Port:
         )
         self._buffer = ctypes.create_string_buffer(READ_BYTES)
 
-    def read(self) -> bytes:
+    def read(self, more: bool) -> bytes:
         """What has arrived, at least one byte; raises `OSError`.
 
         Waits for one byte, then takes what lies there. Windows has a read that does both at once (time-outs
         of MAXDWORD, MAXDWORD and n), which Wine takes for one that waits until the buffer is full.
+
+        Args:
+            more: the rest of a frame is on its way. The UART holds 16 bytes, and a wait costs Wine more time
+                than they take to arrive: a moment of sleep lets them gather, and one call takes them all.
         """
+        for pause in GATHER_S if more else ():
+            time.sleep(pause)
+            if waiting := self._waiting():
+                return self._read(min(waiting, READ_BYTES))
         first = self._read(1)
+        waiting = self._waiting()
+        return first + self._read(min(waiting, READ_BYTES)) if waiting else first
+
+    def _waiting(self) -> int:
+        """Bytes that the driver holds."""
         errors, status = wintypes.DWORD(), _Status()
         _check(_kernel32.ClearCommError(self._handle, ctypes.byref(errors), ctypes.byref(status)))
-        return first + self._read(min(status.cbInQue, READ_BYTES)) if status.cbInQue else first
+        return int(status.cbInQue)
 
     def _read(self, count: int) -> bytes:
         overlapped = _Overlapped(hEvent=self._read_done)

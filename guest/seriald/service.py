@@ -58,6 +58,7 @@ class _Program:
         self.credit = 0
         self.session = 0  # the host's session that gave the credit
         self.inputs: list[tuple[bytes, bool]] = []
+        self.feeding = False  # whether `_feed` has some of them in its hands
         self.exit_code: int | None = None  # once the host has been told
 
 
@@ -155,20 +156,28 @@ class Service:
                 if program.exit_code is not None:  # told to a host that is gone
                     self._line.reply(_exit(number, program.exit_code), program.session)
             elif kind == INPUT and body:
-                program.inputs.append((body[1:], body[0] == 1))
+                self._pass_on(program, body[1:], body[0] == 1)
             self._changed.notify_all()
         if kind == TERMINATE:
             program.process.terminate()
 
+    def _pass_on(self, program: _Program, data: bytes, end: bool) -> None:
+        """Input, at once if there is room for it; under the lock."""
+        if program.inputs or program.feeding or not program.process.send(data, end, 0.0):
+            program.inputs.append((data, end))
+
     def _feed(self, program: _Program) -> None:
-        """Thread: passes input on, so that a program that reads none delays nobody else."""
+        """Thread: passes on what found no room, so that a program that reads none delays nobody else."""
         while program.exit_code is None:
             with self._changed:
                 self._changed.wait_for(lambda: program.inputs or program.exit_code is not None)
                 waiting, program.inputs = program.inputs, []
+                program.feeding = bool(waiting)
             for data, end in waiting:
                 while not program.process.send(data, end, INPUT_WAIT_S) and program.exit_code is None:
                     continue
+            with self._changed:
+                program.feeding = False
 
     def _drain(self, number: int, program: _Program) -> None:
         """Thread: sends output as far as the host has given credit for it, then the exit code."""

@@ -91,8 +91,8 @@ class Profile(Table):
     hardware: Hardware
     timeouts: Timeouts
     hang: Hang = Hang()
-    transport: Literal["network", "serial"] = "network"
-    """How commands and files reach the guest: WinRM and SFTP, or one serial port for both."""
+    transport: Literal["network", "serial", "console"] = "network"
+    """How commands and files reach the guest: WinRM and SFTP, or for both a 16550 or a virtio console."""
     missing_capabilities: frozenset[str] = frozenset()
 
     @field_validator("missing_capabilities")
@@ -107,6 +107,11 @@ class Profile(Table):
     def capabilities(self) -> frozenset[str]:
         """The guest's capabilities: the agent receives them, and scenarios that need others are skipped."""
         return CAPABILITIES - self.missing_capabilities
+
+    @property
+    def over_line(self) -> bool:
+        """Whether commands and files use a line in place of the guest's network."""
+        return self.transport != "network"
 
     @property
     def verified(self) -> bool:

@@ -282,7 +282,7 @@ def _accelerator(plan: Plan, journal: Journal) -> Accelerator:
 def _require_reachable(plan: Plan) -> None:
     """Refuses what no tunnel leads to on a remote host: a kernel debugger's port, the agent's serial port."""
     profile = plan.profile
-    if profile.transport == "serial":
+    if profile.over_line:
         raise ConfigurationError(
             f"Guest {profile.name} is reached over a serial port, which works on this host only.",
             remedy="Run it without --uri, or with a profile that leaves transport out.",

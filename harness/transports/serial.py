@@ -115,7 +115,7 @@ class SerialProcess:
             if kind == EXIT and len(body) == NUMBER.size:
                 self._exit_code = NUMBER.unpack(body)[0]
             elif kind == OUTPUT and body and (stream := STREAMS.get(body[0])):
-                self._line.grant(self.number, len(body) - 1, deadline)
+                self._line.consumed(self.number, len(body) - 1, deadline)
                 yield stream, body[1:]
 
     def terminate(self) -> None:

@@ -49,6 +49,7 @@ class Inbox:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.messages: deque[tuple[int, bytes]] = deque()
+        self.taken = 0  # bytes of output for which no new credit was given
         self.waiting = 0  # bytes
         self.flooded = False
 
@@ -126,6 +127,18 @@ class SerialLine:
     def grant(self, process: int, count: int, deadline: Deadline) -> None:
         """Lets a program send so many bytes more."""
         self.send(message(CREDIT, process, NUMBER.pack(count)), deadline)
+
+    def consumed(self, process: int, count: int, deadline: Deadline) -> None:
+        """Notes that so many bytes of a program's output were taken; lets it send as many, in large steps."""
+        with self._changed:
+            inbox = self._inboxes.get(("process", process))
+            if inbox is None:
+                return
+            inbox.taken += count
+            if inbox.taken < CREDIT_BYTES // 2:
+                return
+            count, inbox.taken = inbox.taken, 0
+        self.grant(process, count, deadline)
 
     def forget(self, kind: str, number: int) -> None:
         """Drops an inbox; what still comes for it is dropped too."""

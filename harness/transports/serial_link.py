@@ -28,6 +28,10 @@ PATIENCE_S = 1.0
 PATIENCE_LIMIT_S = 8.0
 ACK_EVERY = 4
 """Frames received without an acknowledgement of ours, at most."""
+ACK_DELAY_S = 0.05
+"""How long an acknowledgement may wait for a message to travel with.
+
+A frame of its own costs the guest as much time as the answer that follows a moment later."""
 _MODULUS = 1 << 16
 
 
@@ -66,6 +70,7 @@ class SerialLink:
         self._unsent = 0  # of `_under_way`, how many at its end must be (re)sent
         self._next_out = self._next_in = 0
         self._owed = 0
+        self._due = 0.0  # when an acknowledgement that is owed must go
         self._asked: int | None = None  # how far ahead the last frame was since a gap was asked for
         self._patience = PATIENCE_S
         self._usual = 0.0  # seconds to an acknowledgement, smoothed; 0 before the first
@@ -106,7 +111,7 @@ class SerialLink:
                 self.open = True
             elif self.open and frame.kind in (DATA, ACK, NAK):
                 self._acknowledge(frame, now)
-                if frame.kind == DATA and self._in_order(frame):
+                if frame.kind == DATA and self._in_order(frame, now):
                     yield frame.payload
         if self.open and self._reader.damaged != damaged and self._asked is None:
             self._ask(_MODULUS)  # it may have been the last one under way
@@ -131,16 +136,17 @@ class SerialLink:
             self._unsent = 0
             self._owed = 0
             self._alarm = now + self._patience
-        elif self._owed and self.open:
+        elif self._owed and self.open and now >= self._due:
             frames.append(Frame(ACK, self.session, 0, self._next_in))
             self._owed = 0
         return b"".join(frame.encode() for frame in frames)
 
     def wait(self, now: float) -> float | None:
         """Seconds until `transmit` must be called again; None if nothing is due."""
-        if self._alarm is None or not self._under_way:
-            return None
-        return max(0.0, self._alarm - now)
+        due = [self._due] if self._owed and self.open else []
+        if self._alarm is not None and self._under_way:
+            due.append(self._alarm)
+        return max(0.0, min(due) - now) if due else None
 
     def _reset(self, session: int) -> None:
         if session != self.session or not self.open:
@@ -171,7 +177,9 @@ class SerialLink:
         self._usual = took if not self._usual else self._usual + (took - self._usual) / 4
         self._patience = min(max(PATIENCE_S, 4 * self._usual), PATIENCE_LIMIT_S)
 
-    def _in_order(self, frame: Frame) -> bool:
+    def _in_order(self, frame: Frame, now: float) -> bool:
+        if not self._owed:
+            self._due = now + ACK_DELAY_S
         self._owed += 1
         if frame.sequence == self._next_in:
             self._next_in = (self._next_in + 1) % _MODULUS
@@ -180,6 +188,7 @@ class SerialLink:
                 self._controls.append(Frame(ACK, self.session, 0, self._next_in))
                 self._owed = 0
             return True
+        self._due = now  # a repetition: the sender knows too little
         ahead = (frame.sequence - self._next_in) % _MODULUS
         if ahead < _MODULUS // 2:
             # Not further ahead than the last one: the sender began anew, and the missing one was lost again.

@@ -88,14 +88,27 @@ def fields(body: bytes) -> dict[str, Any]:
 
 
 def chunks(call: int, offset: int, piece: bytes) -> list[bytes]:
-    """The messages for up to `PIECE_BYTES` of a file: one if they compress well, else one a quarter."""
-    packed = zlib.compress(piece, 1)
-    if len(packed) <= CHUNK_BYTES:
-        return [message(CHUNK, call, PLACE.pack(offset, 1) + packed)]
-    return [
-        message(CHUNK, call, PLACE.pack(offset + at, 0) + piece[at : at + CHUNK_BYTES])
-        for at in range(0, len(piece), CHUNK_BYTES)
-    ]
+    """The messages for up to `PIECE_BYTES` of a file, each as full as can be: compressed where that helps."""
+    made, at = [], 0
+    while at < len(piece):
+        taken, packed = _fitting(piece[at:])
+        made.append(message(CHUNK, call, PLACE.pack(offset + at, packed is not None) + (packed or taken)))
+        at += len(taken)
+    return made
+
+
+def _fitting(data: bytes) -> tuple[bytes, bytes | None]:
+    """The first bytes that fit into one chunk, and the same compressed if that made more of them fit."""
+    taken = data
+    for _ in range(2):
+        packed = zlib.compress(taken, 1)
+        if len(packed) <= CHUNK_BYTES and len(packed) < len(taken):
+            return taken, packed
+        # As many as should fit by this ratio, and a little less.
+        taken = taken[: len(taken) * CHUNK_BYTES * 15 // (len(packed) * 16)]
+        if len(taken) <= CHUNK_BYTES:
+            break
+    return data[:CHUNK_BYTES], None
 
 
 def chunk(body: bytes) -> tuple[int, bytes]:

@@ -31,6 +31,7 @@ from tests.bench import (
     python_start,
     report,
     restoring,
+    serial_line,
     smoke,
     suite,
 )
@@ -98,6 +99,7 @@ def _measure(quick: bool, add: Callable[[str, list[Row]], None], environment: di
         add("revert", restoring.rows(reverts, boots))
         add("smoke", smoke.measure(made, repetitions))
         add("parallel runs", parallel.measure(made))
+        add("serial line", serial_line.measure(made))
         add("dry runs", dryrun.measure())
     add("kernel debugging", kdnet.measure())
     add("dumps", dump.measure())

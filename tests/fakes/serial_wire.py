@@ -50,8 +50,9 @@ class SocketPort:
     def __init__(self, wire: socket.socket, inward: Damage, outward: Damage) -> None:
         self._wire, self._inward, self._outward = wire, inward, outward
 
-    def read(self) -> bytes:
+    def read(self, more: bool) -> bytes:
         """See `seriald.line.Port`."""
+        del more  # a socket loses nothing by a wait
         data = self._wire.recv(65536)
         if not data:
             raise OSError("the other end is gone")
@@ -82,11 +83,11 @@ class SwitchedPort:
             self._closed = True
             self._changed.notify_all()
 
-    def read(self) -> bytes:
+    def read(self, more: bool) -> bytes:
         """See `seriald.line.Port`; waits while nothing is plugged in."""
         port = self._plugged()
         try:
-            return port.read()
+            return port.read(more)
         except OSError:
             with self._changed:
                 if self._port is port:

@@ -69,7 +69,7 @@ class WineFlavour:
         from harness.guests.wine.guest import WineGuest
         from harness.images import base
 
-        return WineGuest(base.load(image), profile.transport == "serial")
+        return WineGuest(base.load(image), profile.over_line)
 
     def build(self, request: BuildRequest, journal: Journal) -> BaseImage:
         """See `Flavour`."""
@@ -131,7 +131,7 @@ class WineFlavour:
         from harness.guests.wine.guest import WineGuest
 
         spec = self.spec_type.checked(image.folder, profile, accelerator)
-        return Installed(image, WineGuest(image, profile.transport == "serial"), spec, image.exports)
+        return Installed(image, WineGuest(image, profile.over_line), spec, image.exports)
 
 
 FLAVOUR = WineFlavour()

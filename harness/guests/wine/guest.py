@@ -65,7 +65,7 @@ class WineGuest:
 
     Attributes:
         image: the base image with its secrets.
-        serial: whether commands and files go over COM3.
+        serial: whether commands and files go over a line.
     """
 
     image: BaseImage

@@ -18,9 +18,9 @@ from harness.project.profile import Profile
 
 TEMPLATE = "domain.xml.j2"
 AGENT_SOCKET = "agent.sock"
-"""COM3 of a guest whose profile says `transport = "serial"`: a socket in the machine's folder."""
-SERIAL_ARGUMENT = "winvm.transport=serial"
-"""Tells the guest on its kernel's command line to serve COM3 instead of its network."""
+"""The line of a guest whose profile says so, COM3 or a virtio console: a socket in the machine's folder."""
+LINE_ARGUMENT = "winvm.transport="
+"""Tells the guest on its kernel's command line to serve the line of that kind instead of its network."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,10 @@ class MachineSpec:
         return state_key(self, TEMPLATE, versions, cmdline=self._arguments)
 
     @property
-    def _serial(self) -> bool:
-        return self.profile.transport == "serial"
-
-    @property
     def _arguments(self) -> str:
         """The kernel's command line."""
-        return f"{self.cmdline} {SERIAL_ARGUMENT}" if self._serial else self.cmdline
+        line = f" {LINE_ARGUMENT}{self.profile.transport}" if self.profile.over_line else ""
+        return self.cmdline + line
 
     def render(self, host: HostSide, *, name: str, key: str) -> str:
         """The domain's XML; `name` and `key` (of `ready_key`) must be those of the boot at a restore."""
@@ -121,7 +118,8 @@ class MachineSpec:
             kernel=self.kernel,
             initrd=self.initrd,
             cmdline=self._arguments,
-            agent_socket=host.overlay.with_name(AGENT_SOCKET) if self._serial else None,
+            agent_socket=host.overlay.with_name(AGENT_SOCKET) if self.profile.over_line else None,
+            virtio_console=self.profile.transport == "console",
             overlay=host.overlay,
             serials=host.serials,
             dbgprint=host.dbgprint,

@@ -17,9 +17,21 @@ from harness.errors import ConfigurationError, DeadlineError, TransportError
 from harness.interfaces import FileTransfer, Transport
 from harness.transports.serial import SerialTransport
 from harness.transports.serial_files import SerialFiles
-from harness.transports.serial_frames import DATA, RESET, RESET_ACK, Frame, FrameReader
+from harness.transports.serial_frames import DATA, PAYLOAD_LIMIT, RESET, RESET_ACK, Frame, FrameReader
 from harness.transports.serial_line import SerialLine
-from harness.transports.serial_messages import CHUNK, EXIT, OUTPUT, PLACE, REPLY, described, message, parse
+from harness.transports.serial_messages import (
+    CHUNK,
+    EXIT,
+    OUTPUT,
+    PIECE_BYTES,
+    PLACE,
+    REPLY,
+    chunk,
+    chunks,
+    described,
+    message,
+    parse,
+)
 from tests.fakes.serial_wire import SerialGuest
 
 ECHO = "import sys\nfor line in sys.stdin: sys.stdout.write('heard ' + line); sys.stdout.flush()"
@@ -106,6 +118,21 @@ def test_a_file_goes_there_and_back(
     assert files.pull(str(there), back, soon(60), limit=size) == size
     assert back.read_bytes() == content
     assert [path.name for path in there.parent.iterdir()] == ["name.bin"]
+
+
+@pytest.mark.parametrize("repeats", [1, 2, 3, 5, 400])
+def test_a_file_is_sent_in_as_few_chunks_as_it_compresses_to(repeats: int) -> None:
+    source = random.Random(repeats)
+    piece = b"".join(source.randbytes(64) * repeats for _ in range(400))[:PIECE_BYTES]
+    found, sent = b"", 0
+    for one in chunks(3, 1000, piece):
+        kind, number, body = parse(one)
+        offset, data = chunk(body)
+        assert (kind, number, offset) == (CHUNK, 3, 1000 + len(found))
+        assert len(one) <= PAYLOAD_LIMIT
+        found, sent = found + data, sent + len(one)
+    assert found == piece
+    assert sent < len(piece) / min(repeats, 5) * 1.4 + 100
 
 
 def test_a_file_larger_than_the_limit_is_not_pulled(files: FileTransfer, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from harness.transports.serial_frames import (
     Frame,
     FrameReader,
 )
-from harness.transports.serial_link import QUEUE_LIMIT, WINDOW, SerialLink
+from harness.transports.serial_link import ACK_DELAY_S, QUEUE_LIMIT, WINDOW, SerialLink
 from tests.fakes.serial_wire import Damage
 from tests.fuzz.serial_line import fuzz
 
@@ -121,6 +121,38 @@ def test_a_burst_larger_than_the_window_waits_for_acknowledgements() -> None:
     assert list(guest.receive(sent, 0.0)) == [bytes([number]) * 100 for number in range(WINDOW)]
 
 
+def test_an_acknowledgement_travels_with_the_answer_or_goes_alone_after_a_while() -> None:
+    host, guest = SerialLink(session=5), SerialLink()
+    converse(host, guest, Damage(0), Damage(0))
+    host.send(b"asked")
+    assert list(guest.receive(host.transmit(10.0), 10.0)) == [b"asked"]
+    assert guest.transmit(10.0) == b""
+    wait = guest.wait(10.0)
+    assert wait == pytest.approx(ACK_DELAY_S)
+    guest.send(b"answered")
+    (frame,) = FrameReader().feed(guest.transmit(10.01))
+    assert (frame.kind, frame.payload) == (DATA, b"answered")
+    assert list(host.receive(frame.encode(), 10.02)) == [b"answered"]
+    assert host.idle
+    assert host.transmit(10.02) == b""
+    (alone,) = FrameReader().feed(host.transmit(10.03 + ACK_DELAY_S))
+    assert alone.kind == ACK
+    list(guest.receive(alone.encode(), 10.1))
+    assert guest.idle
+    assert (guest.wait(10.1), host.wait(10.1)) == (None, None)
+
+
+def test_a_repeated_frame_is_acknowledged_at_once() -> None:
+    host, guest = SerialLink(session=5), SerialLink()
+    converse(host, guest, Damage(0), Damage(0))
+    host.send(b"once")
+    sent = host.transmit(10.0)
+    assert list(guest.receive(sent, 10.0)) == [b"once"]
+    assert list(guest.receive(sent, 10.0)) == []
+    (frame,) = FrameReader().feed(guest.transmit(10.0))
+    assert frame.kind == ACK
+
+
 def test_a_full_queue_says_so() -> None:
     host = SerialLink(session=5)
     assert not host.full
@@ -208,7 +240,7 @@ def test_sequence_numbers_wrap() -> None:
         host.send(MARK)
         if number % WINDOW == WINDOW - 1 or number == count - 1:
             arrived += len(list(guest.receive(host.transmit(0.0), 0.0)))
-            list(host.receive(guest.transmit(0.0), 0.0))
+            list(host.receive(guest.transmit(ACK_DELAY_S), 0.0))
     assert arrived == count
     assert host.idle
 

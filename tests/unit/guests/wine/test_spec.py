@@ -75,6 +75,17 @@ def test_a_guest_without_its_network_has_a_socket_for_com3(spec: MachineSpec, tm
     assert root.findtext("os/cmdline") == "root=/dev/vda rw <&> winvm.transport=serial"
 
 
+def test_a_virtio_console_is_another_line(spec: MachineSpec, tmp_path: Path) -> None:
+    root = ElementTree.fromstring(
+        xml_of(dataclasses.replace(spec, profile=find_profile("wine-console")), tmp_path)
+    )
+    assert [serial.get("type") for serial in root.findall("devices/serial")] == ["file"] * 4
+    (console,) = root.findall("devices/console")
+    assert (console.get("type"), console.find("target").get("type")) == ("unix", "virtio")  # type: ignore[union-attr]
+    assert console.find("source").get("path") == str(tmp_path / AGENT_SOCKET)  # type: ignore[union-attr]
+    assert root.findtext("os/cmdline") == "root=/dev/vda rw <&> winvm.transport=console"
+
+
 @pytest.mark.parametrize(("accelerator", "mode"), [("tcg", "maximum"), ("kvm", "host-passthrough")])
 def test_the_cpu_follows_the_accelerator(
     spec: MachineSpec, tmp_path: Path, accelerator: str, mode: str
