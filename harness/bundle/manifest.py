@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from harness.bundle.payload import Payload
 from harness.host.digest import stream_sha256
 from harness.project.config import Name, Parameter, ParameterName, ServiceSection
-from harness.project.profile import Profile
+from harness.project.profile import CAPABILITIES, Profile
 
 MANIFEST, AGENT, IMAGE, PACKAGE = "manifest.json", "agent.pyz", "image.json", "package"
 FILES, COMPANIONS = "files", "companions"
@@ -140,7 +140,7 @@ class Manifest(_Entry):
 def profile_document(profile: Profile) -> dict[str, Any]:
     """The part of a profile that affects the guest's behaviour: everything but its timeouts."""
     document = profile.model_dump(mode="json", exclude={"timeouts", "image_of"})
-    return {**document, "missing_capabilities": sorted(profile.missing_capabilities)}
+    return {**document, "missing_capabilities": sorted(CAPABILITIES - profile.capabilities)}
 
 
 def member_files(payload: Payload, driver: Driver, image: Path, crash: Path) -> dict[str, Path]:

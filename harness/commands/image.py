@@ -1,4 +1,4 @@
-"""`winvm image build|list|profiles`: guest images in the bench's home, and the profiles they are made by."""
+"""`winvm image build|list|profiles|probe|capabilities`: guest images in the bench's home."""
 
 from __future__ import annotations
 
@@ -129,6 +129,43 @@ def profiles(invocation: Invocation, as_json: bool) -> None:
             click.echo(json.dumps(line))
         else:
             click.echo(printable(f"{found.name:24} {found.origin:8} {found.file}"))
+
+
+@image.command()
+@click.argument("name", default=configuration.DEFAULT_PROFILE)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, as the manifest has them.")
+@click.pass_obj
+def probe(invocation: Invocation, /, name: str, as_json: bool) -> None:
+    """Find out again what the guest of a profile can show.
+
+    Small probes run in a guest, one for each capability; what they find is written into the image's manifest.
+    The first run in an image does the same by itself.
+    """
+    from harness.project.profile import CAPABILITIES
+    from harness.project.profiles import find_profile
+    from harness.run.probing import probe as run_probes
+
+    with _told() as journal:
+        found = run_probes(find_profile(name, _project(invocation)), journal)
+    if as_json:
+        click.echo(found.model_dump_json(indent=2))
+        return
+    for capability in sorted(CAPABILITIES):
+        one = found.of(capability)
+        click.echo(printable(f"{capability:22} {one.verdict:10} {one.message}").rstrip())
+
+
+@image.command()
+def capabilities() -> None:
+    """Print a Markdown table of what the images on this host can show."""
+    from harness.guests.registry import flavours
+    from harness.project import measured
+
+    home = configuration.home()
+    images = [image for flavour in flavours() for image in flavour.images(home)]
+    click.echo(
+        measured.table({found.folder.name: measured.read(found.manifest) for found in images}), nl=False
+    )
 
 
 def _project(invocation: Invocation) -> Path | None:

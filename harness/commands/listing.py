@@ -14,6 +14,7 @@ from harness.commands import load_config
 from harness.display.terminal import printable, wrapped
 from harness.outcome import Scenario
 from harness.project.profile import Profile
+from harness.run.known import expected
 from harness.run.plan import make_plan
 from harness.run.skip import missing
 from harness.smoke.selection import select
@@ -43,10 +44,11 @@ def list_scenarios(
     invocation: Invocation = context.obj
     plan = make_plan(load_config(invocation), guest, builds)
     chosen = select(plan.scenarios, keyword, marker, names, default=None) if plan.scenarios else ()
+    profile = expected(plan.profile)
     if as_json:
-        click.echo(json.dumps([_document(one, plan.profile) for one in chosen], indent=1))
+        click.echo(json.dumps([_document(one, profile) for one in chosen], indent=1))
         return
-    for line in _lines(chosen, plan.profile):
+    for line in _lines(chosen, profile):
         click.echo(line)
 
 

@@ -28,14 +28,16 @@ CAPABILITIES: frozenset[str] = frozenset(
         "irp-cleanup",  # IRP_MJ_CLEANUP is sent, and the pid in IRP_MJ_CLOSE means something
         "irql",
         "kernel-dump",
+        "kernel-seh",  # a __try in a driver catches an access violation
         "pool-tags",
         "process-notify",
         "restricted-user",
+        "unsigned-driver",  # a driver without a signature loads
         "user-mdl-mapping",  # MmMapLockedPagesSpecifyCache(UserMode)
         "wow64",
     }
 )
-"""All capabilities of a real Windows kernel; a profile declares those that its guest lacks."""
+"""Everything that guests may differ in. Each image is probed for all of them; a profile only takes away."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=7200)]
@@ -94,6 +96,9 @@ class Profile(Table):
     transport: Literal["network", "serial", "console"] = "network"
     """How commands and files reach the guest: WinRM and SFTP, or for both a 16550 or a virtio console."""
     missing_capabilities: frozenset[str] = frozenset()
+    """What its guests lack, whatever their image shows; see `harness.project.measured`."""
+    untried_capabilities: Annotated[frozenset[str], Field(exclude=True)] = frozenset()
+    """What nobody has tried on the image of this run; never in a file."""
 
     @field_validator("missing_capabilities")
     @classmethod
@@ -106,7 +111,7 @@ class Profile(Table):
     @property
     def capabilities(self) -> frozenset[str]:
         """The guest's capabilities: the agent receives them, and scenarios that need others are skipped."""
-        return CAPABILITIES - self.missing_capabilities
+        return CAPABILITIES - self.missing_capabilities - self.untried_capabilities
 
     @property
     def over_line(self) -> bool:

@@ -121,10 +121,11 @@ def _load(file: Path, project: Path | None, extending: tuple[Path, ...]) -> Prof
             )
         document = _merged(whole, document)
     document.setdefault("name", file.stem)
-    if "image_of" in document:
-        raise ConfigurationError(
-            f"Profile {file}: image_of: Extra inputs are not permitted.", remedy="Remove image_of."
-        )
+    for internal in ("image_of", "untried_capabilities"):
+        if internal in document:
+            raise ConfigurationError(
+                f"Profile {file}: {internal}: Extra inputs are not permitted.", remedy=f"Remove {internal}."
+            )
     profile = _checked(file, document)
     if base and (shared := profile.shared_image(base)):
         profile = profile.model_copy(update={"image_of": shared})

@@ -38,7 +38,9 @@ from harness.machine.ready import launch
 from harness.machine.remote.ssh import Target, runner
 from harness.machine.runfolder import RunFolder
 from harness.project import config as configuration
-from harness.project.profile import Profile
+from harness.project import measured
+from harness.project.measured import Measured
+from harness.project.profile import VERIFIER, Profile
 from harness.results import DRIVER_CODE
 from harness.run import live
 from harness.run.artifacts import Artifacts
@@ -60,11 +62,17 @@ ANSWER_DEADLINE_S = 30.0
 END_DEADLINE_S = 60.0
 UP_ANEW = "Run winvm down, then winvm up."
 
+Measure = Callable[[Profile, Journal, Path], Measured | None]
+"""Finds out what an image can show, unless that is known: profile, journal, the image's manifest."""
 
-def open_bench(plan: Plan, artifacts: Artifacts, hold: Hold | None = None) -> Bench:
+
+def open_bench(
+    plan: Plan, artifacts: Artifacts, hold: Hold | None = None, measure: Measure | None = None
+) -> Bench:
     """From a plan to a running guest with agent and driver; `Bench.close` ends all of it.
 
     Args:
+        measure: see `prepare`.
         hold: what to do at an unexpected crash; the guest's kernel stays halted there.
 
     Raises:
@@ -72,7 +80,7 @@ def open_bench(plan: Plan, artifacts: Artifacts, hold: Hold | None = None) -> Be
     """
     resources = ExitStack()
     try:
-        prepared = prepare(plan, artifacts.journal)
+        prepared = prepare(plan, artifacts.journal, measure=measure)
         runs = configuration.home() / "runs"
         folder = resources.enter_context(RunFolder.create(runs, plan.config.guest.uri))
         bench = start_guest(prepared, folder, artifacts, resources)
@@ -217,8 +225,18 @@ class Prepared:
         return Bench(guest, artifacts, resources)
 
 
-def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -> Prepared:
-    """Prepares accelerator, image and driver builds (all, or those in `builds`); removes leftovers."""
+def prepare(
+    plan: Plan,
+    journal: Journal,
+    builds: Iterable[str] | None = None,
+    measure: Measure | None = None,
+) -> Prepared:
+    """Prepares accelerator, image and driver builds (all, or those in `builds`); removes leftovers.
+
+    Args:
+        measure: asked what the image can show, and not on a remote host; without it, what nobody tried on the
+            image stays untried.
+    """
     accelerator = _accelerator(plan, journal)
     home = configuration.home()
     installed = _whole(lambda: find_flavour(plan.profile, accelerator, home, journal, plan.verified), journal)
@@ -239,7 +257,11 @@ def prepare(plan: Plan, journal: Journal, builds: Iterable[str] | None = None) -
         files=deployed_files(plan.config.root, plan.config.deploy.files),
         companions=companions,
     )
-    return _prepared(plan.profile, payload, installed, accelerator, journal)
+    manifest = installed.image.manifest
+    here = measure if measure and not plan.config.guest.uri else None
+    found = here(plan.profile, journal, manifest) if here else measured.read(manifest)
+    profile = measured.limited(plan.profile, found, frozenset({VERIFIER} if plan.verifier else ()))
+    return _prepared(profile, payload, installed, accelerator, journal)
 
 
 def prepare_replay(

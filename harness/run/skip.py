@@ -14,9 +14,12 @@ def missing(profile: Profile, needs: Iterable[str]) -> tuple[str, ...]:
 
 
 def reason(profile: Profile, needs: Iterable[str]) -> str:
-    """Names every capability in `needs` that the guest lacks; empty if it lacks none."""
+    """Names every capability in `needs` that the guest lacks, or else those untried; empty if it has all."""
     lacked = missing(profile, needs)
-    return f"guest lacks {', '.join(lacked)}" if lacked else ""
+    untried = [name for name in lacked if name in profile.untried_capabilities]
+    if lacked and lacked == tuple(untried):
+        return f"untried on this guest's image: {', '.join(untried)}"
+    return f"guest lacks {', '.join(name for name in lacked if name not in untried)}" if lacked else ""
 
 
 def skipped(profile: Profile, scenario: Scenario) -> ScenarioResult | None:

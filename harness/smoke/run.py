@@ -19,11 +19,14 @@ from harness.machine.savedstate import ReadyState
 from harness.outcome import Scenario, ScenarioResult
 from harness.project import config as configuration
 from harness.project.config import Config
+from harness.project.profile import CAPABILITIES
 from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
+from harness.run.known import of_present_image
 from harness.run.live import project_key
 from harness.run.pipeline import Prepared, prepare, start_guest
 from harness.run.plan import Plan, make_plan
+from harness.run.probing import ensure_probed
 from harness.run.prune import tidy
 from harness.run.skip import skipped
 from harness.smoke.selection import select
@@ -88,7 +91,7 @@ def smoke(request: Request, told: Told, started: float) -> int:
         try:
             return _run(plan, chosen, project, artifacts, told, started, environment, request.debugging)
         finally:
-            missing = tuple(sorted(plan.profile.missing_capabilities))
+            missing = tuple(sorted(CAPABILITIES - of_present_image(plan.profile).capabilities))
             artifacts.finish(
                 plan.profile.name, time.time() - (time.monotonic() - started), missing, environment
             )
@@ -105,7 +108,8 @@ def _run(
     debugging: Debugging | None,
 ) -> int:
     first = plan.config.driver.builds[0]
-    prepared = prepare(plan, artifacts.journal, {scenario.build or first for scenario in chosen})
+    builds = {scenario.build or first for scenario in chosen}
+    prepared = prepare(plan, artifacts.journal, builds, ensure_probed)
     drivers = {build: file_sha256(path) for build, path in prepared.payload.drivers.items()}
     with ExitStack() as stack:
         bench, folder, warm = _guest(plan, prepared, project, artifacts, stack)
@@ -114,7 +118,7 @@ def _run(
             bench.connect(next(iter(drivers)))
             warm = warm and bench.guest.machine.generation == generation
             for scenario in chosen:
-                result = skipped(plan.profile, scenario) or bench.run(scenario)
+                result = skipped(prepared.profile, scenario) or bench.run(scenario)
                 artifacts.add(result)
                 told.result(result)
             bench.unload()

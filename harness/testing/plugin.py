@@ -117,14 +117,20 @@ class ScenarioRun:
     def _run(self) -> ScenarioResult:
         from harness.run.skip import skipped
 
-        if left_out := skipped(self._session.plan().profile, self.scenario):
-            self._session.record(left_out)
-            pytest.skip(left_out.message)
+        if self.scenario.needs:
+            self._leave_out_if(skipped(self._session.profile(), self.scenario))
         bench = self._session.bench()
+        if self.scenario.needs:  # the image may only just have been made and probed
+            self._leave_out_if(skipped(bench.guest.profile, self.scenario))
         with ending_the_session():
             result = bench.run(self.scenario)
             self._session.record(result)
         return result
+
+    def _leave_out_if(self, left_out: ScenarioResult | None) -> None:
+        if left_out is not None:
+            self._session.record(left_out)
+            pytest.skip(left_out.message)
 
     def _report(self, result: ScenarioResult) -> None:
         if result.notes:
@@ -139,10 +145,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a test that needs a capability the guest lacks, before a guest boots for it."""
     needs = {str(name) for mark in item.iter_markers("winvm_needs") for name in mark.args}
     if needs:
+        from harness.project.profile import CAPABILITIES
         from harness.run.skip import reason
 
-        profile = Session.of(item.config).plan(item.path).profile
-        if unknown := sorted(needs - profile.capabilities - profile.missing_capabilities):
+        profile = Session.of(item.config).profile(item.path)
+        if unknown := sorted(needs - CAPABILITIES):
             pytest.fail(f"winvm_needs: {unknown[0]!r} is not a capability of any guest", pytrace=False)
         if why := reason(profile, needs):
             pytest.skip(why)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.agent.session import Debugging
     from harness.display.progress import Progress
     from harness.outcome import RunResult, Scenario, ScenarioResult
+    from harness.project.profile import Profile
     from harness.report.reports import Reports
     from harness.run.artifacts import Artifacts
     from harness.run.bench import Bench
@@ -56,6 +57,7 @@ class Session:
         self._artifacts: Artifacts | None = None
         self._progress: Progress | None = None
         self._bench: Bench | None = None
+        self._known: Profile | None = None
         self._started = time.time()
         self._planned = 0
         self._broke_off = ""
@@ -163,10 +165,25 @@ class Session:
             assert self._artifacts
             with ending_the_session(), self.unmuted():
                 from harness.run.pipeline import open_bench
+                from harness.run.probing import ensure_probed
 
-                self._bench = open_bench(self.plan(), self._artifacts, self._hold())
+                self._bench = open_bench(self.plan(), self._artifacts, self._hold(), ensure_probed)
                 self._bench.debugging = self._debugging()
         return self._bench
+
+    def profile(self, test: Path | None = None) -> Profile:
+        """The guest's profile without what its image lacks, as far as that is known; boots nothing.
+
+        Args:
+            test: see `plan`.
+        """
+        if self._bench is not None:
+            return self._bench.guest.profile
+        if self._known is None:
+            from harness.run.known import of_present_image
+
+            self._known = of_present_image(self.plan(test).profile)
+        return self._known
 
     def _hold(self) -> Hold | None:
         """What `--winvm-hold` asks for."""
@@ -331,11 +348,11 @@ class Session:
                     folder = self.plan().config.artifacts_folder
                     tidy(configuration.home(), folder, self._artifacts.journal)
         finally:
-            profile = self.plan().profile
+            profile = self._bench.guest.profile if self._bench else self.plan().profile
             self.run = self._artifacts.finish(
                 profile.name,
                 self._started,
-                tuple(sorted(profile.missing_capabilities)),
+                tuple(sorted(profile.missing_capabilities | profile.untried_capabilities)),
                 self._bench.guest.environment if self._bench else {},
                 cell=cell(profile.name, self._config.getoption("--winvm-build"), self._labels),
                 planned=self._planned,

@@ -20,6 +20,7 @@ from harness.deadline import Deadline
 from harness.errors import ConfigurationError, DeadlineError, HostError, ImageError, MachineError
 from harness.host import locks
 from harness.host.ports import choose_ports, is_free
+from harness.host.resources import vm_folder
 from harness.machine.connection import Connection, within
 from harness.machine.leftovers import remove_leftovers
 from harness.machine.overlay import create_overlay, require_space
@@ -29,6 +30,7 @@ from harness.machine.removal import LOCK, remove_tree
 from harness.machine.runfolder import HALF_MADE, KEPT, open_lock
 from harness.machine.savedstate import DISK, MEMORY, ReadyState, seal
 from harness.machine.savefile import SAVE_MAGIC
+from harness.project.measured import Measured, limited
 from harness.project.profile import CAPABILITIES
 from harness.project.profiles import find_profile, load_profile
 from tests.fakes.machine import FakeMachine
@@ -313,8 +315,9 @@ def test_a_state_made_again_is_another_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wine_declares_what_it_lacks() -> None:
-    profile = find_profile("wine")
+def test_what_wine_lacks_was_measured() -> None:
+    measured = Measured.model_validate_json((vm_folder() / "measured" / "wine.json").read_bytes())
+    profile = limited(find_profile("wine"), measured)
     assert profile.missing_capabilities <= CAPABILITIES
     assert {"user-mdl-mapping", "kernel-dump"} <= profile.missing_capabilities
     assert profile.capabilities == CAPABILITIES - profile.missing_capabilities
@@ -325,7 +328,7 @@ def test_wine_declares_what_it_lacks() -> None:
     [
         ("vcpus = 1", "vcpus = 0", "hardware.vcpus"),
         ("vcpus = 1", "vcpu = 1", "hardware.vcpu"),
-        ('"wow64"', '"wow46"', "wow46"),
+        ('"inf-package"', '"inf-pakage"', "inf-pakage"),
         ("boot = 300", "boot = -1", "timeouts.boot"),
         ("[hardware]", "[hardware", "not TOML"),
     ],

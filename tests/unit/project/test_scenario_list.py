@@ -12,7 +12,8 @@ import pytest
 
 from harness.host.resources import vm_folder
 from harness.outcome import Scenario
-from harness.project import config
+from harness.project import config, measured
+from harness.project.measured import Measured
 from harness.project.profile import Profile
 from harness.project.profiles import load_profile
 from harness.toolchain.agent import build_agent, collect
@@ -28,7 +29,8 @@ def scenarios(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scenario, ...]:
 
 @pytest.fixture(scope="module")
 def wine() -> Profile:
-    return load_profile(vm_folder() / "profiles" / "wine.toml")
+    found = Measured.model_validate_json((vm_folder() / "measured" / "wine.json").read_bytes())
+    return measured.limited(load_profile(vm_folder() / "profiles" / "wine.toml"), found)
 
 
 def missing(scenario: Scenario, profile: Profile) -> list[str]:

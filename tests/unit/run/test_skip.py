@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from harness.host.resources import vm_folder
 from harness.outcome import Outcome, Scenario
+from harness.project.measured import Measured, limited
 from harness.project.profiles import find_profile
 from harness.run.skip import missing, reason, skipped
 
-WINE = find_profile("wine")
+FOUND = Measured.model_validate_json((vm_folder() / "measured" / "wine.json").read_bytes())
+WINE = limited(find_profile("wine"), FOUND)
 
 
 def test_a_skipped_result_says_where_its_scenario_is() -> None:
@@ -26,3 +29,11 @@ def test_every_missing_capability_is_named_in_order() -> None:
 def test_a_scenario_that_the_guest_can_run_is_not_skipped() -> None:
     assert skipped(WINE, Scenario("m.two", "m")) is None
     assert reason(WINE, ()) == ""
+
+
+def test_what_nobody_tried_on_the_image_is_not_called_missing() -> None:
+    untried = limited(find_profile("wine"), None)
+    assert reason(untried, ("irql", "wow64")) == "untried on this guest's image: irql, wow64"
+    assert reason(untried, ("irql", "inf-package")) == "guest lacks inf-package"
+    found = skipped(untried, Scenario("m.three", "m", needs=("irql",)))
+    assert found and found.outcome is Outcome.SKIPPED
