@@ -142,15 +142,19 @@ class ScenarioRun:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a test that needs a capability the guest lacks, before a guest boots for it."""
+    """Skips a test that needs what the guest lacks; no guest boots for it once its image was probed."""
     needs = {str(name) for mark in item.iter_markers("winvm_needs") for name in mark.args}
     if needs:
         from harness.project.profile import CAPABILITIES
         from harness.run.skip import reason
 
-        profile = Session.of(item.config).profile(item.path)
+        session = Session.of(item.config)
+        profile = session.profile(item.path)
         if unknown := sorted(needs - CAPABILITIES):
             pytest.fail(f"winvm_needs: {unknown[0]!r} is not a capability of any guest", pytrace=False)
+        never_probed = profile is session.plan().profile
+        if never_probed and session.uses_guest and not reason(profile, needs):
+            profile = session.bench().guest.profile
         if why := reason(profile, needs):
             pytest.skip(why)
 
