@@ -26,7 +26,7 @@ class Context(Operations):
 
     Attributes:
         name: the scenario's full name.
-        capabilities: what the guest can do, as its profile declares it.
+        capabilities: what the guest can do, as it was measured on its image.
         params: parameters of this run of the scenario, given by the host; usually empty.
         seed: the run's random seed; a replay of a crash has the seed of the crash.
         subresults: results of single tests that a program of the scenario reported.
