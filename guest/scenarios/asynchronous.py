@@ -66,9 +66,9 @@ def length_of_the_read_counts(t: Context, size: int) -> None:
 def empty_read_completes_at_once(t: Context) -> None:
     """A read of 0 bytes ends with 0 bytes although others wait."""
     with t.open(LINK, overlapped=True) as device:
-        waiting = [device.read_async(13) for _ in range(20)]
+        waiting = [device.read_async(13) for _ in range(100)]  # a busy host ends 20 before the empty one
         equal(device.read_async(0).wait(), b"", "an empty read")
-        equal(waiting[-1].done, False, "whether the youngest of 20 earlier reads has ended")
+        equal(waiting[-1].done, False, "whether the youngest of 100 earlier reads has ended")
         device.cancel_io()
         for pending in waiting:
             one_of(ending(pending), ("data", "cancelled"), "end of a read")
@@ -109,12 +109,12 @@ def cancel_io_takes_all_of_a_thread(t: Context) -> None:
 def cancel_io_ex_from_another_thread(t: Context) -> None:
     """CancelIoEx ends reads that another thread has issued, CancelIo does not."""
     with t.open(LINK, overlapped=True) as device:
-        reads = [device.read_async(13) for _ in range(30)]
+        reads = [device.read_async(13) for _ in range(100)]
         t.threads(1, lambda _index: device.cancel_io())
         equal(reads[-1].done, False, "whether CancelIo of another thread ended a read")
         t.threads(1, lambda _index: device.cancel_io_ex())
         ends = [ending(pending, 1.0) for pending in reads]
-        assert ends.count("cancelled") >= 10, f"of 30 reads ended: {ends}"
+        assert ends.count("cancelled") >= 10, f"of 100 reads ended: {ends}"
 
 
 @scenario
