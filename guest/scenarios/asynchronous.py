@@ -155,7 +155,8 @@ def a_thousand_reads_outstanding(t: Context) -> None:
         device.cancel_io()
         ends = [ending(pending, 5.0) for pending in reads]
         equal(set(ends) <= {"data", "cancelled"}, True, "whether every read had data or was cancelled")
-        assert ends.count("cancelled") >= 500, f"only {ends.count('cancelled')} of 1000 reads were cancelled"
+        # How many end with data meanwhile depends on the host: it may take half a minute to issue them all.
+        assert ends.count("cancelled") >= 100, f"only {ends.count('cancelled')} of 1000 reads were cancelled"
         t.note(f"{pending_now} pending before the cancellation, {ends.count('cancelled')} cancelled")
         equal(ending(device.read_async(13)), "data", "end of a read afterwards")
 
