@@ -23,7 +23,7 @@ from harness.dumps.attribution import is_core
 from harness.dumps.exceptions import address_words, cause, exception_name
 from harness.dumps.formats.reader import summarise
 from harness.dumps.signature import crash_signature
-from harness.dumps.summary import Found, Place, Summary, frame_document, place_document
+from harness.dumps.summary import Found, Place, StackFrame, Summary, frame_document, place_document
 from harness.dumps.symbol_path import VARIABLE, SymbolPath
 from harness.dumps.symbols import symbolise
 from harness.errors import WinvmError
@@ -33,7 +33,7 @@ SCHEMA = 1
 DUMPS = ("memory.dmp", "minidump.dmp")
 """Dumps in a crash's folder, the most detailed first."""
 TAIL_LINES = 20
-STACK_PLACES = 32
+STACK_PLACES, MOST_PLACES = 32, 128
 _NAMES_CODE = ("exception record", "bugcheck parameter")
 """Fault sources that identify the faulting code, whatever usually causes the bugcheck."""
 _NOT_A_DRIVER = {
@@ -145,11 +145,21 @@ def analysis_document(
         "likely_cause": (crash.kind == "hang" and circumstances.held.cause) or likely_cause(crash, summary),
         "last_operation": circumstances.last_operation,
         "fault": place_document(summary.fault) if summary and summary.fault else None,
-        "stack": [frame_document(frame) for frame in summary.stack[:STACK_PLACES]] if summary else [],
+        "stack": [frame_document(frame) for frame in _shown(summary, circumstances.driver)]
+        if summary
+        else [],
         "dbgprint_tail": said[-TAIL_LINES:],
         "warnings": [*notes, *(summary.warnings if summary else ())],
         **({"held": circumstances.held.document} if circumstances.held.irps else {}),
     }
+
+
+def _shown(summary: Summary, driver: str) -> Sequence[StackFrame]:
+    """The frames that are kept: the innermost ones, down to the driver's first and its caller."""
+    own = (
+        at for at, frame in enumerate(summary.stack) if (frame.place.module or "").lower() == driver.lower()
+    )
+    return summary.stack[: max(STACK_PLACES, min(next(own, 0) + 2, MOST_PLACES))]
 
 
 def likely_cause(crash: KernelCrash, summary: Summary | None) -> str:

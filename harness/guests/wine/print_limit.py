@@ -31,23 +31,30 @@ def crash_limit(analysis: Mapping[str, Any], driver: Path) -> CrashLimit | None:
     inner = next((frame for frame in stack if _is_of(frame, driver)), None)
     if inner is None or inner is stack[0]:
         return None
-    for one in _prints(driver):
-        if one.dereferences and any(_is_at(frame, one) for frame in inner["frames"]):
-            text = (
-                f"the crash is inside the print at {_place(one)}, {one.text!r}: Wine takes no argument for "
-                "%wZ and %Z, so what follows got another one's"
-            )
-            return CrashLimit(text, inner["found"] != Found.SCAN.value)
-    return None
+    near = [
+        (abs(int(frame["line"]) - one.place.line), index, one)
+        for index, one in enumerate(_prints(driver))
+        for frame in inner["frames"]
+        if one.dereferences and _is_at(frame, one)
+    ]
+    if not near:
+        return None
+    *_, one = min(near)
+    text = (
+        f"the crash is inside the print at {_place(one)}, {one.text!r}: Wine takes no argument for %wZ and "
+        "%Z, so what follows got another one's"
+    )
+    return CrashLimit(text, inner["found"] != Found.SCAN.value)
 
 
 def missing_line_limit(driver: Path) -> str:
     """What to know when expected debug output is missing; empty if the driver has no such print."""
-    places = list(dict.fromkeys(_place(one) for one in _prints(driver)))
+    found = sorted(_prints(driver), key=lambda one: (_base(one.place.file), one.place.line))
+    places = list(dict.fromkeys(map(_place, found)))
     if not places:
         return ""
     return (
-        f"Wine takes no argument for %wZ and %Z in DbgPrint, so lines of {', '.join(places[:3])} show other "
+        f"Wine takes no argument for %wZ and %Z in DbgPrint, so lines of {', '.join(places[:4])} show other "
         "values than on Windows"
     )
 

@@ -136,3 +136,14 @@ def test_a_code_without_a_name_is_not_called_unknown() -> None:
     crash = KernelCrash("bugcheck", 0x57564D01, (0, 0, 0, 0), 0.0)
     shown = analysis_markdown(analysis_document(crash, Circumstances("s", DRIVER), None))
     assert "- what: `bugcheck 0x57564d01 (0x0, 0x0, 0x0, 0x0)`\n" in shown
+
+
+def test_the_stack_is_kept_down_to_the_driver_and_its_caller() -> None:
+    crash = KernelCrash("exception", 0xC0000005, (0xC0000005, 0x10, 0, 0), 0.0)
+    foreign = StackFrame(Place(0x10, "ntdll.dll", 0x10), 0, 0, Found.SCAN)
+    own = StackFrame(Place(0x20, DRIVER, 0x20), 0, 0, Found.UNWOUND)
+    for before, kept in ((3, 32), (40, 42), (300, 128)):
+        stack = (*[foreign] * before, own, *[foreign] * 200)
+        summary = Summary("none", "x64", {}, None, None, {}, None, "", (), (), stack, False, ())
+        document = analysis_document(crash, Circumstances("s", DRIVER), summary)
+        assert len(document["stack"]) == kept

@@ -20,10 +20,14 @@ __attribute__((noinline)) static VOID Fatal(int n) {
     DbgPrint("t: %wZ %d%% of %s\\n",
              &name, n, "all");
 }
+__attribute__((noinline)) static VOID Two(int n) {
+    DbgPrint("t: first %wZ %s\\n", &name, "x");
+    DbgPrint("t: second %wZ %d %s\\n", &name, n, "x");
+}
 __attribute__((noinline)) static VOID Plain(int n) { DbgPrint("t: %d %s\\n", n, "all"); }
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT d, PUNICODE_STRING p) {
     int n = p->Length;
-    (void)d; Harmless(n); Shifted(n); Fatal(n); Plain(n);
+    (void)d; Harmless(n); Shifted(n); Fatal(n); Two(n); Plain(n);
     return STATUS_SUCCESS;
 }
 """
@@ -56,6 +60,13 @@ def test_a_crash_inside_a_shifted_print_is_a_limit(driver: Path) -> None:
     )
 
 
+def test_the_nearest_of_several_prints_is_named(driver: Path) -> None:
+    for line, text in ((10, "first"), (11, "second")):
+        limit = crash_limit(crashed("Two", line), driver)
+        assert limit
+        assert f"t.c:{line}, 't: {text} " in limit.text
+
+
 def test_a_frame_of_a_scan_makes_it_possible_only(driver: Path) -> None:
     limit = crash_limit(crashed("Fatal", 7, found="scan"), driver)
     assert limit
@@ -69,7 +80,7 @@ def test_a_frame_of_a_scan_makes_it_possible_only(driver: Path) -> None:
         crashed("Fatal", 12),
         crashed("Shifted", 4),
         crashed("Harmless", 3),
-        crashed("Plain", 9),
+        crashed("Plain", 13),
         {"stack": []},
         {"stack": [frame("ntdll.dll", "", 0)]},
     ],
