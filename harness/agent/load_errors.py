@@ -37,6 +37,11 @@ _ERRORS: dict[int, tuple[str, str]] = {
     216: ("ERROR_EXE_MACHINE_TYPE_MISMATCH", "The .sys file is for another processor; build it for x64."),
     577: ("ERROR_INVALID_IMAGE_HASH", "Sign the driver, and turn on test signing in the guest."),
     998: ("ERROR_NOACCESS", "DriverEntry touched invalid memory; see the debug log."),
+    1053: (
+        "ERROR_SERVICE_REQUEST_TIMEOUT",
+        "DriverEntry did not return in time: it waits or loops, unless the host is very busy. The line of "
+        "dbgprint.log that it printed last shows how far it came.",
+    ),
     1056: ("ERROR_SERVICE_ALREADY_RUNNING", "An earlier driver was not stopped; revert the guest."),
     1058: ("ERROR_SERVICE_DISABLED", "The service is disabled in the guest; revert the guest."),
     1068: ("ERROR_SERVICE_DEPENDENCY_FAIL", "A driver that this one depends on did not start."),

@@ -321,6 +321,7 @@ def test_a_contract_mismatch(session: AgentSession, agent: FakeAgent) -> None:
         (1275, "ERROR_DRIVER_BLOCKED", "test-sign"),
         (577, "ERROR_INVALID_IMAGE_HASH", "Sign the driver"),
         (127, "ERROR_PROC_NOT_FOUND", "imports a function"),
+        (1053, "ERROR_SERVICE_REQUEST_TIMEOUT", "DriverEntry did not return in time: it waits or loops"),
         (4242, "error 4242", "dbgprint.log"),
         (0, "is not usable", "dbgprint.log"),
     ],
