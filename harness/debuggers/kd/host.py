@@ -102,6 +102,7 @@ class KdHost:
         self._again: Packet | None = None
         self._relayed = False
         self._left: Packet | None = None
+        self._serving: Packet | None = None
         self._version: Version | None = None
         self._images = LoadedImages()
         self._text = BugcheckText()
@@ -154,8 +155,9 @@ class KdHost:
         self._ask_for_halt()
         self._link.pump(timeout_s)
         while self._queue:
-            packet = self._queue.popleft()
+            self._serving = packet = self._queue.popleft()
             answered = self._attempt(lambda packet=packet: self._serve(packet))  # type: ignore[misc]
+            self._serving = None
             if not answered and not self._queue:
                 # The target waits for the answer without a time limit, even after its machine was paused.
                 self._again = packet
@@ -203,6 +205,8 @@ class KdHost:
         if isinstance(notice, WrongKey):
             self._emit("wrong-key", {"source": notice.source})
         elif isinstance(notice, HandedOver):
+            # The other debugger must answer what is open; if it goes at once, this host does.
+            self._left = self._serving or (self._queue[0] if self._queue else self._left)
             self._queue.clear()
             self._held, self._relayed = None, True
             self._emit("handed-over", {"to": notice.debugger})

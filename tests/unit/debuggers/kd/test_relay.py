@@ -15,10 +15,12 @@ import pytest
 
 from harness.debuggers.kd.com.relay import KdcomRelayWire, listen_unix
 from harness.debuggers.kd.com.wire import KdcomWire
+from harness.debuggers.kd.host import KdHost
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.manipulate import Api
 from harness.debuggers.kd.net.relay import KdnetRelayWire
 from harness.debuggers.kd.net.wire import KdnetWire
+from harness.debuggers.kd.wire import HandedOver, TakenBack
 from harness.errors import HostError
 from tests.fakes.kd_lines import SerialTarget, UdpPath, UdpTarget, Weather
 from tests.fakes.kd_listening import FATAL, KEY, STORM, Listening, lines
@@ -220,3 +222,17 @@ def test_the_socket_is_private_and_replaces_a_dead_one(tmp_path: Path) -> None:
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(HostError, match="cannot be used"):
         KdnetRelayWire(KEY, 0, ("no.such.host.invalid", 50000))
+
+
+def test_what_is_open_at_a_hand_over_that_ends_at_once_is_answered() -> None:
+    """A late datagram of a debugger that is gone hands the target over, for a moment."""
+    near, far = socket.socketpair()
+    with near, far:
+        host = KdHost(KdcomWire(near.detach(), "line"), lambda _event: None)
+        halt = exception(0x80000003)
+        host._delivered(halt)
+        host._noticed(HandedOver("debugger"))
+        assert host.relayed
+        host._noticed(TakenBack("debugger"))
+        assert list(host._queue) == [halt]
+        host.close()
