@@ -116,9 +116,9 @@ class Session:
             found, self._choice = failed_before(found, plan, option("--winvm-build"), self._labels)
         return found
 
-    def pytest_report_collectionfinish(self) -> str:
+    def pytest_report_collectionfinish(self) -> list[str]:
         """Says what `--winvm-last-failed` chose."""
-        return self._choice
+        return [self._choice] if self._choice else []
 
     @property
     def source_folders(self) -> tuple[Path, ...]:
