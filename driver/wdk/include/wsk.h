@@ -25,6 +25,34 @@ extern "C" {
 #define WSK_FLAG_ABORTIVE 0x00000001 /* of a disconnect */
 #define WSK_FLAG_AT_DISPATCH_LEVEL 0x00000008
 
+/* Codes for WskControlClient, and the option that enables the callbacks of one socket. */
+#define WSK_TRANSPORT_LIST_QUERY 2
+#define WSK_TRANSPORT_LIST_CHANGE 3
+#define WSK_CACHE_SD 4
+#define WSK_RELEASE_SD 5
+#define WSK_TDI_DEVICENAME_MAPPING 6
+#define WSK_SET_STATIC_EVENT_CALLBACKS 7
+#define WSK_TDI_BEHAVIOR 8
+#define WSK_TDI_BEHAVIOR_BYPASS_TDI 0x00000001
+#define WSK_SO_BASE 0x4000
+#define SO_WSK_SECURITY (WSK_SO_BASE + 1)
+#define SO_WSK_EVENT_CALLBACK (WSK_SO_BASE + 2)
+#define WSK_EVENT_SEND_BACKLOG 0x00000010
+#define WSK_EVENT_RECEIVE 0x00000040
+#define WSK_EVENT_DISCONNECT 0x00000080
+#define WSK_EVENT_RECEIVE_FROM 0x00000100
+#define WSK_EVENT_ACCEPT 0x00000200
+#define WSK_EVENT_DISABLE 0x80000000
+
+typedef GUID NPIID;
+typedef CONST NPIID *PNPIID;
+extern CONST __declspec(selectany) NPIID NPI_WSK_INTERFACE_ID = {
+    0x2227e803, 0x8d8b, 0x11d4, {0xab, 0xad, 0x00, 0x90, 0x27, 0x71, 0x9e, 0x09}};
+typedef struct _WSK_EVENT_CALLBACK_CONTROL {
+    PNPIID NpiId;
+    ULONG EventMask;
+} WSK_EVENT_CALLBACK_CONTROL, *PWSK_EVENT_CALLBACK_CONTROL;
+
 typedef PVOID PWSK_CLIENT;
 typedef struct _WSK_SOCKET {
     const VOID *Dispatch;

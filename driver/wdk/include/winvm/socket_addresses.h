@@ -23,6 +23,19 @@
 #define INADDR_LOOPBACK 0x7f000001
 #define INADDR_BROADCAST ((ULONG)0xffffffff)
 #define INADDR_NONE 0xffffffff
+#define IPV6_V6ONLY 27
+#define IN6ADDR_ANY_INIT                                                                                               \
+    {                                                                                                                  \
+        {                                                                                                              \
+            { 0 }                                                                                                      \
+        }                                                                                                              \
+    }
+#define IN6ADDR_LOOPBACK_INIT                                                                                          \
+    {                                                                                                                  \
+        {                                                                                                              \
+            { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 }                                                         \
+        }                                                                                                              \
+    }
 #define AI_PASSIVE 0x00000001
 #define AI_CANONNAME 0x00000002
 #define AI_NUMERICHOST 0x00000004

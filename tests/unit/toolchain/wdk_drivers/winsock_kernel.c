@@ -22,6 +22,16 @@ static NTSTATUS Send(PWSK_SOCKET Socket, PWSK_BUF Buffer, PIRP Irp) {
     return NT_SUCCESS(status) ? offered->Basic.WskCloseSocket(Socket, Irp) : status;
 }
 
+/* Callbacks of every listening socket. */
+NTSTATUS Listening(PWSK_PROVIDER_NPI Provider) {
+    WSK_EVENT_CALLBACK_CONTROL control = {(PNPIID)&NPI_WSK_INTERFACE_ID, WSK_EVENT_ACCEPT};
+    IN6_ADDR any = IN6ADDR_ANY_INIT;
+
+    control.EventMask |= any.s6_bytes[15] ? WSK_EVENT_DISABLE : 0;
+    return Provider->Dispatch->WskControlClient(Provider->Client, WSK_SET_STATIC_EVENT_CALLBACKS, sizeof(control),
+                                                &control, 0, NULL, NULL, NULL);
+}
+
 NTSTATUS DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING Path) {
     WSK_CLIENT_NPI client = {NULL, &Dispatch};
     WSK_PROVIDER_NPI provider;
