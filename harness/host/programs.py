@@ -33,6 +33,8 @@ PACKAGES = {
     "cp": "coreutils",
     "elf2dmp": "qemu-utils",
     "hivexregedit": "libwin-hivex-perl",
+    "lld-link-19": "lld-19",
+    "llvm-dlltool-19": "llvm-19",
     "llvm-pdbutil": "llvm-19",
     "llvm-pdbutil-19": "llvm-19",
     "llvm-symbolizer": "llvm-19",

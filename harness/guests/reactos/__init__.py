@@ -1,0 +1,1 @@
+"""The ReactOS guest: what differs between it and the other flavours."""
