@@ -39,6 +39,8 @@ PACKAGES = {
     "llvm-pdbutil-19": "llvm-19",
     "llvm-symbolizer": "llvm-19",
     "llvm-symbolizer-19": "llvm-19",
+    "mcopy": "mtools",
+    "mformat": "mtools",
     "ntfscat": "ntfs-3g",
     "ntfscp": "ntfs-3g",
     "ntfsfix": "ntfs-3g",

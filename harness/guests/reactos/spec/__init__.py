@@ -1,0 +1,1 @@
+"""What a ReactOS guest is: its profile."""

@@ -1,0 +1,16 @@
+"""Python runs this at its start: what a program loads by ctypes as kernel32 is the support library.
+
+The guest's own kernel32.dll lacks routines that the agent calls, and the support library hands all others on.
+"""
+
+import _ctypes
+
+_SUPPORT = {"kernel32": "winvmk32.dll", "kernel32.dll": "winvmk32.dll"}
+_load = _ctypes.LoadLibrary
+
+
+def _load_support(name, *mode):
+    return _load(_SUPPORT.get(name.lower(), name) if isinstance(name, str) else name, *mode)
+
+
+_ctypes.LoadLibrary = _load_support
