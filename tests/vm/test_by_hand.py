@@ -106,7 +106,11 @@ def test_console_programs_read_and_write_utf_8(winvm: CommandLine, up: LiveGuest
     said = "\u65e5\u672c\u8a9e\xe9"
     assert winvm.ok("exec", "cmd", "/c", "echo", said).decode().strip() == said
     # Wine's cmd.exe takes what the OEM code page has, from a pipe.
-    assert "\xe9\xfc?".encode() in winvm.ok("shell", stdin="@echo \xe9\xfc\u65e5\n".encode())
+    assert "\xe9\xfc".encode() in winvm.ok("shell", stdin="@echo \xe9\xfc\n".encode())
+    refused = winvm.run("shell", stdin="@echo \xe9\xfc\u65e5\n@echo after\n".encode())
+    assert refused.returncode == 1
+    assert "'\u65e5' (U+65E5) is not in the code page".encode() in refused.stdout + refused.stderr
+    assert b"after" not in refused.stdout.splitlines()
     pages = "import ctypes; k = ctypes.windll.kernel32; print(k.GetConsoleCP(), k.GetConsoleOutputCP())"
     assert winvm.ok("exec", PYTHON, "-c", pages).split() == [b"65001", b"65001"]
 
