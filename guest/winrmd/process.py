@@ -272,7 +272,8 @@ class Process:
 
     def _refuse(self, error: UnicodeEncodeError) -> None:
         """Ends an interpreter whose line would reach it with other letters; its stderr says why."""
-        letter = error.object[error.start]
+        # The OEM codec reports the whole line, not the letter.
+        letter = next((one for one in error.object if not _fits(one, self._letters)), error.object[0])
         reason = (
             f"winvm: {letter!r} (U+{ord(letter):04X}) is not in the code page in which cmd.exe reads a pipe "
             "here: this line and those after it are not run. Give the command as arguments instead: "
@@ -330,6 +331,14 @@ def launch(
         job.close()
         raise
     return program
+
+
+def _fits(letter: str, encoding: str) -> bool:
+    try:
+        letter.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,9 +66,33 @@ def test_a_program_that_runs_keeps_its_job() -> None:
         program.kill()
 
 
-def test_a_line_that_the_interpreter_would_read_otherwise_is_not_run(tmp_path: Path) -> None:
+def whole_line(error: UnicodeError) -> tuple[str, int]:
+    """Fails as Windows' OEM codec does: it names no letter."""
+    assert isinstance(error, UnicodeEncodeError)
+    raise UnicodeEncodeError(error.encoding, error.object, 0, len(error.object), error.reason)
+
+
+@pytest.fixture
+def letters() -> Iterator[str]:
+    """An encoding whose errors name the whole line."""
+
+    def find(name: str) -> codecs.CodecInfo | None:
+        if name != "cp437_lines":
+            return None
+        known = codecs.lookup("cp437")
+        codecs.register_error("whole-line", whole_line)
+        return codecs.CodecInfo(
+            lambda text, errors="strict": known.encode(text, "whole-line"), known.decode, name=name
+        )
+
+    codecs.register(find)
+    yield "cp437_lines"
+    codecs.unregister(find)
+
+
+def test_a_line_that_the_interpreter_would_read_otherwise_is_not_run(tmp_path: Path, letters: str) -> None:
     ran = tmp_path / "ran"
-    shell = CommandLine(["/bin/sh"], reads_lines=True, letters="cp437")
+    shell = CommandLine(["/bin/sh"], reads_lines=True, letters=letters)
     program = Process(shell, dict(os.environ), None)
     try:
         assert program.send(f"echo 'П' > {ran}\n".encode(), True, 5.0)
