@@ -1,0 +1,57 @@
+"""What the journal says of a handle that is closed after an operation on it failed."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from agent.deadline import Deadline
+from agent.errors import Win32Error
+from agent.win32.binding import Function
+from agent.win32.device import Device
+from agent.win32.handle import UNWINDING
+from agent.win32.layouts import BOOL, DWORD, HANDLE
+
+
+class Scope:
+    """Keeps the names of the operations that are recorded."""
+
+    def __init__(self) -> None:
+        self.operations: list[str] = []
+        self.deadline = Deadline.after(5)
+
+    def record(self, operation: str, detail: str, call: dict[str, object] | None = None) -> None:
+        self.operations.append(operation)
+
+
+class Answers(Function):
+    """An export that answers by itself."""
+
+    def __init__(self, *answers: tuple[int, int]) -> None:
+        super().__init__("kernel32", "ReadFile", BOOL, HANDLE)
+        self._answers = list(answers)
+
+    def call(self, *arguments: object) -> tuple[int, int]:
+        return self._answers.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "closed"),
+    [
+        ([(1, 0)], "CloseHandle"),
+        ([(0, 31)], UNWINDING),
+        ([(0, 31), (1, 0)], "CloseHandle"),
+    ],
+)
+def test_a_close_after_a_failure_is_no_operation_of_its_own(
+    answers: list[tuple[int, int]], closed: str
+) -> None:
+    scope, function = Scope(), Answers(*answers)
+    with (
+        contextlib.suppress(RuntimeError),
+        Device(1, "Lamp", scope) as device,
+    ):  # there is no CloseHandle here
+        for _ in answers:
+            with contextlib.suppress(Win32Error):
+                device._check(function, "ReadFile", (0, 0), DWORD(0))
+    assert scope.operations == [closed]
