@@ -29,7 +29,7 @@ SYSTEM_POOL_TAG_INFORMATION = 0x16
 STATUS_INFO_LENGTH_MISMATCH = 0xC0000004
 POOL_TAG = b"WvPb"
 LIVE_BLOCKS = 16
-NOTICE_S = 5.0  # until a kernel that reports something late has reported it
+NOTICE_S = 2.0  # until a kernel that reports something late has reported it
 PROBE_S = 30.0
 
 NtQuerySystemInformation = Function(
@@ -45,10 +45,10 @@ def counts(t: Context) -> tuple[int, ...]:
 
 def grown(t: Context, which: int, before: int) -> bool:
     """Whether one of the counts grows within `NOTICE_S`."""
-    for _ in range(int(NOTICE_S / 0.25)):
+    for _ in range(int(NOTICE_S / 0.2)):
         if counts(t)[which] > before:
             return True
-        time.sleep(0.25)
+        time.sleep(0.2)
     return False
 
 
