@@ -60,9 +60,9 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
     may be gzipped.
     """
     from harness.debuggers.kd.capture.both_sides import RecordingDecoder
-    from harness.debuggers.kd.capture.decode import CaptureDecoder, SerialDecoder, Summary
+    from harness.debuggers.kd.capture.decode import CaptureDecoder, CaptureSummary, SerialDecoder
 
-    summary: Summary
+    summary: CaptureSummary
     if serial:
         decoder = RecordingDecoder() if _has_both_sides(capture) else SerialDecoder()
         summary, events = decoder.summary, _serial_events(capture, decoder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.dumps.bugcheck_table import Bugcheck, Parameter, find
+from harness.dumps.bugcheck_table import DocumentedBugcheck, Parameter, find
 from harness.dumps.bugcheck_table import base_code as base_code
 from harness.dumps.exceptions import cause, exception_name, status_name
 
@@ -17,7 +17,7 @@ _CHARACTERS = 8
 """ASCII characters that can occur in a parameter."""
 
 
-def lookup(code: int, values: Sequence[int] = ()) -> Bugcheck:
+def lookup(code: int, values: Sequence[int] = ()) -> DocumentedBugcheck:
     """Table row of a code, or of its `_M` variant; the parameters' `values` select the kind."""
     return find(code, values)
 

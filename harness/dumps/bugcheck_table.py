@@ -36,7 +36,7 @@ class Parameter:
 
 
 @record
-class Bugcheck:
+class DocumentedBugcheck:
     """Table row of a code, with the kind that its parameters select.
 
     cause: the usual culprit: `driver`, `hardware`, `system`, `watchdog`, `request` or `live dump`.
@@ -51,7 +51,7 @@ class Bugcheck:
     parameters: tuple[Parameter, ...]
 
 
-UNKNOWN = Bugcheck("UNKNOWN", "", _DRIVER, "", ())
+UNKNOWN = DocumentedBugcheck("UNKNOWN", "", _DRIVER, "", ())
 
 
 @functools.cache
@@ -92,7 +92,7 @@ def base_code(code: int) -> int:
     return code & 0x0FFFFFFF if code in _VARIANTS else code
 
 
-def find(code: int, values: Sequence[int] = ()) -> Bugcheck:
+def find(code: int, values: Sequence[int] = ()) -> DocumentedBugcheck:
     """The row of a code, `UNKNOWN` when there is none; `values` of its parameters select the kind."""
     own = row(code)
     if own is None:
@@ -120,7 +120,9 @@ def find(code: int, values: Sequence[int] = ()) -> Bugcheck:
     for at, text in enumerate(texts):
         role, _, what = text.partition(":")
         parameters.append(Parameter(role, what, words.get(at, {}) if what else {}))
-    return Bugcheck(name, base["meaning"], base.get("cause", _DRIVER), ", ".join(kinds), tuple(parameters))
+    return DocumentedBugcheck(
+        name, base["meaning"], base.get("cause", _DRIVER), ", ".join(kinds), tuple(parameters)
+    )
 
 
 def _four(level: Mapping[str, Any]) -> list[str]:

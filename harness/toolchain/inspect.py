@@ -14,7 +14,7 @@ from typing import Any
 import pefile
 
 from harness.errors import BuildError, ConfigurationError, ImageError
-from harness.toolchain.rules import Finding, judge
+from harness.toolchain.rules import RuleFinding, judge
 from harness.toolchain.wdk.exports import exporters, kernel_modules
 from harness.toolchain.wine_limits import wine_limits
 
@@ -152,84 +152,88 @@ def _import_name(routine: Any) -> str:
     return name.decode("ascii", "replace") if name else f"#{routine.ordinal}"
 
 
-def _header_findings(image: pefile.PE) -> Iterator[Finding]:
+def _header_findings(image: pefile.PE) -> Iterator[RuleFinding]:
     if image.FILE_HEADER.Machine != _X64 or image.OPTIONAL_HEADER.Magic != _PE32_PLUS:
-        yield Finding("machine", f"machine is 0x{image.FILE_HEADER.Machine:04x}, not x64")
+        yield RuleFinding("machine", f"machine is 0x{image.FILE_HEADER.Machine:04x}, not x64")
     if image.OPTIONAL_HEADER.Subsystem != _NATIVE:
-        yield Finding("subsystem", f"subsystem is {image.OPTIONAL_HEADER.Subsystem}, not native ({_NATIVE})")
+        yield RuleFinding(
+            "subsystem", f"subsystem is {image.OPTIONAL_HEADER.Subsystem}, not native ({_NATIVE})"
+        )
     if not image.verify_checksum():
-        yield Finding(
+        yield RuleFinding(
             "checksum",
             f"checksum 0x{image.OPTIONAL_HEADER.CheckSum:x} in the header is not that of the file, "
             f"0x{image.generate_checksum():x}",
         )
 
 
-def _import_findings(imports: list[tuple[str, str]]) -> Iterator[Finding]:
+def _import_findings(imports: list[tuple[str, str]]) -> Iterator[RuleFinding]:
     for module in sorted({module for module, _ in imports}):
         imported = sorted(name for owner, name in imports if owner == module)
         known = kernel_modules().get(module)
         if known:
             yield from (_unknown(module, name) for name in imported if name not in known.names)
         elif module in _USER_MODE or module.startswith(_USER_MODE_PREFIXES):
-            yield Finding(
+            yield RuleFinding(
                 "user-mode-import", f"imports from {module}, not a kernel module: {', '.join(imported)}"
             )
         else:
-            yield Finding(
+            yield RuleFinding(
                 "unknown-module",
                 f"imports from {module}, whose exports are not known here; it must be loaded before: "
                 f"{', '.join(imported)}",
             )
 
 
-def _unknown(module: str, name: str) -> Finding:
+def _unknown(module: str, name: str) -> RuleFinding:
     others = [other for other in exporters(name) if other != module]
     hint = f"; {others[0]} does" if others else ""
-    return Finding("unknown-export", f"imports {name}, which {module} of Windows does not export{hint}")
+    return RuleFinding("unknown-export", f"imports {name}, which {module} of Windows does not export{hint}")
 
 
-def _section_findings(image: pefile.PE) -> Iterator[Finding]:
+def _section_findings(image: pefile.PE) -> Iterator[RuleFinding]:
     sections = {section.Name.rstrip(b"\0").decode("ascii", "replace"): section for section in image.sections}
     init = sections.get("INIT")
     if init is None:
-        yield Finding("no-init-section", "no INIT section: initialisation code stays in memory for ever")
+        yield RuleFinding("no-init-section", "no INIT section: initialisation code stays in memory for ever")
     elif not init.Characteristics & _DISCARDABLE:
-        yield Finding("init-stays", "section INIT is not discardable")
+        yield RuleFinding("init-stays", "section INIT is not discardable")
     page = sections.get("PAGE")
     if page is None or not page.Misc_VirtualSize or not page.Characteristics & _EXECUTE:
-        yield Finding("no-page-section", "no code in a PAGE section: pageable routines are locked in memory")
+        yield RuleFinding(
+            "no-page-section", "no code in a PAGE section: pageable routines are locked in memory"
+        )
     for name, section in sections.items():
         if section.Characteristics & _EXECUTE and section.Characteristics & _WRITE:
-            yield Finding(
+            yield RuleFinding(
                 "writable-code",
                 f"section {name} is writable and executable: memory integrity (HVCI) refuses it",
             )
     if image.OPTIONAL_HEADER.SectionAlignment % _PAGE_SIZE:
-        yield Finding(
+        yield RuleFinding(
             "unaligned-sections",
             f"sections are aligned to 0x{image.OPTIONAL_HEADER.SectionAlignment:x}, not to pages: "
             "memory integrity (HVCI) refuses it",
         )
 
 
-def _entry_findings(image: pefile.PE) -> Iterator[Finding]:
+def _entry_findings(image: pefile.PE) -> Iterator[RuleFinding]:
     entry = image.OPTIONAL_HEADER.AddressOfEntryPoint
     section = image.get_section_by_rva(entry)
     if section is None:
-        yield Finding("entry-not-executable", f"the entry point 0x{entry:x} is in no section")
+        yield RuleFinding("entry-not-executable", f"the entry point 0x{entry:x} is in no section")
     elif not section.Characteristics & _EXECUTE:
         name = section.Name.rstrip(b"\0").decode("ascii", "backslashreplace")
-        yield Finding(
+        yield RuleFinding(
             "entry-not-executable",
             f"the entry point is in section {name}, "
             f"whose attributes 0x{section.Characteristics:08x} do not allow execution",
         )
 
 
-def _signature_findings(image: pefile.PE) -> Iterator[Finding]:
+def _signature_findings(image: pefile.PE) -> Iterator[RuleFinding]:
     if not image.OPTIONAL_HEADER.DATA_DIRECTORY[_SECURITY].Size:
-        yield Finding("unsigned", "no Authenticode signature")
+        yield RuleFinding("unsigned", "no Authenticode signature")
 
 
 def _wine_notes(imports: list[tuple[str, str]], exports: Path) -> list[str]:

@@ -34,7 +34,7 @@ SEVERITY: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleFinding:
     """A rule that a driver breaks, and what exactly breaks it."""
 
     rule: str
@@ -42,7 +42,7 @@ class Finding:
 
 
 def judge(
-    findings: Iterable[Finding], rules: Mapping[str, str], tolerated: frozenset[str] = frozenset()
+    findings: Iterable[RuleFinding], rules: Mapping[str, str], tolerated: frozenset[str] = frozenset()
 ) -> tuple[list[str], list[str]]:
     """The refused findings and the noted ones, one line each.
 

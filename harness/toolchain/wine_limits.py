@@ -18,7 +18,7 @@ import pefile
 
 from harness.dumps.summary import Frame
 from harness.toolchain.references import DEBUG, code_positions, referring_code
-from harness.toolchain.rules import Finding
+from harness.toolchain.rules import RuleFinding
 
 DO_NOTHING: Mapping[str, str] = {
     "IoCsqInitialize": "the queue's callbacks are never called",
@@ -48,7 +48,7 @@ _MAX_FINDINGS, _MAX_FILES = 50, 2000
 _NOT_SOURCES = {"build", "artifacts", "node_modules"}
 
 
-def wine_limits(driver: Path, sources: Path | None = None) -> list[Finding]:
+def wine_limits(driver: Path, sources: Path | None = None) -> list[RuleFinding]:
     """The limits that a driver meets, at most `_MAX_FINDINGS`.
 
     Args:
@@ -58,11 +58,11 @@ def wine_limits(driver: Path, sources: Path | None = None) -> list[Finding]:
     with pefile.PE(str(driver), fast_load=True) as image:
         image.parse_data_directories([_IMPORT, DEBUG])
         imports = dict(_imports(image))
-        texts: dict[int, Finding] = {}
+        texts: dict[int, RuleFinding] = {}
         if any(map(_PRINTS.search, imports.values())):
             texts = {at: _format(text) for at, text in _formats(image)}
         texts |= {
-            slot: Finding("wine-routine", f"{name} succeeds and does nothing on Wine: {DO_NOTHING[name]}")
+            slot: RuleFinding("wine-routine", f"{name} succeeds and does nothing on Wine: {DO_NOTHING[name]}")
             for slot, name in imports.items()
             if name in DO_NOTHING
         }
@@ -125,22 +125,22 @@ def _formats(image: pefile.PE) -> Iterator[tuple[int, bytes]]:
             yield section.VirtualAddress + found.start(), found[0][:-1]
 
 
-def _format(text: bytes) -> Finding:
+def _format(text: bytes) -> RuleFinding:
     shown = text.decode("ascii").encode("unicode_escape").decode("ascii")[:120]
-    return Finding(
+    return RuleFinding(
         "wine-format",
         f'"{shown}": DbgPrint of Wine does not render %wZ and %Z and takes no argument for them, so what '
         "follows gets the wrong one; print Length / 2 and Buffer by %.*ws",
     )
 
 
-def _with_places(image: pefile.PE, driver: Path, found: Mapping[int, Finding]) -> list[Finding]:
+def _with_places(image: pefile.PE, driver: Path, found: Mapping[int, RuleFinding]) -> list[RuleFinding]:
     """The findings, each with the functions and lines that refer to its RVA."""
     references = referring_code(image, frozenset(found))
     code = sorted({at for places in references.values() for at in places})
     frames = code_positions(image, driver, code)
     return [
-        Finding(finding.rule, f"{_places(references.get(at, ()), frames)}{finding.text}")
+        RuleFinding(finding.rule, f"{_places(references.get(at, ()), frames)}{finding.text}")
         for at, finding in found.items()
     ]
 
@@ -151,7 +151,7 @@ def _places(code: Iterable[int], frames: Mapping[int, tuple[Frame, ...]]) -> str
     return f"{', '.join(list(shown)[:3])}: " if shown else ""
 
 
-def _caught_codes(folder: Path) -> list[Finding]:
+def _caught_codes(folder: Path) -> list[RuleFinding]:
     """Lines with GetExceptionCode() outside a filter expression."""
     found = []
     for file in islice(_source_files(folder), _MAX_FILES):
@@ -160,7 +160,7 @@ def _caught_codes(folder: Path) -> list[Finding]:
         for line, content in enumerate(text.splitlines(), start=1):
             if _CODE.search(content):
                 found.append(
-                    Finding(
+                    RuleFinding(
                         "wine-exception-code",
                         f"{file.relative_to(folder)}:{line}: GetExceptionCode() in an __except block is 0 "
                         "on Wine; take the code in the filter expression",

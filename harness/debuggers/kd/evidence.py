@@ -32,7 +32,7 @@ HELD_SECONDS = 7.0
 
 
 @dataclass
-class Evidence:
+class HaltEvidence:
     """What was read of a kernel in a bugcheck.
 
     fields: of the event: registers and stack are those of the fault where a parameter of the bugcheck leads
@@ -53,7 +53,7 @@ def evidence(
     known: Sequence[Module] = (),
     symbols: SymbolPath | None = None,
     seconds: float = SECONDS,
-) -> Evidence:
+) -> HaltEvidence:
     """Reads the state of a kernel that stopped in a bugcheck, and the bugcheck from its memory.
 
     Args:
@@ -93,7 +93,7 @@ class _Reader:
         seconds: float,
     ) -> None:
         self._seconds = seconds
-        self.found = Evidence()
+        self.found = HaltEvidence()
         self.unread: list[str] = []
         self._target = target
         self._printed = printed

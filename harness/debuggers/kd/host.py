@@ -32,7 +32,7 @@ from harness.debuggers.kd.evidence import HELD_SECONDS, SECONDS, evidence
 from harness.debuggers.kd.halted import HaltedTarget, RequestRefusedError, is_breakpoint
 from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.io import DebugIo, FileRequest, is_prompt
-from harness.debuggers.kd.link import Link, SilentTargetError, TargetRestartedError
+from harness.debuggers.kd.link import PacketLink, SilentTargetError, TargetRestartedError
 from harness.debuggers.kd.manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version, settles
 from harness.debuggers.kd.packets import Packet, PacketType
 from harness.debuggers.kd.processors import processors
@@ -92,7 +92,7 @@ class KdHost:
         self._symbols = symbols
         self._patience_s = patience_s
         self._clock = clock
-        self._link = Link(wire, self._delivered, self._noticed, self._overheard)
+        self._link = PacketLink(wire, self._delivered, self._noticed, self._overheard)
         self._queue: deque[Packet] = deque()
         self._wish = BreakInWish()
         self._looks = True

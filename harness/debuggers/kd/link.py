@@ -43,7 +43,7 @@ class SilentTargetError(KdError):
     """The target did not acknowledge or reply in time; it may do so later."""
 
 
-class Link:
+class PacketLink:
     """The host's side of the packet layer. One thread uses it; every wait keeps acknowledging packets.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, described, is_bugcheck
-from harness.debuggers.kd.capture.decode import Summary
+from harness.debuggers.kd.capture.decode import CaptureSummary
 from harness.debuggers.kd.capture.overheard import OverheardHalt
 from harness.debuggers.kd.com.framing import SerialReader, is_break_in
 from harness.debuggers.kd.describe import Fields, describe
-from harness.debuggers.kd.evidence import Evidence, evidence
+from harness.debuggers.kd.evidence import HaltEvidence, evidence
 from harness.debuggers.kd.ids import KDCOM_SYNC, KdcomIds
 from harness.debuggers.kd.images import LoadedImages
 from harness.debuggers.kd.io import is_print
@@ -30,7 +30,7 @@ class RecordingDecoder:
     """
 
     def __init__(self) -> None:
-        self.summary = Summary()
+        self.summary = CaptureSummary()
         self._between: list[Told] = []
         self._readers = {False: SerialReader(), True: SerialReader(self._take_between)}
         self._sides = {False: _Side(), True: _Side()}
@@ -126,7 +126,7 @@ class RecordingDecoder:
         try:
             found = evidence(target, self._printed, self._images.modules)
         except KdError:
-            found = Evidence()
+            found = HaltEvidence()
         self._printed = found.kept or self._printed
         yield from self._report({"halted": True, **found.fields})
 

@@ -32,7 +32,7 @@ _DATA_IDS = 64
 
 
 @dataclass
-class Summary:
+class CaptureSummary:
     """Counts of a capture. `packets`: KDNET datagrams; `undecodable`: those whose session key is unknown."""
 
     packets: int = 0
@@ -77,7 +77,7 @@ class CaptureDecoder:
         self._data: deque[Seal] = deque(maxlen=_KEYS)
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._ids = RepeatFilter()
-        self.summary = Summary()
+        self.summary = CaptureSummary()
 
     def decode(self, payload: bytes) -> tuple[str, Fields] | None:
         """Kind and fields of a UDP payload; None when it is not KDNET or cannot be decrypted."""
@@ -164,7 +164,7 @@ class SerialDecoder:
     def __init__(self) -> None:
         self._reader = SerialReader()
         self._last: tuple[int, bytes] | None = None
-        self.summary = Summary()
+        self.summary = CaptureSummary()
 
     def decode(self, data: bytes) -> Iterator[tuple[str, Fields]]:
         """Kinds and fields of the packets that `data` completes."""
