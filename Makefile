@@ -3,7 +3,7 @@ PYTHON ?= /usr/bin/python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 GUEST  ?= wine
-SOURCES := harness guest tests
+SOURCES := harness guest tests vm/capabilities
 
 .PHONY: help setup check test coverage vm-test self-test soak reproduce smoke nightly fuzz bench format contract driver image clean distclean
 .DEFAULT_GOAL := help

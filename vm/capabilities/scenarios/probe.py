@@ -1,4 +1,4 @@
-"""One scenario for each capability, by its name: passed means shown, a note "differs: ..." means otherwise than Windows.
+"""One scenario for each capability, by its name. Passed: shown; a note "differs: ...": unlike Windows.
 
 A scenario that fails, crashes the guest or hangs says how the guest lacks the capability.
 """
@@ -19,8 +19,8 @@ from agent.win32.layouts import NTSTATUS, POINTER, ULONG
 LINK, EXCLUSIVE = "WvProbe", "WvProbeOne"
 MARK = struct.pack("<Q", 0x65626F7270767721)
 (
-    GET_COUNTS, MAP_MEMORY, UNMAP_MEMORY, WRITE_CALLER, READ_IRQL, CATCH_FAULT, TAKE_POOL, GIVE_POOL, IS_VERIFIED,
-    TAKE_DOWN,
+    GET_COUNTS, MAP_MEMORY, UNMAP_MEMORY, WRITE_CALLER, READ_IRQL, CATCH_FAULT, TAKE_POOL, GIVE_POOL,
+    IS_VERIFIED, TAKE_DOWN,
 ) = (0x22_0000 | function << 2 for function in range(0x800, 0x80A))  # fmt: skip
 STARTED, ENDED, CLEANUPS, NARROW = range(4)
 DISPATCH_LEVEL = 2
@@ -54,8 +54,8 @@ def grown(t: Context, which: int, before: int) -> bool:
 
 def start(*argv: str) -> subprocess.Popen[bytes]:
     """A program of the system, with nothing to read or write."""
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(argv, **quiet)
+    nothing = subprocess.DEVNULL
+    return subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 @scenario(deadline_s=PROBE_S)
@@ -139,7 +139,7 @@ def live_blocks() -> int:
             "<4sII4xQII", buffer, 8 + 40 * number
         )
         if tag == POOL_TAG:
-            return (paged - paged_freed + nonpaged - freed) & 0xFFFFFFFF
+            return int(paged - paged_freed + nonpaged - freed) & 0xFFFFFFFF
     return 0
 
 
