@@ -80,7 +80,11 @@ class Registry:
 FLAVOURS = Registry(
     "winvm.flavours",
     "guest flavour",
-    {"wine": "harness.guests.wine.flavour:FLAVOUR", "windows": "harness.guests.windows.flavour:FLAVOUR"},
+    {
+        "wine": "harness.guests.wine.flavour:FLAVOUR",
+        "windows": "harness.guests.windows.flavour:FLAVOUR",
+        "reactos": "harness.guests.reactos.flavour:FLAVOUR",
+    },
 )
 """By the `guest` of a profile; each is a `harness.guests.flavour.Flavour`."""
 

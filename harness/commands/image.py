@@ -57,7 +57,8 @@ def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | N
     """Build an image, unless one with the same inputs exists.
 
     NAME is wine (the default), or a Windows profile: windows-10, windows-11, windows-server-2019,
-    windows-server-2022, windows-server-2025, or your own. Windows is installed from your own ISO.
+    windows-server-2022, windows-server-2025, or your own. Windows is installed from your own ISO. reactos-x64
+    is made from the live CD of a ReactOS that was built for WinDbg; no run uses it yet.
     """
     from harness.guests.flavour import BuildRequest, DryRun
     from harness.guests.registry import build_options, flavour_of

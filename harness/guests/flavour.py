@@ -52,6 +52,10 @@ class BuildOption:
     folder: bool = False
 
 
+ISO = BuildOption("iso", "PATH", "The installation ISO of Windows, or the live CD of ReactOS.")
+"""An option that two of winvm's own flavours share."""
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """The arguments of `winvm image build`.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ConfigurationError, ImageError
+from harness.guests import flavour
 from harness.guests.flavour import BuildOption, BuildRequest, DebugLines, DryRun, Installed, StoredImage
 from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project.profile import Profile
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from harness.machine.protocol import Channels
     from harness.project.config import Config
 
-ISO, VIRTIO_ISO, OPENSSH, DRY_RUN = "iso", "virtio-iso", "openssh", "dry-run"
+ISO, VIRTIO_ISO, OPENSSH, DRY_RUN = flavour.ISO.name, "virtio-iso", "openssh", "dry-run"
 
 
 class WindowsFlavour:
@@ -31,7 +32,7 @@ class WindowsFlavour:
 
     profile_type = WindowsProfile
     build_options = (
-        BuildOption(ISO, "PATH", "The Windows installation ISO."),
+        flavour.ISO,
         BuildOption(VIRTIO_ISO, "PATH", "The virtio-win ISO, for virtio hardware."),
         BuildOption(
             OPENSSH,

@@ -42,7 +42,7 @@ def invoked(*arguments: str) -> WinvmError:
 def test_an_unknown_image_is_reported_with_the_known_ones() -> None:
     error = invoked("windows-12")
     assert isinstance(error, ConfigurationError)
-    assert "wine, windows-10, windows-11, windows-server-2019" in error.remedy
+    assert "wine, reactos-x64, windows-10, windows-11, windows-server-2019" in error.remedy
 
 
 def test_a_windows_needs_an_iso_and_wine_takes_none(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_options_of_two_flavours_that_differ_are_refused() -> None:
 
     with FLAVOURS.added("other", Other()), pytest.raises(ConfigurationError, match="--iso"):
         build_options()
-    assert len(flavours()) == 2
+    assert len(flavours()) == 3
 
 
 def test_an_installed_package_brings_plug_ins_and_a_broken_one_is_named(

@@ -1,1 +1,1 @@
-"""What a ReactOS guest is: its profile."""
+"""What a ReactOS guest is: its profile, and its machine."""

@@ -1,0 +1,96 @@
+"""The ReactOS guest: where things are inside it, and how to reach them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
+from harness.deadline import Deadline
+from harness.debuggers.kd.com.socket import KdcomSocket
+from harness.errors import TransportError
+from harness.guests.link import GuestSerialLink
+from harness.guests.protocol import Reachable
+from harness.guests.reactos.image.sealed import ReactosImage
+from harness.guests.reactos.spec.domain import AGENT_SOCKET, JOURNAL, KD_SOCKET
+from harness.guests.reactos.spec.profile import ReactosProfile, build_again
+from harness.guests.standby import make_ready
+from harness.guests.windows.debug_stream import WindowsDebugStream
+from harness.guests.windows.guest import PYTHON, SET_CLOCK, STANDBY, system_time
+from harness.interfaces import DebugStream
+from harness.machine.protocol import Machine
+from harness.outcome import KernelCrash
+
+
+class ReactosLink(GuestSerialLink):
+    """Connections to one running ReactOS guest; implements `Link`."""
+
+    def set_clock(self, deadline: Deadline) -> None:
+        """See `Link`; raises `TransportError` if the guest refuses."""
+        done = self.transport.run([PYTHON, "-S", "-c", SET_CLOCK % system_time(time.time())], deadline)
+        if done.exit_code:
+            raise TransportError(
+                f"The guest's clock cannot be set: SetSystemTime gives error {done.exit_code}.",
+                remedy="Build the image again.",
+                detail=done.stderr.decode("utf-8", "backslashreplace"),
+            )
+
+
+@dataclass(frozen=True)
+class ReactosGuest:
+    """One image of a ReactOS guest.
+
+    Attributes:
+        image: the sealed image.
+        profile: whose machine it runs in.
+    """
+
+    image: ReactosImage
+    profile: ReactosProfile
+
+    run_folder = r"C:\winvm\run"
+    journal_port = JOURNAL
+
+    @property
+    def image_manifest(self) -> Path:
+        """See `Guest`."""
+        return self.image.manifest
+
+    def link(self, host: Reachable) -> ReactosLink:
+        """See `Guest`."""
+        return ReactosLink(host, host.channels.console.with_name(AGENT_SOCKET))
+
+    def debug_stream(
+        self,
+        machine: Machine,
+        log: Path,
+        nonce: str,
+        skip: int = 0,  # noqa: ARG002 - nothing lies in a file
+    ) -> WindowsDebugStream:
+        """See `Guest`. The kernel's debugger alone reports a crash."""
+        return WindowsDebugStream(KdcomSocket(machine.folder / KD_SOCKET), log, nonce)
+
+    def dump(self, crash: KernelCrash, debug: DebugStream) -> DumpSource:  # noqa: ARG002
+        """See `Guest`. It writes none itself: the host dumps the machine's memory."""
+        if crash.kind != "bugcheck":
+            return GuestMinidump("", absent="the host dumps its memory only after a bugcheck.")
+        return KernelDump(crash, "", connect=lambda machine: self.link(machine).files, waits=lambda: True)
+
+    def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
+        """See `make_ready`. A debugger is there while it boots: without one, each line it prints waits."""
+        debug = WindowsDebugStream(
+            KdcomSocket(machine.folder / KD_SOCKET), machine.folder / "boot.log", "boot"
+        )
+        link = self.link(machine)
+        try:
+            return make_ready(
+                machine,
+                link.transport,
+                [PYTHON, "-u", STANDBY],
+                deadline,
+                remedy=build_again(self.profile.name),
+            )
+        finally:
+            link.close()
+            debug.close()
