@@ -1,6 +1,6 @@
 /*
- * wvprobe.c - \Device\WvProbe: each control code does one thing that not every guest's kernel can do, and says what came of
- * it. \Device\WvProbeOne is exclusive. All requests are buffered and completed in the caller's thread.
+ * wvprobe.c - \Device\WvProbe: each control code does one thing that not every guest's kernel can do, and says what
+ * came of it. \Device\WvProbeOne is exclusive. All requests are buffered and completed in the caller's thread.
  */
 #include <ntddk.h>
 
@@ -45,7 +45,8 @@ DRIVER_INITIALIZE DriverEntry;
 DRIVER_UNLOAD Unload;
 DRIVER_DISPATCH Dispatch;
 
-static UNICODE_STRING Names[2] = {RTL_CONSTANT_STRING(L"\\Device\\WvProbe"), RTL_CONSTANT_STRING(L"\\Device\\WvProbeOne")};
+static UNICODE_STRING Names[2] = {RTL_CONSTANT_STRING(L"\\Device\\WvProbe"),
+                                  RTL_CONSTANT_STRING(L"\\Device\\WvProbeOne")};
 static UNICODE_STRING Links[2] = {RTL_CONSTANT_STRING(L"\\DosDevices\\WvProbe"),
                                   RTL_CONSTANT_STRING(L"\\DosDevices\\WvProbeOne")};
 
@@ -176,7 +177,8 @@ static VOID Opened(_In_ PIRP Irp) {
 }
 
 /* Answers in place: Size becomes the bytes of the answer. */
-static NTSTATUS Control(_In_ ULONG Code, _Inout_ PVOID Buffer, _In_ ULONG Input, _In_ ULONG Room, _Out_ ULONG_PTR *Size) {
+static NTSTATUS Control(_In_ ULONG Code, _Inout_ PVOID Buffer, _In_ ULONG Input, _In_ ULONG Room,
+                        _Out_ ULONG_PTR *Size) {
     union {
         COUNTS counts;
         IRQLS irqls;
@@ -285,7 +287,8 @@ NTSTATUS NTAPI DriverEntry(_In_ PDRIVER_OBJECT DriverObject, _In_ PUNICODE_STRIN
     UNREFERENCED_PARAMETER(RegistryPath);
     Self = DriverObject;
     for (ULONG i = 0; i < ARRAYSIZE(Names) && NT_SUCCESS(status); i++) {
-        status = IoCreateDevice(DriverObject, 0, &Names[i], FILE_DEVICE_UNKNOWN, FILE_DEVICE_SECURE_OPEN, i == 1, &device);
+        status =
+            IoCreateDevice(DriverObject, 0, &Names[i], FILE_DEVICE_UNKNOWN, FILE_DEVICE_SECURE_OPEN, i == 1, &device);
         if (NT_SUCCESS(status)) {
             status = IoCreateSymbolicLink(&Links[i], &Names[i]);
         }
