@@ -53,7 +53,8 @@ class BugcheckText:
             return None
         self._recent = ""
         code, *parameters = (int(digits, 16) for digits in found.groups())
-        return Bugcheck(code, tuple(parameters))
+        # KeBugCheckEx takes a ULONG; a kernel that prints 64 bits shows an NTSTATUS with its sign extended.
+        return Bugcheck(code & 0xFFFFFFFF, tuple(parameters))
 
 
 def is_bugcheck(target: HaltedTarget) -> bool:

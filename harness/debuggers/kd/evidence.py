@@ -115,7 +115,7 @@ class _Reader:
         version = self._version
         try:
             if version and version.debugger_data and (words := self._target.bugcheck(version.debugger_data)):
-                self.found.kept = Bugcheck(words[0], words[1:])
+                self.found.kept = Bugcheck(words[0] & 0xFFFFFFFF, words[1:])
         finally:
             found = self.found.kept or self._printed
             self._named = bugcheck.addresses(found.code, found.parameters) if found else {}

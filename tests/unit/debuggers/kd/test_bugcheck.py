@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.debuggers.kd.bugcheck import Bugcheck, BugcheckText, described
 from harness.debuggers.kd.manipulate import Api, Manipulate
 from harness.debuggers.kd.net.wire import KdnetWire
 from harness.debuggers.kd.packets import Packet
@@ -181,3 +182,10 @@ def test_the_break_after_a_dump_is_not_continued_for_ever(bench: Bench) -> None:
     host.wait(lambda: host.text.endswith("up again\n"))
     assert "never" not in host.text
     assert not host.host.held
+
+
+def test_a_code_that_is_printed_with_its_sign_extended_has_32_bits() -> None:
+    text = "*** Fatal System Error: 0xffffffffc000021a\n    (0x0000000000000001,0x2,0x3,0x4)\n"
+    found = BugcheckText().feed(text)
+    assert found == Bugcheck(0xC000021A, (1, 2, 3, 4))
+    assert described(found)["name"] == "WINLOGON_FATAL_ERROR"
