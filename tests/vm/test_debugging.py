@@ -96,6 +96,7 @@ def test_a_failure_is_debugged_in_the_guest(winvm: CommandLine, project: Path) -
 def test_smoke_has_the_debugger_too(winvm: CommandLine, project: Path) -> None:
     code, shown = on_a_terminal(winvm, project, "smoke", "debugged.stops", answers=["size = 42", "continue"])
     assert code == 0, shown
+    winvm.ok("--config", str(project / "winvm.toml"), "down")  # smoke leaves its guest suspended
     assert "smoke: 1 passed" in shown
 
 
