@@ -11,6 +11,10 @@ from harness.host import interrupts
 
 def main() -> None:
     """Runs the command line and exits the process."""
+    # A stream that the caller closed (`>&-`) is None, and its number would go to the next file opened.
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 - open to the end
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     try:
         interrupts.install()  # a cancelled CI job must end its guest
         code = _run()

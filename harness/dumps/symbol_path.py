@@ -22,6 +22,7 @@ from harness.dumps.pe_file import image_memory
 from harness.dumps.summary import Module, VirtualMemory
 from harness.dumps.symbol_server import SymbolServer
 from harness.errors import DumpError
+from harness.host.regular import open_regular
 
 VARIABLE = "_NT_SYMBOL_PATH"
 MAX_FILES = 20_000
@@ -174,7 +175,7 @@ class SymbolPath:
         for chain in self._chains:
             for store in chain.stores:
                 for place in (store / name / key / name, store / name[:2].lower() / name / key / name):
-                    if place.is_file():
+                    if _is_file(place):
                         yield place
             for address in chain.servers:
                 if not chain.stores:
@@ -182,6 +183,14 @@ class SymbolPath:
                 server = self._servers.setdefault(address, SymbolServer(address, self.warnings))
                 if fetched := server.fetch(name, key, chain.stores[0]):
                     yield fetched
+
+
+def _is_file(place: Path) -> bool:
+    """Whether there is a file; a name that no file system takes is none."""
+    try:
+        return place.is_file()
+    except OSError:  # ENAMETOOLONG
+        return False
 
 
 def _leads_inside(link: Path, folder: Path) -> bool:
@@ -207,7 +216,7 @@ def _below(folders: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
 def is_build(image: Path, module: Module) -> bool:
     """Whether the file's PE header has the module's time stamp and size."""
     try:
-        with image.open("rb") as file:
+        with open_regular(image) as file:
             head = file.read(4096)
     except OSError:
         return False

@@ -14,6 +14,8 @@ X64_NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" f
 ARM64_NAMES = (*(f"x{n}" for n in range(29)), "fp", "lr", "sp")
 X86_NAMES = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 RSP, RBP = 4, 5
+TARGET_SPAN = 0x1000
+"""Bytes from a function's start in which an instruction is taken to be the function's."""
 ESP, EBP = 4, 5
 FP, LR, SP = 29, 30, 31
 _STACK_POINTER = {cpu.X64: RSP, cpu.ARM64: SP, cpu.X86: ESP}

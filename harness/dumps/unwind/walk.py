@@ -10,12 +10,10 @@ from harness.dumps.attribution import AddressMap
 from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, StackFrame, StackWord, VirtualMemory
 from harness.dumps.unwind import x64
-from harness.dumps.unwind.state import WORD, WORD_SIZE, State, bare_state, state_of
+from harness.dumps.unwind.state import TARGET_SPAN, WORD, WORD_SIZE, State, bare_state, state_of
 
 MAX_FRAMES = 2048
 MAX_SCANS = 256
-_TARGET_SPAN = 0x1000
-"""Bytes from a function's start in which an instruction is taken to be the function's."""
 _KERNEL = 1 << 63
 
 
@@ -95,11 +93,8 @@ class StackWalk:
         image = self._addresses.image(module)
         # What one dump in ten needs is imported when it is needed: `winvm dump` is to start quickly.
         if self._machine == cpu.X64:
-            yield lambda state: x64.step(image, module.base, state, self._memory)
-            from harness.dumps.unwind.x64_code import follow
-
-            self._touched.clear()
-            yield lambda state: follow(self._addresses, state, self._memory, self._touched)
+            yield lambda state: self._checked(x64.step(image, module.base, state, self._memory), state)
+            yield self._followed
         elif self._machine == cpu.X86:
             from harness.dumps.unwind import x86
 
@@ -111,6 +106,29 @@ class StackWalk:
 
             yield lambda state: arm64.step(image, module.base, state, self._memory)
             yield lambda state: arm64.by_frame_pointer(state, self._memory)
+
+    def _followed(self, state: State) -> State:
+        from harness.dumps.unwind.x64_code import follow
+
+        self._touched.clear()
+        return follow(self._addresses, state, self._memory, self._touched)
+
+    def _checked(self, caller: State, state: State) -> State:
+        """The caller, or what the code gives in its place where the function is no leaf.
+
+        A function without unwind data is a leaf, which moves no stack pointer, or its data is missing.
+
+        Raises:
+            UnreadableError: nothing supports the word on top of the stack.
+        """
+        if caller.found is not Found.LEAF:
+            return caller
+        from harness.dumps.unwind.x64_code import calls_elsewhere, is_leaf
+
+        leaf = is_leaf(self._addresses, state)
+        if leaf or (leaf is None and caller.pc and not calls_elsewhere(self._addresses, caller.pc, state.pc)):
+            return caller
+        return self._followed(state)
 
     def _leaf(self, state: State) -> State:
         if self._machine == cpu.X64:
@@ -178,4 +196,4 @@ class StackWalk:
         if len(code) < 5 or code[0] != 0xE8:
             return False
         target = word.place.address + int.from_bytes(code[1:], "little", signed=True)
-        return 0 <= pc - target < _TARGET_SPAN
+        return 0 <= pc - target < TARGET_SPAN

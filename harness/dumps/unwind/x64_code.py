@@ -12,12 +12,13 @@ from collections import deque
 from harness.dumps.attribution import AddressMap
 from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
-from harness.dumps.unwind.state import RBP, RSP, WORD, State, stack_word
+from harness.dumps.unwind.state import RBP, RSP, TARGET_SPAN, WORD, State, stack_word
 from harness.dumps.unwind.x64 import returned
 from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, decoded
 
 MAX_INSTRUCTIONS, MAX_SWEPT = 1000, 64
 _INT3 = b"\xcc"
+_CALL, _JUMPS = 0xE8, (0xE9, 0xEB, 0xFF)
 
 
 def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: set[int]) -> State:
@@ -58,6 +59,41 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: 
                 waiting.append(way)
     _sweep(addresses, state, touched)
     raise UnreadableError("code up to a return")
+
+
+def is_leaf(addresses: AddressMap, state: State) -> bool | None:
+    """Whether the code returns from here without moving the stack pointer; None if that is not seen."""
+    here = _behind_breakpoint(addresses, state)
+    module = addresses.module_at(here.pc)
+    for _ in range(MAX_SWEPT):
+        if module is None or not module.base <= here.pc < module.end:
+            return None
+        instruction = decoded(addresses.image(module).read(here.pc - module.base, LONGEST))
+        if instruction is None or instruction.flow in (Flow.STOP, Flow.JUMP):
+            return None
+        if instruction.flow is Flow.RETURN:
+            return True
+        if instruction.moves:
+            return False
+        here.pc += instruction.length
+    return None
+
+
+def calls_elsewhere(addresses: AddressMap, returns_to: int, pc: int) -> bool:
+    """Whether the call before a return address names a function that `pc` does not seem to lie in.
+
+    What is called through a register, a pointer or a stub that jumps on may be anything.
+    """
+    module = addresses.module_at(returns_to)
+    if module is None:
+        return False
+    image = addresses.image(module)
+    code = image.read(returns_to - 5 - module.base, 5)
+    if len(code) < 5 or code[0] != _CALL:
+        return False
+    target = returns_to + int.from_bytes(code[1:], "little", signed=True)
+    first = image.read(target - module.base, 1) if module.base <= target < module.end else b""
+    return bool(first) and first[0] not in _JUMPS and not 0 <= pc - target < TARGET_SPAN
 
 
 class _Pushed:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import shutil
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -243,3 +246,22 @@ def test_the_image_is_not_needed_when_the_dump_names_its_pdb(built: tuple[Path, 
     assert found.fault
     assert found.fault.frames[0].function == "Poke"
     assert found.warnings == ()
+
+
+@pytest.mark.timeout(30)
+def test_a_fifo_and_a_name_that_no_file_system_takes_are_no_images(
+    built: tuple[Path, int], tmp_path: Path
+) -> None:
+    module = module_of(built[0])
+    os.mkfifo(tmp_path / module.name)
+    path = SymbolPath("a" * 6000, folders=[tmp_path])
+    assert path.file(module) is None
+
+
+def test_a_closed_output_is_no_internal_error(built: tuple[Path, int]) -> None:
+    command = [sys.executable, "-m", "harness", "dump", str(built[0])]
+    done = subprocess.run(  # the shell closes the descriptor, as `>&-` does
+        ["sh", "-c", f"{shlex.join(command)} >&-"], capture_output=True, text=True, check=False
+    )
+    assert "internal error" not in done.stderr
+    assert done.returncode == 2, "a driver is no dump"

@@ -148,6 +148,25 @@ def test_a_leaf_function_returns_by_the_word_on_top(image: UnwindImage) -> None:
     assert walk(image, 0x1500, 0x100)[:2] == [(0x1500, 0x100, "registers"), (0x2050, 0x108, "leaf")]
 
 
+def test_a_function_without_unwind_data_that_moves_the_stack_pointer_is_no_leaf(image: UnwindImage) -> None:
+    image.code(0x1500, "4883c428 c3")  # add rsp, 0x28; ret
+    image.words(0x100, image.call(0x2060), 0, 0, 0, 0, BASE + 0x2050)
+    assert walk(image, 0x1500, 0x100)[1] == (0x2050, 0x130, "code")
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_code_that_cannot_be_followed_takes_no_word_that_nothing_supports(
+    image: UnwindImage, stale: bool
+) -> None:
+    """The word on top is of a call to another function, or 0; the one above is of a call to this one."""
+    image.code(0x1500, "ffe2")  # jmp rdx
+    image.code(0x205B, "e8" + struct.pack("<i", 0x2300 - 0x2060).hex())
+    image.code(0x2300, "55")
+    image.code(0x204B, "e8" + struct.pack("<i", 0x14F0 - 0x2050).hex())
+    image.words(0x100, BASE + 0x2060 if stale else 0, 0, BASE + 0x2050)
+    assert walk(image, 0x1500, 0x100)[1] == (0x2050, 0x118, "scan")
+
+
 def test_a_call_through_a_null_pointer_still_has_its_caller(image: UnwindImage) -> None:
     image.words(0x100, BASE + 0x2050)
     frames = walk(image, -BASE, 0x100)
