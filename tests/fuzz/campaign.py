@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +35,13 @@ def mutated(chance: random.Random, data: bytes, limit: int = 1 << 20) -> bytes:
         else:
             del body[at:]
     return bytes(body[:limit])
+
+
+def scratch_folder() -> Path:
+    """A new folder, removed when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="winvm-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @dataclass(frozen=True)

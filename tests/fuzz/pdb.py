@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
-import tempfile
-from pathlib import Path
 
 from harness.dumps.pdb import PdbIdentity, codeview_identity, is_pdb_of, read_identity, stand_in
 from harness.errors import DumpError
-from tests.fuzz.campaign import Campaign, mutated
+from tests.fuzz.campaign import Campaign, mutated, scratch_folder
 
 GUID = bytes(range(16))
 MSF = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0"
@@ -48,7 +46,7 @@ class Check:
     """A PDB file, and the same bytes as a CodeView record."""
 
     def __init__(self) -> None:
-        self._file = Path(tempfile.mkdtemp(prefix="winvm-fuzz-")) / "driver.pdb"
+        self._file = scratch_folder() / "driver.pdb"
 
     def __call__(self, data: bytes) -> None:
         """Reads both."""

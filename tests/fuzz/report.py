@@ -7,8 +7,6 @@ and annotations, or raises a ConfigurationError that says why it cannot.
 from __future__ import annotations
 
 import random
-import tempfile
-from pathlib import Path
 
 from harness.errors import ConfigurationError
 from harness.outcome import Outcome
@@ -17,7 +15,7 @@ from harness.report.findings import findings
 from harness.report.page import render
 from harness.report.recorded import RecordedRun
 from tests.fakes.recorded_runs import HOSTILE, crash, result, write_run
-from tests.fuzz.campaign import Campaign, mutated
+from tests.fuzz.campaign import Campaign, mutated, scratch_folder
 
 RUN = "20261121-000000-abcdef"
 CUT = b"\0\0run.jsonl\0\0"
@@ -27,7 +25,7 @@ class Folder:
     """One run folder; its files are written anew for each input."""
 
     def __init__(self) -> None:
-        root = Path(tempfile.mkdtemp(prefix="winvm-fuzz-"))
+        root = scratch_folder()
         evidence = root / RUN / "crashes" / "01-a.two"
         results = [
             result("a.one"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
-import tempfile
 from pathlib import Path
 
 import paramiko
@@ -17,7 +16,7 @@ from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from harness.transports.sftp import DriveMap, SftpEndpoint, SftpTransfer
 from harness.transports.sftpclient import BoundedClient
-from tests.fuzz.campaign import Campaign, mutated
+from tests.fuzz.campaign import Campaign, mutated, scratch_folder
 
 STATUS, HANDLE, DATA, NAME, ATTRS = 101, 102, 103, 104, 105
 KINDS = (STATUS, HANDLE, DATA, NAME, ATTRS)
@@ -127,7 +126,7 @@ class Check:
     """Each operation against one stream of answers."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="winvm-fuzz-"))
+        self._folder = scratch_folder()
         (self._folder / "sent").write_bytes(b"content")
 
     def __call__(self, data: bytes) -> None:
