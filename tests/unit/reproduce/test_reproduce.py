@@ -216,6 +216,13 @@ def test_another_profile_or_image_is_named(tmp_path: Path) -> None:
         replay_image("ab" * 32, tmp_path, Journal(), any_image=False)
 
 
+def test_what_the_images_lacked_and_lack_is_no_other_profile(tmp_path: Path) -> None:
+    """A crash's profile names what its image was found to lack; the file of the profile does not."""
+    found = find_profile("wine").without("irql")
+    bundle = unpack(bundle_in(tmp_path / "made", profile=profile_document(found)), tmp_path / "unpacked")
+    assert checked_profile(bundle.manifest, any_image=False) == find_profile("wine")
+
+
 def test_a_driver_that_was_verified_is_verified_again(tmp_path: Path) -> None:
     able = find_profile("windows-11")
     for watched in (True, False):
