@@ -23,7 +23,7 @@ from harness.machine.runfolder import RunFolder
 from harness.outcome import CrashRecord, Outcome, Scenario, ScenarioResult
 from harness.project import config as configuration
 from harness.project.config import Config, DriverSection
-from harness.project.profile import VERIFIER, Profile
+from harness.project.profile import CAPABILITIES, VERIFIER, Profile
 from harness.project.profiles import find_profile
 from harness.reproduce.minimise import minimise
 from harness.reproduce.operations import Operation, recorded
@@ -37,6 +37,7 @@ from harness.toolchain.deployed import Companion
 from harness.toolchain.package import take_package
 
 KIND = "reproduce"
+LACKING = "missing_capabilities"
 RESULT, MINIMAL = "reproduce.json", "minimal.json"
 
 
@@ -165,6 +166,8 @@ def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
 def checked_profile(manifest: Manifest, project: Path | None = None, *, any_image: bool) -> Profile:
     """The installed profile of the bundle's name, with Driver Verifier if the crash had it.
 
+    A scenario does what it did before the crash: it is told the capabilities that the guest had then.
+
     Raises:
         ConfigurationError: there is none, or it differs from the bundle's and --any-image was not given.
     """
@@ -172,8 +175,7 @@ def checked_profile(manifest: Manifest, project: Path | None = None, *, any_imag
     if not manifest.driver.verified:
         profile = profile.without(VERIFIER)
     here, there = profile_document(profile), manifest.profile
-    # Capabilities are of the image, and decide which scenarios run: a replay has its operations.
-    names = (here.keys() | there.keys()) - {"missing_capabilities"}
+    names = (here.keys() | there.keys()) - {LACKING}
     different = sorted(name for name in names if here.get(name) != there.get(name))
     if different and not any_image:
         changes = "; ".join(f"{name}: {there.get(name)} there, {here.get(name)} here" for name in different)
@@ -181,7 +183,9 @@ def checked_profile(manifest: Manifest, project: Path | None = None, *, any_imag
             f"The profile {manifest.guest} is not the one of the crash ({changes[:1000]}).",
             remedy="Use the winvm that made the bundle, or replay it in today's guest: --any-image",
         )
-    return profile
+    lacked = there.get(LACKING)
+    known = CAPABILITIES.intersection(map(str, lacked)) if isinstance(lacked, list) else frozenset()
+    return profile.model_copy(update={LACKING: profile.missing_capabilities | known})
 
 
 def _bench(

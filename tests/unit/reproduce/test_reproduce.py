@@ -216,11 +216,14 @@ def test_another_profile_or_image_is_named(tmp_path: Path) -> None:
         replay_image("ab" * 32, tmp_path, Journal(), any_image=False)
 
 
-def test_what_the_images_lacked_and_lack_is_no_other_profile(tmp_path: Path) -> None:
-    """A crash's profile names what its image was found to lack; the file of the profile does not."""
+def test_a_replay_lacks_what_the_image_was_found_to_lack(tmp_path: Path) -> None:
+    """A crash's profile names that, the file of the profile does not; what is no capability is left out."""
     found = find_profile("wine").without("irql")
-    bundle = unpack(bundle_in(tmp_path / "made", profile=profile_document(found)), tmp_path / "unpacked")
-    assert checked_profile(bundle.manifest, any_image=False) == find_profile("wine")
+    made = bundle_in(tmp_path / "made", profile=profile_document(found))
+    assert checked_profile(unpack(made, tmp_path / "one").manifest, any_image=False) == found
+    odd = {**profile_document(found), "missing_capabilities": ["irql", "magic", ["irql"], 7]}
+    made = bundle_in(tmp_path / "odd", profile=odd)
+    assert checked_profile(unpack(made, tmp_path / "two").manifest, any_image=False) == found
 
 
 def test_a_driver_that_was_verified_is_verified_again(tmp_path: Path) -> None:
