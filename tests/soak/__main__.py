@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.machine.leftovers import remove_leftovers
-from tests.soak.kills import ended_groups
+from tests.soak.kills import GUEST_S, ended_groups, left_after
 from tests.soak.project import ROOT, Project, project
 from tests.soak.samples import Sample, growth, watched
 
@@ -145,7 +145,7 @@ def killed_runs(here: Project, count: int) -> tuple[str, str, bool]:
         if signal_ is signal.SIGKILL:
             here.age_half_made()
             remove_leftovers(here.home / "runs")
-        dirty += [f"{signal_.name} on run {number}: {what}" for what in here.left(ports)]
+        dirty += [f"{signal_.name} on run {number}: {what}" for what in left_after(here, ports, GUEST_S)]
     with quiet(here, "-k", "knows_the_time") as run:
         run.communicate()
     good = not dirty and run.returncode == 0

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ GUEST_S = 3.0
 PATIENCE_S = 10.0
 """Seconds in which the run must have written its reports and be gone."""
 GIVE_UP_S = 60.0
+POLL_S = 0.02
 SHOWN_BYTES = 2000
 QEMU = "/qemu-system-x86_64"
 CGROUPS = Path("/sys/fs/cgroup")
@@ -80,6 +81,14 @@ def group(here: Project) -> Iterator[Group]:
                 folder.rmdir()
 
 
+def left_after(here: Project, ports: Iterable[int], seconds: float) -> list[str]:
+    """What is left after so many seconds; empty at once when nothing is. A watchdog ends a moment later."""
+    until = time.monotonic() + seconds
+    while (left := here.left(ports)) and time.monotonic() < until:
+        time.sleep(POLL_S)
+    return left
+
+
 def end_one(
     here: Project, words: tuple[str, ...], delay_s: float, number: signal.Signals, *, whole: bool
 ) -> tuple[float, list[str]]:
@@ -125,7 +134,7 @@ def end_one(
                 if waited > GIVE_UP_S:
                     members.send(signal.SIGKILL)
                     break
-                time.sleep(0.02)
+                time.sleep(POLL_S)
             seconds = time.monotonic() - sent
             if late:
                 printed.seek(-min(SHOWN_BYTES, printed.seek(0, os.SEEK_END)), os.SEEK_END)
