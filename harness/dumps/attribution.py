@@ -28,6 +28,7 @@ _CORE = frozenset(
 )
 _LONGEST_CALL = 7
 _PACIBSP = 0xD503237F
+_CALL = 0xE8
 _MAX_CALLED = 1 << 16
 _PROLOGUES = (
     *(bytes.fromhex(f"{store}24") for store in ("48895c", "488974", "48896c", "48897c", "48894c", "488954")),
@@ -151,6 +152,17 @@ class AddressMap:
             return None
         is_data = following.startswith(b"\0\0\0\0") or self.module_at(int.from_bytes(following, "little"))
         return False if is_data else None
+
+
+def call_target(addresses: AddressMap, returns_to: int) -> int | None:
+    """Address that the direct x64 call before a return address names; None if there is no such call."""
+    module = addresses.module_at(returns_to)
+    if module is None:
+        return None
+    code = addresses.image(module).read(returns_to - 5 - module.base, 5)
+    if len(code) < 5 or code[0] != _CALL:
+        return None
+    return returns_to + int.from_bytes(code[1:], "little", signed=True)
 
 
 def follows_branch_with_link(code: bytes) -> bool:

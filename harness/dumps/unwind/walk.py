@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 from harness.dumps import cpu
-from harness.dumps.attribution import AddressMap
+from harness.dumps.attribution import AddressMap, call_target
 from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, StackFrame, StackWord, VirtualMemory
 from harness.dumps.unwind import x64
@@ -189,11 +189,7 @@ class StackWalk:
 
     def _leads_to(self, word: StackWord, pc: int) -> bool:
         """Whether the call before a return address names a function that `pc` seems to lie in."""
-        module = self._addresses.module_at(word.place.address)
-        if module is None or self._machine != cpu.X64:
+        if self._machine != cpu.X64:
             return False
-        code = self._addresses.image(module).read(word.place.address - 5 - module.base, 5)
-        if len(code) < 5 or code[0] != 0xE8:
-            return False
-        target = word.place.address + int.from_bytes(code[1:], "little", signed=True)
-        return 0 <= pc - target < TARGET_SPAN
+        target = call_target(self._addresses, word.place.address)
+        return target is not None and 0 <= pc - target < TARGET_SPAN

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from harness.dumps.attribution import AddressMap
+from harness.dumps.attribution import AddressMap, call_target
 from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
 from harness.dumps.unwind.state import RBP, RSP, TARGET_SPAN, WORD, State, stack_word
@@ -18,7 +18,7 @@ from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, dec
 
 MAX_INSTRUCTIONS, MAX_SWEPT = 1000, 64
 _INT3 = b"\xcc"
-_CALL, _JUMPS = 0xE8, (0xE9, 0xEB, 0xFF)
+_JUMPS = (0xE9, 0xEB, 0xFF)
 
 
 def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: set[int]) -> State:
@@ -84,15 +84,11 @@ def calls_elsewhere(addresses: AddressMap, returns_to: int, pc: int) -> bool:
 
     What is called through a register, a pointer or a stub that jumps on may be anything.
     """
+    target = call_target(addresses, returns_to)
     module = addresses.module_at(returns_to)
-    if module is None:
+    if target is None or module is None or not module.base <= target < module.end:
         return False
-    image = addresses.image(module)
-    code = image.read(returns_to - 5 - module.base, 5)
-    if len(code) < 5 or code[0] != _CALL:
-        return False
-    target = returns_to + int.from_bytes(code[1:], "little", signed=True)
-    first = image.read(target - module.base, 1) if module.base <= target < module.end else b""
+    first = addresses.image(module).read(target - module.base, 1)
     return bool(first) and first[0] not in _JUMPS and not 0 <= pc - target < TARGET_SPAN
 
 
