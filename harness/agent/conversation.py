@@ -47,7 +47,7 @@ STILL_S = 1.0
 """A call that lasts this long at the deadline hangs; a shorter one may be one of many that all return."""
 DYING_S = {"bugcheck": 10.0, "exception": 60.0}
 """Longest time from a report in a log to the end of the driver's service, by kind. After an exception Wine
-writes a minidump of the process first, which takes 4 to 16 s on an emulated processor."""
+writes a minidump of the process first: 1 to 2 s on an emulated processor, 20 s at most by its own clock."""
 STACK_OVERFLOW = 0xC00000FD
 """STATUS_STACK_OVERFLOW: Wine ends the thread alone, and writes no dump."""
 

@@ -5,6 +5,7 @@ Inputs: the `KernelCrash`, the summary of its dump if there is one, and the last
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -110,11 +111,13 @@ def analyse(
         except WinvmError as error:
             notes.append(str(error))
     driver = circumstances.driver
-    if summary is None and circumstances.image:
+    if (summary is None or summary.fault is None) and circumstances.image:
         try:
-            summary = reported_summary(crash, circumstances.image)
+            reported = reported_summary(crash, circumstances.image)
         except WinvmError as error:
             notes.append(str(error))
+        else:
+            summary = _with_place(summary, reported)
     if symbols and needs_witness(crash, summary, driver):
         printed, operation = circumstances.printed, circumstances.last_operation
         summary = with_witness(crash, summary, driver, symbols, printed=printed, operation=operation)
@@ -123,6 +126,13 @@ def analyse(
     (folder / "analysis.json").write_text(text, encoding="utf-8")
     (folder / "analysis.md").write_text(analysis_markdown(document), encoding="utf-8")
     return document
+
+
+def _with_place(summary: Summary | None, reported: Summary | None) -> Summary | None:
+    """The summary of a dump that holds no place at fault, with the place that was reported."""
+    if summary is None or reported is None:
+        return summary or reported
+    return dataclasses.replace(summary, fault=reported.fault, fault_source=reported.fault_source)
 
 
 def analysis_document(

@@ -74,7 +74,7 @@ def make_rootfs(recipe: Recipe, mirror: str, root: Path, kernel_folder: Path, to
 
 
 def strip_wine(root: Path, tools: Toolbox) -> None:
-    """Strips DWARF from Wine's Windows modules: it is two thirds of their size and makes winedbg slow.
+    """Strips DWARF from Wine's Windows modules: it is two thirds of their size and makes a minidump slow.
 
     Must run before `make_prefix`, which copies the modules.
     """

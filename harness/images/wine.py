@@ -22,6 +22,7 @@ from harness.images import disk, kernel, prefix, rootfs
 from harness.images import python_download as windows_python
 from harness.images.base import BaseImage, images_folder, load
 from harness.images.contained import ContainedTools, check_host
+from harness.images.crashdump import add_crashdump
 from harness.images.credentials import make_secrets
 from harness.images.inputs import Inputs, gather
 from harness.journal import Journal, StepKind
@@ -101,6 +102,7 @@ def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadli
         winrmd = windows_python.compile_zipapp(inputs.winrmd, prefix.WINRMD, root, tools)
         seriald = windows_python.compile_zipapp(inputs.seriald, prefix.SERIALD, root, tools)
         prefix.add_winvm(root, winrmd, seriald, inputs.standby, make_secrets(image / "secrets"))
+        add_crashdump(recipe, root, work, tools)
         tree = kernel.unpack_kernel(packages, tools)
         release = kernel.write_kernel(tree, recipe, root / "usr/bin/busybox", image)
         versions = _versions(root, inputs, release)

@@ -28,7 +28,7 @@ def measure(subject: Subject, repetitions: int) -> list[Row]:
             value,
             "s",
             TARGET_S,
-            note="a null write; winedbg's minidump included",
+            note="a null write; the guest's minidump included",
             detail=spread(samples),
         )
     ]

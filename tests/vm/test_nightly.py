@@ -70,9 +70,14 @@ def night(winvm: CommandLine, project: Path, *, good: bool) -> tuple[int, dict[s
     return done.returncode, {cell["cell"]: cell for cell in document["cells"]}
 
 
+def told(cells: dict[str, dict[str, Any]]) -> str:
+    """The cells with their news, whole: pytest cuts a long dictionary."""
+    return json.dumps(cells, indent=1)
+
+
 def test_only_changes_are_an_error(winvm: CommandLine, project: Path) -> None:
     code, cells = night(winvm, project, good=True)
-    assert code == 0, cells
+    assert code == 0, told(cells)
     assert {name: cell["verdict"] for name, cell in cells.items()} == {
         "wine/release": "quiet",
         "wine/fault": "quiet",
@@ -82,13 +87,13 @@ def test_only_changes_are_an_error(winvm: CommandLine, project: Path) -> None:
     assert "lacks driver-verifier" in cells["wine/release/driver-verifier"]["message"]
 
     code, cells = night(winvm, project, good=False)
-    assert code == 4
+    assert code == 4, told(cells)
     assert cells["wine/release"]["news"]["failing"] == ["one.opens@release"]
     assert cells["wine/fault"]["news"]["failing"] == ["one.breaks@fault", "one.opens@fault"]
     (signature,) = cells["wine/fault"]["news"]["crashes"]
 
     code, cells = night(winvm, project, good=False)
-    assert code == 0, cells
+    assert code == 0, told(cells)
     assert cells["wine/release"]["news"]["still_failing"] == ["one.opens@release"]
     assert cells["wine/fault"]["news"]["known_crashes"] == [signature]
     assert not winvm.qemus()

@@ -23,7 +23,7 @@ from harness.transports.sftp import SftpTransfer
 SECONDS = 30.0
 """For all that is read here."""
 SOURCE = "the driver object and the IRPs in the memory of winedevice.exe"
-_COMM, _DEBUGGER = b"winedevice.exe", b"winedbg.exe"
+_COMM, _DEBUGGER = b"winedevice.exe", b"crashdump.exe"
 _MAX_THREADS = 8
 _MAX_PROCESSES, _MAX_MAPS = 512, 1 << 20
 _MAX_PART, _MAX_MEMORY = 16 << 20, 64 << 20
@@ -68,7 +68,7 @@ def debugger_state(files: SftpTransfer, deadline: Deadline, proc: str = "/proc")
             return _described(stat, waits)
     except WinvmError as error:
         return f"Whether its writer still runs is not known: {error.message}"
-    return "No winedbg.exe runs in the guest, which would write it."
+    return "No crashdump.exe runs in the guest, which would write it."
 
 
 def _described(stat: bytes, waits: list[bytes]) -> str:
@@ -77,7 +77,7 @@ def _described(stat: bytes, waits: list[bytes]) -> str:
     ticks = sum(int(field) for field in fields[11:13] if field.isdigit())
     places = ", ".join(printable(wait.decode("ascii", "replace"))[:40] or "0" for wait in waits)
     return (
-        f"winedbg.exe, which writes it, still runs: state {state}, {ticks / 100:.1f} s of processor time, "
+        f"crashdump.exe, which writes it, still runs: state {state}, {ticks / 100:.1f} s of processor time, "
         f"threads wait in {places} (/proc)."
     )
 

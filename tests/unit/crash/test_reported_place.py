@@ -83,3 +83,16 @@ def test_without_its_pdb_the_offset_remains(driver: Path, tmp_path: Path) -> Non
     place = reported_place(crash_at(BASE + offset), alone)
     assert place is not None
     assert (place.module, place.offset, place.frames) == ("t.sys", offset, ())
+
+
+def test_a_minidump_without_its_exception_takes_the_reported_place(driver: Path, tmp_path: Path) -> None:
+    """What wrote it stopped: the directory has eight entries, of which one is filled."""
+    system = struct.pack("<HHHBBIIIIIHH", 9, 6, 0, 1, 1, 10, 0, 19045, 2, 0, 0, 0).ljust(56, b"\0")
+    header = struct.pack("<4sIIIIIQ", b"MDMP", 0xA793, 8, 32, 0, 0, 0)
+    directory = struct.pack("<III", 7, len(system), 128).ljust(96, b"\0")
+    (tmp_path / "minidump.dmp").write_bytes(header + directory + system)
+    crash = crash_at(BASE + offset_of(driver, b"\xcd\x29"))
+    document = analyse(crash, Circumstances("s", "t.sys", image=driver), tmp_path, None)
+    assert document["signature"] == "c0000409-t.sys-Stop"
+    assert "There is no exception in this dump." in document["warnings"]
+    assert document["fault"]["frames"][0]["line"] == 3

@@ -63,15 +63,17 @@ def test_a_driver_that_nobody_holds_is_named(files: SftpTransfer, proc: Path) ->
 
 
 def test_a_debugger_that_writes_no_dump_is_described(files: SftpTransfer, proc: Path) -> None:
-    assert debugger_state(files, Deadline.after(20), str(proc)).startswith("No winedbg.exe runs in the guest")
+    assert debugger_state(files, Deadline.after(20), str(proc)).startswith(
+        "No crashdump.exe runs in the guest"
+    )
     (proc / "50" / "task" / "50").mkdir(parents=True)
-    (proc / "50" / "comm").write_text("winedbg.exe\n")
+    (proc / "50" / "comm").write_text("crashdump.exe\n")
     (proc / "50" / "stat").write_text(
-        "50 (winedbg.exe) S 1 1 1 0 -1 4194304 900 0 3 0 120 35 0 0 20 0 1 0 99\n"
+        "50 (crashdump.exe) S 1 1 1 0 -1 4194304 900 0 3 0 120 35 0 0 20 0 1 0 99\n"
     )
     (proc / "50" / "task" / "50" / "wchan").write_text("pipe_read")
     assert debugger_state(files, Deadline.after(20), str(proc)) == (
-        "winedbg.exe, which writes it, still runs: state S, 1.6 s of processor time, threads wait in "
+        "crashdump.exe, which writes it, still runs: state S, 1.6 s of processor time, threads wait in "
         "pipe_read (/proc)."
     )
 
