@@ -144,7 +144,7 @@ def add_returns_the_sum(t: Context, register: int) -> None:
         equal(registers.get_register(device, register), -0x80000000, "the register")
 
 
-@scenario(tags=("smoke",))
+@scenario
 def concurrent_additions_lose_none(t: Context) -> None:
     """Four threads of 40 increments each, on handles of their own, add up to 160: no update is lost."""
     with t.open(registers.LINK) as device:
