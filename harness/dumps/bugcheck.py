@@ -13,6 +13,10 @@ HANGS = frozenset({0x80, 0x101, 0x133, 0x1CA, 0xE2, 0x9F})
 _IRQLS = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 15: "HIGH_LEVEL"}
 _ACCESS = {0: "read", 1: "write", 2: "execute", 8: "execute"}
 _BLAMES_STACK = frozenset({"driver", "request"})
+_POOLS = {0: "NonPagedPool", 1: "PagedPool", 4: "NonPagedPoolCacheAligned", 5: "PagedPoolCacheAligned"}
+_POOLS |= {0x200: "NonPagedPoolNx", 0x204: "NonPagedPoolNxCacheAligned"}
+_MODES = {0: "KernelMode", 1: "UserMode"}
+_NAMES = {"irql": _IRQLS, "pool": _POOLS, "mode": _MODES}
 _CHARACTERS = 8
 """ASCII characters that can occur in a parameter."""
 
@@ -81,6 +85,8 @@ def explanation(code: int, values: Sequence[int], information: Sequence[int] = (
         for words in (_words(code, parameter, value),)
     ]
     head = known.meaning[0].upper() + known.meaning[1:]
+    if known.unshown:
+        head += f" ({known.unshown})"
     text = f"{head}: {'; '.join(shown)}." if shown else f"{head}."
     exception = raised(code, values)
     if exception and (why := cause(exception[0], tuple(information) or exception[1])):
@@ -94,8 +100,8 @@ def _digits(parameter: Parameter, value: int) -> str:
 
 def _words(code: int, parameter: Parameter, value: int) -> str:
     """Words for the value of one parameter; empty when there are none."""
-    if value in parameter.words:
-        return parameter.words[value]
+    if found := ", ".join(filter(None, (parameter.words.get(value, ""), _parts(parameter, value)))):
+        return found
     match parameter.role:
         case "kind":
             return "not documented"
@@ -105,11 +111,22 @@ def _words(code: int, parameter: Parameter, value: int) -> str:
             return status_name(value)
         case "rw" if base_code(code) != 0x50:
             return _ACCESS.get(value, "")
-        case "irql":
-            return _IRQLS.get(value, "")
+        case "irql" | "pool" | "mode" as role:
+            return _NAMES[role].get(value, "")
+        case "ipv4":
+            return ".".join(str(byte) for byte in (value & 0xFFFFFFFF).to_bytes(4, "little"))
         case "tag":
             return _characters(value)
     return ""
+
+
+def _parts(parameter: Parameter, value: int) -> str:
+    """What the value's flags and groups of bits say, such as `source file 0x19, line 0x2a5`."""
+    parts = [words for bit, words in parameter.bits.items() if value & bit]
+    for text, high, low, words in parameter.fields:
+        held = value >> low & (1 << high - low + 1) - 1
+        parts.append(f"{text} {words[held]}" if held in words else f"{text} {held:#x}")
+    return ", ".join(parts)
 
 
 def _characters(value: int) -> str:

@@ -19,20 +19,25 @@ _FILE = os.path.join(os.path.dirname(__file__), "data", "bugchecks.json")  # noq
 _DRIVER = "driver"
 _KIND = "kind"
 _ALL_BITS = "0xFFFFFFFFFFFFFFFF"
-_VARIANTS = frozenset({0x1000007E, 0x1000007F, 0x1000008E, 0x100000EA})
-"""Set in the code of some dumps: the meaning is that of the code without it, the name ends with `_M`."""
+_VARIANT, _TOP = 0x10000000, 0xF0000000
+"""Bit in the code of some dumps: the meaning is that of the code without it, the name ends with `_M`."""
 
 
 @record
 class Parameter:
     """One parameter: its role, what it holds, and words for values that it may have.
 
-    All three are empty when the parameter is not used.
+    All are empty when the parameter is not used.
+
+    fields: what its bits from `low` to `high` hold, as (text, high, low), with words for their values.
+    bits: words for flags that may be set together.
     """
 
     role: str
     text: str
     words: Mapping[int, str] = MappingProxyType({})
+    fields: tuple[tuple[str, int, int, Mapping[int, str]], ...] = ()
+    bits: Mapping[int, str] = MappingProxyType({})
 
 
 @record
@@ -42,6 +47,7 @@ class DocumentedBugcheck:
     cause: the usual culprit: `driver`, `hardware`, `system`, `watchdog`, `request` or `live dump`.
     kind: meaning of the selected kind; empty when there are no kinds, or the values select none.
     parameters: four; none for a code that the table does not hold.
+    unshown: the part of `kind` that is not among the words of a parameter.
     """
 
     name: str
@@ -49,6 +55,7 @@ class DocumentedBugcheck:
     cause: str
     kind: str
     parameters: tuple[Parameter, ...]
+    unshown: str = ""
 
 
 UNKNOWN = DocumentedBugcheck("UNKNOWN", "", _DRIVER, "", ())
@@ -88,41 +95,74 @@ def number(value: int) -> str:
 
 
 def base_code(code: int) -> int:
-    """The code without the bit of its `_M` variant."""
-    return code & 0x0FFFFFFF if code in _VARIANTS else code
+    """The code without the bit of a `_M` variant, where the table has that code."""
+    if code & _TOP == _VARIANT and row(code & ~_VARIANT) is not None:
+        return code & ~_VARIANT
+    return code
 
 
 def find(code: int, values: Sequence[int] = ()) -> DocumentedBugcheck:
     """The row of a code, `UNKNOWN` when there is none; `values` of its parameters select the kind."""
-    own = row(code)
-    if own is None:
+    base = row(base_code(code))
+    if base is None:
         return UNKNOWN
-    name = own["name"]
-    base = row(int(own["same_as"], 16)) or own if "same_as" in own else own
+    name = (row(code) or {"name": f"{base['name']}_M"})["name"]
     texts = _four(base)
-    words = {int(at) - 1: _numbered(table) for at, table in base.get("values", {}).items()}
-    kinds: list[str] = []
+    about = _About()
+    about.add(base)
+    kinds: list[tuple[int, str]] = []
     level: Mapping[str, Any] = base
     while "kinds" in level and len(values) >= level["by"]:
         slot = level["by"] - 1
         value = values[slot]
         chosen = level["kinds"].get(number(value & int(level.get("mask", _ALL_BITS), 16)))
+        named = chosen is not None
+        chosen = chosen or level.get("else")
         if chosen is None:
             if not texts[slot] or texts[slot].startswith(_KIND):
                 texts = [text or "n:detail" for text in texts]
             break
         if "parameters" in chosen:
-            texts, words = _four(chosen), words if kinds else {}
-        words |= {slot: {value: chosen["meaning"]}}
-        kinds.append(chosen["meaning"])
+            texts = _four(chosen)
+            about = about if kinds else _About()
+        about.add(chosen)
+        if named:
+            about.words[slot] = {value: chosen["meaning"]}
+        if "meaning" in chosen:
+            kinds.append((slot if named else -1, chosen["meaning"]))
         level = chosen
-    parameters = []
-    for at, text in enumerate(texts):
-        role, _, what = text.partition(":")
-        parameters.append(Parameter(role, what, words.get(at, {}) if what else {}))
+    unshown = [meaning for slot, meaning in kinds if slot < 0 or not texts[slot]]
     return DocumentedBugcheck(
-        name, base["meaning"], base.get("cause", _DRIVER), ", ".join(kinds), tuple(parameters)
+        name,
+        base["meaning"],
+        base.get("cause", _DRIVER),
+        ", ".join(meaning for _, meaning in kinds),
+        tuple(about.parameter(at, text) for at, text in enumerate(texts)),
+        ", ".join(unshown),
     )
+
+
+class _About:
+    """What the values of parameters mean, gathered from a row and the kinds that are selected."""
+
+    def __init__(self) -> None:
+        self.words: dict[int, dict[int, str]] = {}
+        self._fields: dict[int, tuple[tuple[str, int, int, Mapping[int, str]], ...]] = {}
+        self._bits: dict[int, dict[int, str]] = {}
+
+    def add(self, level: Mapping[str, Any]) -> None:
+        self.words |= {int(at) - 1: _numbered(table) for at, table in level.get("values", {}).items()}
+        self._bits |= {int(at) - 1: _numbered(table) for at, table in level.get("bits", {}).items()}
+        for at, fields in level.get("fields", {}).items():
+            self._fields[int(at) - 1] = tuple(
+                (text, high, low, _numbered(words[0]) if words else {}) for text, high, low, *words in fields
+            )
+
+    def parameter(self, at: int, text: str) -> Parameter:
+        role, _, what = text.partition(":")
+        if not what:
+            return Parameter(role, what)
+        return Parameter(role, what, self.words.get(at, {}), self._fields.get(at, ()), self._bits.get(at, {}))
 
 
 def _four(level: Mapping[str, Any]) -> list[str]:

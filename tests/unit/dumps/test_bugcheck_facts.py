@@ -75,6 +75,39 @@ FACTS: list[tuple[int, tuple[int, int, int, int], tuple[str, ...]]] = [
     (0x1D5, (0x6D766E6977, A, B, 5000), ("('winvm')", f"responsible thread {B:#x}")),
     (0x7F, (8, 0, 0, 0), ("double fault",)),
     (0x100000EA, (A, B, C, 1), ("spins in a driver",)),
+    (0x4E, (1, 7, 8, 0), ("head of a list", "list head 0x7", "pages available 0x8")),
+    (0x4E, (2, 7, 8, 9), ("entry of a list", "entry removed 0x7", "reference count 0x9")),
+    (0x4E, (6, 7, A, 9), ("page frame number 0x7", f"prototype PTE {A:#x}", "PTE contents 0x9")),
+    (0x4E, (7, 7, 8, 0), ("unlocked a page more often than it locked it", "share count 0x8")),
+    (0x4E, (0x8D, 7, 0, 0), ("free list damaged", "hardware")),
+    (0x4E, (0x8F, 7, 8, 0), ("free or zeroed list", "new page 0x7", "old page 0x8")),
+    (0x4E, (0x99, 7, 8, 0), ("page state 0x8",)),
+    (0x11D, (8, 7, 0, 0), ("rundown protection", "logger ID 0x7")),
+    (0x11D, (9, A, 0, 0), (f"ETW_GUID_ENTRY {A:#x}",)),
+    (0x1DE, (2, 3, 0, 0), ("above DISPATCH_LEVEL", "IRQL 0x3")),
+    (0x1DE, (8, A, 9, 0), (f"WIFI_ADAPTER_TX_DEMUX {A:#x}", "its type 0x9")),
+    (0x125, (0, A, 1, 2), ("machine check", f"WHEA_ERROR_RECORD {A:#x}", "MCi_STATUS high 0x1")),
+    (0x27, (0xCA55001E, A, B, 0), ("RDBSS_BUG_CHECK_CACHESUP", "line 0x1e", f"context {B:#x}")),
+    (0x27, (0xC10E0002, 0, 0, 0), ("RDBSS_BUG_CHECK_CLOSE", "line 0x2")),
+    (0x23, (0x1902A5, A, B, 0), ("file 0x19, line 0x2a5",)),
+    (0x1F2, (A, 4, B, 0x184), ("right redzone of a global variable", "access write", "cell not valid")),
+    (0x1F2, (A, 4, B, 0x3), ("only the first 3 bytes valid", "access read", "at least partly valid")),
+    (0x77, (1, 5, 0, A), ("from a disk", "in place of the signature 0x5", f"the signature {A:#x}")),
+    (0x77, (0xC000009C, 0xC000009D, 1, 4096), ("STATUS_DEVICE_NOT_CONNECTED", "page file 0x1", "0x1000")),
+    (0x7A, (1, 0xC000009D, A, B), ("lock type 0x1", f"process {A:#x}", f"address {B:#x}")),
+    (0x7A, (3, 0xC000009D, A, B), (f"InPageSupport {A:#x}",)),
+    (0x7A, (A, 0xC000009D, 5, B), (f"PTE {A:#x}", "PTE contents 0x5")),
+    (0x100000D1, (0x10, 2, 1, A), ("raised IRQL", "(write)", f"instruction {A:#x}")),
+    (0xC8, (0x20003, A, B, 0), ("IRQL DISPATCH_LEVEL, expected PASSIVE_LEVEL", f"KINTERRUPT {B:#x}")),
+    (0x12B, (A, 7, 0, 0), ("single-bit error", "page 0x7")),
+    (0x12B, (1, 64, A, B), ("did not unpack", "compressed size 0x40", f"target buffer {B:#x}")),
+    (0xD2, (A, 64, 0, 1), ("NdisMAllocateSharedMemory", "bytes 0x40")),
+    (0xD2, (A, B, C, 2), ("halted without deregistering", f"timer queue {B:#x}")),
+    (0x18D, (5, A, B, C), ("execute not allowed, write not allowed",)),
+    (0xBC, (0x0100A8C0, 0xAABBCCDD, 0xEEFF0000, 0), ("192.168.0.1", "(Ethernet)")),
+    (0xA, (0x10, 2, 9, A), ("(write, execute)",)),
+    (0x7C, (0x23, 1, A, B), ("on the wrong thread", f"thread expected {B:#x}")),
+    (0xC4, (0x2000, A, 0x200, 0), ("(NonPagedPoolNx)",)),
 ]
 
 
@@ -113,6 +146,9 @@ def test_a_kind_and_its_parameters_are_explained(
         (0xC7, (2, A, B, C), [A]),
         (0xC7, (0, A, B, C), []),
         (0xE4, (2, A, B, 0), [B]),
+        (0x100000D1, (0x10, 2, 1, A), [A]),
+        (0x149, (1, B, C, A), [A]),
+        (0x1F2, (A, 4, B, 0x184), [B]),
         (0x135, (STATUS_SIGN_EXTENDED, A, B, 0), [B]),
         (0x44, (A, 0, 0, 0), []),
         (0xE3, (A, B, C, 0), []),
@@ -137,6 +173,10 @@ def test_parameters_by_role_leave_out_what_leads_nowhere() -> None:
 def test_an_unknown_kind_shows_what_there_is() -> None:
     said = explanation(0xC4, (0x9999, 1, 2, 3))
     assert "kind 0x9999 (not documented); detail 0x1; detail 0x2; detail 0x3" in said
+
+
+def test_parameters_that_the_documentation_does_not_have_are_not_made_up() -> None:
+    assert explanation(0xE2, (1, 2, 3, 4)) == "Someone asked for this crash."
 
 
 def test_an_undocumented_code_is_called_so() -> None:

@@ -19,13 +19,15 @@ VARIANTS = {0x1000007E, 0x1000007F, 0x1000008E, 0x100000EA}
 KINDS = {  # code: how many kinds Microsoft Learn documents at the least
     **{0x1A: 47, 0x9F: 7, 0xC1: 8, 0xC2: 28, 0xC4: 241, 0xC9: 103, 0xE6: 35, 0x109: 44, 0x10D: 15},
     **{0x119: 24, 0x124: 19, 0x133: 2, 0x139: 30, 0x13A: 21},
+    **{0x4E: 8, 0x11D: 9, 0x125: 12, 0x1DE: 12, 0x27: 4},
 }
 
 
 def levels(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """A row, its kinds, and theirs."""
     yield row
-    for chosen in row.get("kinds", {}).values():
+    others = [row["else"]] if "else" in row else []
+    for chosen in (*row.get("kinds", {}).values(), *others):
         yield from levels(chosen)
 
 
@@ -65,9 +67,10 @@ def test_variants_lead_to_their_code() -> None:
 def test_a_row_is_well_formed(code: str) -> None:
     row = CODES[code]
     assert row.get("cause", "driver") in CAUSES
+    unnamed = {id(level["else"]) for level in levels(row) if "else" in level}
     for level in levels(row):
-        assert level["meaning"], code
-        assert not level["meaning"].endswith("."), level
+        assert level.get("meaning") or id(level) in unnamed, code
+        assert not level.get("meaning", "").endswith("."), level
         texts = level.get("parameters", [])
         assert len(texts) <= 4, level
         for text in filter(None, texts):
@@ -77,9 +80,16 @@ def test_a_row_is_well_formed(code: str) -> None:
         if "kinds" in level:
             assert level["by"] in (1, 2, 3, 4)
             assert all(number(int(value, 16)) == value for value in level["kinds"])
-    for at, table in row.get("values", {}).items():
-        assert at in "1234"
-        assert all(number(int(value, 16)) == value and words for value, words in table.items())
+        for about in ("values", "bits"):
+            for at, table in level.get(about, {}).items():
+                assert at in "1234"
+                assert all(number(int(value, 16)) == value and words for value, words in table.items())
+        for at, fields in level.get("fields", {}).items():
+            assert at in "1234"
+            assert all(text and 63 >= high >= low >= 0 and len(more) < 2 for text, high, low, *more in fields)
+        names = [text.partition(":")[0] for text in level.get("parameters", [])]
+        for at in {**level.get("values", {}), **level.get("fields", {}), **level.get("bits", {})}:
+            assert names[int(at) - 1 : int(at)] not in ([], [""]), level
 
 
 @pytest.mark.parametrize(("code", "count"), KINDS.items(), ids=[f"{code:#x}" for code in KINDS])
@@ -93,6 +103,22 @@ def test_every_kind_selects_its_own_meaning() -> None:
             values = [0, 0, 0, 0]
             values[row["by"] - 1] = int(value, 16)
             assert find(int(code, 16), values).kind.startswith(chosen["meaning"]), (code, value)
+
+
+SMALL_DUMPS = {0x100000D1: "DRIVER_IRQL_NOT_LESS_OR_EQUAL_M", 0x1000000A: "IRQL_NOT_LESS_OR_EQUAL_M"}
+
+
+@pytest.mark.parametrize(("code", "name"), SMALL_DUMPS.items(), ids=[f"{code:#x}" for code in SMALL_DUMPS])
+def test_the_bit_of_a_small_dump_leaves_the_meaning_and_marks_the_name(code: int, name: str) -> None:
+    values = (0x10, 2, 1, 0xFFFFF80200001000)
+    found, base = find(code, values), find(code & 0xFFFFFFF, values)
+    assert base_code(code) == code & 0xFFFFFFF
+    assert (found.name, found.meaning, found.parameters) == (name, base.meaning, base.parameters)
+
+
+@pytest.mark.parametrize("code", [0x10000000, 0x1FFFFFFF, 0xDEADDEAD, 0xC000021A, 0x57564D01])
+def test_other_high_bits_are_part_of_the_code(code: int) -> None:
+    assert base_code(code) == code
 
 
 def test_any_values_are_answered() -> None:

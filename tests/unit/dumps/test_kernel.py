@@ -288,7 +288,8 @@ def test_names_from_a_dump_do_not_reach_the_terminal_raw(tmp_path: Path) -> None
 def test_variants_share_a_meaning_and_unknown_codes_have_none() -> None:
     assert lookup(0x1000007E).name == "SYSTEM_THREAD_EXCEPTION_NOT_HANDLED_M"
     assert lookup(0x1000007E).meaning == lookup(0x7E).meaning
-    assert lookup(0x100000D1).name == "UNKNOWN"
+    assert lookup(0x100000D1).name == "DRIVER_IRQL_NOT_LESS_OR_EQUAL_M"
+    assert lookup(0x10004321).name == "UNKNOWN"
     assert "0x4321" in explanation(0x4321, (1, 2, 3, 4))
     assert "(write)" in explanation(0x50, (0x10, 2, 0, 0))
 
