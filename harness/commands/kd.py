@@ -17,7 +17,7 @@ from harness.errors import ConfigurationError, KdError
 
 if TYPE_CHECKING:
     from harness.debuggers.kd.capture.both_sides import RecordingDecoder
-    from harness.debuggers.kd.capture.decode import SerialDecoder
+    from harness.debuggers.kd.capture.decode import CaptureSummary
     from harness.debuggers.kd.host import Event, KdHost
 
 READ_SIZE = 1 << 16
@@ -55,17 +55,18 @@ def key(file: Path | None) -> None:
 def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: bool, as_json: bool) -> None:
     """Decode recorded kernel debugger traffic.
 
-    CAPTURE is a pcap or pcapng file. With --serial it holds the raw bytes of one side, or both directions as
-    text: one line per read with seconds, T for the target or H for the host, and the bytes in hex. CAPTURE
-    may be gzipped.
+    CAPTURE is a pcap or pcapng file. With --serial it holds the raw bytes that the target sent, or both
+    directions as text: one line per read with seconds, T for the target or H for the host, and the bytes in
+    hex. CAPTURE may be gzipped.
     """
     from harness.debuggers.kd.capture.both_sides import RecordingDecoder
-    from harness.debuggers.kd.capture.decode import CaptureDecoder, CaptureSummary, SerialDecoder
+    from harness.debuggers.kd.capture.decode import CaptureDecoder
 
     summary: CaptureSummary
     if serial:
-        decoder = RecordingDecoder() if _has_both_sides(capture) else SerialDecoder()
-        summary, events = decoder.summary, _serial_events(capture, decoder)
+        decoder = RecordingDecoder()
+        both = _has_both_sides(capture)
+        summary, events = decoder.summary, _serial_events(capture, decoder, both_sides=both)
     else:
         capture_decoder = CaptureDecoder(key_of(key_text, key_file))
         summary, events = capture_decoder.summary, _capture_events(capture, capture_decoder)
@@ -88,16 +89,31 @@ def decode(capture: Path, key_text: str | None, key_file: Path | None, serial: b
             click.echo(warning)
     if damage is not None:  # the damage is in a file that the user named
         raise ConfigurationError(damage.message, remedy=damage.remedy) from damage
-    if serial and not summary.by_kind:
-        raise ConfigurationError(
+    if not summary.decoded:
+        raise _nothing_decoded(capture, summary, serial=serial)
+
+
+def _nothing_decoded(capture: Path, summary: CaptureSummary, *, serial: bool) -> ConfigurationError:
+    """Says why a capture shows nothing: it is the wrong file, or the wrong key."""
+    if serial:
+        return ConfigurationError(
             f"{capture} holds no packet of the kernel debugger's serial protocol.",
             remedy="Record the line from before the target starts, at its debugger's baud rate.",
         )
-    if summary.bad_mac and not summary.by_kind:
-        raise ConfigurationError(
+    if summary.bad_mac:
+        return ConfigurationError(
             f"This key decrypts none of {summary.packets} KDNET datagrams.",
             remedy="Use the target's key; `bcdedit /dbgsettings` shows it there.",
         )
+    if summary.packets:
+        return ConfigurationError(
+            f"None of {summary.packets} KDNET datagrams in {capture} can be read.",
+            remedy="Start the capture before the target starts: the session's key is agreed on then.",
+        )
+    return ConfigurationError(
+        f"{capture} holds no datagram of the kernel debugger's network protocol.",
+        remedy="Capture whole frames of the target's UDP port; `bcdedit /dbgsettings` shows it there.",
+    )
 
 
 _Event = tuple[int, float, str, Mapping[str, object]]
@@ -127,23 +143,22 @@ def _has_both_sides(capture: Path) -> bool:
         raise ConfigurationError(error.message, remedy=error.remedy) from error
 
 
-def _serial_events(capture: Path, decoder: SerialDecoder | RecordingDecoder) -> Iterator[_Event]:
-    from harness.debuggers.kd.capture.decode import SerialDecoder
+def _serial_events(capture: Path, decoder: RecordingDecoder, *, both_sides: bool) -> Iterator[_Event]:
     from harness.debuggers.kd.capture.file import opened
     from harness.debuggers.kd.capture.recording import read_recording
 
     number = count(1)
     with opened(capture) as file:
-        if isinstance(decoder, SerialDecoder):
-            while data := file.read(READ_SIZE):
-                for found in decoder.decode(data):
-                    yield next(number), 0.0, *found
-            return
         time = 0.0
-        for passed in read_recording(file):
-            time = passed.time
-            for found in decoder.decode(passed.data, from_host=passed.from_host):
-                yield next(number), time, *found
+        if both_sides:
+            for passed in read_recording(file):
+                time = passed.time
+                for found in decoder.decode(passed.data, from_host=passed.from_host):
+                    yield next(number), time, *found
+        else:
+            while data := file.read(READ_SIZE):
+                for found in decoder.decode(data, from_host=False):
+                    yield next(number), time, *found
         for found in decoder.finish():
             yield next(number), time, *found
 

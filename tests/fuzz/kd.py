@@ -15,7 +15,8 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 
-from harness.debuggers.kd.capture.decode import CaptureDecoder, SerialDecoder
+from harness.debuggers.kd.capture.both_sides import RecordingDecoder
+from harness.debuggers.kd.capture.decode import CaptureDecoder
 from harness.debuggers.kd.capture.file import read_datagrams
 from harness.debuggers.kd.com.framing import SerialReader, serial_bytes
 from harness.debuggers.kd.host import KdHost
@@ -137,7 +138,7 @@ class SerialStreams:
 
     def __init__(self, source: random.Random) -> None:
         self._source = source
-        self._decoder = SerialDecoder()
+        self._decoder = RecordingDecoder()
         self._reader = SerialReader()
 
     def once(self) -> None:
@@ -145,7 +146,7 @@ class SerialStreams:
         packet = self._source.choice(PACKETS)
         data = serial_bytes(Packet(packet.type, self._source.randrange(2), packet.payload, packet.control))
         data = mutated(self._source, data) + self._source.choice((b"", b"0000", b"boot\r\n", b"iiii"))
-        for _ in self._decoder.decode(data):
+        for _ in self._decoder.decode(data, from_host=self._source.random() < 0.2):
             pass
         for _ in self._reader.feed(data):
             pass

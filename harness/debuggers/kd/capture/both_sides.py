@@ -1,4 +1,4 @@
-"""Decodes both directions of a recorded serial line into the events of a live debugger host."""
+"""Decodes a recorded serial line, or the target's side of one, into the events of a live debugger host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RecordingDecoder:
     """Decodes the bytes of the line in order; memory use does not grow with their number.
 
     There is an event for each packet, with its sender as `from`. A bugcheck's event adds what the other
-    debugger read.
+    debugger read: the target's replies, which the bytes of the target alone have too.
     """
 
     def __init__(self) -> None:

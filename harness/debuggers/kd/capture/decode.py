@@ -1,13 +1,11 @@
-"""Decodes recorded kernel debugging: KDNET datagrams of a capture, or the bytes of a serial line."""
+"""Decodes recorded kernel debugging: the KDNET datagrams of a capture, and counts what was found."""
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.debuggers.kd.capture.udp import FrameCounts
-from harness.debuggers.kd.com.framing import SerialReader
 from harness.debuggers.kd.describe import Fields, describe
 from harness.debuggers.kd.key import Key
 from harness.debuggers.kd.net.datagram import (
@@ -22,7 +20,7 @@ from harness.debuggers.kd.net.datagram import (
     is_connection_check,
     is_response,
 )
-from harness.debuggers.kd.packets import Damage, Packet, parse
+from harness.debuggers.kd.packets import Packet, parse
 from harness.errors import KdError
 
 _KEYS = 8
@@ -42,6 +40,11 @@ class CaptureSummary:
     session_keys: int = 0
     by_kind: Counter[str] = field(default_factory=Counter)
     frames: FrameCounts | None = None
+
+    @property
+    def decoded(self) -> int:
+        """How many events there are beside those about damage."""
+        return self.by_kind.total() - self.malformed
 
     @property
     def warnings(self) -> list[str]:
@@ -156,33 +159,6 @@ class RepeatFilter:
         if len(seen) > _DATA_IDS:
             seen.popitem(last=False)
         return kind, fields
-
-
-class SerialDecoder:
-    """Decodes the bytes that one side of a serial line sent, such as the log of a QEMU character device."""
-
-    def __init__(self) -> None:
-        self._reader = SerialReader()
-        self._last: tuple[int, bytes] | None = None
-        self.summary = CaptureSummary()
-
-    def decode(self, data: bytes) -> Iterator[tuple[str, Fields]]:
-        """Kinds and fields of the packets that `data` completes."""
-        for found in self._reader.feed(data):
-            self.summary.packets += 1
-            if isinstance(found, Damage):
-                self.summary.malformed += 1
-                kind, fields = "control", Fields(error=found.reason)
-            else:
-                kind, fields = describe(found)
-                if not found.control:
-                    # Ids alternate between two values; the first of a stream has the SYNC bit set as well.
-                    this = (found.id & 1, found.payload)
-                    if this == self._last:
-                        kind, fields = "resend", {"id": found.id, "repeats": kind}
-                    self._last = this
-            self.summary.by_kind[kind] += 1
-            yield kind, fields
 
 
 def _shown(endpoint: tuple[str, int]) -> str:

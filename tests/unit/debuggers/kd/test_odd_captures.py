@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from harness.cli import winvm
 from harness.debuggers.kd.capture.file import udp_datagrams
+from harness.errors import ConfigurationError
 from tests.fakes.captures import ethernet, ipv4, ipv6, pcap, pcapng, sll, sll2
 
 POKE = b"MDBG" + bytes(60)
@@ -50,9 +51,8 @@ def test_a_datagram_is_found_in_it(tmp_path: Path, name: str) -> None:
 
 def warnings(file: Path, data: bytes) -> list[str]:
     file.write_bytes(data)
-    done = CliRunner().invoke(
-        winvm, ["kd", "decode", str(file), "--key", "1.2.3.4", "--json"], catch_exceptions=False
-    )
+    done = CliRunner().invoke(winvm, ["kd", "decode", str(file), "--key", "1.2.3.4", "--json"])
+    assert isinstance(done.exception, ConfigurationError)  # nothing was decoded
     summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     told: list[str] = summary["warnings"]
     return told
@@ -94,6 +94,27 @@ def test_a_capture_without_frames_says_so(tmp_path: Path) -> None:
 def test_a_capture_of_something_else_says_so(tmp_path: Path) -> None:
     told = warnings(tmp_path / "capture", pcap([ethernet(b"a name query"), bytes(60)]))
     assert told == ["none of 2 frames is a KDNET datagram"]
+
+
+@pytest.mark.parametrize(
+    ("options", "data", "why"),
+    [
+        (("--key", "1.2.3.4"), pcap([]), "no datagram of the kernel debugger's network protocol"),
+        (("--key", "1.2.3.4"), pcap([ethernet(b"a name query")]), "network protocol"),
+        (("--serial",), b"a boot loader's text", "no packet of the kernel debugger's serial protocol"),
+        (("--serial",), b"0000\x03\0\x00\xff" + bytes(100), "serial protocol"),
+    ],
+    ids=["no frames", "other datagrams", "text", "damaged packet"],
+)
+def test_a_file_with_nothing_to_decode_is_bad_input(
+    tmp_path: Path, options: tuple[str, ...], data: bytes, why: str
+) -> None:
+    file = tmp_path / "capture"
+    file.write_bytes(data)
+    done = CliRunner().invoke(winvm, ["kd", "decode", str(file), *options])
+    assert isinstance(done.exception, ConfigurationError)
+    assert why in done.exception.message
+    assert done.exception.remedy
 
 
 def test_extension_headers_do_not_go_on_for_ever(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import winvm
+from harness.debuggers.kd.capture.file import opened
+from harness.debuggers.kd.capture.recording import read_recording
 from harness.debuggers.kd.manipulate import Api
 from tests.fakes.kd_lines import Noise
 from tests.fakes.kd_listening import Bench, Listening
@@ -141,6 +143,20 @@ def test_the_decoder_reports_what_the_live_host_reported(bench: Bench, samples: 
     check_goldens(name, [(event["kind"], event) for event in events])
     assert (summary["malformed"], summary["packets"]) == (0, len(events) - len(told_bugchecks(events)))
     assert events[-1]["time"] <= recording.seconds
+
+
+@every_recording
+def test_what_the_target_sent_is_enough_for_its_bugcheck(samples: Path, tmp_path: Path, name: str) -> None:
+    recording = samples / "kdcom-reactos" / f"{name}.txt.gz"
+    with opened(recording) as file:
+        sent = b"".join(one.data for one in read_recording(file) if not one.from_host)
+    (tmp_path / "serial.log").write_bytes(sent)
+    *events, _ = decode(tmp_path / "serial.log")
+    check_goldens(name, [(event["kind"], event) for event in events])
+    both = told_bugchecks(decode(recording))
+    assert [{**event, "frame": 0, "time": 0.0} for event in told_bugchecks(events)] == [
+        {**event, "frame": 0, "time": 0.0} for event in both
+    ]
 
 
 def told_bugchecks(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
