@@ -13,12 +13,12 @@ HANGS = frozenset({0x80, 0x101, 0x133, 0x1CA, 0xE2, 0x9F})
 _IRQLS = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 15: "HIGH_LEVEL"}
 _ACCESS = {0: "read", 1: "write", 2: "execute", 8: "execute"}
 _BLAMES_STACK = frozenset({"driver", "request"})
+_CHARACTERS = 8
+"""ASCII characters that can occur in a parameter."""
 _POOLS = {0: "NonPagedPool", 1: "PagedPool", 4: "NonPagedPoolCacheAligned", 5: "PagedPoolCacheAligned"}
 _POOLS |= {0x200: "NonPagedPoolNx", 0x204: "NonPagedPoolNxCacheAligned"}
 _MODES = {0: "KernelMode", 1: "UserMode"}
 _NAMES = {"irql": _IRQLS, "pool": _POOLS, "mode": _MODES}
-_CHARACTERS = 8
-"""ASCII characters that can occur in a parameter."""
 
 
 def lookup(code: int, values: Sequence[int] = ()) -> DocumentedBugcheck:

@@ -26,6 +26,8 @@ from harness.dumps.unwind.walk import MAX_FRAMES, MAX_SCANS, StackWalk
 
 MAX_WARNINGS = 64
 MAX_THREAD_FRAMES = 64
+MAX_ALL_FRAMES, MAX_ALL_SCANS = 8192, 4096
+"""Frames of all threads together, and how many of them a scan may find."""
 
 
 @record
@@ -92,13 +94,7 @@ def assemble(
     site, source = _site(addresses, candidates)
     blames_stack = report is None or bugcheck.blames_stack(report.code)
     place, by_stack = blamed(site, stack if blames_stack else (), driver)
-    threads = [
-        ThreadStack(number, state, tuple(walk.walk(state, max_frames=MAX_THREAD_FRAMES)))
-        for number, state in body.threads
-    ] + [
-        ThreadStack(thread.address, thread.registers, tuple(blocked_stack(walk, thread)), thread.name)
-        for thread in body.blocked
-    ]
+    threads = list(_thread_stacks(walk, body))
     frames = itertools.chain(
         stack, *(processor.stack for processor in processors), *(thread.stack for thread in threads)
     )
@@ -137,6 +133,23 @@ def _overwritten_return(addresses: AddressMap, stack: Sequence[StackFrame]) -> i
     if not stack or not stack[0].place.address or addresses.place(stack[0].place.address).module is not None:
         return 0
     return 0 if len(stack) > 1 and stack[1].found is Found.LEAF else stack[0].place.address
+
+
+def _thread_stacks(walk: StackWalk, body: Body) -> Iterator[ThreadStack]:
+    """The stacks of a user dump's threads, or of a kernel's threads that do not run."""
+    frames, scans = MAX_ALL_FRAMES, MAX_ALL_SCANS
+    for number, state in body.threads:
+        stack = walk.walk(state, max_frames=min(frames, MAX_THREAD_FRAMES), max_scans=min(scans, MAX_SCANS))
+        frames -= len(stack)
+        scans -= sum(frame.found is Found.SCAN for frame in stack)
+        yield ThreadStack(number, state, tuple(stack))
+    for thread in body.blocked:
+        stack = blocked_stack(
+            walk, thread, max_frames=min(frames, MAX_THREAD_FRAMES), max_scans=min(scans, MAX_SCANS)
+        )
+        frames -= len(stack)
+        scans -= sum(frame.found is Found.SCAN for frame in stack)
+        yield ThreadStack(thread.address, thread.registers, tuple(stack), thread.name)
 
 
 def blocked_stack(

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from harness.dumps import cpu
 from harness.dumps.attribution import AddressMap, call_target
 from harness.dumps.image import UnreadableError
+from harness.dumps.record import record
 from harness.dumps.summary import Found, StackFrame, StackWord, VirtualMemory
 from harness.dumps.unwind import x64
 from harness.dumps.unwind.state import TARGET_SPAN, WORD, WORD_SIZE, State, bare_state, state_of
 
+if TYPE_CHECKING:
+    from harness.dumps.unwind.x64_code import Effort
+
 MAX_FRAMES = 2048
 MAX_SCANS = 256
+MAX_WORDS, MAX_COMPARED = 1 << 17, 1 << 20
+"""Stack words of one dump that may stand for return addresses, and how many of them the scans compare."""
 _KERNEL = 1 << 63
+
+
+@record
+class _Scanned:
+    """The words of a stack from `start` to `end` that may be return addresses, and where they lie."""
+
+    start: int
+    end: int
+    words: list[StackWord]
+    locations: list[int]
 
 
 class StackWalk:
@@ -30,9 +48,13 @@ class StackWalk:
         self._addresses = addresses
         self._memory = memory
         self._machine = machine
-        self._words: dict[int, list[StackWord]] = {}
+        self._scanned_stacks: list[_Scanned] = []
+        self._words = 0
+        self._compared = 0
+        self._targets: dict[int, int | None] = {}
         self._scans = 0
         self._touched: set[int] = set()
+        self._effort: Effort | None = None
 
     def walk(
         self, registers: Mapping[str, int], *, max_frames: int = MAX_FRAMES, max_scans: int = MAX_SCANS
@@ -108,10 +130,11 @@ class StackWalk:
             yield lambda state: arm64.by_frame_pointer(state, self._memory)
 
     def _followed(self, state: State) -> State:
-        from harness.dumps.unwind.x64_code import follow
+        from harness.dumps.unwind.x64_code import Effort, follow
 
         self._touched.clear()
-        return follow(self._addresses, state, self._memory, self._touched)
+        self._effort = self._effort or Effort()
+        return follow(self._addresses, state, self._memory, self._touched, self._effort)
 
     def _checked(self, caller: State, state: State) -> State:
         """The caller, or what the code gives in its place where the function is no leaf.
@@ -165,10 +188,15 @@ class StackWalk:
             return None
         self._scans -= 1
         first: StackWord | None = None
-        for word in self._above(state.sp):
-            if word.called is False or not word.place.offset or word.location in self._touched:
+        stack = self._stack_of(state.sp)
+        for at in range(bisect.bisect_left(stack.locations, state.sp), len(stack.words)):
+            word = stack.words[at]
+            if word.location in self._touched:
                 continue
             first = first or word
+            self._compared += 1
+            if self._compared > MAX_COMPARED:
+                break
             if word.called and self._leads_to(word, state.pc):
                 first = word
                 break
@@ -178,18 +206,26 @@ class StackWalk:
             self._machine, first.place.address, first.location + WORD_SIZE[self._machine], first.location
         )
 
-    def _above(self, sp: int) -> list[StackWord]:
-        """The stack's words in modules from `sp` on; a stack is read once."""
-        for start, words in self._words.items():
-            if start <= sp and words and sp <= words[-1].location:
-                return [word for word in words if word.location >= sp]
-        words = self._addresses.scan(sp)
-        self._words[sp] = words
-        return words
+    def _stack_of(self, sp: int) -> _Scanned:
+        """The stack that `sp` lies in; a stack is read once."""
+        for known in self._scanned_stacks:
+            if known.start <= sp <= known.end:
+                return known
+        words = self._addresses.scan(sp) if self._words < MAX_WORDS else []
+        self._words += len(words)
+        able = [word for word in words if word.called is not False and word.place.offset]
+        end = words[-1].location if words else sp
+        found = _Scanned(sp, end, able, [word.location for word in able])
+        if words:
+            self._scanned_stacks.append(found)
+        return found
 
     def _leads_to(self, word: StackWord, pc: int) -> bool:
         """Whether the call before a return address names a function that `pc` seems to lie in."""
         if self._machine != cpu.X64:
             return False
-        target = call_target(self._addresses, word.place.address)
+        address = word.place.address
+        if address not in self._targets:
+            self._targets[address] = call_target(self._addresses, address)
+        target = self._targets[address]
         return target is not None and 0 <= pc - target < TARGET_SPAN

@@ -17,14 +17,25 @@ from harness.dumps.unwind.x64 import returned
 from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, decoded
 
 MAX_INSTRUCTIONS, MAX_SWEPT = 1000, 64
+MAX_FOLLOWED = 1 << 17
 _INT3 = b"\xcc"
 _JUMPS = (0xE9, 0xEB, 0xFF)
 
 
-def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: set[int]) -> State:
+class Effort:
+    """How many instructions may still be followed in a dump, all its stacks together."""
+
+    def __init__(self, instructions: int = MAX_FOLLOWED) -> None:
+        self.left = instructions
+
+
+def follow(
+    addresses: AddressMap, state: State, memory: VirtualMemory, touched: set[int], effort: Effort
+) -> State:
     """The caller's state.
 
     Args:
+        effort: pays for every instruction.
         touched: gains the addresses of words on the stack that the code reads or writes: none of these is its
             return address.
 
@@ -34,9 +45,10 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: 
     waiting = deque([_behind_breakpoint(addresses, state)])
     seen = {waiting[0].pc}
     stack = _Pushed(memory)
-    for _ in range(MAX_INSTRUCTIONS):
+    for _ in range(min(MAX_INSTRUCTIONS, effort.left)):
         if not waiting:
             break
+        effort.left -= 1
         here = waiting.popleft()
         module = addresses.module_at(here.pc)
         if module is None:
@@ -57,7 +69,7 @@ def follow(addresses: AddressMap, state: State, memory: VirtualMemory, touched: 
                 way = here.copy()
                 way.pc = target
                 waiting.append(way)
-    _sweep(addresses, state, touched)
+    _sweep(addresses, state, touched, effort)
     raise UnreadableError("code up to a return")
 
 
@@ -128,14 +140,15 @@ def _note(instruction: Instruction, here: State, touched: set[int]) -> None:
             touched.add((known + displacement) & -8)
 
 
-def _sweep(addresses: AddressMap, state: State, touched: set[int]) -> None:
+def _sweep(addresses: AddressMap, state: State, touched: set[int], effort: Effort) -> None:
     """Notes what the rest of the code at hand touches, behind jumps too: it is the same function's.
 
     It ends where the stack pointer moves, which is another function or an epilogue, and at padding.
     """
     module = addresses.module_at(state.pc)
     at = state.pc
-    for _ in range(MAX_SWEPT):
+    for _ in range(min(MAX_SWEPT, effort.left)):
+        effort.left -= 1
         if module is None or not module.base <= at < module.end:
             return
         instruction = decoded(addresses.image(module).read(at - module.base, LONGEST))

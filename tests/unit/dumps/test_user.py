@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from pathlib import Path
 
 import click
@@ -235,3 +236,24 @@ def test_the_codeview_record_names_the_pdb(tmp_path: Path) -> None:
     (module,) = read(dump, tmp_path).modules
     assert module.pdb == PdbIdentity("app.pdb", bytes(range(16)), 3)
     assert module.pdb.key == "0302010005040706" + "08090A0B0C0D0E0F" + "3"
+
+
+@pytest.mark.parametrize("code", [b"", b"\xe8\0\0\0\0" * 13107 + b"\0", b"\x48\x83\xec\x08" * 0x4000])
+@pytest.mark.parametrize("step", [0, 0x100])
+def test_threads_whose_stacks_lead_everywhere_take_little_time(
+    code: bytes, step: int, tmp_path: Path
+) -> None:
+    words = ((at * 8, IMAGE + (at * 0x1357 % 0xFFF0 // 5) * 5 + 5) for at in range(12000))
+    threads = [(7 + at, context("x64", IMAGE + 0x1234, STACK + 0x10000 - at * step)) for at in range(256)]
+    dump = UserDump(
+        threads=threads,
+        memory=[(IMAGE, code)] if code else [],
+        memory64=[(STACK, stack(*words, size=12000 * 8))],
+    )
+    path = writer.write(tmp_path, dump.encode())
+    assert path.stat().st_size < 1 << 19
+    began = time.process_time()
+    summary = summarise(path)
+    assert time.process_time() - began < 2.0
+    assert len(summary.threads) == 256
+    assert all(thread.stack for thread in summary.threads[:100])
