@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from harness.dumps.symbol_path import SymbolPath
 
 _SYMBOL_PATH = "_NT_SYMBOL_PATH"
+MAX_SHOWN = 200
+"""Characters of a path."""
 
 
 def without_click(arguments: Sequence[str]) -> bool:
@@ -49,6 +51,8 @@ def symbolised(file: Path, symbol_path: str, *, download: bool) -> Summary:
 def chosen_symbols(symbol_path: str, *, download: bool = False) -> SymbolPath | None:
     """Where images and PDBs are: on `symbol_path`, else on _NT_SYMBOL_PATH; None when both are empty.
 
+    Standard error gains a line for each folder that is named there and does not exist.
+
     Args:
         download: ask the servers in _NT_SYMBOL_PATH too; those in `symbol_path` are always asked.
     """
@@ -58,7 +62,15 @@ def chosen_symbols(symbol_path: str, *, download: bool = False) -> SymbolPath | 
     from harness.dumps.symbol_path import SymbolPath
     from harness.project.config import home
 
-    return SymbolPath(text, download=download or bool(symbol_path), cache=home() / "symbols")
+    found = SymbolPath(text, download=download or bool(symbol_path), cache=home() / "symbols")
+    if found.absent:
+        from harness.display.terminal import printable
+
+        named = "--symbols" if symbol_path else _SYMBOL_PATH
+        for folder in found.absent:
+            shown = printable(str(folder)[:MAX_SHOWN])
+            sys.stderr.write(f"winvm: {shown}, which {named} names, is no folder: it is passed over.\n")
+    return found
 
 
 def show(summary: Summary, *, as_json: bool) -> None:

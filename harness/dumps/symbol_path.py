@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +47,8 @@ class SymbolPath:
         download: whether the servers in `text` are used; otherwise they are left out.
         cache: store for downloaded files where the path names none.
 
-    `warnings` gains a line for each file that did not match, and for each server that failed.
+    `warnings` gains a line for each file that did not match, and for each server that failed. `absent` has
+    the folders and stores that `text` names and that are not there, without stores that a server would fill.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class SymbolPath:
         cache: Path | None = None,
     ) -> None:
         self.warnings: list[str] = []
+        self.absent: list[Path] = []
         self._folders = list(folders)
         self._chains: list[_Chain] = []
         self._servers: dict[str, SymbolServer] = {}
@@ -74,6 +76,7 @@ class SymbolPath:
             if not rest:
                 self._folders.append(Path(element))
                 self._chains.append(_Chain([Path(element)]))
+                self._expect(element)
             elif kind.lower() == "cache":
                 in_front += [Path(part) for part in rest if part]
             elif kind.lower() in ("srv", "symsrv"):
@@ -83,16 +86,27 @@ class SymbolPath:
         if in_front and not self._chains:
             self._chains.append(_Chain(list(in_front)))
 
-    def _add_chain(self, parts: Iterable[str], in_front: Iterable[Path]) -> None:
+    def _add_chain(self, parts: Sequence[str], in_front: Iterable[Path]) -> None:
         chain = _Chain(list(in_front))
+        servers = [part for part in parts if part.lower().startswith(("http://", "https://"))]
         for part in filter(None, parts):
-            if not part.lower().startswith(("http://", "https://")):
+            if part not in servers:
                 chain.stores.append(Path(part))
-            elif self._download:
-                chain.servers.append(part)
+                if not servers:
+                    self._expect(part)
+        if self._download:
+            chain.servers += servers
         if chain.servers and not chain.stores and self._cache:
             chain.stores.append(self._cache)
         self._chains.append(chain)
+
+    def _expect(self, folder: str) -> None:
+        try:
+            there = Path(folder).is_dir()
+        except OSError:  # ENAMETOOLONG
+            there = False
+        if not there and Path(folder) not in self.absent:
+            self.absent.append(Path(folder))
 
     def image(self, module: Module) -> Path | None:
         """The file of the module's build: its PE header has the time stamp and size that the dump names."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
+from harness.display.terminal import printable
+
 if TYPE_CHECKING:
     import requests
 
@@ -22,6 +24,8 @@ _PIECE = 1 << 20
 _REDIRECTS = 5
 _ABSENT = ".absent"
 _MISSING = (403, 404, 410)
+MAX_REASON = 160
+"""Characters of an error that quotes a server."""
 
 
 class SymbolServer:
@@ -52,7 +56,7 @@ class SymbolServer:
             return None
         try:
             return self._download(f"{self._address}/{quote(name)}/{quote(key)}/{quote(name)}", place, absent)
-        except OSError as error:  # requests' exceptions derive from it
+        except (OSError, ValueError) as error:  # requests raises OSErrors, a bad redirect ValueError
             self._usable = False
             self._warnings.append(f"The symbol server {self._address} cannot be used: {_reason(error)}.")
             return None
@@ -102,6 +106,7 @@ def _is_recent(mark: Path) -> bool:
         return False
 
 
-def _reason(error: OSError) -> str:
-    text = str(error).strip().rstrip(".")
-    return text[:200] or type(error).__name__
+def _reason(error: Exception) -> str:
+    """Why it failed, on one line; what the server sent may be part of it, and is escaped and cut."""
+    text = printable(" ".join(str(error).split())[:MAX_REASON]).rstrip(".")
+    return text or type(error).__name__

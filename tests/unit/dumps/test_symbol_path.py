@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shlex
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -200,6 +201,50 @@ def test_a_server_that_fails_is_said_once_and_not_asked_again(server: Server, tm
     nobody = SymbolServer("http://127.0.0.1:1", warnings)
     assert nobody.fetch("a.pdb", "1", tmp_path) is None
     assert "cannot be used" in warnings[1]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x1b[31mno HTTP\r\nat all" + b"A" * 5000,
+        b"HTTP/1.1 200 \x1b[2J\r\nTransfer-Encoding: chunked\r\n\r\n\x1b]0;evil\x07zz\r\n",
+        b"HTTP/1.1 302 x\r\nLocation: no\x1bscheme://" + b"A" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 302 x\r\nLocation: http://[::bad/\r\n\r\n",
+    ],
+    ids=["no status line", "bad chunk", "bad scheme", "bad address"],
+)
+def test_what_a_failing_server_sent_is_escaped_and_cut(answer: bytes, tmp_path: Path) -> None:
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        warnings: list[str] = []
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert SymbolServer(address, warnings).fetch("a.pdb", "1", tmp_path) is None
+        thread.join()
+    (told,) = warnings
+    assert told.startswith(f"The symbol server {address} cannot be used: ")
+    assert len(told) < 300
+    assert told.isprintable()
+
+
+def test_folders_that_are_not_there_are_said_once(
+    built: tuple[Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_of(*built, tmp_path)
+    names = ("/nowhere", f"{tmp_path}", "srv*/empty*http://127.0.0.1:1", "srv*/none", "/nowhere", "b\x1bad")
+    monkeypatch.setenv("_NT_SYMBOL_PATH", ";".join(names))
+    done = CliRunner().invoke(dump, [str(tmp_path / "made.dmp")])
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == [
+        f"winvm: {name}, which _NT_SYMBOL_PATH names, is no folder: it is passed over."
+        for name in ("/nowhere", "/none", "b\\x1bad")
+    ]
 
 
 def test_an_answer_is_bounded_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
