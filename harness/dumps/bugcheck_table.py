@@ -119,7 +119,7 @@ def find(code: int, values: Sequence[int] = ()) -> DocumentedBugcheck:
         named = chosen is not None
         chosen = chosen or level.get("else")
         if chosen is None:
-            if not texts[slot] or texts[slot].startswith(_KIND):
+            if not any(text for at, text in enumerate(texts) if at != slot and not text.startswith(_KIND)):
                 texts = [text or "n:detail" for text in texts]
             break
         if "parameters" in chosen:

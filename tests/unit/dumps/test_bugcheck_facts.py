@@ -175,6 +175,11 @@ def test_an_unknown_kind_shows_what_there_is() -> None:
     assert "kind 0x9999 (not documented); detail 0x1; detail 0x2; detail 0x3" in said
 
 
+def test_an_unknown_kind_leaves_parameters_that_every_kind_has() -> None:
+    said = explanation(0x139, (0x99, A, B, C))
+    assert said.endswith(f": kind 0x99 (not documented); trap frame {A:#x}; exception record {B:#x}.")
+
+
 def test_parameters_that_the_documentation_does_not_have_are_not_made_up() -> None:
     assert explanation(0xE2, (1, 2, 3, 4)) == "Someone asked for this crash."
 
