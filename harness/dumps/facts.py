@@ -60,12 +60,16 @@ class PoolBlock:
 
 @record
 class SecondaryData:
-    """Data that a driver added to a small dump: `text` is all of it if it is text, else the text in it."""
+    """Data that a driver added to a small dump: `text` is all of it if it is text, else the text in it.
+
+    what: what the tag is known for; empty for a tag that is not known.
+    """
 
     tag: str
     size: int
     text: str
     whole: bool
+    what: str = ""
 
 
 @record
@@ -79,11 +83,20 @@ class BlockedThread:
 
 
 @record
+class NamedText:
+    """The text that the bugcheck's parameter of this number, from 1, points to."""
+
+    parameter: int
+    text: str
+
+
+@record
 class KernelFacts:
     """What a kernel's own structures tell.
 
     debug_output: the last lines that drivers printed, from the DbgPrint buffer; oldest first.
     driver: name in KiBugCheckDriver, or of the broken driver in a small dump.
+    texts: names and messages that the bugcheck's parameters point to.
     needs_symbols: what cannot be told without the kernel's PDB.
     """
 
@@ -93,6 +106,7 @@ class KernelFacts:
     pool: tuple[PoolBlock, ...] = ()
     secondary: tuple[SecondaryData, ...] = ()
     needs_symbols: tuple[str, ...] = ()
+    texts: tuple[NamedText, ...] = ()
 
 
 NOTHING = KernelFacts()
@@ -103,6 +117,7 @@ def facts_document(facts: KernelFacts) -> dict[str, Any]:
     return {
         "debug_output": list(facts.debug_output),
         "driver": facts.driver,
+        "texts": [dict(vars(one)) for one in facts.texts],
         "irps": [
             {**vars(irp), "locations": [dict(vars(location)) for location in irp.locations]}
             for irp in facts.irps

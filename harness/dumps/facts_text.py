@@ -16,6 +16,8 @@ def fact_lines(facts: KernelFacts) -> Iterator[str]:
     """The lines; what needs symbols is named last."""
     if facts.driver:
         yield f"driver      {printable(facts.driver)}  (named by the kernel)"
+    for one in facts.texts:
+        yield f"text        parameter {one.parameter} leads to '{printable(one.text)}'"
     for irp in facts.irps:
         yield from _irp(irp)
     for block in facts.pool:
@@ -31,9 +33,12 @@ def fact_lines(facts: KernelFacts) -> Iterator[str]:
     if facts.secondary:
         total = sum(one.size for one in facts.secondary)
         yield styled(f"data that drivers added, {len(facts.secondary)} blocks, {total} bytes", bold=True)
-    for one in facts.secondary:
-        lines = one.text.splitlines() if one.whole else [one.text] if one.text else []
-        yield f"  {one.tag}  {one.size} bytes" + ("" if one.whole or not lines else ", with text:")
+    for added in facts.secondary:
+        lines = added.text.splitlines() if added.whole else [added.text] if added.text else []
+        known = f", {added.what}" if added.what else ""
+        yield f"  {added.tag}  {added.size} bytes{known}" + (
+            "" if added.whole or not lines else ", with text:"
+        )
         yield from (f"    {printable(line)[:200]}" for line in lines[:TEXT_LINES])
         if len(lines) > TEXT_LINES:
             yield f"    ... {len(lines) - TEXT_LINES} more lines; --json has them"

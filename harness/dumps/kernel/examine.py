@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.dumps.bugcheck import HANGS, base_code
-from harness.dumps.bugcheck_table import find
-from harness.dumps.facts import BlockedThread, Irp, KernelFacts, PoolBlock, SecondaryData
+from harness.dumps.bugcheck_table import Parameter, find
+from harness.dumps.facts import BlockedThread, Irp, KernelFacts, NamedText, PoolBlock, SecondaryData
 from harness.dumps.kernel.view import KernelView
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def kernel_facts(
     driver = driver or _bugcheck_driver(view)
     irps = _irps(view, [value for role, value in addresses if role == "irp"])
     pool = _pool(view, [value for _, value in addresses])
+    texts = _texts(view, known, parameters)
     output: tuple[str, ...] = ()
     if view.block:
         from harness.dumps.kernel.dbgprint import debug_output
@@ -106,7 +107,19 @@ def kernel_facts(
         pool=pool,
         secondary=secondary,
         needs_symbols=tuple(view.needs),
+        texts=texts,
     )
+
+
+def _texts(view: KernelView, known: Sequence[Parameter], parameters: Sequence[int]) -> tuple[NamedText, ...]:
+    found = []
+    for number, (parameter, value) in enumerate(zip(known, parameters, strict=False), 1):
+        if parameter.role == "text" and value >= _KERNEL:
+            from harness.dumps.kernel.named_text import text_at
+
+            if text := text_at(view, value):
+                found.append(NamedText(number, text))
+    return tuple(found)
 
 
 def _bugcheck_driver(view: KernelView) -> str:

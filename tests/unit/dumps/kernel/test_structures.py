@@ -153,6 +153,34 @@ def test_a_ring_that_never_wrapped_and_one_that_makes_no_sense(tmp_path: Path) -
         assert read(tmp_path, fake.dump(wrong, 0xE2, 0, 0, 0, 0)).facts.debug_output == ()
 
 
+RULE = "The driver should hold the lock."
+HELD = {
+    "unicode string": struct.pack("<HH4xQ", 2 * len(RULE), 128, fake.IRP + 0x20).ljust(32, b"\0")
+    + RULE.encode("utf-16-le"),
+    "wide": RULE.encode("utf-16-le") + b"\0\0\xff\xff",
+    "narrow": RULE.encode() + b"\0\xff",
+}
+
+
+@pytest.mark.parametrize("form", HELD)
+def test_the_text_that_a_parameter_points_to_is_shown(form: str, tmp_path: Path) -> None:
+    made = fake.crashed()
+    fake.poke(made, fake.IRP, HELD[form])
+    found = read(tmp_path, fake.dump(made, 0xC4, 0x20003, fake.IRP, 0, 0))
+    assert [(one.parameter, one.text) for one in found.facts.texts] == [(2, RULE)]
+    assert f"text        parameter 2 leads to '{RULE}'" in said(found)
+    assert summary_document(found)["kernel"]["texts"] == [{"parameter": 2, "text": RULE}]
+
+
+@pytest.mark.parametrize(
+    "held", [b"\xff" * 64, b"a\x1b[31mred\0", b"ab\0", bytes(64), b"\x02\0\x04\0" + b"\xff" * 12]
+)
+def test_what_is_no_text_is_not_shown(held: bytes, tmp_path: Path) -> None:
+    made = fake.crashed()
+    fake.poke(made, fake.IRP, held)
+    assert read(tmp_path, fake.dump(made, 0xC4, 0x20003, fake.IRP, 0, 0)).facts.texts == ()
+
+
 def blob(tag: bytes, data: bytes) -> bytes:
     return struct.pack("<I16sIII", 32, tag, len(data), 4, 3) + bytes(4) + data + bytes(3)
 
@@ -191,6 +219,11 @@ def test_the_real_small_dump(samples: Path) -> None:
     texts = {one.tag: one.text for one in found.facts.secondary}
     assert texts["f87e4a4c-c5a1-4d2f-bff0-d5de63a5e4c3"].startswith("Wdf01000; acpiex; intelpep")
     assert texts["da82441d-7142-4bc1-b844-0807c5a4b67f"] == "storport.sys"
+    known = {one.tag: one.what for one in found.facts.secondary}
+    assert known["54c84888-01d1-4c1e-bed6-282c98241303"] == "log of a KMDF driver"
+    assert known["4ee76bd8-3cf4-44a0-a0ac-3937643e37a3"] == "code integrity"
+    assert known["10ec8168-313c-488c-afea-272cd2094616"] == ""
+    assert "54c84888-01d1-4c1e-bed6-282c98241303  4096 bytes, log of a KMDF driver, with text:" in said(found)
 
 
 def test_members_variables_and_sizes_are_those_of_the_pdb(built: fake.Built) -> None:
