@@ -82,6 +82,7 @@ FACTS: list[tuple[int, tuple[int, int, int, int], tuple[str, ...]]] = [
     (0x4E, (0x8D, 7, 0, 0), ("free list damaged", "hardware")),
     (0x4E, (0x8F, 7, 8, 0), ("free or zeroed list", "new page 0x7", "old page 0x8")),
     (0x4E, (0x99, 7, 8, 0), ("page state 0x8",)),
+    (0x122, (6, 0xC000009A, 1, 4), ("STATUS_INSUFFICIENT_RESOURCES", "source type 0x4 (PCI Express error)")),
     (0x11D, (8, 7, 0, 0), ("rundown protection", "logger ID 0x7")),
     (0x11D, (9, A, 0, 0), (f"ETW_GUID_ENTRY {A:#x}",)),
     (0x1DE, (2, 3, 0, 0), ("above DISPATCH_LEVEL", "IRQL 0x3")),
