@@ -7,11 +7,14 @@ import struct
 from harness.dumps import cpu
 from harness.dumps.image import Image, UnreadableError
 from harness.dumps.summary import Found, VirtualMemory
-from harness.dumps.unwind.arm64_codes import Code, Op, function_at
+from harness.dumps.unwind.arm64_codes import Code, Function, Op, function_at
 from harness.dumps.unwind.state import ARM64_NAMES, FP, LR, SP, WORD, State, stack_word
 
 NONVOLATILE = frozenset((*range(19, 32),))
 _HIGH = 0xFFFF_0000_0000_0000
+_CONTEXT_PC, _UNWOUND_TO_CALL = 0x108, 0x20000000
+_TRAP_SP, _TRAP_END = 0x98, 0x150
+"""In a KTRAP_FRAME: Sp, X0 to X18, Lr, Fp and Pc, which ends it."""
 
 
 def without_signature(address: int) -> int:
@@ -33,30 +36,26 @@ def step(image: Image, base: int, state: State, memory: VirtualMemory) -> State:
         if not state.interrupted:
             raise UnreadableError("a leaf function calls nothing")
         return returned(inner, Found.LEAF)
-    for code in _to_undo(function.prologue, function.epilogues, offset - function.start, state.interrupted):
-        if special := _undo(code, inner, memory):
-            return special
-    return returned(inner, Found.UNWOUND)
+    inner.found = Found.REGISTERS  # until an operation gives the caller
+    for code in _to_undo(function, offset - function.start, state.interrupted):
+        _undo(code, inner, memory)
+    return returned(inner, Found.UNWOUND) if inner.found is Found.REGISTERS else inner
 
 
-def _to_undo(
-    prologue: tuple[Code, ...],
-    epilogues: tuple[tuple[int, tuple[Code, ...]], ...],
-    executed: int,
-    interrupted: bool,
-) -> tuple[Code, ...]:
+def _to_undo(function: Function, executed: int, interrupted: bool) -> tuple[Code, ...]:
     """The operations that are in effect: in the prologue those done, in an epilogue those not yet undone."""
     instructions = executed // 4
     if interrupted:
-        if instructions < len(prologue):
-            return prologue[len(prologue) - instructions :]
-        for start, codes in epilogues:
-            if start <= executed <= start + 4 * len(codes):
+        if instructions < function.own:
+            return function.prologue[function.own - instructions :]
+        for start, count, codes in function.epilogues:
+            if start <= executed <= start + 4 * count:
                 return codes[(executed - start) // 4 :]
-    return prologue
+    return function.prologue
 
 
-def _undo(code: Code, state: State, memory: VirtualMemory) -> State | None:
+def _undo(code: Code, state: State, memory: VirtualMemory) -> None:
+    """Undoes an operation. One of `CUSTOM` gives the caller's PC, after which LR is no return address."""
     if code.op is Op.ALLOCATE:
         state.sp += code.size
     elif code.op is Op.LOAD:
@@ -72,24 +71,46 @@ def _undo(code: Code, state: State, memory: VirtualMemory) -> State | None:
         state.sp = state.register(FP) - code.size
     elif code.op is Op.MACHINE_FRAME:
         sp = state.sp
-        state.pc, state.sp = stack_word(memory, sp + 8), stack_word(memory, sp)
-        state.found, state.interrupted, state.location = Found.MACHINE_FRAME, True, (sp + 8) & WORD
-        return state
+        pc = stack_word(memory, sp + 8)
+        state.sp = stack_word(memory, sp)
+        _interrupted(state, pc, sp + 8)
+    elif code.op is Op.TRAP_FRAME:
+        _trap_frame(state, memory)
     elif code.op is Op.CONTEXT:
-        return _context(state, memory)
+        _context(state, memory)
+    elif code.op is Op.INTERRUPTED:
+        _interrupted(state, without_signature(state.register(LR)), state.location)
     elif code.op is Op.UNKNOWN:
         raise UnreadableError("an unwind operation that is not known")
-    return None
 
 
-def _context(state: State, memory: VirtualMemory) -> State:
-    """The state in the CONTEXT that lies on top of the stack."""
-    values = cpu.registers(memory.read(state.sp, cpu.CONTEXT_SIZE[cpu.ARM64]), cpu.ARM64)
+def _interrupted(state: State, pc: int, location: int) -> None:
+    state.pc, state.location = pc, location & WORD
+    state.found, state.interrupted = Found.MACHINE_FRAME, True
+
+
+def _trap_frame(state: State, memory: VirtualMemory) -> None:
+    """The state in the KTRAP_FRAME at SP; it does not hold the non-volatile registers X19 to X28."""
+    sp = state.sp
+    data = memory.read(sp + _TRAP_SP, _TRAP_END - _TRAP_SP)
+    if len(data) < _TRAP_END - _TRAP_SP:
+        raise UnreadableError("the trap frame on the stack")
+    caller_sp, *volatile, link, frame, pc = struct.unpack("<23Q", data)
+    state.registers[: len(volatile)] = volatile
+    state.registers[FP], state.registers[LR], state.sp = frame, link, caller_sp
+    _interrupted(state, pc, sp + _TRAP_END - 8)
+
+
+def _context(state: State, memory: VirtualMemory) -> None:
+    """The state in the CONTEXT at SP, whose flags tell whether PC is where a call returns to."""
+    sp = state.sp
+    values = cpu.registers(memory.read(sp, cpu.CONTEXT_SIZE[cpu.ARM64]), cpu.ARM64)
     if not values:
         raise UnreadableError("the context on the stack")
-    location = (state.sp + 0x108) & WORD
-    found = [values.get(name) for name in ARM64_NAMES]
-    return State(cpu.ARM64, values["pc"], found, True, Found.MACHINE_FRAME, location)
+    state.registers[:] = [values.get(name) for name in ARM64_NAMES]
+    _interrupted(state, values["pc"], sp + _CONTEXT_PC)
+    if values["context_flags"] & _UNWOUND_TO_CALL:
+        state.found, state.interrupted = Found.UNWOUND, False
 
 
 def returned(state: State, found: Found) -> State:

@@ -13,16 +13,22 @@ FP, LR = 29, 30
 
 
 class Op(enum.Enum):
-    """Operations as unwinding undoes them; each stands for one instruction of the prologue."""
+    """Operations as unwinding undoes them; each stands for one instruction, but `CUSTOM` for none."""
 
     ALLOCATE = enum.auto()  # add `size` to SP
     LOAD = enum.auto()  # registers from SP + `offset`, then add `size`
     SET_FP = enum.auto()  # SP = FP - `size`
     NOTHING = enum.auto()
     SIGNED = enum.auto()  # the return address was signed
-    MACHINE_FRAME = enum.auto()
-    CONTEXT = enum.auto()
-    UNKNOWN = enum.auto()  # of a kind that only the kernel's own unwinder knows
+    TRAP_FRAME = enum.auto()  # a KTRAP_FRAME lies at SP
+    MACHINE_FRAME = enum.auto()  # SP and PC lie at SP
+    CONTEXT = enum.auto()  # a CONTEXT lies at SP
+    INTERRUPTED = enum.auto()  # LR holds no return address, but where the caller was interrupted
+    UNKNOWN = enum.auto()  # of a kind that is not documented, or moves SP by a vector's length
+
+
+CUSTOM = frozenset({Op.TRAP_FRAME, Op.MACHINE_FRAME, Op.CONTEXT, Op.INTERRUPTED})
+"""Operations of handwritten code, such as the kernel's exception vectors."""
 
 
 @record
@@ -42,13 +48,16 @@ _NOTHING = Code(Op.NOTHING)
 class Function:
     """A function's unwind data. `prologue` is in the order of unwinding.
 
-    epilogues: (offset of the epilogue from the function's start, operations in the order of execution).
+    own: instructions of its prologue that it executes itself; a fragment's were executed elsewhere.
+    epilogues: offset of the epilogue from the function's start, its instructions without the return, and
+        operations in the order of execution.
     """
 
     start: int
     length: int
     prologue: tuple[Code, ...]
-    epilogues: tuple[tuple[int, tuple[Code, ...]], ...]
+    own: int
+    epilogues: tuple[tuple[int, int, tuple[Code, ...]], ...]
 
 
 def function_at(image: Image, offset: int) -> Function | None:
@@ -74,7 +83,8 @@ def _packed(start: int, data: int) -> Function:
         raise UnreadableError("packed unwind data of a reserved kind")
     length, floats, integers = (data >> 2 & 0x7FF) * 4, data >> 13 & 7, data >> 16 & 0xF
     homed, chain, frame = data >> 20 & 1, data >> 21 & 3, (data >> 23) * 16
-    saved = integers * 8 + (8 if chain == 1 else 0) + (floats * 8 + 8 if floats else 0) + 64 * homed
+    saved = integers * 8 + (8 if chain == 1 else 0) + (floats * 8 + 8 if floats else 0)
+    saved += 64 * homed if saved else 0  # without a saved register the arguments' homes are local
     saved = (saved + 15) & ~15
     local = frame - saved
     if local < 0 or integers > 10:
@@ -90,10 +100,11 @@ def _packed(start: int, data: int) -> Function:
         execution += _allocations(local)
     unwinding = tuple(reversed(execution))
     if kind == 2:  # a fragment without prologue, of which every part was executed elsewhere
-        return Function(start, length, unwinding, ())
+        return Function(start, length, unwinding, 0, ())
     # An epilogue mirrors the prologue, without what it need not undo, and returns.
     leaving = tuple(code for code in unwinding if code.op is not Op.SET_FP and code is not _NOTHING)
-    return Function(start, length, unwinding, ((length - 4 * (len(leaving) + 1), leaving),))
+    epilogue = length - 4 * (len(leaving) + 1), len(leaving), leaving
+    return Function(start, length, unwinding, len(unwinding), (epilogue,))
 
 
 def _saves(integers: int, floats: int, homed: int, chain: int, saved: int) -> list[Code]:
@@ -109,13 +120,13 @@ def _saves(integers: int, floats: int, homed: int, chain: int, saved: int) -> li
     count = floats + 1 if floats else 0
     groups += [(-1,) * min(2, count - first) for first in range(0, count, 2)]
     found: list[Code] = []
+    if integers == 1 and chain == 1:  # no store of a pair with LR makes room
+        found.append(Code(Op.ALLOCATE, saved))
     offset = 0
     for group in groups:
         found.append(Code(Op.LOAD, 0 if found else saved, offset, group))
         offset += 8 * len(group)
-    if homed:
-        found += [_NOTHING] * 4 if found else [Code(Op.ALLOCATE, saved), *[_NOTHING] * 3]
-    return found
+    return found + [_NOTHING] * 4 if homed and found else found
 
 
 def _allocations(size: int) -> list[Code]:
@@ -145,16 +156,22 @@ def _full(image: Image, start: int, offset: int) -> Function:
         offset += 4 * count
     data = image.exactly(offset, 4 * words)
     if single:
-        leaving = tuple(_decoded(data, count))
-        epilogues = [(length - 4 * (len(leaving) + 1), leaving)]
+        own, leaving = _decoded(data, count)
+        epilogues = [(length - 4 * (own + 1), own, leaving)]
     else:
-        epilogues = [((scope & 0x3FFFF) * 4, tuple(_decoded(data, scope >> 22))) for scope in scopes]
-    return Function(start, length, tuple(_decoded(data, 0)), tuple(epilogues))
+        epilogues = [((scope & 0x3FFFF) * 4, *_decoded(data, scope >> 22)) for scope in scopes]
+    own, prologue = _decoded(data, 0)
+    return Function(start, length, prologue, own, tuple(epilogues))
 
 
-def _decoded(data: bytes, at: int) -> list[Code]:
-    """Operations from byte `at` on to their end mark, or to the end of the data."""
+def _decoded(data: bytes, at: int) -> tuple[int, tuple[Code, ...]]:
+    """Operations from byte `at` on to their end mark, or to the end of the data.
+
+    The first number is that of the instructions: of a prologue that continues in another function's, only
+    its own part's.
+    """
     found: list[Code] = []
+    own = -1
     following = 0  # save_next operations before the one they continue
     while at < len(data):
         first = data[at]
@@ -164,6 +181,7 @@ def _decoded(data: bytes, at: int) -> list[Code]:
         code = int.from_bytes(data[at : at + size], "big")
         at += size
         if first == 0xE5:  # the end of a prologue that continues in another function's
+            own = _instructions(found) if own < 0 else own
             continue
         if first == 0xE6:
             following += 1
@@ -175,7 +193,11 @@ def _decoded(data: bytes, at: int) -> list[Code]:
             found.append(Code(Op.LOAD, 0, store.offset + 16 * number, registers) if usable else _NOTHING)
         following = 0
         found.append(store)
-    return found
+    return _instructions(found) if own < 0 else own, tuple(found)
+
+
+def _instructions(codes: list[Code]) -> int:
+    return sum(code.op not in CUSTOM for code in codes)
 
 
 def _size(first: int) -> int:
@@ -220,14 +242,18 @@ def _operation(first: int, code: int) -> Code:
     for limit, found in table:
         if first < limit:
             return found
-    return {0xE7: _any_register(code), 0xE9: Code(Op.MACHINE_FRAME), 0xEA: Code(Op.CONTEXT),
-            0xEC: _NOTHING, 0xFC: Code(Op.SIGNED)}.get(first, Code(Op.UNKNOWN))  # fmt: skip
+    if first >= 0xF8:  # reserved, as instructions that unwinding need not undo
+        return Code(Op.SIGNED) if first == 0xFC else _NOTHING
+    return {0xE7: _any_register(code), 0xE8: Code(Op.TRAP_FRAME), 0xE9: Code(Op.MACHINE_FRAME),
+            0xEA: Code(Op.CONTEXT), 0xEC: Code(Op.INTERRUPTED)}.get(first, Code(Op.UNKNOWN))  # fmt: skip
 
 
 def _any_register(code: int) -> Code:
     """save_any_reg: bit 14 a pair, bit 13 pre-indexed, bits 8 to 12 the register, bits 6 and 7 its kind."""
     pair, indexed, register = code >> 14 & 1, code >> 13 & 1, code >> 8 & 0x1F
     kind, value = code >> 6 & 3, code & 0x3F
+    if kind == 3:  # a vector or predicate of SVE, stored without moving SP
+        return _NOTHING
     step = 16 if pair or indexed or kind == 2 else 8
     registers: tuple[int, ...] = (register, register + 1) if pair else (register,)
     if kind or max(registers) > LR:
