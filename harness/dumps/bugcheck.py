@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from harness.dumps.bugcheck_table import DocumentedBugcheck, Parameter, find
 from harness.dumps.bugcheck_table import base_code as base_code
-from harness.dumps.exceptions import cause, exception_name, status_name
+from harness.dumps.exceptions import cause, exception_name, is_information, status_name
 
 HANGS = frozenset({0x80, 0x101, 0x133, 0x1CA, 0xE2, 0x9F})
 """Bugchecks of a machine that made no progress: another thread or processor may be the reason."""
 _IRQLS = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 15: "HIGH_LEVEL"}
 _ACCESS = {0: "read", 1: "write", 2: "execute", 8: "execute"}
 _BLAMES_STACK = frozenset({"driver", "request"})
+_HOLDS_INFORMATION = 0x1E
 _CHARACTERS = 8
 """ASCII characters that can occur in a parameter."""
 _POOLS = {0: "NonPagedPool", 1: "PagedPool", 4: "NonPagedPoolCacheAligned", 5: "PagedPoolCacheAligned"}
@@ -59,11 +60,15 @@ def blames_stack(code: int) -> bool:
 
 
 def raised(code: int, values: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
-    """Code and information of the exception that caused a bugcheck, from its parameters; None without one."""
+    """Code and information of the exception that caused a bugcheck, from its parameters; None without one.
+
+    There is no information where the parameters hold something else in its place.
+    """
     parameters = find(code).parameters
     if not values or not parameters or parameters[0].role != "code":
         return None
-    return values[0] & 0xFFFFFFFF, tuple(values[2:4]) if base_code(code) == 0x1E else ()
+    held = base_code(code) == _HOLDS_INFORMATION and is_information(values[0], values[2:4])
+    return values[0] & 0xFFFFFFFF, tuple(values[2:4]) if held else ()
 
 
 def explanation(code: int, values: Sequence[int], information: Sequence[int] = ()) -> str:
@@ -80,7 +85,7 @@ def explanation(code: int, values: Sequence[int], information: Sequence[int] = (
         return f"Bugcheck {code:#x} is not documented: a driver may have defined it. Parameters: {held}."
     shown = [
         f"{parameter.text} {_digits(parameter, value)}{f' ({words})' if words else ''}"
-        for parameter, value in zip(known.parameters, values, strict=False)
+        for parameter, value in zip(_used(code, known.parameters, values), values, strict=False)
         if parameter.text
         for words in (_words(code, parameter, value),)
     ]
@@ -92,6 +97,13 @@ def explanation(code: int, values: Sequence[int], information: Sequence[int] = (
     if exception and (why := cause(exception[0], tuple(information) or exception[1])):
         text += f" The code {why}."
     return text
+
+
+def _used(code: int, parameters: tuple[Parameter, ...], values: Sequence[int]) -> tuple[Parameter, ...]:
+    """The parameters, without those that hold no exception's information though they should."""
+    if base_code(code) != _HOLDS_INFORMATION or not values or is_information(values[0], values[2:4]):
+        return parameters
+    return parameters[:2]
 
 
 def _digits(parameter: Parameter, value: int) -> str:

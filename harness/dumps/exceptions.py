@@ -54,6 +54,12 @@ _DID: Final[dict[int, str]] = {
     0xC0000420: "failed an assertion",
     0xE06D7363: "threw a C++ exception that nothing caught",
 }
+_PROTECTION_FAULT = (
+    "raised a general protection fault, usually through an address which no pointer can have (it is not "
+    "canonical): it was overwritten or never set"
+)
+"""The processor tells no address then; NT reports all ones."""
+_ACCESSES = frozenset({0, 1, 8})
 _ACCESS_VIOLATION, _IN_PAGE, _FAST_FAIL = 0xC0000005, 0xC0000006, 0xC0000409
 _SECURITY_CHECK = 0x139
 _FAILURE = 0x80000000
@@ -72,6 +78,14 @@ def exception_name(code: int) -> str:
     return EXCEPTIONS.get(code & 0xFFFFFFFF) or (status_name(code) if code & _FAILURE else "")
 
 
+def is_information(code: int, values: Sequence[int]) -> bool:
+    """Whether two words can be the first parameters of an exception: for a failed access, a kind of access.
+
+    What bugcheck 0x1E holds there is up to the kernel: others than Windows put an address there.
+    """
+    return code & 0xFFFFFFFF not in (_ACCESS_VIOLATION, _IN_PAGE) or (bool(values) and values[0] in _ACCESSES)
+
+
 def cause(code: int, information: Sequence[int]) -> str:
     """What the code that raised the exception did, such as `wrote to address 0x10, through a null pointer`.
 
@@ -80,6 +94,8 @@ def cause(code: int, information: Sequence[int]) -> str:
     code &= 0xFFFFFFFF
     if code in (_ACCESS_VIOLATION, _IN_PAGE) and len(information) > 1:
         verb = {0: "read from", 1: "wrote to", 8: "jumped to"}.get(information[0], "accessed")
+        if code == _ACCESS_VIOLATION and information[1] == _TOP:
+            return _PROTECTION_FAULT
         if code == _ACCESS_VIOLATION:
             return f"{verb} {address_words(information[1])}"
         status = f": {status_name(information[2])}" if len(information) > 2 else ""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.debuggers.kd import context as kd_context
+from harness.debuggers.kd import state
 from harness.debuggers.kd.bugcheck import Bugcheck, described
 from harness.debuggers.kd.call_stack import CallStacks, frame_fields, place_text
 from harness.debuggers.kd.describe import Fields
@@ -53,6 +54,7 @@ def evidence(
     known: Sequence[Module] = (),
     symbols: SymbolPath | None = None,
     seconds: float = SECONDS,
+    raised: state.ExceptionRecord | None = None,
 ) -> HaltEvidence:
     """Reads the state of a kernel that stopped in a bugcheck, and the bugcheck from its memory.
 
@@ -61,11 +63,12 @@ def evidence(
         known: images that the kernel reported as loaded.
         symbols: where images and PDBs are.
         seconds: time limit for stack and structures.
+        raised: the exception that the kernel reported last; the bugcheck may be about it.
 
     Raises:
         TargetRestartedError: it is not there any more.
     """
-    reader = _Reader(target, printed, known, symbols, seconds)
+    reader = _Reader(target, printed, known, symbols, seconds, raised)
     unread: list[str] = []
     steps = (reader.version, reader.bugcheck, reader.registers, reader.modules, reader.record, reader.stack)
     for read in steps:
@@ -91,7 +94,9 @@ class _Reader:
         known: Sequence[Module],
         symbols: SymbolPath | None,
         seconds: float,
+        raised: state.ExceptionRecord | None,
     ) -> None:
+        self._raised = raised
         self._seconds = seconds
         self.found = HaltEvidence()
         self.unread: list[str] = []
@@ -159,7 +164,11 @@ class _Reader:
                 self._record = record
                 self.found.fields.update(described(found, record.parameters))
         if self._record is None and "ip" in self._named:
-            self._record = ExceptionRecord(raised[0], 0, self._named["ip"], raised[1])
+            code, information = raised
+            told = self._raised
+            if told and not information and (told.code, told.address) == (code, self._named["ip"]):
+                information = told.information
+            self._record = ExceptionRecord(code, 0, self._named["ip"], information)
 
     def stack(self) -> None:
         if not self._registers:

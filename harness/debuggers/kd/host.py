@@ -36,7 +36,7 @@ from harness.debuggers.kd.link import PacketLink, SilentTargetError, TargetResta
 from harness.debuggers.kd.manipulate import CONTINUE, HANDLED, NOT_HANDLED, Version, settles
 from harness.debuggers.kd.packets import Packet, PacketType
 from harness.debuggers.kd.processors import processors
-from harness.debuggers.kd.state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, StateChange
+from harness.debuggers.kd.state import STATUS_BREAKPOINT, STATUS_SINGLE_STEP, ExceptionRecord, StateChange
 from harness.debuggers.kd.wire import Attached, HandedOver, Notice, TakenBack, Wire, WrongKey
 from harness.dumps.summary import Summary
 from harness.dumps.symbol_path import SymbolPath
@@ -107,6 +107,7 @@ class KdHost:
         self._images = LoadedImages()
         self._text = BugcheckText()
         self._assertions = Assertions()
+        self._raised: ExceptionRecord | None = None
         self._printed: Bugcheck | None = None
         self._silence: Deadline | None = None
         self._reported: Bugcheck | None = None
@@ -226,7 +227,7 @@ class KdHost:
         self._held = self._left = self._version = None
         if self._printed is not None:
             self._report({"halted": False})
-        self._reported = None
+        self._reported = self._raised = None
         self._images.forget()
         self._emit("attached", {"source": notice.source, "restarted": notice.restarted})
 
@@ -287,6 +288,7 @@ class KdHost:
             self._go_on(change)
             return
         told = self._printed or self._assertions.text  # what the kernel said explains this halt
+        self._raised = self._raised if is_breakpoint(change) else change.exception
         asked = is_breakpoint(change) and self._wish.made and not self._assertions.text
         if is_breakpoint(change) and not asked and self._wish.left_over(change.pc) and not told:
             self._go_on(change)
@@ -350,7 +352,7 @@ class KdHost:
         if self._reported is not None:
             return why == AFTER_DUMP
         seconds = HELD_SECONDS if self._hold or self._unhurried else SECONDS
-        found = evidence(target, self._printed, self._images.modules, self._symbols, seconds)
+        found = evidence(target, self._printed, self._images.modules, self._symbols, seconds, self._raised)
         if self._printed is None and found.kept is None:
             self._called_from(target, change)
             return False

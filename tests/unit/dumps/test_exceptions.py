@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.crash.analysis import likely_cause
-from harness.dumps.bugcheck import explanation
+from harness.dumps.bugcheck import explanation, raised
 from harness.dumps.exceptions import cause, exception_name, status_name
 from harness.dumps.formats.reader import summarise
 from harness.dumps.ntstatus import NTSTATUS
@@ -64,6 +64,27 @@ def test_an_exception_bugcheck_says_what_the_record_holds(code: int) -> None:
 def test_kmode_exception_holds_it_itself() -> None:
     said = explanation(0x1E, (0xFFFFFFFFC0000005, AT, 0, 0x28))
     assert said.endswith("The code read from address 0x28, through a null pointer.")
+
+
+@pytest.mark.parametrize("third", [2, 0x10, 0xFFFFF90000001230])
+def test_what_is_no_kind_of_access_tells_nothing_of_an_access(third: int) -> None:
+    """Kernels other than Windows put the address of a context there."""
+    values = (0xFFFFFFFFC0000005, AT, third, 0)
+    assert explanation(0x1E, values).endswith(f"(access violation); instruction {AT:#x}.")
+    assert raised(0x1E, values) == (0xC0000005, ())
+    crash = KernelCrash("bugcheck", 0x1E, values, 0.0)
+    assert likely_cause(crash, None).startswith("The driver raised access violation: kernel code")
+    assert explanation(0x1E, (0x80000003, AT, third, 5)).endswith("hit a breakpoint or failed an assertion.")
+    assert explanation(0x1E, ())
+
+
+@pytest.mark.parametrize("access", [0, 1])
+def test_a_general_protection_fault_is_not_told_as_an_access_to_the_last_address(access: int) -> None:
+    said = explanation(0x1E, (0xC0000005, AT, access, (1 << 64) - 1))
+    assert said.endswith(
+        "The code raised a general protection fault, usually through an address which no pointer can have "
+        "(it is not canonical): it was overwritten or never set."
+    )
 
 
 @pytest.mark.parametrize(("address", "told"), [(writer.DRIVER + 0x1234, True), (writer.DRIVER, False)])

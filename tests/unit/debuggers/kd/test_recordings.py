@@ -117,6 +117,20 @@ def test_the_live_host_tells_what_the_kernel_really_said(
     assert noise or took < recording.seconds / 10
 
 
+def test_the_access_of_a_foreign_kernel_s_bugcheck_is_told_by_the_exception(
+    bench: Bench, samples: Path
+) -> None:
+    """Its bugcheck 0x1E holds an address where Windows puts the kind of access."""
+    host, _ = replayed(bench, recorded(samples, NULL_WRITE))
+    (event,) = [event for event in host.events if event.kind == "bugcheck"]
+    assert event.fields["explanation"].endswith(f"instruction {event.fields['parameters'][1]:#x}.")
+    assert event.report
+    assert event.report.exception
+    assert event.report.exception.parameters == (1, 0)
+    assert event.report.bugcheck
+    assert event.report.bugcheck.explanation.endswith("wrote to address 0x0, through a null pointer.")
+
+
 def decode(file: Path) -> list[dict[str, Any]]:
     done = CliRunner().invoke(
         winvm, ["kd", "decode", str(file), "--serial", "--json"], catch_exceptions=False
