@@ -307,8 +307,9 @@ def analysis_markdown(document: dict[str, Any]) -> str:
 
 
 def _frame_line(frame: dict[str, Any]) -> str:
-    guess = frame.get("found") == Found.SCAN.value
-    return f"{_place_line(frame)}  (by a scan of the stack)" if guess else _place_line(frame)
+    if frame.get("found") == Found.SCAN.value:
+        return f"{_place_line(frame)}  (by a scan of the stack)"
+    return _place_line(frame) + ("  (derived from a guess)" if frame.get("guessed") else "")
 
 
 def _place_line(place: dict[str, Any]) -> str:

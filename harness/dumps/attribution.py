@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from harness.dumps import cpu
 from harness.dumps.image import Image
-from harness.dumps.summary import Module, Place, StackFrame, StackWord, VirtualMemory
+from harness.dumps.summary import Found, Module, Place, StackFrame, StackWord, VirtualMemory
 
 MAX_STACK = 0x18000
 """Bytes of a stack that are scanned: more than the largest x64 kernel stack."""
@@ -208,8 +208,8 @@ def _indirect_length(code: bytes) -> int:
 def blamed(site: Place | None, stack: Sequence[StackFrame], driver: str = "") -> tuple[Place | None, bool]:
     """Finds the place to blame: the fault's, or the first outside the core on the stack.
 
-    The stack is used when the fault lies in core code or in no module. A frame that a scan found is only
-    used when no other frame is of a module outside the core.
+    The stack is used when the fault lies in core code or in no module. An exact frame comes first, then one
+    that was derived from a scanned one; a frame that a scan found is only used when there is no other.
 
     Args:
         driver: file name of the driver under test, which is never core code.
@@ -218,9 +218,6 @@ def blamed(site: Place | None, stack: Sequence[StackFrame], driver: str = "") ->
     """
     if site and site.module and not is_core(site.module, driver):
         return site, False
-    for exact in (True, False):
-        for frame in stack:
-            module = frame.place.module
-            if frame.exact is exact and module and not is_core(module, driver):
-                return frame.place, True
-    return site, False
+    own = [frame for frame in stack if frame.place.module and not is_core(frame.place.module, driver)]
+    best = min(own, key=lambda frame: (not frame.exact, frame.found is Found.SCAN), default=None)
+    return (best.place, True) if best else (site, False)

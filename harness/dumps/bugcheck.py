@@ -14,6 +14,7 @@ _IRQLS = {0: "PASSIVE_LEVEL", 1: "APC_LEVEL", 2: "DISPATCH_LEVEL", 15: "HIGH_LEV
 _ACCESS = {0: "read", 1: "write", 2: "execute", 8: "execute"}
 _BLAMES_STACK = frozenset({"driver", "request"})
 _HOLDS_INFORMATION = 0x1E
+_REQUEST = "request"
 _CHARACTERS = 8
 """ASCII characters that can occur in a parameter."""
 _POOLS = {0: "NonPagedPool", 1: "PagedPool", 4: "NonPagedPoolCacheAligned", 5: "PagedPoolCacheAligned"}
@@ -57,6 +58,11 @@ def code_addresses(code: int, values: Sequence[int]) -> list[int]:
 def blames_stack(code: int) -> bool:
     """Whether code on the stack may be blamed: not for hardware, watchdogs, Windows itself, live dumps."""
     return code != 0 and find(code).cause in _BLAMES_STACK
+
+
+def was_asked_for(code: int) -> bool:
+    """Whether the bugcheck is only raised on request: only who raised it may be blamed."""
+    return code != 0 and find(code).cause == _REQUEST
 
 
 def raised(code: int, values: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:

@@ -128,7 +128,12 @@ class Image:
             found.directories = list(struct.iter_unpack("<II", directories))
         return found
 
-    def _directory(self, number: int) -> tuple[int, int]:
+    def directory(self, number: int) -> tuple[int, int]:
+        """Offset and size of a data directory.
+
+        Raises:
+            UnreadableError: the header is missing.
+        """
         directories = self._header().directories
         if number >= len(directories):
             raise UnreadableError("no directories")
@@ -143,7 +148,7 @@ class Image:
         Raises:
             UnreadableError: the table, or the part that is needed, is missing.
         """
-        at, size = self._directory(_EXCEPTION_DIRECTORY)
+        at, size = self.directory(_EXCEPTION_DIRECTORY)
         count = min(size, _MAX_TABLE) // (4 * entry_words)
         if not at or not count:
             raise UnreadableError("no function table")
@@ -201,7 +206,7 @@ class Image:
     def pdb(self) -> PdbIdentity | None:
         """The reference to its PDB in the debug directory; None when that is missing."""
         try:
-            at, size = self._directory(_DEBUG_DIRECTORY)
+            at, size = self.directory(_DEBUG_DIRECTORY)
             if not at:
                 return None
             table = self.exactly(at, min(size // 28, _MAX_DEBUG_ENTRIES) * 28)

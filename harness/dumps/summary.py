@@ -92,7 +92,10 @@ class StackWord:
 
 
 class Found(enum.StrEnum):
-    """How a frame was found. `SCAN` is a guess; every other way derives the frame from the one before it."""
+    """How a frame was found. `SCAN` is a guess; every other way derives the frame from the one before it.
+
+    What is derived from a guess is one, too: `StackFrame.exact`.
+    """
 
     REGISTERS = "registers"  # the first frame
     UNWOUND = "unwound"  # by the image's unwind data
@@ -108,17 +111,19 @@ class StackFrame:
     """A frame of the call stack. `sp` is the stack pointer in it.
 
     location: stack address that held the frame's address; 0 if it was not on the stack.
+    behind_scan: a scan found a frame before it, from which it was derived: a guess, too.
     """
 
     place: Place
     sp: int
     location: int
     found: Found
+    behind_scan: bool = False
 
     @property
     def exact(self) -> bool:
-        """Whether this certainly is a frame, not a stack word that a scan found."""
-        return self.found is not Found.SCAN
+        """Whether this certainly is a frame: no scan found it or one before it."""
+        return self.found is not Found.SCAN and not self.behind_scan
 
     @property
     def returned(self) -> bool:
@@ -203,7 +208,7 @@ class Summary:
 
     @property
     def guessed(self) -> bool:
-        """Whether only a scan of the stack names the fault: its call may have returned long before."""
+        """Whether only a scan of the stack leads to the fault: its call may have returned long before."""
         fault = self.fault
         if fault is None or self.fault_source != "stack":
             return False
@@ -244,6 +249,7 @@ def frame_document(frame: StackFrame) -> dict[str, Any]:
     return {
         **place_document(frame.place),
         "found": frame.found.value,
+        **({} if frame.exact else {"guessed": True}),
         "sp": frame.sp,
         "location": frame.location,
     }

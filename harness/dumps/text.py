@@ -10,7 +10,7 @@ from harness.dumps.bugcheck import HANGS, base_code, raised
 from harness.dumps.exceptions import cause, exception_name
 from harness.dumps.facts import NOTHING
 from harness.dumps.signature import dump_signature
-from harness.dumps.summary import Place, StackFrame, Summary
+from harness.dumps.summary import Found, Place, StackFrame, Summary
 
 STACK_LINES = 40
 PROCESSORS, PROCESSOR_LINES = 16, 12
@@ -41,11 +41,13 @@ def _made_by_the_writer(summary: Summary) -> bool:
 
 
 def _stack(summary: Summary) -> Iterator[str]:
-    """The frames, innermost first; one that a scan found has a question mark."""
+    """The frames, innermost first; one that is not certain has a question mark."""
     if summary.stack:
-        guesses = sum(not frame.exact for frame in summary.stack)
-        head = f"stack, {len(summary.stack)} frames" + (f", {guesses} of them by a scan" if guesses else "")
-        yield styled(head, bold=True)
+        scanned = sum(frame.found is Found.SCAN for frame in summary.stack)
+        derived = sum(frame.behind_scan for frame in summary.stack if frame.found is not Found.SCAN)
+        head = f"stack, {len(summary.stack)} frames"
+        head += f", {scanned} of them by a scan" if scanned else ""
+        yield styled(head + (f", {derived} derived from these" if derived else ""), bold=True)
         yield from _frames(summary, summary.stack, STACK_LINES)
     crashed = summary.system.get("thread_id")
     others = [one for one in summary.threads if one.thread_id != crashed]

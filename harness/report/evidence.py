@@ -33,9 +33,10 @@ def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
 
 @record
 class FramePlace(Place):
-    """A frame of the stack; `found` says how, see `harness.dumps.summary.Found`."""
+    """A frame of the stack; `found` says how, see `harness.dumps.summary.Found`; `guessed`, not certain."""
 
     found: str = ""
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Analysis:
 class Call:
     """A line of a stack: `where` is module and offset, `source` a file and line, or empty.
 
-    scanned: the address was found on the stack, and may belong to a call that has long returned.
+    guess: how it was found, if it may belong to a call that has long returned; empty for a certain one.
     """
 
     where: str
@@ -67,7 +68,7 @@ class Call:
     file: str
     line: int
     own: bool
-    scanned: bool = False
+    guess: str = ""
 
 
 _ANALYSIS = TypeAdapter(Analysis)
@@ -94,11 +95,11 @@ def calls(analysis: Analysis) -> list[Call]:
     if (fault := analysis.fault) and not (places and places[0].address == fault.address):
         places.insert(0, fault)
     for place in places:
-        scanned = isinstance(place, FramePlace) and place.found == Found.SCAN
+        guess = _guess(place) if isinstance(place, FramePlace) else ""
         module, offset = place.module, place.offset or 0
         where = text(f"{module}+{offset:#x}" if module else f"{place.address:#x}", CALL_CHARACTERS)
         if not place.frames:
-            found.append(Call(where, "", "", "", 0, own=False, scanned=scanned))
+            found.append(Call(where, "", "", "", 0, own=False, guess=guess))
         for frame in place.frames:
             source = f"{frame.file}:{frame.line}" if frame.file else ""
             found.append(
@@ -109,10 +110,16 @@ def calls(analysis: Analysis) -> list[Call]:
                     frame.file,
                     frame.line,
                     own=bool(source),
-                    scanned=scanned,
+                    guess=guess,
                 )
             )
     return found[:STACK_CALLS]
+
+
+def _guess(place: FramePlace) -> str:
+    if place.found == Found.SCAN:
+        return "by a scan of the stack"
+    return "derived from a guess" if place.guessed else ""
 
 
 def crash_folder(run: Path, crash: CrashRecord) -> Path | None:

@@ -268,7 +268,7 @@ def _evidence(run: Digest, group: CrashGroup, scenario: str) -> dict[str, Any]:
         "what": group.what,
         "likely_cause": group.likely_cause,
         "stack": [
-            " ".join(filter(None, (call.where, call.function, call.source, "?" if call.scanned else "")))
+            " ".join(filter(None, (call.where, call.function, call.source, "?" if call.guess else "")))
             for call in group.stack
         ],
         "folder": f"{run.folder.name}/crashes/{folder.name}" if folder else "",

@@ -78,7 +78,7 @@ def _driver_line(crash: CrashRecord, folders: Iterable[Path]) -> str:
     """The innermost line of the driver's own code, `src/echo.c:12 in EchoRead`, as an editor opens it."""
     for call in calls(analysis_of(crash.folder)):
         if call.own:
-            guess = " (by a scan of the stack)" if call.scanned else ""
+            guess = f" ({call.guess})" if call.guess else ""
             return f"{_path(call.file, folders)}:{call.line} in {call.function}{guess}"
     return ""
 

@@ -25,7 +25,6 @@ NT, DRIVER = 0xFFFFF80100000000, 0xFFFFF80200000000
 STACK, STACK_SIZE = 0xFFFFF90000000000, 0x18000
 CODE = 0xD1
 CLANG, GCC = "clang-19", "x86_64-w64-mingw32-gcc"
-_KNOWN = frozenset({"KeBugCheckEx", "KiPageFault", "NtStart", "DriverEntry", "IofCallDriver"})
 _REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)), "rip")
 """In the order of a CONTEXT."""
 _EXCEPTION_DIRECTORY = 24 + 112 + 8 * 3
@@ -97,7 +96,7 @@ def program(seed: int, functions: int = 14) -> str:
 
 @dataclass(frozen=True)
 class Built:
-    """Both images as the loader lays them out, and addresses of the kernel's functions."""
+    """Both images as the loader lays them out, and addresses of their functions."""
 
     folder: Path
     nt: bytes
@@ -105,10 +104,23 @@ class Built:
     functions: dict[str, int]
 
 
-def build(folder: Path, seed: int, options: tuple[str, ...] = ("-O1",), compiler: str = CLANG) -> Built:
-    """Compiles and links the kernel and the driver made from `seed`, with their PDBs."""
-    (folder / "nt.c").write_text(_NT)
-    (folder / "drv.c").write_text(program(seed))
+def build(
+    folder: Path,
+    seed: int,
+    options: tuple[str, ...] = ("-O1",),
+    compiler: str = CLANG,
+    *,
+    source: str = "",
+    kernel: str = "",
+) -> Built:
+    """Compiles and links the kernel and a driver, with their PDBs.
+
+    Args:
+        seed: the driver is made from it, unless its `source` is given.
+        kernel: further functions of the kernel, in C.
+    """
+    (folder / "nt.c").write_text(_NT + kernel)
+    (folder / "drv.c").write_text(source or program(seed))
     clang = [CLANG, "--target=x86_64-w64-windows-gnu", "-g", "-gcodeview", "-fasynchronous-unwind-tables"]
     flags = ["-ffreestanding", "-fno-builtin", "-mno-stack-arg-probe", "-w", "-c"]
     link = ["lld-link-19", "/subsystem:native", "/nodefaultlib", "/debug", "/dynamicbase:no"]
@@ -126,7 +138,7 @@ def build(folder: Path, seed: int, options: tuple[str, ...] = ("-O1",), compiler
     for name, base in (("nt", NT), ("drv", DRIVER)):
         for line in (folder / f"{name}.map").read_text().splitlines():
             words = line.split()
-            if len(words) >= 2 and words[-1] in _KNOWN:
+            if len(words) == 4 and words[-1].isidentifier() and words[0] != "Address":
                 functions.setdefault(words[-1], base + int(words[0], 16))
     image = bytearray(loaded(folder / "drv.sys"))
     _resolve(image, functions)
@@ -190,24 +202,47 @@ class Run:
 
     def crash(self, fault_at: int) -> Crashed | None:
         """Raises an exception at the driver's instruction number `fault_at`; None if it ends before that."""
+        executed = 0
+
+        def faults(at: int) -> bool:
+            nonlocal executed
+            executed += at >= DRIVER
+            return executed == fault_at
+
+        return self._crash(faults)
+
+    def crash_in(self, start: int, end: int, number: int = 1) -> Crashed | None:
+        """Raises an exception at the instruction of that number that is executed between two addresses."""
+        executed = 0
+
+        def faults(at: int) -> bool:
+            nonlocal executed
+            executed += start <= at < end
+            return executed == number
+
+        return self._crash(faults)
+
+    def bugcheck(self) -> Crashed | None:
+        """Runs until the code itself calls KeBugCheckEx; None if it does not."""
+        return self._crash(lambda at: at == self._built.functions["KeBugCheckEx"], bugchecks=True)
+
+    def _crash(self, faults: Callable[[int], bool], *, bugchecks: bool = False) -> Crashed | None:
         functions = self._built.functions
-        executed, fault, done = 0, 0, False
+        fault, done = 0, False
 
         def executes(_cpu: object, at: int, size: int, _data: object) -> None:
-            nonlocal executed, fault, done
+            nonlocal fault, done
             sp = self._get("rsp")
             while self._calls and self._calls[-1][0] < sp:
                 self._calls.pop()
+            if not fault and faults(at):
+                fault = at
+                self._cpu.emu_stop()
+                return
             if at == functions["KeBugCheckEx"]:
                 done = True
                 self._cpu.emu_stop()
                 return
-            if at >= DRIVER and not fault:
-                executed += 1
-                if executed == fault_at:
-                    fault = at
-                    self._cpu.emu_stop()
-                    return
             code = bytes(self._cpu.mem_read(at, size))
             code = code[1:] if code[:1] and code[0] & 0xF0 == 0x40 else code
             if code[0] == 0xE8 or (code[0] == 0xFF and code[1] >> 3 & 7 == 2):
@@ -225,26 +260,37 @@ class Run:
                 raise
         if not fault:
             return None
-        sp = self._get("rsp")
-        frame = (sp & ~15) - 48
-        self._cpu.mem_write(frame, struct.pack("<6Q", 2, fault, 0x10, 0x10246, sp, 0x18))
-        self._calls.append((frame + 8, fault))
-        self._cpu.reg_write(self._numbers["rsp"], frame)
-        self._cpu.emu_start(functions["KiPageFault"], 0, count=100_000)
-        assert done
+        if not bugchecks:
+            sp = self._get("rsp")
+            frame = (sp & ~15) - 48
+            self._cpu.mem_write(frame, struct.pack("<6Q", 2, fault, 0x10, 0x10246, sp, 0x18))
+            self._calls.append((frame + 8, fault))
+            self._cpu.reg_write(self._numbers["rsp"], frame)
+            self._cpu.emu_start(functions["KiPageFault"], 0, count=100_000)
+            assert done
         registers = {name: self._get(name) for name in self._numbers}
         stack = bytes(self._cpu.mem_read(STACK, STACK_SIZE))
         return Crashed(registers, tuple(at for _, at in reversed(self._calls)), stack, fault)
 
 
 def write_dump(
-    folder: Path, built: Built, crashed: Crashed, *, change: Callable[[bytes], bytes] = bytes
+    folder: Path,
+    built: Built,
+    crashed: Crashed,
+    *,
+    change: Callable[[bytes], bytes] = bytes,
+    bugcheck: tuple[int, int, int, int, int] | None = None,
+    driver: str = "drv.sys",
 ) -> Path:
-    """A full dump; `change` alters the driver's image in it."""
+    """A full dump; `change` alters the driver's image in it, `driver` is its file's name.
+
+    Args:
+        bugcheck: code and parameters, of another bugcheck than that of the page fault.
+    """
     made = writer.guest()
     for address, data in ((NT, built.nt), (DRIVER, change(built.driver)), (STACK, crashed.stack)):
         poke(made, address, data)
-    paths = ("\\SystemRoot\\system32\\ntoskrnl.exe", "\\SystemRoot\\System32\\drivers\\drv.sys")
+    paths = ("\\SystemRoot\\system32\\ntoskrnl.exe", f"\\SystemRoot\\System32\\drivers\\{driver}")
     following = (writer.ENTRIES + 0x200, writer.LIST_HEAD)
     for index, (base, image) in enumerate(((NT, built.nt), (DRIVER, built.driver))):
         at, name_at = writer.ENTRIES + 0x200 * index, writer.ENTRIES + 0x800 + 0x100 * index
@@ -254,6 +300,6 @@ def write_dump(
         poke(made, at, writer.entry(following[index], base, len(image), name_at, path, name, stamp))
         poke(made, name_at, path.encode("utf-16-le"))
     dump = bytearray(writer.full(made))
-    struct.pack_into("<I4x4Q", dump, 0x38, CODE, 0x10, 2, 1, crashed.fault)
+    struct.pack_into("<I4x4Q", dump, 0x38, *(bugcheck or (CODE, 0x10, 2, 1, crashed.fault)))
     struct.pack_into("<17Q", dump, 0x348 + 0x78, *(crashed.registers[name] for name in _REGISTERS))
     return writer.write(folder, bytes(dump), "crashed.dmp")

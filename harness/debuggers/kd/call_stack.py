@@ -203,6 +203,7 @@ def frame_fields(frames: Sequence[StackFrame]) -> list[dict[str, object]]:
             "at": place_text(frame.place),
             "address": frame.place.address,
             "found": frame.found.value,
+            **({} if frame.exact else {"guessed": True}),
             **({"symbol": frame.place.symbol} if frame.place.symbol else {}),
         }
         for frame in frames

@@ -185,7 +185,7 @@ def _halt(fields: Fields) -> Halt:
 
 
 def _frames(frames: list[dict[str, str]]) -> tuple[str, ...]:
-    return tuple(f"{frame['at']} ?" if frame["found"] == "scan" else frame["at"] for frame in frames)
+    return tuple(f"{frame['at']} ?" if frame.get("guessed") else frame["at"] for frame in frames)
 
 
 def _crash(event: Event, said: str) -> KernelCrash | None:

@@ -92,8 +92,7 @@ def assemble(
     count = system.get("processors") or 0
     processors = processor_stacks(body.debugger_data, body.memory, walk, count, machine)
     site, source = _site(addresses, candidates)
-    blames_stack = report is None or bugcheck.blames_stack(report.code)
-    place, by_stack = blamed(site, stack if blames_stack else (), driver)
+    place, by_stack = blamed(site, _witnesses(addresses, report, stack, driver), driver)
     threads = list(_thread_stacks(walk, body))
     frames = itertools.chain(
         stack, *(processor.stack for processor in processors), *(thread.stack for thread in threads)
@@ -123,6 +122,20 @@ def assemble(
         truncated=truncated,
         warnings=tuple(warnings),
     )
+
+
+def _witnesses(
+    addresses: AddressMap, report: BugcheckReport | None, stack: Sequence[StackFrame], driver: str
+) -> Sequence[StackFrame]:
+    """The frames that may be blamed for the crash."""
+    if report is None:
+        return stack
+    if bugcheck.was_asked_for(report.code):
+        from harness.dumps.bugcheck_caller import caller
+
+        frame = caller(addresses, stack, driver)
+        return (frame,) if frame else ()
+    return stack if bugcheck.blames_stack(report.code) else ()
 
 
 def _overwritten_return(addresses: AddressMap, stack: Sequence[StackFrame]) -> int:

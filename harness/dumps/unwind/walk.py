@@ -73,20 +73,23 @@ class StackWalk:
         return list(self._frames(first)) if first else []
 
     def _frames(self, state: State) -> Iterator[StackFrame]:
-        yield self._frame(state)
+        yield self._frame(state, behind_scan=False)
+        behind_scan = state.found is Found.SCAN
         seen = {(state.pc, state.sp)}
         for _ in range(MAX_FRAMES - 1):
             following = self._caller(state)
             if following is None or not following.pc or (following.pc, following.sp) in seen:
                 return
             seen.add((following.pc, following.sp))
-            yield self._frame(following)
+            yield self._frame(following, behind_scan)
+            behind_scan |= following.found is Found.SCAN
             if following.found is Found.MACHINE_FRAME and following.pc < _KERNEL <= state.pc:
                 return  # the rest is on the user's stack
             state = following
 
-    def _frame(self, state: State) -> StackFrame:
-        return StackFrame(self._addresses.place(state.pc), state.sp, state.location, state.found)
+    def _frame(self, state: State, behind_scan: bool) -> StackFrame:
+        place = self._addresses.place(state.pc)
+        return StackFrame(place, state.sp, state.location, state.found, behind_scan)
 
     def _caller(self, state: State) -> State | None:
         """The next frame by the first way that gives a plausible one; None at the stack's end."""

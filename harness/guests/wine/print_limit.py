@@ -44,7 +44,7 @@ def crash_limit(analysis: Mapping[str, Any], driver: Path) -> CrashLimit | None:
         f"the crash is inside the print at {_place(one)}, {one.text!r}: Wine takes no argument for %wZ and "
         "%Z, so what follows got another one's"
     )
-    return CrashLimit(text, inner["found"] != Found.SCAN.value)
+    return CrashLimit(text, not inner.get("guessed") and inner["found"] != Found.SCAN.value)
 
 
 def missing_line_limit(driver: Path) -> str:

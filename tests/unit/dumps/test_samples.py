@@ -209,5 +209,7 @@ def test_the_chain_of_a_minidump_that_keeps_no_function_table(triage: Summary) -
     exact = [frame.found for frame in triage.stack[1:4]]
     assert exact == [Found.CODE] * 3
     assert len(found) - len(true) <= 1
-    guesses = [frame for frame in triage.stack if not frame.exact]
+    guesses = [frame for frame in triage.stack if frame.found is Found.SCAN]
     assert len(guesses) <= 7
+    assert all(frame.exact for frame in triage.stack[:4])
+    assert not any(frame.exact for frame in triage.stack[4:])

@@ -123,7 +123,7 @@ def test_the_access_of_a_foreign_kernel_s_bugcheck_is_told_by_the_exception(
     """Its bugcheck 0x1E holds an address where Windows puts the kind of access."""
     host, _ = replayed(bench, recorded(samples, NULL_WRITE))
     (event,) = [event for event in host.events if event.kind == "bugcheck"]
-    assert event.fields["explanation"].endswith(f"instruction {event.fields['parameters'][1]:#x}.")
+    assert "wrote" not in str(event.fields["explanation"])
     assert event.report
     assert event.report.exception
     assert event.report.exception.parameters == (1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.dumps import cpu
 from harness.dumps.attribution import AddressMap
-from harness.dumps.summary import Found, Module
+from harness.dumps.summary import Found, Module, StackFrame
 from harness.dumps.unwind.walk import StackWalk
 
 BASE, STACK = 0xFFFFF80070000000, 0xFFFFF90000000000
@@ -34,10 +34,12 @@ class Minidump:
             return b"".join(word.to_bytes(8, "little") for word in words)[address - STACK :][:size]
         return b""
 
-    def frames(self) -> list[tuple[int, Found]]:
+    def walk(self) -> list[StackFrame]:
         addresses = AddressMap([Module("a.sys", "a.sys", BASE, 0x10000)], [], self)
-        walk = StackWalk(addresses, self, cpu.X64)
-        return [(one.place.address, one.found) for one in walk.walk({"rip": BASE + 0x1000, "rsp": STACK})][:2]
+        return StackWalk(addresses, self, cpu.X64).walk({"rip": BASE + 0x1000, "rsp": STACK})
+
+    def frames(self) -> list[tuple[int, Found]]:
+        return [(one.place.address, one.found) for one in self.walk()][:2]
 
 
 FAULT = (BASE + 0x1000, Found.REGISTERS)
