@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import HostError, WinvmError
-from harness.host import locks
+from harness.host import locks, memory_group
 from harness.machine import unattended
 from harness.machine.connection import Connection
 from harness.machine.daemon import Claim
@@ -76,6 +76,7 @@ def end_kept(path: Path, deadline: Deadline) -> None:
         for machine in path.glob(f"*/{unattended.LOCK}"):
             unattended.wait_for_end(machine.parent, deadline)
         remove_tree(path)
+        memory_group.forget(path.name)
     finally:
         os.close(lock)
 
@@ -114,6 +115,7 @@ def _remove(path: Path) -> Leftover | None:
             remove_tree(path, _REMOVAL_SECONDS)
         except HostError as error:
             return Leftover(path, killed, domains, str(error))
+        memory_group.forget(path.name)
         return Leftover(path, killed, domains)
     finally:
         os.close(lock)

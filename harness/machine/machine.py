@@ -82,7 +82,7 @@ class LibvirtMachine:
         self._copied: ReadyState | None = None
         self._place = _place(folder, self.folder, self._domain_name)
         kvm = spec.accelerator is Accelerator.KVM
-        self._user = user_for(folder.path, shared=self._connection.shared, kvm=kvm)
+        self._user = user_for(folder.path, shared=self._connection.shared, kvm=kvm, group=folder.memory)
         self._events = LifecycleEvents(self._connection, self._domain_name)
         self._panics = PanicEvents(self._connection, self._domain_name)
         self._disk_errors = DiskErrors(self._connection, self._domain_name)
@@ -396,4 +396,4 @@ class LibvirtMachine:
 def _place(run: RunFolder, machine: Path, domain: str) -> QemuHost:
     if run.remote:
         return There(run.remote, run.connection, machine, domain)
-    return Here(run.connection, machine, domain)
+    return Here(run.connection, machine, domain, run.memory)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.deadline import Deadline
+from harness.host.memory_group import MemoryGroup
 from harness.host.ports import choose_ports
 from harness.machine.clock import make_clock_port
 from harness.machine.connection import Connection
@@ -65,10 +66,13 @@ class QemuHost(Protocol):
 class Here:
     """QEMU as a process of this host."""
 
-    def __init__(self, connection: Connection, folder: Path, domain: str) -> None:
-        """`folder` is the machine's."""
+    def __init__(
+        self, connection: Connection, folder: Path, domain: str, group: MemoryGroup | None = None
+    ) -> None:
+        """`folder` is the machine's, `group` what bounds its memory."""
         self._connection, self._folder, self._domain = connection, folder, domain
-        self._pid = self._killed_before = 0
+        self._group = group
+        self._pid = self._killed_before = self._killed_in_group = 0
 
     def ports(self, names: Iterable[str], kept: Ports, deadline: Deadline) -> tuple[Ports, Ports]:  # noqa: ARG002
         """See `QemuHost`."""
@@ -98,12 +102,14 @@ class Here:
             link.unlink(missing_ok=True)
             link.symlink_to(self._pidfile)
         self._pid, self._killed_before = 0, out_of_memory_kills()
+        self._killed_in_group = self._group.kills() if self._group else 0
 
     def fate(self) -> str:
         """See `QemuHost`."""
         with contextlib.suppress(OSError, ValueError):  # libvirt removes the file when QEMU has ended
             self._pid = int(self._pidfile.read_text(encoding="ascii"))
-        return fate(self._pid, self._killed_before) if self._pid else ""
+        in_group = self._group.kills() > self._killed_in_group if self._group else False
+        return fate(self._pid, self._killed_before, at_limit=in_group) if self._pid else ""
 
     def end_qemu(self) -> None:
         """See `QemuHost`."""

@@ -10,6 +10,7 @@ Sources: mount(2), unshare(2), setgroups(2), prctl(2), capabilities(7).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import json
@@ -23,6 +24,8 @@ from pathlib import Path
 QEMU = "/usr/bin/qemu-system-x86_64"
 FOLDER, USER, READS, MEMORY = "WINVM_FOLDER", "WINVM_USER", "WINVM_READS", "WINVM_MEMORY"
 """Environment: the machine's folder; the user's id; a JSON list of files; address space in bytes."""
+GROUP = "WINVM_GROUP"
+"""Environment: the file into which a process writes 0 to enter the run's cgroup; missing without one."""
 IMAGES_GROUP = 0x70000000
 """The group that may read images. No account has it, and their folders are root's."""
 DEVICES = ("null", "zero", "random", "urandom", "kvm")
@@ -37,6 +40,9 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 def main(arguments: Sequence[str], program: str = QEMU) -> None:
     """Becomes QEMU, or another program below /usr; raises `OSError` when the host forbids a step."""
     _LIBC.prctl(_SET_NAME, b"qemu-system-x86", 0, 0, 0)  # so it is called from now on, also if a step fails
+    if members := os.environ.pop(GROUP, ""):
+        with contextlib.suppress(OSError):  # the bound on address space remains
+            Path(members).write_text("0", encoding="ascii")
     folder = os.environ.pop(FOLDER, "")
     if folder and os.geteuid() == 0:
         user = int(os.environ.pop(USER))

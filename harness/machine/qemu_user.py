@@ -6,6 +6,7 @@ gives to containers (0x6fffffff). Images stay root's, with a group that may read
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -20,12 +21,15 @@ from pathlib import Path
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError
 from harness.host import programs
+from harness.host.memory_group import MemoryGroup
 from harness.host.private import private_folder
 from harness.machine import qemu_launcher
-from harness.machine.qemu_launcher import FOLDER, IMAGES_GROUP, MEMORY, QEMU, READS, USER
+from harness.machine.qemu_launcher import FOLDER, GROUP, IMAGES_GROUP, MEMORY, QEMU, READS, USER
 
 OVERHEAD = 8 << 30
 """Address space that QEMU takes beside the guest's memory, at most, in bytes."""
+OVERHEAD_USED = 2 << 30
+"""Memory that it takes beside the guest's, at most, in bytes; translated code alone may have 1 GiB."""
 KVM = Path("/dev/kvm")
 PROBE_S = 5.0
 _READABLE = 0o440
@@ -38,10 +42,12 @@ class QemuUser:
     Args:
         run: the run folder.
         confines: otherwise QEMU stays root's, and only has no capability.
+        group: the run's memory cgroup, if it has one.
     """
 
-    def __init__(self, run: Path, *, confines: bool = True) -> None:
-        self._confines = confines
+    def __init__(self, run: Path, *, confines: bool = True, group: MemoryGroup | None = None) -> None:
+        self._confines, self._group = confines, group
+        self._used: dict[Path, int] = {}
         digest = hashlib.sha256(os.fsencode(run.name)).digest()
         self.id = IMAGES_GROUP + 1 + int.from_bytes(digest[:4], "big") % 0x0FFFFFF0
         self._emulator = run.parent.parent / "qemu" / "qemu-system-x86_64"
@@ -65,20 +71,31 @@ class QemuUser:
         emulator = ET.Element("emulator")
         emulator.text = str(self._written())
         devices.insert(0, emulator)
+        memory = int(domain.findtext("memory", "0")) << 20
+        values = self._group_entered(folder, memory)
         other = devices.find("tpm") is not None or devices.find("disk[@device='cdrom']") is not None
         if self._confines and not other:
             named = [one.text or "" for one in domain.iterfind("os/*") if one.tag in ("kernel", "initrd")]
             reads = [path for path in (*disks, *map(Path, named)) if path.exists()]
             self._hand_over(own, reads)
-            values = {
+            values |= {
                 FOLDER: str(folder),
                 USER: str(self.id),
                 READS: json.dumps([str(path) for path in reads]),
-                MEMORY: str((int(domain.findtext("memory", "0")) << 20) + OVERHEAD),
+                MEMORY: str(memory + OVERHEAD),
             }
-            for name, value in values.items():
-                ET.SubElement(line, f"{{{_NAMESPACE}}}env", {"name": name, "value": value})
+        for name, value in values.items():
+            ET.SubElement(line, f"{{{_NAMESPACE}}}env", {"name": name, "value": value})
         return ET.tostring(domain, encoding="unicode")
+
+    def _group_entered(self, folder: Path, memory: int) -> dict[str, str]:
+        """Makes room for a machine in the run's group; the environment by which its QEMU enters."""
+        if self._group:
+            self._used[folder] = memory + OVERHEAD_USED
+            with contextlib.suppress(OSError):
+                self._group.limit(sum(self._used.values()))
+                return {GROUP: str(self._group.members)}
+        return {}
 
     def take_back(self, path: Path) -> None:
         """Makes a file that was handed over root's, for other runs' users to read."""
@@ -111,7 +128,7 @@ class QemuUser:
         return self._emulator
 
 
-def user_for(run: Path, *, shared: bool, kvm: bool) -> QemuUser | None:
+def user_for(run: Path, *, shared: bool, kvm: bool, group: MemoryGroup | None = None) -> QemuUser | None:
     """The user of a run's QEMUs; None where they run as the user who runs winvm, or as a daemon says.
 
     Root's QEMUs stay root's where the host forbids mounts, as some containers do.
@@ -119,10 +136,12 @@ def user_for(run: Path, *, shared: bool, kvm: bool) -> QemuUser | None:
     Args:
         shared: a daemon starts them.
         kvm: they need /dev/kvm, which only root may use on some hosts.
+        group: the run's memory cgroup.
     """
     if shared or os.geteuid() != 0:
         return None
-    return QemuUser(run, confines=_mounts_allowed() and not (kvm and KVM.stat().st_mode & 0o066 == 0))
+    confines = _mounts_allowed() and not (kvm and KVM.stat().st_mode & 0o066 == 0)
+    return QemuUser(run, confines=confines, group=group)
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError, MachineError, WinvmError
 from harness.host import locks
 from harness.host.interrupts import at_last, deferred
+from harness.host.memory_group import MemoryGroup, memory_group
 from harness.host.private import private_folder
 from harness.machine.bindings import libvirt
 from harness.machine.connection import Connection, translated, within
@@ -57,6 +58,8 @@ class RunFolder:
         self.path = path
         self.claim = Claim.of(path)
         self.remote: RemoteHost | None = None
+        self.memory: MemoryGroup | None = None
+        """What bounds the memory of the folder's machines; None where the host allows no cgroup."""
         self._lock = lock
         self._connection: Connection | None = None
         self._open = True
@@ -164,7 +167,9 @@ class RunFolder:
             DeadlineError: another host does not answer.
         """
         if self._watchdog is None and not (self.claim and Target.of(self.claim.uri)):
-            self._watchdog = Watchdog(self.path, KEPT)
+            if not self.claim:
+                self.memory = memory_group(self.path)
+            self._watchdog = Watchdog(self.path, KEPT, self.memory)
         if self._connection is None and self.claim:
             self._connection = self._connected(self.claim.uri)
         elif self._connection is None:
@@ -243,6 +248,8 @@ class RunFolder:
             atexit.unregister(self._close_at_exit)
             if self._watchdog:
                 self._watchdog.close()
+            if self.memory and not self.kept:
+                self.memory.remove()
             self._open = RunFolder._process_open = False
             os.close(self._lock)
 

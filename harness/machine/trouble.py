@@ -66,16 +66,19 @@ def paused_by_error(domain: Any, found: str) -> str:
     return f"The machine is paused because its disk cannot be written: {found or 'input/output error'}."
 
 
-def fate(pid: int, killed_before: int) -> str:
+def fate(pid: int, killed_before: int, *, at_limit: bool = False) -> str:
     """What a signal has done to a QEMU of this host; empty if it runs, or ended in another way.
 
     Args:
         killed_before: `out_of_memory_kills` when it was started.
+        at_limit: the kernel has killed a process of its memory cgroup since.
     """
     if number := ended_by(pid):
         text = f"QEMU (process {pid}) was ended by {_signal_name(number)}."
         killed = out_of_memory_kills() - killed_before
-        if number == signal.SIGKILL and killed > 0:
+        if number == signal.SIGKILL and at_limit:
+            text += " It had reached its cgroup's limit: the memory of its profile and QEMU's own."
+        elif number == signal.SIGKILL and killed > 0:
             text += f" The host's kernel has killed {killed} processes for lack of memory since it started,"
             text += " probably QEMU among them."
         return text

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.errors import WinvmError
 from harness.host import programs
+from harness.host.memory_group import MemoryGroup
 from harness.machine.processes import end_process, qemu_processes
 
 SETTLE_S = 1.0
@@ -29,17 +30,20 @@ class Watchdog:
     Args:
         folder: the run's.
         kept: the file whose presence there means that the machines outlive the run.
+        group: the run's memory cgroup. The watchdog enters it as the QEMUs do: who kills all processes of the
+            run's own cgroup does not reach them.
 
     Raises:
         MissingProgramError: this Python cannot be run.
     """
 
-    def __init__(self, folder: Path, kept: str) -> None:
+    def __init__(self, folder: Path, kept: str, group: MemoryGroup | None = None) -> None:
+        members = str(group.members) if group else ""
         end, self._hold = os.pipe()
         with os.fdopen(end, "rb") as pipe:
             try:
                 self._process = programs.start(
-                    [sys.executable, "-P", "-m", "harness.machine.watchdog", str(folder), kept],
+                    [sys.executable, "-P", "-m", "harness.machine.watchdog", str(folder), kept, members],
                     stdin=pipe,
                     own_session=True,
                 )
@@ -71,4 +75,7 @@ def watch(folder: Path, kept: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[3]:
+        with contextlib.suppress(OSError):
+            Path(sys.argv[3]).write_text("0", encoding="ascii")
     watch(Path(sys.argv[1]), sys.argv[2])

@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from harness.host.memory_group import MemoryGroup, memory_group
 from harness.machine import qemu_launcher as launcher
-from harness.machine.qemu_user import OVERHEAD, QemuUser, user_for
+from harness.machine.qemu_user import OVERHEAD, OVERHEAD_USED, QemuUser, user_for
 
 ROOT = Path(__file__).resolve().parents[3]
 START = "import sys; from harness.machine import qemu_launcher as q; q.main(sys.argv[1:], '/usr/bin/perl')"
@@ -136,6 +137,53 @@ def test_its_memory_is_bounded(machine: Path) -> None:
         cwd=ROOT, env={**os.environ, **environment_of(machine, limited)}, capture_output=True, check=False,
     )  # fmt: skip
     assert b"had" not in done.stdout
+
+
+def in_group(machine: Path, group: MemoryGroup, *, confines: bool = True) -> str:
+    user = QemuUser(machine.parent, confines=confines, group=group)
+    return user.confined(DOMAIN.format(kernel=machine / "vmlinuz", devices=""), machine, [], [])
+
+
+@pytest.mark.parametrize("confines", [True, False])
+def test_it_is_in_the_runs_memory_cgroup(machine: Path, confines: bool) -> None:
+    group = memory_group(machine.parent)
+    if group is None:
+        pytest.skip("this host lets this process make no memory cgroup")
+    try:
+        xml = in_group(machine, group, confines=confines)
+        code = "$| = 1; print qq($$\n); <STDIN>"
+        words = [sys.executable, "-c", START, "-e", code]
+        environment = {**os.environ, **environment_of(machine, xml)}
+        with subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as inside:
+            assert inside.stdout
+            pid = int(inside.stdout.readline())
+            assert pid in map(int, group.members.read_text().split())
+            inside.communicate()
+    finally:
+        group.remove()
+
+
+def test_the_runs_machines_share_one_limit(machine: Path, tmp_path: Path) -> None:
+    group = MemoryGroup(tmp_path / "group")
+    group.path.mkdir()
+    user = QemuUser(machine.parent, group=group)
+    one = DOMAIN.format(kernel=machine / "vmlinuz", devices="")
+    for name in ("guest", "guest", "second"):  # a machine that starts again is no other one
+        user.confined(one, machine.parent / name, [], [])
+    written = int((group.path / "memory.limit_in_bytes").read_text())
+    assert written == 2 * ((64 << 20) + OVERHEAD_USED)
+
+
+def test_a_group_that_is_gone_leaves_the_bound_on_address_space(machine: Path, tmp_path: Path) -> None:
+    xml = in_group(machine, MemoryGroup(tmp_path / "gone"))
+    assert set(environment_of(machine, xml)) == {
+        launcher.FOLDER,
+        launcher.USER,
+        launcher.READS,
+        launcher.MEMORY,
+    }
 
 
 @pytest.mark.parametrize("devices", ["<tpm/>", '<disk device="cdrom"/>'])

@@ -61,6 +61,15 @@ def test_kills_for_lack_of_memory_are_told_as_a_guess(monkeypatch: pytest.Monkey
     assert "memory" not in fate(4711, out_of_memory_kills())
 
 
+def test_a_kill_for_the_runs_own_limit_is_no_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(processes._signals, 4711, signal.SIGKILL)
+    said = fate(4711, out_of_memory_kills() - 1, at_limit=True)
+    assert "had reached its cgroup's limit" in said
+    assert "probably" not in said
+    monkeypatch.setitem(processes._signals, 4711, signal.SIGSEGV)
+    assert "memory" not in fate(4711, out_of_memory_kills(), at_limit=True)
+
+
 def test_the_kernels_count_is_read(tmp_path: Path) -> None:
     file = tmp_path / "vmstat"
     assert out_of_memory_kills(file) == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.host.memory_group import memory_group
 from harness.machine.runfolder import KEPT
 from harness.machine.watchdog import Watchdog
 from tests.unit.machine.test_files import start_as_qemu
@@ -77,3 +78,19 @@ def test_it_goes_with_the_folder(run: Path) -> None:
     dog.close()
     assert time.monotonic() - began < 0.8
     assert dog._process.returncode == 0
+
+
+def test_it_stays_when_all_processes_of_the_runs_cgroup_are_killed(run: Path) -> None:
+    group = memory_group(run)
+    if group is None:
+        pytest.skip("this host lets this process make no memory cgroup")
+    dog = Watchdog(run, KEPT, group)
+    try:
+        until = time.monotonic() + 5
+        while not (members := group.members.read_text().split()) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert members == [str(dog._process.pid)]
+    finally:
+        dog.close()
+        group.remove()
+    assert not group.path.exists()
