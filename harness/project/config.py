@@ -30,6 +30,7 @@ from pydantic_core import ErrorDetails
 
 from harness.errors import ConfigurationError
 from harness.host.ownership import belongs_to_user, invoking_user
+from harness.host.regular import open_regular
 from harness.project.trust import require_trusted, runs_no_program
 
 FILE_NAME = "winvm.toml"
@@ -41,6 +42,7 @@ RegistryName = Annotated[
 ]
 RegistryValue = Annotated[int, Field(strict=True, ge=0, le=0xFFFFFFFF)] | StrictStr | tuple[StrictStr, ...]
 Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
+LARGEST_FILE = 1 << 20  # bytes
 LibvirtUri = Annotated[str, AfterValidator(runs_no_program)]
 
 
@@ -308,10 +310,25 @@ def load(path: Path) -> Config:
         ConfigurationError: unreadable, not TOML, or a key or value is wrong; names all of them.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows write a BOM
+        with open_regular(path) as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ConfigurationError(
+                f"{path} is larger than {LARGEST_FILE} bytes.", remedy="Name a winvm.toml."
+            )
+        document = tomllib.loads(content.decode("utf-8-sig"))  # editors of Windows write a BOM
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}.",
+            remedy="Save it as UTF-8; `>` of Windows PowerShell writes UTF-16.",
+        ) from error
+    except RecursionError as error:
+        raise ConfigurationError(
+            f"{path} nests its values too deeply.", remedy="`winvm init` writes one that explains every key."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(
             f"{path} is not valid TOML: {error}.", remedy="Correct that line."
         ) from error

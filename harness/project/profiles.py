@@ -175,7 +175,7 @@ def _read(file: Path) -> dict[str, Any]:
             raise ConfigurationError(
                 f"Profile {file} is larger than {LARGEST_FILE} bytes.", remedy="Name a profile's file."
             )
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8-sig"))  # editors of Windows write a BOM
     except OSError as error:
         raise ConfigurationError(
             f"Profile {file} cannot be read: {error.strerror}.", remedy="Name one of vm/profiles/*.toml."

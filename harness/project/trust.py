@@ -24,11 +24,13 @@ def require_trusted(file: Path) -> None:
     if "*" in named or any(name and Path(name).resolve() == file.resolve().parent for name in named):
         return
     try:
-        owner, folder = file.stat().st_uid, file.resolve().parent.stat()
+        found, folder = file.stat(), file.resolve().parent.stat()
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}.") from error
-    if owner not in _own_users():
-        reason = f"it belongs to user id {owner}, not to {os.geteuid()}"
+    if found.st_uid not in _own_users():
+        reason = f"it belongs to user id {found.st_uid}, not to {os.geteuid()}"
+    elif found.st_mode & stat.S_IWOTH:
+        reason = "everybody can write to it"
     elif folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
         reason = f"everybody can write into {file.parent}"
     else:
@@ -49,7 +51,8 @@ def _own_users() -> set[int]:
 
 def runs_no_program(uri: str) -> str:
     """A libvirt URI as a file may have it. Raises `ValueError` for one that names a program."""
-    found = {name.lower() for name, _ in parse_qsl(urlsplit(uri).query, keep_blank_values=True)}
+    query = urlsplit(uri).query.replace(";", "&")  # libvirt takes either between parameters
+    found = {name.lower() for name, _ in parse_qsl(query, keep_blank_values=True)}
     if wrong := sorted(found & PROGRAM_PARAMETERS):
         raise ValueError(
             f"a file may not give {wrong[0]}= in a libvirt URI, which names a program;"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,27 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "winvm.toml").write_bytes(b"\xef\xbb\xbf[driver]\nname='mine'\n")
     assert config.load(tmp_path / "winvm.toml").driver.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[driver]\n".encode("utf-16"), r"is not UTF-8: byte 0 is 0xff\. Save it as UTF-8"),
+        ("# é\n".encode("latin-1"), "is not UTF-8: byte 2 is 0xe9"),
+        (b"a = " + b"[" * 100_000, "too deeply"),
+        (b"#" * (2 << 20), "larger than"),
+    ],
+)
+def test_what_is_no_text_of_toml_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "winvm.toml").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=said):
+        config.load(tmp_path / "winvm.toml")
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "winvm.toml")
+    with pytest.raises(ConfigurationError, match="not a regular file"):
+        config.load(tmp_path / "winvm.toml")
 
 
 def test_the_nearest_file_above_is_found(tmp_path: Path) -> None:

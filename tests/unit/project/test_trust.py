@@ -39,6 +39,14 @@ def test_a_folder_that_everybody_can_write_is_refused(project: Path) -> None:
     assert config.find(project) == project / "winvm.toml"
 
 
+def test_a_file_that_everybody_can_write_is_refused(project: Path) -> None:
+    (project / "winvm.toml").chmod(0o666)
+    with pytest.raises(ConfigurationError, match="everybody can write to it"):
+        config.find(project / "below")
+    (project / "winvm.toml").chmod(0o664)
+    assert config.find(project / "below") == project / "winvm.toml"
+
+
 @pytest.mark.parametrize("trusted", ["{}", "/nowhere:{}", "*"])
 def test_trust_can_be_given(project: Path, trusted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     project.chmod(0o777)
@@ -53,6 +61,7 @@ def test_trust_can_be_given(project: Path, trusted: str, monkeypatch: pytest.Mon
         "qemu+ssh://h/system?no_tty=1&netcat=/tmp/evil",
         "qemu+ssh://h/system?COMMAND=/tmp/evil.sh",
         "qemu+ssh://h/system?%63ommand=/tmp/evil.sh",
+        "qemu+ssh://h/system?no_tty=1;command=/tmp/evil.sh",
     ],
 )
 def test_a_uri_of_a_file_runs_no_program(tmp_path: Path, uri: str) -> None:
