@@ -76,17 +76,18 @@ def wine_limits(driver: Path, sources: Path | None = None) -> list[RuleFinding]:
 class ShiftedPrint:
     """A print of the driver whose conversions after `%wZ` or `%Z` get another one's argument on Wine.
 
-    place: of the code that refers to the format. dereferences: whether one of these conversions takes a
-    pointer, so that the print may crash.
+    code: RVA of what refers to the format, before the call. place: of that code; None without a PDB.
+    dereferences: whether one of these conversions takes a pointer, so that the print may crash.
     """
 
-    place: Frame
+    code: int
+    place: Frame | None
     text: str
     dereferences: bool
 
 
 def shifted_prints(driver: Path) -> list[ShiftedPrint]:
-    """The prints of a driver whose PDB is beside it; none without a PDB.
+    """The prints of a driver, with their places if its PDB is beside it.
 
     Raises:
         OSError, pefile.PEFormatError: the file cannot be read as a PE file.
@@ -101,10 +102,14 @@ def shifted_prints(driver: Path) -> list[ShiftedPrint]:
             image, driver, sorted({at for places in references.values() for at in places})
         )
         return [
-            ShiftedPrint(frames[code][0], texts[at], any(kind in _POINTERS for kind in shifted[at]))
+            ShiftedPrint(
+                code,
+                frames[code][0] if frames.get(code) else None,
+                texts[at],
+                any(kind in _POINTERS for kind in shifted[at]),
+            )
             for at, places in references.items()
             for code in places
-            if frames.get(code)
         ][:_MAX_FINDINGS]
 
 

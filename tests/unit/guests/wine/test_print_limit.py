@@ -11,6 +11,7 @@ from harness.guests.wine.print_limit import crash_limit, missing_line_limit
 from harness.journal import Journal
 from harness.project import config
 from harness.toolchain.builds import build_drivers
+from harness.toolchain.wine_limits import shifted_prints
 
 SOURCE = """#include <ntifs.h>
 static UNICODE_STRING name = RTL_CONSTANT_STRING(L"x");
@@ -87,6 +88,24 @@ def test_a_frame_of_a_scan_makes_it_possible_only(driver: Path) -> None:
 )
 def test_any_other_crash_is_the_driver_s(driver: Path, analysis: dict[str, Any]) -> None:
     assert crash_limit(analysis, driver) is None
+
+
+def test_without_a_pdb_the_code_of_the_print_is_the_witness(driver: Path, tmp_path: Path) -> None:
+    bare = tmp_path / driver.name
+    bare.write_bytes(driver.read_bytes())
+    fatal = next(one.code for one in shifted_prints(driver) if "of %s" in one.text)
+    (prints,) = [one for one in shifted_prints(bare) if one.code == fatal]
+    assert prints.place is None
+    crash = crashed("", 0, found="scan")
+    crash["stack"][1]["offset"] = fatal + 9
+    limit = crash_limit(crash, bare)
+    assert limit
+    assert limit.text.startswith("the crash is inside the print 't: %wZ %d%% of %s\\n': Wine takes no")
+    assert not limit.certain
+    for offset in (0x10, fatal + 0x1000):
+        crash["stack"][1]["offset"] = offset
+        assert crash_limit(crash, bare) is None
+    assert "'t: %wZ %d\\n'" in missing_line_limit(bare)
 
 
 def test_a_missing_line_is_told_of_shifted_prints_alone(driver: Path, tmp_path: Path) -> None:
