@@ -168,9 +168,12 @@ class Service:
             f"ControlService({self.name}, stop)", self._handle, SERVICE_CONTROL_STOP, ctypes.addressof(status)
         )
 
-    def delete(self) -> None:
-        """Marks it for deletion; raises `Win32Error` (1072 when it is marked already)."""
-        self._scope.record("DeleteService", self.name)
+    def delete(self, after: str = "") -> None:
+        """Marks it for deletion; raises `Win32Error` (1072 when it is marked already).
+
+        after: `AFTER_ERROR` if it did not start.
+        """
+        self._scope.record(f"DeleteService{after}", self.name)
         advapi32.DeleteService.check(f"DeleteService({self.name})", self._handle)
 
     def remove(self) -> None:

@@ -11,7 +11,7 @@ from agent.marker import MAX_PIECE
 from agent.service import POLL_S, Making, ServiceManager, State, Status
 from agent.win32 import constants, kernel32, ntdll
 from agent.win32.device import Device
-from agent.win32.handle import Scope
+from agent.win32.handle import AFTER_ERROR, Scope
 from agent.win32.layouts import DWORD
 
 
@@ -54,7 +54,7 @@ class WindowsGuest:
             try:
                 created.start()
             except Win32Error:
-                created.delete()
+                created.delete(after=AFTER_ERROR)
                 raise
 
     def start(self, service: str, scope: Scope) -> None:

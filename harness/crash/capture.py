@@ -33,13 +33,14 @@ LAST_OPERATIONS = 8192  # bytes
 SCREENSHOT_DEADLINE_S = 10.0
 ANALYSIS = ("analysis.json", "analysis.md")
 _BEGIN = re.compile(r"WINVM-MARK \S+ begin ")
-UNWINDING = "CloseHandle after error"  # as guest/agent/win32/handle.py writes it
+AFTER_ERROR = " after error"  # as guest/agent/win32/handle.py and guest/agent/service.py write it
 
 
 def last_operation(journal: Path) -> str:
     """The last operation in the agent's write-ahead journal; empty when there is none.
 
-    Closing handles after a failed operation does not count: the caller outlives the driver for a moment.
+    Closing handles after a failed operation does not count, nor does deleting the service that did not start:
+    the caller outlives the driver for a moment.
     """
     try:
         lines = last_bytes(journal, LAST_OPERATIONS).split(b"\n")[:-1]
@@ -48,10 +49,10 @@ def last_operation(journal: Path) -> str:
     for line in reversed(lines):
         try:
             entry = json.loads(line)
-            if entry["op"] == UNWINDING:
+            if entry["op"].endswith(AFTER_ERROR):
                 continue
             return f"{entry['op']} {entry.get('detail', '')}".strip()[:1000]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return ""
 

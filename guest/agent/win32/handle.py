@@ -19,6 +19,8 @@ class Record(Protocol):
 
 
 UNWINDING = "CloseHandle after error"
+AFTER_ERROR = " after error"
+"""Ends the name of an operation that only undoes another one, which failed."""
 
 
 class Scope(Protocol):

@@ -32,6 +32,7 @@ Script = Callable[[FakeAgent, FakeLink], None]
 JOURNAL = (
     b'{"n":1,"op":"DeviceIoControl","detail":"code=0x1"}\n'
     b'{"n":2,"op":"CloseHandle after error","detail":"Device"}\n'
+    b'{"n":3,"op":"DeleteService after error","detail":"drv"}\n'
     b'{"n":3,"op":"hal'
 )
 BUGCHECK = CrashExpectation(bugcheck=0xE2, parameters=(1, 2, 3, 4))
