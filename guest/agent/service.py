@@ -27,6 +27,8 @@ SERVICE_ERROR_NORMAL = 1
 SERVICES = r"SYSTEM\CurrentControlSet\Services"
 SERVICE_CONTROL_STOP = 1
 SC_STATUS_PROCESS_INFO = 0
+REFUSED_S = 5.0
+"""Seconds after an accepted stop in which the state of a driver that stops changes."""
 POLL_S = 0.02  # the service control manager has no wait for a driver's state
 
 
@@ -180,8 +182,18 @@ class Service:
         """Stops it if it runs, waits until it has stopped, and deletes it; raises `Win32Error`."""
         if self.status().state is not State.STOPPED:
             self.stop()
+            self._begins_to_stop()
             self.wait_for(State.STOPPED)
         self.delete()
+
+    def _begins_to_stop(self) -> None:
+        """Wine accepts the stop of a driver without an unload routine, which then goes on running."""
+        deadline = Deadline.after(self._scope.deadline.seconds(REFUSED_S))
+        while self.status().state is State.RUNNING:
+            if deadline.expired:
+                said = f"service {self.name} goes on RUNNING, as a driver without an unload routine does; its stop"
+                raise WaitTimeoutError(said, REFUSED_S)
+            time.sleep(POLL_S)
 
     def status(self) -> Status:
         """Its state and exit codes now."""

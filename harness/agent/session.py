@@ -48,7 +48,8 @@ MARKER_GRACE_S = 3.0
 INCOMPLETE = "The debug output may be incomplete: the scenario's end marker did not arrive."
 NO_CRASH = "The debug output tells of a crash, but the driver's service still runs, so there was none"
 LOAD_GRACE_S = 1.0
-"""Time after a failed load in which the debug stream may still report a crash in DriverEntry."""
+"""Time after a failed load or unload in which the debug stream may still report the driver's crash."""
+ERROR_SERVICE_REQUEST_TIMEOUT = 1053  # winerror.h: a service did not answer within 30 s
 
 MESSAGE_LIMIT = 2000
 """Characters that are kept of what the agent says when it cannot start."""
@@ -210,7 +211,14 @@ class AgentSession:
 
     def unload(self, service: str, deadline: Deadline) -> Unloaded | KernelCrash:
         """Stops and removes a driver; `ok` of the answer says whether that worked."""
-        return self._ask(Unloaded, deadline, f"unload {service}", "unload", service=service)
+        answer = self._ask(Unloaded, deadline, f"unload {service}", "unload", service=service)
+        if isinstance(answer, KernelCrash) or answer.ok or not answer.error_code:
+            return answer
+        if crash := self.late_crash(deadline.at_most(LOAD_GRACE_S)):
+            return crash
+        if answer.error_code == ERROR_SERVICE_REQUEST_TIMEOUT:
+            return hang(f"Windows waited in vain for it to stop: {answer.message.rstrip('.')}.")
+        return answer
 
     def run(
         self,

@@ -51,13 +51,7 @@ class MemoryGroup:
 
     def kills(self) -> int:
         """Processes of the group that the kernel has killed because it was at its limit."""
-        file = self.path / ("memory.events" if self._second else "memory.oom_control")
-        with contextlib.suppress(OSError, ValueError):
-            for line in file.read_text(encoding="ascii").splitlines():
-                name, _, count = line.partition(" ")
-                if name == "oom_kill":
-                    return int(count)
-        return 0
+        return out_of_memory_kills(self.path / ("memory.events" if self._second else "memory.oom_control"))
 
     def remove(self) -> None:
         """Removes the group once it is empty; never raises."""
@@ -73,6 +67,16 @@ class MemoryGroup:
     @property
     def _second(self) -> bool:
         return (self.path / "memory.max").exists()
+
+
+def out_of_memory_kills(file: Path) -> int:
+    """The count `oom_kill` in a file of the kernel's, such as /proc/vmstat; 0 where it has none."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in file.read_text(encoding="ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
 
 
 def memory_group(run: Path, proc: Path = PROC) -> MemoryGroup | None:

@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from harness.host import memory_group
 from harness.machine.bindings import libvirt
 from harness.machine.connection import Connection, translated
 from harness.machine.processes import ended_by
@@ -89,12 +90,7 @@ def fate(pid: int, killed_before: int, *, at_limit: bool = False) -> str:
 
 def out_of_memory_kills(vmstat: Path = VMSTAT) -> int:
     """Processes that this host's kernel has killed for lack of memory since it booted (`oom_kill`)."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in vmstat.read_text(encoding="ascii").splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
-    return 0
+    return memory_group.out_of_memory_kills(vmstat)
 
 
 def _is_stopped(pid: int) -> bool:

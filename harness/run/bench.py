@@ -119,7 +119,7 @@ class Bench:
         Raises:
             InfrastructureError: the guest does not answer.
             DriverLoadError: the driver does not stop.
-            DriverCrashError: it crashes in its unload routine.
+            DriverCrashError: it crashes in its unload routine, or never returns from it.
         """
         if not self.guest.answers or not self.guest.loaded:
             return
@@ -128,7 +128,7 @@ class Bench:
             raise self._went_down(answer, UNLOADED)
         if not answer.ok:
             raise DriverLoadError(
-                f"The driver cannot be unloaded: {answer.message}.",
+                f"The driver cannot be unloaded: {answer.message.rstrip('.')}.",
                 remedy="Close every handle to its devices, and check its DriverUnload.",
             )
 
@@ -371,6 +371,7 @@ class Bench:
 
 def _down(crash: CrashRecord, doing: str) -> str:
     """What a driver did while it was loaded or unloaded, as the beginning of a sentence."""
-    if crash.kind == "hang" and doing == LOADED:
-        return f"DriverEntry did not return: {crash.text.rstrip('.')}"
+    if crash.kind == "hang":
+        routine = "DriverEntry" if doing == LOADED else "DriverUnload"
+        return f"{routine} did not return: {crash.text.rstrip('.')}"
     return f"The driver crashed while it was {doing}: {describe(crash.report)}"

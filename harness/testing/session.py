@@ -297,7 +297,7 @@ class Session:
             self._broke_off = str(getattr(excinfo.value, "msg", "") or "Interrupted.").strip()
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_sessionfinish(self) -> Generator[None]:
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Ends the guest and writes results.json, whatever happened before; pytest's own reports come after.
 
         A full disk can make either fail, so their errors end the session here, too.
@@ -305,7 +305,7 @@ class Session:
         try:
             try:
                 with ending_the_session():
-                    self._finish()
+                    self._finish(session)
             finally:
                 with ending_the_session():
                     yield
@@ -334,16 +334,19 @@ class Session:
             sys.stdout.flush()
             print(paragraph(self._ended), file=sys.stderr)
 
-    def _finish(self) -> None:
+    def _finish(self, session: pytest.Session) -> None:
         if self._artifacts is None:
             return
         from harness.outcome import Outcome
         from harness.report.history import cell
+        from harness.run.ending import finish
         from harness.run.prune import tidy
 
         try:
             if self._bench:
-                self._bench.close()
+                if unloaded := finish(self._bench, self._artifacts, unload=not self._broke_off):
+                    self.tally.add(unloaded)
+                    session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
                 if not set(self._artifacts.counts) - {Outcome.PASSED, Outcome.SKIPPED}:
                     folder = self.plan().config.artifacts_folder
                     tidy(configuration.home(), folder, self._artifacts.journal)
