@@ -191,8 +191,8 @@ class Service:
         deadline = Deadline.after(self._scope.deadline.seconds(REFUSED_S))
         while self.status().state is State.RUNNING:
             if deadline.expired:
-                said = f"service {self.name} goes on RUNNING, as a driver without an unload routine does; its stop"
-                raise WaitTimeoutError(said, REFUSED_S)
+                why = "goes on RUNNING, as a driver without an unload routine does; its stop"
+                raise WaitTimeoutError(f"service {self.name} {why}", REFUSED_S)
             time.sleep(POLL_S)
 
     def status(self) -> Status:

@@ -53,12 +53,14 @@ class Campaign:
         check: handles one input; raises nothing but the errors that it expects and catches.
         seconds: for one input.
         megabytes: growth of this process's resident memory over all inputs.
+        keep: the folder in which an input that fails is kept; by default that of temporary files.
     """
 
     make: Callable[[random.Random], bytes]
     check: Callable[[bytes], None]
     seconds: float
     megabytes: int
+    keep: Path | None = None
 
     def run(self, count: int, seed: int) -> str:
         """Handles `count` inputs; returns what was measured.
@@ -81,7 +83,7 @@ class Campaign:
                 took = time.monotonic() - started
                 assert took < self.seconds, f"one input took {took:.1f} s"
             except Exception as error:
-                kept = Path(tempfile.mkdtemp(prefix="winvm-fuzz-")) / f"{seed}-{number}"
+                kept = Path(tempfile.mkdtemp(prefix="winvm-fuzz-", dir=self.keep)) / f"{seed}-{number}"
                 kept.write_bytes(data)
                 error.add_note(f"input {number} of seed {seed}: {kept}")
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_an_sftp_answer_that_announces_more_than_it_has_ends_at_once(body: bytes
     assert time.monotonic() - started < 2
 
 
-def test_the_limits_of_a_campaign_hold() -> None:
+def test_the_limits_of_a_campaign_hold(tmp_path: Path) -> None:
     def slow(_data: bytes) -> None:
         time.sleep(0.02)
 
@@ -59,9 +60,11 @@ def test_the_limits_of_a_campaign_hold() -> None:
         return mutated(chance, b"seed")
 
     with pytest.raises(AssertionError, match=r"one input took 0\.0 s"):
-        Campaign(make, slow, seconds=0.01, megabytes=99).run(1, 0)
+        Campaign(make, slow, seconds=0.01, megabytes=99, keep=tmp_path).run(1, 0)
     with pytest.raises(AssertionError, match="memory grew by"):
         Campaign(make, hoard, seconds=9, megabytes=16).run(40, 0)
     with pytest.raises(ZeroDivisionError) as raised:
-        Campaign(make, fails, seconds=9, megabytes=99).run(1, 0)
-    assert "input 0 of seed 0" in raised.value.__notes__[0]
+        Campaign(make, fails, seconds=9, megabytes=99, keep=tmp_path).run(1, 0)
+    (note,) = raised.value.__notes__
+    assert note.startswith("input 0 of seed 0: ")
+    assert Path(note.split()[-1]).parent.parent == tmp_path
