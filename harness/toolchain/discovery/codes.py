@@ -86,7 +86,10 @@ def _values(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _constant(node: Mapping[str, Any]) -> int | None:
+    """The value of an enumeration constant; in C++ a cast to the enumeration's type may lie around it."""
     for child in node.get("inner", ()):
         if child.get("kind") == "ConstantExpr" and re.fullmatch(r"-?\d+", str(child.get("value", ""))):
             return int(child["value"])
+        if child.get("kind") == "ImplicitCastExpr" and (value := _constant(child)) is not None:
+            return value
     return None

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.errors import BuildError
 from harness.toolchain.msbuild.condition import ConditionError, holds
 from harness.toolchain.msbuild.document import Node, read_document
+from harness.toolchain.msbuild.functions import CALL, called
 from harness.toolchain.msbuild.paths import resolve
 
 IMPORT_LIMIT = 200
 ITEM_LIMIT = 20_000
 EXPANSION_LIMIT = 1 << 20
 """Characters of one expanded value; a property that doubles itself ends here."""
+NONE: Mapping[str, str] = MappingProxyType({})
 ABSENT = "winvm.absent"
 """Placeholder in paths for a folder of Visual Studio or the WDK, which this host does not have."""
 _PROPERTY = re.compile(r"\$\((\w[\w.-]*)\)")
-_FUNCTION = re.compile(r"\$\(\[[^()]*(?:\([^()]*\))*[^()]*\)|\$\(\w+\.\w+\([^()]*\)\)")
+_FUNCTION = re.compile(r"\$\((?:\[|\w+\.)[^()]*(?:\([^()]*\)[^()]*)*\)")
 _METADATA = re.compile(r"%\((?:[\w.]+\.)?(\w+)\)")
 
 
@@ -41,6 +44,10 @@ class Item:
 class Evaluation:
     """A project's properties and items for one configuration.
 
+    Args:
+        fixed: global properties, which Visual Studio hands over and no project file changes: the WDK's project
+            templates set `Configuration` to Debug.
+
     Attributes:
         project: the project file.
         properties: names in lower case.
@@ -49,9 +56,10 @@ class Evaluation:
         notes: what could not be evaluated and was left out.
     """
 
-    def __init__(self, project: Path, properties: dict[str, str]) -> None:
+    def __init__(self, project: Path, properties: dict[str, str], fixed: Mapping[str, str] = NONE) -> None:
         self.project = project
-        self.properties = {name.lower(): value for name, value in properties.items()}
+        self.properties = {name.lower(): value for name, value in {**properties, **fixed}.items()}
+        self._fixed = frozenset(name.lower() for name in fixed)
         self.definitions: dict[str, dict[str, str]] = {}
         self.items: list[Item] = []
         self.notes: list[str] = []
@@ -96,7 +104,7 @@ class Evaluation:
                 continue
             elif node.tag == "PropertyGroup":
                 for child in node.children:
-                    if self._holds(child, file):
+                    if child.tag.lower() not in self._fixed and self._holds(child, file):
                         self.properties[child.tag.lower()] = self.expand(child.text.strip(), file)
             elif node.tag == "ImportGroup":
                 self._elements(node.children, file)
@@ -141,10 +149,11 @@ class Evaluation:
             BuildError: the result is too long.
         """
         if "$" in text:
+            text = _PROPERTY.sub(lambda found: self._value(found[1].lower(), file), text)
+            text = CALL.sub(lambda found: self._called(found, file), text)
             if _FUNCTION.search(text):
                 self.notes.append(f"{file.name}: {text[:80]!r} calls a function; its value is left empty")
                 text = _FUNCTION.sub("", text)
-            text = _PROPERTY.sub(lambda found: self._value(found[1].lower(), file), text)
         if "%(" in text:
             known = metadata or {}
             text = _METADATA.sub(lambda found: known.get(found[1].lower(), ""), text)
@@ -154,6 +163,11 @@ class Evaluation:
                 remedy="Look for a property that is appended to itself.",
             )
         return text
+
+    def _called(self, found: re.Match[str], file: Path) -> str:
+        """What a property function returns; the call itself if it is unknown."""
+        result = called(self._value(found["name"].lower(), file), found["method"], found["arguments"])
+        return found[0] if result is None else result[:EXPANSION_LIMIT]
 
     def _value(self, name: str, file: Path) -> str:
         if name == "msbuildthisfiledirectory":

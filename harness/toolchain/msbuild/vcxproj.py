@@ -191,9 +191,6 @@ def _evaluate(project: Path, root: Path, build: str) -> Evaluation:
         {
             **_TOOLS,
             **_VERSIONS,
-            "Configuration": _configuration(project, build),
-            "Platform": PLATFORM,
-            "SolutionDir": f"{root}/",
             "ProjectDir": folder,
             "ProjectPath": str(project),
             "ProjectName": project.stem,
@@ -201,6 +198,11 @@ def _evaluate(project: Path, root: Path, build: str) -> Evaluation:
             "MSBuildProjectName": project.stem,
             "MSBuildProjectDirectory": str(project.parent),
             "MSBuildProjectFullPath": str(project),
+        },
+        {
+            "Configuration": _configuration(project, build),
+            "Platform": PLATFORM,
+            "SolutionDir": f"{root}/",
         },
     )
 

@@ -38,6 +38,10 @@ typedef WCHAR TCHAR, *PTCHAR;
 typedef LPWSTR PTSTR, LPTSTR;
 typedef LPCWSTR PCTSTR, LPCTSTR;
 #endif
+#ifndef TEXT
+#define __TEXT(quote) L##quote
+#define TEXT(quote) __TEXT(quote)
+#endif
 
 #ifndef KeMemoryBarrier
 #define KeMemoryBarrier() __sync_synchronize()

@@ -6,6 +6,7 @@ extern "C" {
 #endif
 
 extern POBJECT_TYPE *CmKeyObjectType;
+extern POBJECT_TYPE *ExDesktopObjectType;
 extern POBJECT_TYPE *ExEventObjectType;
 extern POBJECT_TYPE *ExSemaphoreObjectType;
 extern POBJECT_TYPE *IoFileObjectType;

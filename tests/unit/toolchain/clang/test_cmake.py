@@ -51,6 +51,16 @@ def test_a_driver_and_its_library_are_built(lamps: Path, tmp_path: Path) -> None
     assert build_cmake(lamps, "lamp", "release", tmp_path / "out").stat().st_mtime_ns == signed
 
 
+def test_functions_of_a_projects_own_module_are_left_out(lamps: Path, tmp_path: Path) -> None:
+    (lamps / "cmake").mkdir()
+    (lamps / "cmake" / "FindWDK.cmake").write_text(
+        "function(wdk_add_driver target)\nendfunction()\n"
+        "  macro( add_program target)\n  add_executable(${target} ${ARGN})\nendmacro()\n"
+    )
+    (lamps / "CMakeLists.txt").write_text(PROJECT + "add_program(client client.cpp)\n")
+    assert build_cmake(lamps, "lamp", "release", tmp_path / "out").is_file()
+
+
 def test_errors_are_the_compilers(lamps: Path, tmp_path: Path) -> None:
     with pytest.raises(BuildError) as failed:
         build_cmake(lamps, "broken", "release", tmp_path / "out")

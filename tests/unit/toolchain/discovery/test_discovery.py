@@ -100,6 +100,23 @@ def test_names_and_codes_are_what_the_compiler_sees(lamp: Path) -> None:
     }
 
 
+def test_codes_of_a_cpp_driver(tmp_path: Path) -> None:
+    """There, a value that fits an int has another type than one that does not."""
+    (tmp_path / "codes.hpp").write_text(
+        "#define LOW CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800, METHOD_BUFFERED, FILE_ANY_ACCESS)\n"
+        "#define HIGH CTL_CODE(0x8000, 0x800, METHOD_NEITHER, FILE_ANY_ACCESS)\n"
+    )
+    (tmp_path / "lamp.cpp").write_text(
+        '#include <ntddk.h>\n#include "codes.hpp"\nextern "C" DRIVER_INITIALIZE DriverEntry;\n'
+        "NTSTATUS DriverEntry(PDRIVER_OBJECT, PUNICODE_STRING) { return STATUS_SUCCESS; }\n"
+    )
+    assert examine(tmp_path).codes == {"LOW": 0x222000, "HIGH": 0x80002003}
+    (tmp_path / "codes.hpp").write_text(
+        "#define LOW CTL_CODE(FILE_DEVICE_UNKNOWN, 0x801, METHOD_BUFFERED, FILE_ANY_ACCESS)\n"
+    )
+    assert examine(tmp_path).codes == {"LOW": 0x222004}
+
+
 def test_init_writes_a_project_that_builds_and_is_collected(lamp: Path) -> None:
     begin_project(lamp)
     loaded = config.load(lamp / "winvm.toml")

@@ -10,7 +10,7 @@ from harness.errors import BuildError
 from harness.toolchain.clang.compiler import compile_driver
 from harness.toolchain.msbuild.condition import ConditionError, holds
 from harness.toolchain.msbuild.evaluation import Evaluation
-from harness.toolchain.msbuild.vcxproj import configurations, project_sources
+from harness.toolchain.msbuild.vcxproj import configurations, project_sources, project_title
 from tests.unit.toolchain.clang.wdk_code import PLAIN
 
 PROJECT = """<?xml version="1.0" encoding="utf-8"?>
@@ -100,6 +100,36 @@ def test_conditions_choose_the_configuration(project: Path) -> None:
     assert configurations(project) == ["Debug", "Release"]
     with pytest.raises(BuildError, match="has no configuration nightly; it has Debug, Release"):
         project_sources(project, "driver", "nightly")
+
+
+def test_a_project_cannot_change_what_visual_studio_chose(project: Path) -> None:
+    """The WDK's project templates set Configuration to Debug, which a build of another one ignores."""
+    own = "<PropertyGroup Label='Globals'><Configuration>Debug</Configuration></PropertyGroup>"
+    project.write_text(PROJECT.replace("<PropertyGroup", own + "<PropertyGroup", 1))
+    sources = project_sources(project, "driver", "release")
+    assert not sources.debug
+    assert "ONLY=1" not in sources.units[1].defines
+    assert project_sources(project, "driver", "debug").debug
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("$(ProjectName.Replace('driv','retriev'))64", "retriever64"),
+        ("$(ProjectName.ToUpper())", "DRIVER"),
+        ("$(ProjectName.Substring(2, 3))-$(ProjectName.Substring(4))", "ive-er"),
+        ('$(ProjectName.Replace("driver", " a ").Length)', ""),
+        ("$(ProjectName.TrimEnd('r'))", "drive"),
+        ("$(ProjectName.Replace('driver', '$(Platform)'))", "x64"),
+        ("$(ProjectName.Substring(70))!", "!"),
+        ("$(ProjectName.Format(3))!", "!"),
+        ("$(ProjectName.Replace('', 'x'))!", "!"),
+    ],
+)
+def test_property_functions(tmp_path: Path, text: str, title: str) -> None:
+    path = tmp_path / "driver.vcxproj"
+    path.write_text(f"<Project><PropertyGroup><TargetName>{text}</TargetName></PropertyGroup></Project>")
+    assert project_title(path, "release") == title
 
 
 def test_a_solution_means_its_driver(project: Path) -> None:

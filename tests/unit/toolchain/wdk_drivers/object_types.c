@@ -2,5 +2,5 @@
 NTSTATUS DriverEntry(PDRIVER_OBJECT d, PUNICODE_STRING p) {
     (void)d;
     (void)p;
-    return *PsProcessType == 0;
+    return *PsProcessType == 0 || *ExDesktopObjectType == 0;
 }

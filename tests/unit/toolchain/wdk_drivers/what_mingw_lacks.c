@@ -4,6 +4,7 @@ _Dispatch_type_(IRP_MJ_CREATE) DRIVER_DISPATCH Create;
 IO_CSQ_INSERT_IRP Insert;
 ULONG64 a = POOL_FLAG_PAGED;
 ULONG b = MdlMappingNoExecute;
+const TCHAR c[] = TEXT("both widths");
 NTSTATUS DriverEntry(PDRIVER_OBJECT d, PUNICODE_STRING p) {
     PVOID m;
     (void)d;
