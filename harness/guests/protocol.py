@@ -127,6 +127,9 @@ class KnowsLimits(Protocol):
     def missing_line_limit(self, driver: Path) -> str:
         """Which limit of this guest may be why expected debug output is missing; empty if none is known."""
 
+    def unload_limit(self, driver: Path) -> str:
+        """Which limit of this guest is why a driver does not unload; empty if none is known."""
+
 
 @runtime_checkable
 class ShowsHeldIrps(Protocol):

@@ -34,7 +34,7 @@ from harness.project.config import Parameter
 from harness.project.patterns import unmatched
 from harness.run.artifacts import Artifacts
 from harness.run.crashes import CrashKeeper
-from harness.run.guest_limits import missing_line_limit
+from harness.run.guest_limits import missing_line_limit, unload_limit
 from harness.run.guest_session import GuestSession
 from harness.run.lost import keep_lost
 
@@ -116,6 +116,8 @@ class Bench:
     def unload(self) -> None:
         """Stops and removes the driver's service; nothing to do when no build is loaded.
 
+        A guest in which no such driver unloads is given up, with a note.
+
         Raises:
             InfrastructureError: the guest does not answer.
             DriverLoadError: the driver does not stop.
@@ -126,7 +128,10 @@ class Bench:
         answer = self.guest.unload()
         if isinstance(answer, KernelCrash):
             raise self._went_down(answer, UNLOADED)
-        if not answer.ok:
+        if not answer.ok and (limit := unload_limit(self.guest)):
+            self._journal.note(f"{NOT_SHOWN}: how the driver unloads. {limit}")
+            self.guest.give_up()
+        elif not answer.ok:
             raise DriverLoadError(
                 f"The driver cannot be unloaded: {answer.message.rstrip('.')}.",
                 remedy="Close every handle to its devices, and check its DriverUnload.",
@@ -234,11 +239,24 @@ class Bench:
 
     def _load(self, build: str) -> None:
         """Loads a build in a guest that answers; raises as `load`."""
-        if crash := self.guest.load(build):
+        if crash := self._vacate(build) or self.guest.load(build):
             error = self._went_down(crash, LOADED)
             if isinstance(error, DriverCrashError):
                 self._crashed_builds[build] = self.crashes.last
             raise error
+
+    def _vacate(self, build: str) -> KernelCrash | None:
+        """Takes out a driver that is loaded in this one's place; a guest that it stays in is restored."""
+        if self.guest.loaded == build or not self.guest.occupied:
+            return None
+        answer = self.guest.unload()
+        if isinstance(answer, KernelCrash):
+            return answer
+        if not answer.ok:
+            why = unload_limit(self.guest) or answer.message
+            self._journal.note(f"the guest is restored, since the driver before does not unload: {why}")
+            self.guest.restore()
+        return None
 
     def _without_driver(self, failed: ScenarioResult, build: str) -> ScenarioResult:
         """The result of a scenario whose build crashes in DriverEntry, which is tried once in a run."""

@@ -1,4 +1,4 @@
-"""Limits of the guest that make a right driver look wrong: what they explain of a crash or a missing line."""
+"""Limits of the guest that make a right driver look wrong: in a crash, a missing line, a failing unload."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def missing_line_limit(session: GuestSession) -> str:
     """Which limit of the guest may be why a line of the driver is missing; empty if none is known."""
     guest, driver = session.flavour, session.driver_file
     return guest.missing_line_limit(driver) if isinstance(guest, KnowsLimits) and driver else ""
+
+
+def unload_limit(session: GuestSession) -> str:
+    """Which limit of the guest is why the driver does not unload; empty if none is known."""
+    guest, driver = session.flavour, session.driver_file
+    return guest.unload_limit(driver) if isinstance(guest, KnowsLimits) and driver else ""

@@ -52,6 +52,7 @@ class GuestSession:
         debug: the guest's live debug output.
         loaded: the driver build that is loaded; empty when none is.
         newest: the driver build that was loaded last, or failed to load.
+        occupied: whether a driver may be loaded still, by whatever name.
         handed_over: whether another process suspended the guest; else its machine has just started.
     """
 
@@ -85,6 +86,7 @@ class GuestSession:
             self.debug.watch(names | {f"{name}.sys" for name in self._drivers.services})
         self._installed = ""  # the driver store's name of the INF package
         self.loaded = self.newest = ""
+        self.occupied = False
         environment["seed"] = str(payload.seed)
         self._next_id = handover.next_id if handover else 1
         self._deployed = dict(handover.deployed) if handover else {}
@@ -167,7 +169,7 @@ class GuestSession:
             )
             clock.result()
         self.environment.setdefault("guest python", ready.python)
-        self.loaded = ""
+        self.loaded, self.occupied = "", False
 
     def take_over(self) -> None:
         """Resumes the suspended guest that was handed over, and connects to its agent.
@@ -205,7 +207,7 @@ class GuestSession:
                 f"There is no driver build {build!r}.",
                 remedy=f"Choose one of the builds in winvm.toml: {', '.join(self.payload.drivers)}.",
             )
-        self.loaded, self.newest = "", build
+        self.loaded, self.newest, self.occupied = "", build, True
         with self._journal.step(StepKind.DRIVER, f"load driver ({build})"):
             crash = self._change_package(build) or self._drivers.load(self.agent, build)
         if crash is None:
@@ -220,7 +222,9 @@ class GuestSession:
         """
         self.loaded = ""
         with self._journal.step(StepKind.DRIVER, "unload driver"):
-            return self._change_package("") or self._drivers.unload(self.agent)
+            answer = self._change_package("") or self._drivers.unload(self.agent)
+        self.occupied = isinstance(answer, KernelCrash) or not answer.ok
+        return answer
 
     def new_link(self) -> Link:
         """Separate connections to the guest, none of them open yet; the caller closes them."""

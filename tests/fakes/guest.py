@@ -98,7 +98,7 @@ class LimitedGuest(FakeGuest):
     def __init__(self, script: Callable[[FakeAgent, FakeLink], None] = lambda agent, link: None) -> None:
         super().__init__(script)
         self.limit: CrashLimit | None = None
-        self.missing_line = ""
+        self.missing_line = self.stays = ""
         self.reads: HeldIrp | None = None
 
     def crash_limit(self, analysis: Mapping[str, Any], driver: Path) -> CrashLimit | None:
@@ -109,6 +109,10 @@ class LimitedGuest(FakeGuest):
     def missing_line_limit(self, driver: Path) -> str:
         assert driver.name == "release.sys"
         return self.missing_line
+
+    def unload_limit(self, driver: Path) -> str:
+        assert driver.name == "release.sys"
+        return self.stays
 
     def held_irps(self, link: Link, debug: DebugStream, driver: str) -> Held:
         if self.reads is None:

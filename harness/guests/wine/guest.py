@@ -14,7 +14,7 @@ from harness.errors import TransportError
 from harness.guests.link import GuestLink, GuestSerialLink
 from harness.guests.protocol import CrashLimit, Link, Reachable
 from harness.guests.standby import make_ready
-from harness.guests.wine import print_limit, winedevice
+from harness.guests.wine import print_limit, unload_limit, winedevice
 from harness.guests.wine.debug_stream import WineDebugStream
 from harness.guests.wine.spec import AGENT_SOCKET
 from harness.images.base import BaseImage
@@ -99,6 +99,10 @@ class WineGuest:
     def missing_line_limit(self, driver: Path) -> str:
         """See `KnowsLimits`."""
         return print_limit.missing_line_limit(driver)
+
+    def unload_limit(self, driver: Path) -> str:
+        """See `KnowsLimits`."""
+        return unload_limit.unload_limit(driver)
 
     def held_irps(self, link: Link, debug: DebugStream, driver: str) -> Held:
         """See `ShowsHeldIrps`."""

@@ -75,7 +75,8 @@ endfunction()
 # A project's own FindWDK may have more functions, mostly for programs beside the driver.
 foreach(folder IN LISTS CMAKE_MODULE_PATH)
   if(EXISTS "${folder}/FindWDK.cmake" AND NOT folder STREQUAL CMAKE_CURRENT_LIST_DIR)
-    file(STRINGS "${folder}/FindWDK.cmake" lines REGEX "^[ \t]*([Ff]unction|FUNCTION|[Mm]acro|MACRO)[ \t]*\\\\(")
+    file(STRINGS "${folder}/FindWDK.cmake" lines
+      REGEX "^[ \t]*([Ff]unction|FUNCTION|[Mm]acro|MACRO)[ \t]*\\\\(")
     foreach(line IN LISTS lines)
       string(REGEX REPLACE "^[^(]*\\\\([ \t]*([A-Za-z0-9_]+).*" "\\\\1" name "${line}")
       if(name MATCHES "^[A-Za-z0-9_]+$" AND NOT COMMAND "${name}")

@@ -45,8 +45,8 @@ class Evaluation:
     """A project's properties and items for one configuration.
 
     Args:
-        fixed: global properties, which Visual Studio hands over and no project file changes: the WDK's project
-            templates set `Configuration` to Debug.
+        fixed: global properties, which Visual Studio hands over and no project file changes. The WDK's
+            project templates set `Configuration` to Debug.
 
     Attributes:
         project: the project file.

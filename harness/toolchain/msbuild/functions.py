@@ -1,7 +1,7 @@
-"""Property functions of MSBuild: methods of String that projects call on a property, as `$(Name.Replace('a','b'))`.
+"""Property functions of MSBuild: methods of String that projects call on a property.
 
-https://learn.microsoft.com/visualstudio/msbuild/property-functions. Static functions of .NET and MSBuild's own
-are left out.
+`$(Name.Replace('a','b'))` is one: https://learn.microsoft.com/visualstudio/msbuild/property-functions. Static
+functions, of .NET and of MSBuild itself, are left out.
 """
 
 from __future__ import annotations

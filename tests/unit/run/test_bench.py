@@ -372,3 +372,23 @@ def test_a_guest_that_crashed_last_is_restored_before_it_is_handed_over(make: Ca
     bench.guest.hand_over()
     assert "revert" in setup.machine.calls
     assert setup.machine.calls[-1] == "suspend"
+
+
+def stays_loaded(agent: FakeAgent, link: FakeLink) -> None:
+    agent.when("unload", lambda _: agent.say("unloaded", ok=False, message="service drv stays RUNNING"))
+
+
+def test_a_guest_whose_driver_does_not_unload_is_restored_for_the_next_build(
+    make: Callable[..., Setup],
+) -> None:
+    """The driver that comes next is not blamed for the one that stays."""
+    setup = make(stays_loaded)
+    bench = connected(setup)
+    links = len(setup.guest.links)
+    assert bench.run(scenario(build="release")).outcome is Outcome.PASSED
+    assert len(setup.guest.links) == links
+    result = bench.run(scenario(build="fault"))
+    assert (result.outcome, bench.guest.loaded) == (Outcome.PASSED, "fault")
+    assert len(setup.guest.links) > links
+    journal = (setup.artifacts.path / "run.jsonl").read_text()
+    assert "the driver before does not unload: service drv stays RUNNING" in journal

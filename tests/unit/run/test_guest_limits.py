@@ -10,6 +10,7 @@ import pytest
 from harness.bundle.payload import Payload
 from harness.deadline import Deadline
 from harness.dumps.kernel.held_irps import HeldIrp
+from harness.errors import DriverLoadError
 from harness.guests.protocol import CrashLimit
 from harness.outcome import Outcome, Scenario, ScenarioResult
 from harness.project.profiles import find_profile
@@ -42,6 +43,7 @@ class Run:
         )
         self.bench = Bench(session, artifacts, ExitStack())
         self.crash: tuple[Any, ...] = ()
+        self.unloads = True
         self.bench.connect("release")
 
     def _script(self, agent: FakeAgent, link: FakeLink) -> None:
@@ -50,6 +52,7 @@ class Run:
                 self.guest.debug.break_down(*self.crash)
 
         agent.when("s.acts", act)
+        agent.when("unload", lambda _: agent.say("unloaded", ok=self.unloads, message="it stays"))
         agent.underway = "ReadFile Dev 4"
 
     def result(self, **options: Any) -> ScenarioResult:
@@ -96,3 +99,13 @@ def test_a_hang_names_what_the_driver_holds_or_says_why_not(run: Run) -> None:
     result = run.result(deadline_s=0.2)
     assert "drv.sys+0x230 took IRP_MJ_READ and has not completed it" in result.detail
     assert any("IRP_MJ_READ at 0x7000 is not completed" in note for note in result.notes)
+
+
+def test_a_driver_that_no_such_guest_unloads(run: Run) -> None:
+    run.unloads = False
+    with pytest.raises(DriverLoadError, match="cannot be unloaded: it stays"):
+        run.bench.unload()
+    assert run.result(name="s.other").outcome is Outcome.PASSED
+    run.guest.stays = "this guest has no unload routines"
+    run.bench.unload()
+    assert not run.bench.guest.answers
