@@ -2,8 +2,8 @@
 
 The sources are yours to bring: clones of public drivers, say. Nothing of them belongs to this repository, nor
 does the record of one survey, which `--record` writes and `--expect` compares with. With a list of projects
-in the folder, `--first-hour` tries each as its owner would, and `--guest` loads what builds;
-tests/compat/first_hour.py explains the list.
+in the folder, `--first-hour` tries each as its owner would, `--guest` runs what builds, and `--loads` loads
+all that builds in one guest, one driver after another. tests/compat/first_hour.py explains the list.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.compat.first_hour import FAILS, LIST, LOADS, REFUSED, first_hours
+from tests.compat.first_hour import LIST, Seen, first_hours, loaded
+from tests.compat.outcomes import FAILS, REFUSED, RIGHT
 from tests.compat.survey import COMPILES, survey
 
 ENVIRONMENT = "WINVM_COMPAT"
@@ -31,7 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--record", help="write the outcomes to this JSON file")
     parser.add_argument("--expect", help="compare with such a file")
     parser.add_argument("--first-hour", action="store_true", help=f"the projects of FOLDER/{LIST}")
-    parser.add_argument("--guest", action="store_true", help="with --first-hour: also load what builds")
+    parser.add_argument("--guest", action="store_true", help="with --first-hour: also run what builds")
+    parser.add_argument(
+        "--loads", action="store_true", help="with --first-hour: load what builds in one guest"
+    )
     given = parser.parse_args(arguments)
     if not given.folder or not Path(given.folder).is_dir():
         parser.error(f"name a folder with driver projects, as an argument or in {ENVIRONMENT}")
@@ -63,17 +67,25 @@ def _first_hour(folder: Path, given: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="winvm-compat-", dir=given.output) as scratch:
         for one in first_hours(folder / LIST, Path(scratch), guest=given.guest):
             seen.append(one)
-            mark = " " if one.as_expected else "!"
-            took = f"{one.init_s:4.1f} {one.build_s:5.1f} {one.run_s:5.1f} s"
-            print(f"{mark} {one.result:10} {took}  {one.project.folder}  {one.reason}".rstrip(), flush=True)
+            _print(one)
+        if given.loads:
+            print("in one guest:", flush=True)
+            (Path(scratch) / "loads").mkdir()
+            seen = loaded(seen, Path(scratch) / "loads")
+            for one in seen:
+                _print(one)
     built = sum(one.result not in (FAILS, REFUSED) for one in seen)
-    right = sum(
-        one.result in (LOADS, REFUSED) or (bool(one.project.reason) and one.as_expected) for one in seen
-    )
+    right = sum(one.result in RIGHT or (bool(one.project.reason) and one.as_expected) for one in seen)
     print(f"{built} of {len(seen)} projects compile; {right} load or are refused with the expected reason")
     if given.record:
         Path(given.record).write_text(json.dumps([one.as_json() for one in seen], indent=1) + "\n")
     return 0 if all(one.as_expected for one in seen) else 1
+
+
+def _print(one: Seen) -> None:
+    mark = " " if one.as_expected else "!"
+    took = f"{one.init_s:4.1f} {one.build_s:5.1f} {one.run_s:5.1f} s"
+    print(f"{mark} {one.result:10} {took}  {one.project.folder}  {one.reason}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ projects and what is expected of each are data, which belong to whoever has the 
     [[project]]
     folder = "some-repository/driver"   # below the folder of the list
     name = "lamp"                       # as for `winvm init --name`; may be left out
-    expect = "loads"                    # loads, not-loaded, builds, refused or fails
+    expect = "loads"                    # one of tests/compat/outcomes.py
     reason = "IoCreateSystemThread"     # a regular expression found in the reason; may be left out
     needs = "NDIS"                      # what it needs that the driver kit does not have; may be left out
 """
@@ -17,16 +17,17 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 import tomllib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from tests.compat.command import winvm
+from tests.compat.loads import load_all
+from tests.compat.outcomes import BUILDS, CRASHES, FAILS, LOADS, NOT_LOADED, NOT_SHOWN, REFUSED
+
 LIST = "winvm-compat.toml"
-LOADS, NOT_LOADED, BUILDS, REFUSED, FAILS = "loads", "not-loaded", "builds", "refused", "fails"
 COMMAND_S = 600.0
 SHOWN = 200
 _REFUSED = re.compile(r"fails \d+ static check|has no KMDF|lacks the capability|needs KMDF")
@@ -45,7 +46,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Seen:
-    """What became of a project, why, and how many seconds each command took."""
+    """What became of a project, why, and how many seconds each command took; `driver` is what it built."""
 
     project: Project
     result: str
@@ -53,19 +54,18 @@ class Seen:
     init_s: float
     build_s: float
     run_s: float = 0.0
+    driver: Path | None = None
 
     @property
     def as_expected(self) -> bool:
         """Whether result and reason are those of the list. Without a guest, what builds may load."""
-        expected = {self.project.expect}
-        if not self.run_s and expected & {LOADS, NOT_LOADED}:
-            expected = {BUILDS}
-            return self.result in expected
-        return self.result in expected and re.search(self.project.reason, self.reason) is not None
+        if self.result == BUILDS and self.project.expect in (LOADS, NOT_LOADED, NOT_SHOWN, CRASHES):
+            return True
+        return self.result == self.project.expect and re.search(self.project.reason, self.reason) is not None
 
     def as_json(self) -> dict[str, object]:
         """For a record to compare with later."""
-        return {**asdict(self), "as_expected": self.as_expected}
+        return {**asdict(self), "driver": self.driver and self.driver.name, "as_expected": self.as_expected}
 
 
 def listed(path: Path) -> list[Project]:
@@ -81,31 +81,43 @@ def first_hours(path: Path, output: Path, *, guest: bool) -> Iterator[Seen]:
         output: gets the copies of the repositories.
         guest: also load what builds in the default guest.
     """
+    tried: list[str] = []
     for project in listed(path):
+        # Each project of a folder has a copy of its own: winvm init would keep what it wrote for the first.
+        copy = output / str(tried.count(project.folder))
+        tried.append(project.folder)
         repository = Path(project.folder).parts[0]
-        if not (output / repository).is_dir():
-            shutil.copytree(
-                path.parent / repository, output / repository, symlinks=True, copy_function=_linked
-            )
-        yield first_hour(project, output / project.folder, guest=guest)
+        if not (copy / repository).is_dir():
+            shutil.copytree(path.parent / repository, copy / repository, symlinks=True, copy_function=_linked)
+        yield first_hour(project, copy / project.folder, guest=guest)
+
+
+def loaded(seen: Sequence[Seen], scratch: Path) -> list[Seen]:
+    """The same with what became of each built driver in one guest for all; see tests/compat/loads.py."""
+    drivers = {str(number): one.driver for number, one in enumerate(seen) if one.driver}
+    loads = load_all(drivers, scratch)
+    return [
+        replace(one, result=loads[number].result, reason=loads[number].reason) if number in loads else one
+        for number, one in ((str(index), one) for index, one in enumerate(seen))
+    ]
 
 
 def first_hour(project: Project, folder: Path, *, guest: bool) -> Seen:
     """Runs the commands in a project's folder, which they write to."""
     began = time.monotonic()
     named = ["--name", project.name] if project.name else []
-    _, said = _winvm(folder, "init", *named)
+    _, said = winvm(folder, COMMAND_S, "init", *named)
     made = time.monotonic()
     if "no driver" in said:
         return Seen(project, FAILS, said.strip()[:SHOWN], made - began, 0.0)
-    code, said = _winvm(folder, "build")
+    code, said = winvm(folder, COMMAND_S, "build")
     built = time.monotonic()
     if code:
         result = REFUSED if _REFUSED.search(said) else FAILS
         return Seen(project, result, _reason(said), made - began, built - made)
     if not guest:
-        return Seen(project, BUILDS, "", made - began, built - made)
-    code, said = _winvm(folder, "run", "-k", "driver_runs")
+        return Seen(project, BUILDS, "", made - began, built - made, driver=_driver(folder))
+    code, said = winvm(folder, COMMAND_S, "run", "-k", "driver_runs")
     ran = time.monotonic()
     outcomes = _outcomes(folder)
     if outcomes.get("example.driver_runs") == "passed":
@@ -114,24 +126,9 @@ def first_hour(project: Project, folder: Path, *, guest: bool) -> Seen:
     return Seen(project, result, _reason(said), made - began, built - made, ran - built)
 
 
-def _winvm(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Exit code and output of a command; a list must not hang on one project."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "harness", *arguments],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=COMMAND_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return 1, f"winvm: {arguments[0]} did not end within {COMMAND_S:g} s"
-    return done.returncode, done.stdout
+def _driver(folder: Path) -> Path | None:
+    """The `.sys` of the first build."""
+    return next(iter(sorted(folder.glob("build/driver/*/*.sys"))), None)
 
 
 def _outcomes(folder: Path) -> dict[str, str]:
