@@ -98,7 +98,8 @@ def _frames(file: BinaryIO) -> Iterator[_Frame]:
     if magic == _PCAPNG:
         return _pcapng(file)
     raise KdError(
-        "The file is neither pcap nor pcapng.", remedy="Save the capture as pcap or pcapng; gzip is allowed."
+        "The file is neither pcap nor pcapng.",
+        remedy="Save the capture as pcap or pcapng; gzip is allowed. For a serial line, give --serial.",
     )
 
 
