@@ -7,8 +7,10 @@ archive may only hold plain files, so that there is no link, device or extended 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from harness.bundle.manifest import (
     Manifest,
 )
 from harness.errors import BundleError, HostError
+from harness.host.regular import open_regular
 
 PACKED_LIMIT = 1 << 30
 MANIFEST_LIMIT = 1 << 20
@@ -90,11 +93,13 @@ def unpack(file: Path, folder: Path) -> Bundle:
         HostError: `folder` cannot be written to.
     """
     try:
-        with file.open("rb") as packed:
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        with open_regular(file) as packed:
             manifest = _take(_Archive(file, packed), folder)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if error.filename == str(file):
+        if str(error.filename) == str(file):
             raise BundleError(
                 f"The bundle {file} cannot be read: {error.strerror}.",
                 remedy="Name a crash-*.tar.zst file.",

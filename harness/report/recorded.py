@@ -6,6 +6,7 @@ Results are read one at a time, as `ResultsFile` wrote them: a run's results may
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ class RecordedRun:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._file = folder / "results.json"
-        if not self._file.is_file():
+        if not os.path.lexists(self._file):
             self._file = folder / "results.json.partial"
         try:
             with open_regular(self._file) as file:

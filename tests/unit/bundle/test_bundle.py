@@ -288,6 +288,14 @@ def test_files_that_are_no_bundles_are_reported(tmp_path: Path) -> None:
         unpack(tmp_path, tmp_path / "out")
 
 
+@pytest.mark.timeout(10)
+def test_a_fifo_or_a_device_is_no_bundle(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("/dev/zero")):
+        with pytest.raises(BundleError, match="cannot be read: it is not a regular file"):
+            unpack(path, tmp_path / "out")
+
+
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

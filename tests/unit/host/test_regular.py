@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.debuggers.kd.capture import file as capture_file
-from harness.errors import KdError
+from harness.errors import ConfigurationError, KdError
 from harness.host.fileend import last_text
 from harness.host.regular import open_regular
 from harness.report.recorded import RecordedRun
@@ -29,6 +29,13 @@ def test_a_fifo_a_device_and_a_folder_are_refused(tmp_path: Path) -> None:
         with pytest.raises(KdError, match="not a regular file"), capture_file.opened(path):
             pass
     assert last_text(tmp_path / "fifo", 10) == ""
+
+
+@pytest.mark.timeout(10)
+def test_results_that_are_a_fifo_are_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "results.json")
+    with pytest.raises(ConfigurationError, match="holds no results of a run: it is not a regular file"):
+        RecordedRun(tmp_path)
 
 
 @pytest.mark.timeout(10)
