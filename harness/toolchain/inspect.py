@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pefile
 
+from harness.display.terminal import printable
 from harness.errors import BuildError, ConfigurationError, ImageError
 from harness.toolchain.rules import RuleFinding, judge
 from harness.toolchain.wdk.exports import exporters, kernel_modules
@@ -33,6 +35,7 @@ _DISCARDABLE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_DISCARDABLE"]
 _EXECUTE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_EXECUTE"]
 _WRITE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_WRITE"]
 _PAGE_SIZE = 0x1000
+_MAX_LAYOUT = 4
 _USER_MODE = ("kernel32.dll", "kernelbase.dll", "user32.dll", "advapi32.dll", "ntdll.dll", "gdi32.dll")
 _USER_MODE_PREFIXES = (
     "api-ms-win-crt-",
@@ -75,6 +78,7 @@ def inspect_driver(
         imports = _imports(image)
         findings = [
             *_header_findings(image),
+            *islice(_layout_findings(image), _MAX_LAYOUT),
             *_entry_findings(image),
             *_signature_findings(image),
             *_import_findings(imports),
@@ -165,6 +169,27 @@ def _header_findings(image: pefile.PE) -> Iterator[RuleFinding]:
             f"checksum 0x{image.OPTIONAL_HEADER.CheckSum:x} in the header is not that of the file, "
             f"0x{image.generate_checksum():x}",
         )
+
+
+def _layout_findings(image: pefile.PE) -> Iterator[RuleFinding]:
+    """What the header says and the file does not have: it was cut short, or the header is damaged."""
+    header, size = image.OPTIONAL_HEADER, len(image.__data__)
+    if not header.SectionAlignment or not header.FileAlignment:
+        yield RuleFinding("layout", "the header's alignment of sections is 0")
+    if image.FILE_HEADER.NumberOfSections != len(image.sections):
+        counted = image.FILE_HEADER.NumberOfSections
+        yield RuleFinding(
+            "layout", f"the header counts {counted} sections; the file has {len(image.sections)}"
+        )
+    imports = header.DATA_DIRECTORY[_IMPORT].VirtualAddress
+    if imports >= header.SizeOfImage:
+        yield RuleFinding("layout", f"the imports are at 0x{imports:x}, behind the image's end")
+    for section in image.sections:
+        if (end := section.PointerToRawData + section.SizeOfRawData) > size:
+            name = printable(section.Name.rstrip(b"\0").decode("ascii", "replace"))
+            yield RuleFinding(
+                "layout", f"section {name} ends at byte {end} of a file that has {size}: it was cut short"
+            )
 
 
 def _import_findings(imports: list[tuple[str, str]]) -> Iterator[RuleFinding]:

@@ -16,6 +16,7 @@ SEVERITY: Mapping[str, str] = {
     "machine": REFUSE,
     "subsystem": REFUSE,
     "checksum": REFUSE,
+    "layout": REFUSE,
     "entry-not-executable": REFUSE,
     "unsigned": REFUSE,
     "user-mode-import": REFUSE,

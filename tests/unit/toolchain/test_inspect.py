@@ -1,6 +1,7 @@
 """The static checks refuse each kind of bad driver: real ones, which clang builds with one defect."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,38 @@ def test_a_header_without_sections(signed: Build) -> None:
     driver = signed()
     header(driver, lambda content, at: content.__setitem__(slice(at + 6, at + 8), bytes(2)))
     assert any("is in no section" in line for line in violations(driver))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "said"),
+    [
+        (6, b"\xff\xff", r"the header counts 65535 sections"),
+        (24 + 32, bytes(8), r"alignment of sections is 0"),
+        (24 + 112 + 8, b"\0\0\0\x7f", r"the imports are at 0x7f000000, behind the image's end"),
+    ],
+)
+def test_a_header_that_tells_of_more_than_there_is(
+    signed: Build, offset: int, value: bytes, said: str
+) -> None:
+    driver = signed()
+    header(
+        driver,
+        lambda content, at: content.__setitem__(slice(at + offset, at + offset + len(value)), value),
+    )
+    found = violations(driver)
+    assert any(re.search(said, line) for line in found), found
+    assert len(found) < 12
+
+
+def test_a_driver_that_was_cut_short(signed: Build) -> None:
+    driver = signed()
+    content = driver.read_bytes()[:0x500]
+    driver.write_bytes(content)
+    header(driver, lambda content, at: None)
+    assert any(
+        re.fullmatch(r"section \S+ ends at byte \d+ of a file that has 1280: it was cut short", line)
+        for line in violations(driver)
+    )
 
 
 def test_subsystem(signed: Build) -> None:
