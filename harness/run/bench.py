@@ -20,7 +20,6 @@ from harness.host.interrupts import deferred
 from harness.interfaces import SeesExceptions
 from harness.journal import StepKind
 from harness.machine.channels import bound
-from harness.machine.protocol import MachineState
 from harness.outcome import (
     CrashRecord,
     DebugRecord,
@@ -36,7 +35,8 @@ from harness.run.artifacts import Artifacts
 from harness.run.crashes import CrashKeeper
 from harness.run.guest_limits import missing_line_limit, unload_limit
 from harness.run.guest_session import GuestSession
-from harness.run.lost import keep_lost
+from harness.run.lifecycle import unload_result, went_down
+from harness.run.lost import explained, keep_lost
 
 LATE_GRACE_S = 3.0
 """How long after a scenario's end an expected debug line may still arrive: Wine answers CreateFile and
@@ -58,12 +58,14 @@ class Bench:
         guest: the running guest.
         crashes: keeps the evidence of the guest's crashes.
         debugging: who debugs the scenarios; None if nobody does.
+        unloads: results of drivers that went down in their unload routine.
     """
 
     def __init__(self, guest: GuestSession, artifacts: Artifacts, resources: ExitStack) -> None:
         self.guest = guest
         self.crashes = CrashKeeper(guest, artifacts)
         self.debugging: Debugging | None = None
+        self.unloads: list[ScenarioResult] = []
         self._artifacts = artifacts
         self._journal = artifacts.journal
         self._resources = resources
@@ -200,7 +202,7 @@ class Bench:
             return dataclasses.replace(
                 failed,
                 outcome=Outcome.LOST,
-                message=self._explained(str(error)),
+                message=explained(self.guest.machine, str(error)),
                 detail=error.detail,
                 dbgprint=self.guest.debug.slice(scenario_id),
                 notes=keep_lost(self.guest.machine, self._artifacts.lost_folder(scenario.name)),
@@ -239,11 +241,21 @@ class Bench:
 
     def _load(self, build: str) -> None:
         """Loads a build in a guest that answers; raises as `load`."""
-        if crash := self._vacate(build) or self.guest.load(build):
+        if crash := self._vacate(build):
+            self.add_unload(self.crashes.keep(crash, UNLOADED))
+            self.guest.recover()
+        if crash := self.guest.load(build):
             error = self._went_down(crash, LOADED)
             if isinstance(error, DriverCrashError):
                 self._crashed_builds[build] = self.crashes.last
             raise error
+
+    def add_unload(self, crash: CrashRecord) -> None:
+        """Adds to the run's results that a driver went down in its unload routine, if it is to blame."""
+        if not crash.report.hint.limit:
+            self.unloads.append(unload_result(crash, self.guest.newest))
+            self._artifacts.add(self.unloads[-1])
+            self._journal.warn(f"{self.unloads[-1].message} {crash.cause}")
 
     def _vacate(self, build: str) -> KernelCrash | None:
         """Takes out a driver that is loaded in this one's place; a guest that it stays in is restored."""
@@ -265,7 +277,7 @@ class Bench:
             outcome = Outcome.HUNG if crash.kind == "hang" else Outcome.CRASHED
             detail = f"{crash.cause}\n{crash.text}"
             notes = crash.notes if crash.kind == "hang" else ()
-            message = f"{_down(crash, LOADED)}."
+            message = f"{went_down(crash, LOADED)}."
             return dataclasses.replace(
                 failed, outcome=outcome, message=message, detail=detail, crash=crash, notes=notes
             )
@@ -365,31 +377,17 @@ class Bench:
             notes=(*came.notes, *(crash.notes if crash.kind == "hang" else ())),
         )
 
-    def _explained(self, message: str) -> str:
-        """An error's message; if the machine has ended, with the reason that libvirt gives."""
-        if self.guest.machine.state() in (MachineState.RUNNING, MachineState.PAUSED):
-            return message
-        events = self.guest.machine.events()
-        reason = f" ({events[-1].reason})" if events else ""
-        return f"The virtual machine ended by itself{reason}. {message}"
-
     def _went_down(self, report: KernelCrash, doing: str) -> DriverLoadError:
         """Keeps the evidence of a crash in DriverEntry or the unload routine; returns the error to raise."""
         crash = self.crashes.keep(report, doing)
         if limit := crash.report.hint.limit:
             return DriverLoadError(
-                f"{NOT_SHOWN}: {limit}. {_down(crash, doing)}.",
+                f"{NOT_SHOWN}: {limit}. {went_down(crash, doing)}.",
                 remedy=f"Run it on a Windows guest; its evidence is in {crash.folder}.",
                 detail=crash.cause,
             )
         return DriverCrashError(
-            f"{_down(crash, doing)}.", remedy=f"Look at its evidence in {crash.folder}.", detail=crash.cause
+            f"{went_down(crash, doing)}.",
+            remedy=f"Look at its evidence in {crash.folder}.",
+            detail=crash.cause,
         )
-
-
-def _down(crash: CrashRecord, doing: str) -> str:
-    """What a driver did while it was loaded or unloaded, as the beginning of a sentence."""
-    if crash.kind == "hang":
-        routine = "DriverEntry" if doing == LOADED else "DriverUnload"
-        return f"{routine} did not return: {crash.text.rstrip('.')}"
-    return f"The driver crashed while it was {doing}: {describe(crash.report)}"

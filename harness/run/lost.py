@@ -1,4 +1,4 @@
-"""Keeps the evidence of a guest lost without a crash: QEMU's log, the console, the agent's journal."""
+"""Evidence of a guest lost without a crash: QEMU's log, the console, the agent's journal; and the reason."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.host.fileend import last_bytes
-from harness.machine.protocol import Machine
+from harness.machine.protocol import Machine, MachineState
 
 LIMIT = 1 << 20
 """Bytes kept of each file: its end."""
@@ -30,3 +30,12 @@ def keep_lost(machine: Machine, folder: Path) -> tuple[str, ...]:
         except OSError as error:
             notes.append(f"{name} is missing: {error}")
     return tuple(notes)
+
+
+def explained(machine: Machine, message: str) -> str:
+    """An error's message; if the machine has ended, with the reason that libvirt gives."""
+    if machine.state() in (MachineState.RUNNING, MachineState.PAUSED):
+        return message
+    events = machine.events()
+    reason = f" ({events[-1].reason})" if events else ""
+    return f"The virtual machine ended by itself{reason}. {message}"

@@ -344,7 +344,7 @@ class Session:
 
         try:
             if self._bench:
-                if unloaded := finish(self._bench, self._artifacts, unload=not self._broke_off):
+                for unloaded in finish(self._bench, self._artifacts, unload=not self._broke_off):
                     self.tally.add(unloaded)
                     session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
                 if not set(self._artifacts.counts) - {Outcome.PASSED, Outcome.SKIPPED}:

@@ -11,7 +11,7 @@ from harness.outcome import Outcome
 from harness.run.ending import finish
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import FakeLink
-from tests.unit.run.test_bench import Script, Setup, agent_of, connected, make
+from tests.unit.run.test_bench import Script, Setup, agent_of, connected, make, scenario
 
 __all__ = ["make"]
 
@@ -59,8 +59,7 @@ def test_a_driver_that_goes_down_as_it_is_unloaded_is_a_result(
 ) -> None:
     setup = make(script)
     bench = connected(setup)
-    result = finish(bench, setup.artifacts)
-    assert result
+    (result,) = finish(bench, setup.artifacts)
     assert said in result.message
     assert (result.name, result.build, result.outcome) == ("driver.unload", "release", outcome)
     assert setup.artifacts.counts == {outcome: 1}
@@ -71,7 +70,7 @@ def test_a_driver_that_goes_down_as_it_is_unloaded_is_a_result(
 def test_a_driver_without_an_unload_routine_is_no_failure(make: Callable[..., Setup]) -> None:
     setup = make(refuses(1052, "ControlService(drv, stop): ERROR_INVALID_SERVICE_CONTROL (1052): No."))
     bench = connected(setup)
-    assert finish(bench, setup.artifacts) is None
+    assert finish(bench, setup.artifacts) == []
     assert setup.artifacts.counts == {}
 
 
@@ -81,3 +80,16 @@ def test_an_interrupted_run_ends_at_once(make: Callable[..., Setup]) -> None:
     agent = agent_of(setup)
     finish(bench, setup.artifacts, unload=False)
     assert "unload" not in [command["cmd"] for command in agent.commands]
+
+
+def test_the_next_build_is_not_blamed_for_the_unload_routine_of_the_one_before(
+    make: Callable[..., Setup],
+) -> None:
+    setup = make(unloading(lambda agent: agent.debug.break_down("bugcheck", 0xCE, 0, 0, 0, 0)))
+    bench = connected(setup)
+    assert bench.run(scenario("s.one")).outcome is Outcome.PASSED
+    assert bench.run(scenario("s.two", build="fault")).outcome is Outcome.PASSED
+    (result, _) = finish(bench, setup.artifacts)
+    assert (result.name, result.build, result.outcome) == ("driver.unload", "release", Outcome.CRASHED)
+    assert "crashed while it was unloaded: bugcheck 0x000000ce" in result.message
+    assert setup.artifacts.counts == {Outcome.CRASHED: 2}
