@@ -14,6 +14,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from harness.dumps.dumpfile import DumpFile
@@ -27,6 +28,7 @@ from harness.host.regular import open_regular
 VARIABLE = "_NT_SYMBOL_PATH"
 MAX_FILES = 20_000
 MAX_ELEMENTS = 64
+MAX_RENAMED = 50
 _NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|]{1,200}")
 
 
@@ -43,7 +45,7 @@ class SymbolPath:
 
     Args:
         text: in the syntax of _NT_SYMBOL_PATH.
-        folders: further folders, which are searched first.
+        folders: further folders, which are searched first; a PDB directly in one may have any name.
         download: whether the servers in `text` are used; otherwise they are left out.
         cache: store for downloaded files where the path names none.
 
@@ -62,6 +64,7 @@ class SymbolPath:
         self.warnings: list[str] = []
         self.absent: list[Path] = []
         self._folders = list(folders)
+        self._own = tuple(self._folders)
         self._chains: list[_Chain] = []
         self._servers: dict[str, SymbolServer] = {}
         self._download = download
@@ -152,6 +155,9 @@ class SymbolPath:
             if is_pdb_of(path, identity):
                 return path
             others.append(path)
+        for path in self._renamed():
+            if is_pdb_of(path, identity):
+                return path
         for path in self._stored(identity.name, identity.key):
             if is_pdb_of(path, identity):
                 return path
@@ -164,6 +170,11 @@ class SymbolPath:
                 "It is not used."
             )
         return None
+
+    def _renamed(self) -> Iterator[Path]:
+        """PDBs of any name: a driver that is loaded by its service's name keeps the first name of its PDB."""
+        found = (path for folder in self._own for path in sorted(folder.glob("*.pdb")))
+        return (path for path in islice(found, MAX_RENAMED) if path.is_file() and not path.is_symlink())
 
     def loose_pdb(self, module: Module) -> Path | None:
         """A PDB with the module's name; whether it belongs to the module is unknown."""

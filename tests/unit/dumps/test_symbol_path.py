@@ -73,6 +73,19 @@ def test_a_pdb_of_another_build_is_not_used_and_named(built: tuple[Path, int], t
     assert "does not match its image" in found.warnings[-1]
 
 
+def test_a_pdb_that_was_renamed_with_its_driver_is_used(built: tuple[Path, int], tmp_path: Path) -> None:
+    """A prebuilt driver is loaded by the name of its service; its image still names the first PDB."""
+    driver, _ = built
+    folder = tmp_path / "renamed"
+    folder.mkdir()
+    renamed = folder / "service.pdb"
+    renamed.write_bytes(driver.with_suffix(".pdb").read_bytes())
+    (folder / "another.pdb").write_bytes(b"no PDB")
+    assert SymbolPath("", folders=[folder]).pdb(identity_of(driver)) == renamed
+    assert SymbolPath("", folders=[tmp_path]).pdb(identity_of(driver)) is None
+    assert SymbolPath(str(folder)).pdb(identity_of(driver)) is None
+
+
 def test_a_pdb_without_its_image_is_not_used_and_named(built: tuple[Path, int], tmp_path: Path) -> None:
     driver, offset = built
     folder = tmp_path / "alone"
