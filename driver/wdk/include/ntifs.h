@@ -3,7 +3,10 @@
 #define _FILE_RENAME_INFORMATION winvm_old_rename_information
 #define FILE_RENAME_INFORMATION WINVM_OLD_RENAME_INFORMATION
 #define PFILE_RENAME_INFORMATION PWINVM_OLD_RENAME_INFORMATION
+/* Windows' headers do not declare this one: drivers do, as a routine or as a pointer that they look up. */
+#define ZwQueryInformationProcess winvm_not_ZwQueryInformationProcess
 #include_next <ntifs.h>
+#undef ZwQueryInformationProcess
 #undef _FILE_RENAME_INFORMATION
 #undef FILE_RENAME_INFORMATION
 #undef PFILE_RENAME_INFORMATION

@@ -42,5 +42,6 @@
 #include "winvm/objects.h"
 #include "winvm/pool.h"
 #include "winvm/kernel.h"
+#include "winvm/newer_kernel.h"
 
 #endif

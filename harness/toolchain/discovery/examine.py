@@ -18,7 +18,7 @@ from harness.toolchain.clang.sources import DriverSources, listed_sources
 from harness.toolchain.discovery.codes import control_codes
 from harness.toolchain.discovery.names import DeviceNames, names_in_driver, names_in_sources
 from harness.toolchain.discovery.preprocess import OwnText, preprocess
-from harness.toolchain.discovery.project import Driver, Folder, look
+from harness.toolchain.discovery.project import Driver, Folder, look, texts
 from harness.toolchain.msbuild.vcxproj import project_sources
 
 
@@ -79,10 +79,12 @@ def _sources(driver: Driver, folder: Path) -> DriverSources:
         builds = settings["builds"]
         build = str(builds[0]) if isinstance(builds, list) else "release"
         return project_sources(folder / str(settings["project"]), driver.name, build)
-    listed = settings.get("sources")
-    patterns = [str(entry) for entry in listed] if isinstance(listed, list) else ["*.c*", "src/*.c*"]
+    patterns = texts(settings.get("sources")) or ["*.c*", "src/*.c*"]
+    include = [*(folder / one for one in texts(settings.get("include"))), folder / "include", folder]
     existing = [entry for entry in patterns if (folder / entry).is_dir() or any(folder.glob(entry))]
-    return listed_sources(folder, existing, "release", include=[folder / "include", folder])
+    return listed_sources(
+        folder, existing, "release", include=include, defines=texts(settings.get("defines"))
+    )
 
 
 def _examined_units(found: Folder, driver: Driver, commands: list[Command]) -> Examined:

@@ -21,6 +21,12 @@ _LINK = re.compile(
     r"\\(?:DosDevices|\?\?|GLOBAL\?\?)\\(?:Global\\)?([^\\:%/\s][^\\:%/]{0,127})", re.IGNORECASE
 )
 _DEVICE = re.compile(r"\\Device\\([^\\:%/\s][^\\:%/]{0,127})", re.IGNORECASE)
+_WINDOWS = re.compile(
+    r"tcp6?|udp6?|rawip6?|ip6?|afd|null|beep|mup|namedpipe|mailslot|physicalmemory|(keyboard|pointer)class\d*"
+    r"|harddisk(volume)?\d+(\\.*)?|cdrom\d+|floppy\d+|http|netbt.*|lanmanredirector|webdavredirector",
+    re.IGNORECASE,
+)
+"""Devices of Windows itself, to which a filter attaches: the driver does not make them."""
 _WIDE = re.compile(rb"(?:[\x20-\x7e]\x00){4,260}")
 _LINKS = ("IoCreateSymbolicLink", "IoCreateUnprotectedSymbolicLink", "WdfDeviceCreateSymbolicLink")
 _DEVICES = ("IoCreateDevice", "IoCreateDeviceSecure", "WdfDeviceInitAssignName", "WdmlibIoCreateDeviceSecure")
@@ -80,6 +86,8 @@ def _names(texts: Iterable[str], called: set[str], interfaces: tuple[str, ...]) 
         text = text.rstrip("\0")
         if (found := _LINK.fullmatch(text)) and called & set(_LINKS):
             links.setdefault(found[1].lower(), found[1])
-        elif (found := _DEVICE.fullmatch(text)) and called & set(_DEVICES):
+        elif (
+            (found := _DEVICE.fullmatch(text)) and called & set(_DEVICES) and not _WINDOWS.fullmatch(found[1])
+        ):
             devices.setdefault(found[1].lower(), found[1])
     return DeviceNames(tuple(links.values())[:LIMIT], tuple(devices.values())[:LIMIT], interfaces)

@@ -1,7 +1,8 @@
 """Finds, in the folder of an existing driver, what builds it, and what lies around it.
 
 Looked at, in this order: a Visual Studio project that builds a driver, a Makefile that winvm can call, a
-CMake project, C and C++ files that define the entry point, a built `.sys`.
+CMake project, a file `sources` of an older driver kit, C and C++ files that define the entry
+point, a built `.sys`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from harness.errors import BuildError
 from harness.project.scaffold import DRIVER_NAME
 from harness.toolchain.clang.sources import SUFFIXES
 from harness.toolchain.compile import MAKEFILES
+from harness.toolchain.discovery.ddk_sources import NAME, driver_of
 from harness.toolchain.discovery.inf import InfService, services_of
 from harness.toolchain.msbuild.vcxproj import configurations, is_driver_project, project_title
 from harness.toolchain.wdk.text import source_text
@@ -132,7 +134,13 @@ def _otherwise(folder: Path, files: list[Path]) -> Iterator[Driver]:
     if folder / "CMakeLists.txt" in lists and titles:
         yield from (Driver(title, {"cmake": "."}) for title in titles)
         return
+    listed = [made for path in files if path.name.lower() == NAME and (made := driver_of(path, folder))]
+    for title, settings in listed:
+        yield Driver(title, settings)
+    covered = {(folder / file).parent for _, settings in listed for file in texts(settings["sources"])}
     for entry in entries:
+        if entry in covered:
+            continue
         place = entry.relative_to(folder)
         yield Driver(name if str(place) in (".", "src") else place.name, {"sources": [str(place)]})
     if entries:
@@ -140,6 +148,11 @@ def _otherwise(folder: Path, files: list[Path]) -> Iterator[Driver]:
     for path in files:
         if path.suffix.lower() == ".sys" and is_native(path):
             yield Driver(path.stem, {"prebuilt": str(path.relative_to(folder))})
+
+
+def texts(value: object) -> list[str]:
+    """The entries of a setting that is a list; none for another one."""
+    return [str(one) for one in value] if isinstance(value, list) else []
 
 
 def cmake_drivers(text: str) -> list[str]:

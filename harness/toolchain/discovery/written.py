@@ -131,6 +131,10 @@ def _remarks(folder: Path, examined: Examined) -> list[str]:
 
 def _first(settings: dict[str, object]) -> str:
     key, value = next(iter(settings.items()))
+    if isinstance(value, list):
+        value = ", ".join(map(str, value[:SHOWN])) + (
+            f" and {len(value) - SHOWN} more" if len(value) > SHOWN else ""
+        )
     return f"{key} {value}"
 
 

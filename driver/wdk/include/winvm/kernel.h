@@ -43,6 +43,14 @@ typedef LPCWSTR PCTSTR, LPCTSTR;
 #define TEXT(quote) __TEXT(quote)
 #endif
 
+/* mingw-w64's sal.h leaves these two to the C++ library, which a driver does not have. */
+#ifndef __in
+#define __in
+#endif
+#ifndef __out
+#define __out
+#endif
+
 #ifndef KeMemoryBarrier
 #define KeMemoryBarrier() __sync_synchronize()
 #endif

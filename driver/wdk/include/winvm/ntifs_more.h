@@ -48,3 +48,29 @@ typedef struct _FILE_ID_INFORMATION {
     FILE_ID_128 FileId;
 } FILE_ID_INFORMATION, *PFILE_ID_INFORMATION;
 #define FILE_INVALID_FILE_ID ((LONGLONG)-1LL)
+
+/* Regions of a process's address space. */
+typedef enum _MEMORY_INFORMATION_CLASS { MemoryBasicInformation } MEMORY_INFORMATION_CLASS;
+typedef struct _MEMORY_BASIC_INFORMATION {
+    PVOID BaseAddress;
+    PVOID AllocationBase;
+    ULONG AllocationProtect;
+    USHORT PartitionId;
+    SIZE_T RegionSize;
+    ULONG State;
+    ULONG Protect;
+    ULONG Type;
+} MEMORY_BASIC_INFORMATION, *PMEMORY_BASIC_INFORMATION;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+NTSYSAPI NTSTATUS NTAPI ZwQueryVirtualMemory(HANDLE Process, PVOID Address, MEMORY_INFORMATION_CLASS Class, PVOID Result,
+                                             SIZE_T Bytes, PSIZE_T Returned);
+NTSYSAPI NTSTATUS NTAPI ZwFlushBuffersFileEx(HANDLE File, ULONG Flags, PVOID Parameters, ULONG Bytes,
+                                             PIO_STATUS_BLOCK Status);
+NTSYSAPI NTSTATUS NTAPI RtlDecompressBufferEx(USHORT Format, PUCHAR To, ULONG ToBytes, PUCHAR From, ULONG FromBytes,
+                                              PULONG Written, PVOID Workspace);
+#ifdef __cplusplus
+}
+#endif

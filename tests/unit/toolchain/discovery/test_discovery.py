@@ -87,6 +87,18 @@ def lamp(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_device_of_windows_is_not_the_filters_own(tmp_path: Path) -> None:
+    (tmp_path / "filter.c").write_text(
+        "#include <ntddk.h>\nDRIVER_INITIALIZE DriverEntry;\n"
+        "NTSTATUS DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING Path) {\n"
+        '    UNICODE_STRING below = RTL_CONSTANT_STRING(L"\\\\Device\\\\KeyboardClass0");\n'
+        '    UNICODE_STRING own = RTL_CONSTANT_STRING(L"\\\\Device\\\\Tcpfilter");\n'
+        "    PDEVICE_OBJECT made;\n    (void)Path;\n    (void)below;\n"
+        "    return IoCreateDevice(Driver, 0, &own, FILE_DEVICE_UNKNOWN, 0, FALSE, &made);\n}\n"
+    )
+    assert examine(tmp_path).names.devices == ("Tcpfilter",)
+
+
 def test_names_and_codes_are_what_the_compiler_sees(lamp: Path) -> None:
     found = examine(lamp)
     assert found.trouble == ""
@@ -168,6 +180,54 @@ def test_a_folder_of_sources_and_one_with_a_driver_alone(lamp: Path, tmp_path: P
     assert not examined.codes
     assert config.load(alone / "winvm.toml").driver.prebuilt == "lamp.sys"
     assert alone / "scenarios" / "example.py" in written.new
+
+
+DDK_SOURCES = r"""
+# as build.exe reads it
+!IF 0
+!ENDIF
+TARGETNAME=lamp
+TARGETTYPE=DRIVER
+C_DEFINES=$(C_DEFINES) -DBASE=0x800 /DUNUSED
+INCLUDES=..\Inc;$(DDK_INC_PATH);c:\elsewhere
+TARGETLIBS=$(DDK_LIB_PATH)\wdmsec.lib $(DDK_LIB_PATH)\ntstrsafe.lib
+SOURCES=LAMP.c \
+        missing.c \
+        lamp.rc
+"""
+
+
+def test_the_file_sources_of_an_older_kit(tmp_path: Path) -> None:
+    for name in ("sys", "inc", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "sys" / "sources").write_text(DDK_SOURCES)
+    (tmp_path / "sys" / "makefile").write_text("!INCLUDE $(NTMAKEENV)\\makefile.def\n")
+    (tmp_path / "sys" / "lamp.c").write_text(DRIVER.replace("enum { BASE = 0x800 };", ""))
+    (tmp_path / "sys" / "not_listed.c").write_text("#error not listed\n")
+    (tmp_path / "sys" / "lamp.rc").write_text("1 RCDATA { 1 }\n")
+    (tmp_path / "inc" / "public.h").write_text(PUBLIC_HEADER)
+    (tmp_path / "other" / "SOURCES").write_text("TARGETNAME=tool\nTARGETTYPE=PROGRAM\nSOURCES=tool.c\n")
+    found = examine(tmp_path)
+    assert found.driver is not None
+    assert (found.driver.name, found.trouble) == ("lamp", "")
+    assert found.driver.settings == {
+        "sources": ["sys/lamp.c", "sys/lamp.rc"],
+        "include": ["inc", "sys"],
+        "defines": ["BASE=0x800", "UNUSED"],
+        "libraries": ["wdmsec", "ntstrsafe"],
+    }
+    assert found.codes["LAMP_ON"] == 0x83212004
+    assert len(found.folder.drivers) == 1
+    begin_project(tmp_path)
+    loaded = config.load(tmp_path / "winvm.toml").driver
+    assert (loaded.name, loaded.defines, loaded.include) == (
+        "lamp",
+        ("BASE=0x800", "UNUSED"),
+        (Path("inc"), Path("sys")),
+    )
+    command = [sys.executable, "-m", "harness", "build"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_one_of_several_drivers_is_chosen_by_its_name(lamp: Path) -> None:
