@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.compat.first_hour import LIST, Seen, first_hours, loaded
 from tests.compat.outcomes import FAILS, REFUSED, RIGHT
+from tests.compat.record import differing, recorded
 from tests.compat.survey import COMPILES, survey
 
 ENVIRONMENT = "WINVM_COMPAT"
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", help="keep what is built here")
     parser.add_argument("--record", help="write the outcomes to this JSON file")
-    parser.add_argument("--expect", help="compare with such a file")
+    parser.add_argument("--expect", help="compare with such a file, or with --first-hour a measured.toml")
     parser.add_argument("--first-hour", action="store_true", help=f"the projects of FOLDER/{LIST}")
     parser.add_argument("--guest", action="store_true", help="with --first-hour: also run what builds")
     parser.add_argument(
@@ -79,7 +80,10 @@ def _first_hour(folder: Path, given: argparse.Namespace) -> int:
     print(f"{built} of {len(seen)} projects compile; {right} load or are refused with the expected reason")
     if given.record:
         Path(given.record).write_text(json.dumps([one.as_json() for one in seen], indent=1) + "\n")
-    return 0 if all(one.as_expected for one in seen) else 1
+    lost = list(differing(seen, recorded(Path(given.expect)))) if given.expect else []
+    for line in lost:
+        print(line)
+    return 0 if not lost and all(one.as_expected for one in seen) else 1
 
 
 def _print(one: Seen) -> None:

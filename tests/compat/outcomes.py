@@ -16,5 +16,7 @@ NOT_SHOWN = "not-shown"
 """It needs something that this guest does not have, which the reason names."""
 CRASHES = "crashes"
 """It takes the guest down while it is loaded; the reason names the fault."""
+AFTER_BUILD = (LOADS, NOT_LOADED, NOT_SHOWN, CRASHES)
+"""Of a project that builds, once it is loaded."""
 RIGHT = (LOADS, REFUSED, NOT_SHOWN)
 """Loaded, or turned away for what the guest lacks. Another result is right if the list expects it."""

@@ -79,7 +79,7 @@ def _sources(driver: Driver, folder: Path) -> DriverSources:
         builds = settings["builds"]
         build = str(builds[0]) if isinstance(builds, list) else "release"
         return project_sources(folder / str(settings["project"]), driver.name, build)
-    patterns = texts(settings.get("sources")) or ["*.c*", "src/*.c*"]
+    patterns = texts(settings.get("sources")) or driver.read or ("*.c*", "src/*.c*")
     include = [*(folder / one for one in texts(settings.get("include"))), folder / "include", folder]
     existing = [entry for entry in patterns if (folder / entry).is_dir() or any(folder.glob(entry))]
     return listed_sources(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pefile
@@ -39,11 +39,13 @@ class Driver:
     Attributes:
         settings: keys of `[driver]` in winvm.toml that build it.
         service: what its INF says of its service, None without an INF.
+        read: folders whose sources tell names and codes, where a build of the user's own compiles them.
     """
 
     name: str
     settings: dict[str, object]
     service: InfService | None = None
+    read: tuple[str, ...] = ()
 
 
 @dataclass
@@ -132,7 +134,8 @@ def _otherwise(folder: Path, files: list[Path]) -> Iterator[Driver]:
         title for path in lists for title in cmake_drivers(source_text(path).decode("utf-8", "replace"))
     ]
     if folder / "CMakeLists.txt" in lists and titles:
-        yield from (Driver(title, {"cmake": "."}) for title in titles)
+        read = tuple(str(entry.relative_to(folder)) for entry in entries)
+        yield from (Driver(title, {"cmake": "."}, read=read) for title in titles)
         return
     listed = [made for path in files if path.name.lower() == NAME and (made := driver_of(path, folder))]
     for title, settings in listed:
@@ -181,5 +184,5 @@ def _is_entry(path: Path) -> bool:
 def _with_service(driver: Driver, services: list[InfService]) -> Driver:
     for service in services:
         if service.binary.lower() == f"{driver.name}.sys".lower():
-            return Driver(driver.name, driver.settings, service)
+            return replace(driver, service=service)
     return driver

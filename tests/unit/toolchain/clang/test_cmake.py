@@ -9,6 +9,7 @@ import pytest
 from harness.errors import BuildError
 from harness.project import config
 from harness.toolchain.clang.cmake import build_cmake
+from harness.toolchain.discovery.examine import examine
 from harness.toolchain.discovery.written import begin_project
 from harness.toolchain.inspect import inspect_driver
 from harness.toolchain.sign import TestCertificate, sign
@@ -74,3 +75,17 @@ def test_init_finds_the_drivers_of_a_cmake_project(lamps: Path) -> None:
     loaded = config.load(lamps / "winvm.toml")
     assert (loaded.driver.name, loaded.driver.cmake) == ("lamp", ".")
     assert "# Also here: driver broken (cmake .)." in (lamps / "winvm.toml").read_text()
+
+
+def test_init_reads_names_and_codes_below_the_folder_of_the_cmake_lists(lamps: Path) -> None:
+    """The driver's sources may lie anywhere below; what wdk_add_driver lists is not evaluated."""
+    (lamps / "one" / "driver").mkdir(parents=True)
+    (lamps / "one" / "driver" / "main.cpp").write_text(
+        "#include <ntddk.h>\n#define SHINE CTL_CODE(0x22, 0x800, METHOD_BUFFERED, FILE_ANY_ACCESS)\n"
+        'extern "C" NTSTATUS DriverEntry(PDRIVER_OBJECT d, PUNICODE_STRING) {\n'
+        '    UNICODE_STRING link = RTL_CONSTANT_STRING(L"\\\\??\\\\Lamp"), name = link;\n'
+        "    return d ? IoCreateSymbolicLink(&link, &name) : STATUS_SUCCESS;\n}\n"
+    )
+    (lamps / "Lamp.c").unlink()
+    found = examine(lamps, "lamp")
+    assert (found.names.links, found.codes) == (("Lamp",), {"SHINE": 0x222000})
