@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "overrun"
@@ -69,12 +71,13 @@ def untouched(t: Context) -> None:
 '''
 
 
-def write_overrun_driver(folder: Path) -> Path:
-    """Writes the project into `folder` and returns it."""
+def write_overrun_driver(folder: Path, options: Sequence[str] = ()) -> Path:
+    """Writes the project into `folder` and returns it; `options` are for clang."""
     (folder / "scenarios").mkdir(parents=True)
     (folder / f"{NAME}.c").write_text(SOURCE)
     (folder / "scenarios" / "overrun.py").write_text(SCENARIOS)
     (folder / "winvm.toml").write_text(
-        f'[driver]\nname = "{NAME}"\nsources = ["{NAME}.c"]\n[scenarios]\nfolders = ["scenarios"]\n'
+        f'[driver]\nname = "{NAME}"\nsources = ["{NAME}.c"]\noptions = {json.dumps([*options])}\n'
+        '[scenarios]\nfolders = ["scenarios"]\n'
     )
     return folder

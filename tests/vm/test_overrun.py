@@ -28,3 +28,19 @@ def test_an_overrun_names_the_function_of_the_driver(winvm: CommandLine, tmp_pat
         "A function returned to address 0x4242424242424242: the return address on its stack"
     )
     assert done.returncode == 4
+
+
+def test_a_smashed_stack_cookie_names_its_function(winvm: CommandLine, tmp_path: Path) -> None:
+    """A fast-fail leaves no stack on Wine; the check of the cookie says where it was called."""
+    folder = write_overrun_driver(tmp_path / "overrun", ["-fstack-protector-strong"])
+    run = ("--config", str(folder / "winvm.toml"), "run", "overrun.overrun[silent]", "overrun.untouched")
+    done = winvm.run(*run, "--json", timeout=600)
+    results = {one["name"]: one for one in json.loads(done.stdout)["scenarios"]}
+    assert results["overrun.untouched"]["outcome"] == "passed", done.stderr.decode()
+    crash = results["overrun.overrun[silent]"]["crash"]
+    assert crash["signature"] == "c0000409-overrun.sys-Silent"
+    assert (
+        "overran a buffer on its stack: the cookie before its return address was overwritten"
+        in crash["cause"]
+    )
+    assert done.returncode == 4

@@ -11,6 +11,9 @@ from harness.outcome import CrashHint, DebugRecord, KernelCrash
 
 _UNIMPLEMENTED = re.compile(r"wine: Unimplemented function ([\w.]{1,200}) called")
 _BUFFER_OVERFLOW = 0x80000005
+_FAST_FAIL = 0xC0000409
+_COOKIE = re.compile(r"winvm: stack cookie overwritten before (?P<at>[0-9A-Fa-f]{8,16})")
+"""Line of driver/wdk/lib/stack_protector.c. The call that printed it ends before that address."""
 _OVERFLOW = "debug buffer overflow"
 """Wine's words before it raises STATUS_BUFFER_OVERFLOW in whoever printed."""
 _LIBRARY = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}:trace:loaddll:")
@@ -38,9 +41,23 @@ def hinted(crash: KernelCrash, records: Iterable[DebugRecord]) -> KernelCrash:
         hint = CrashHint(
             limit="one DbgPrint had 1,000 bytes or more, for which Wine ends the driver; Windows cuts at 512"
         )
+    elif crash.code == _FAST_FAIL and (at := _cookie(records)):
+        hint = CrashHint(
+            what=f"fast-fail 0x{_FAST_FAIL:08x}: the stack cookie of the function at {at:#x} was overwritten",
+            cause="overran a buffer on its stack: the cookie before its return address was overwritten",
+        )
+        # Wine reports the address of the fast-fail itself, and there is no stack to find the caller on.
+        crash = dataclasses.replace(crash, parameters=(crash.parameters[0], at, *crash.parameters[2:]))
     else:
         return crash
     return dataclasses.replace(crash, hint=hint)
+
+
+def _cookie(records: Iterable[DebugRecord]) -> int:
+    """An address in the function whose cookie was overwritten; 0 if the driver printed another line last."""
+    printed = [record.text for record in records if record.source == "dbgprint"]
+    found = _COOKIE.match(printed[-1]) if printed else None
+    return int(found["at"], 16) - 1 if found else 0
 
 
 def entry_status(records: Iterable[DebugRecord]) -> EntryStatus | None:

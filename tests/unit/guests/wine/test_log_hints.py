@@ -9,7 +9,7 @@ import pytest
 from harness.guests.wine import log_hints
 from harness.guests.wine.debug_stream import WineDebugStream
 from harness.interfaces import ReadsLog, SeesExceptions
-from harness.outcome import CrashHint, DebugRecord
+from harness.outcome import CrashHint, DebugRecord, KernelCrash
 
 LOADED = r'0120:0130:trace:loaddll:build_module Loaded L"C:\\t.sys" at 00007FFFFF300000: native'
 OVERFLOW = "0120:0130:err:thread:append_output debug buffer overflow:"
@@ -84,3 +84,22 @@ def test_violations_that_a_handler_caught_are_counted() -> None:
     assert log_hints.caught(records).startswith("1 access violation in the driver was caught, by its own")
     assert log_hints.caught(records * 2).startswith("2 access violations in the driver were caught")
     assert log_hints.caught(records[1:]) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "printed", "at"),
+    [
+        (0xC0000409, ["winvm: stack cookie overwritten before 00007FFFFF301042"], 0x7FFFFF301041),
+        (0xC0000409, ["winvm: stack cookie overwritten before 00007FFFFF301042", "another line"], 0),
+        (0xC0000409, ["winvm: stack cookie overwritten before nowhere"], 0),
+        (0xC0000409, [], 0),
+        (0xC0000005, ["winvm: stack cookie overwritten before 00007FFFFF301042"], 0),
+    ],
+)
+def test_the_function_whose_stack_cookie_was_overwritten(code: int, printed: list[str], at: int) -> None:
+    """It is the driver's last line that says so: the fast-fail itself is in the routine that all share."""
+    crash = KernelCrash("exception", code, (code, 0x7FFFFF301255, 0, 0), 0.0, "fast-fail")
+    lines = [DebugRecord(0.0, "dbgprint", text) for text in printed]
+    found = log_hints.hinted(crash, [*lines, DebugRecord(0.0, "wine", "err:seh: code c0000409")])
+    assert found.parameters[1] == (at or 0x7FFFFF301255)
+    assert found.hint.cause.startswith("overran a buffer on its stack") == bool(at)
