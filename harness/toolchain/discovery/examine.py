@@ -6,12 +6,13 @@ import os
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pefile
 
 from harness.errors import WinvmError
+from harness.project.scaffold import DRIVER_NAME
 from harness.toolchain.clang.commands import Command
 from harness.toolchain.clang.compiler import unit_commands
 from harness.toolchain.clang.sources import DriverSources, listed_sources
@@ -19,7 +20,10 @@ from harness.toolchain.discovery.codes import control_codes
 from harness.toolchain.discovery.names import DeviceNames, names_in_driver, names_in_sources
 from harness.toolchain.discovery.preprocess import OwnText, preprocess
 from harness.toolchain.discovery.project import Driver, Folder, look, texts
-from harness.toolchain.msbuild.vcxproj import project_sources
+from harness.toolchain.msbuild.vcxproj import configurations, project_sources
+
+OTHERS = 4
+"""Configurations that are looked at when the first does not compile."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,29 @@ def examine(folder: Path, name: str | None = None) -> Examined:
         return Examined(found)
     if "prebuilt" in driver.settings:
         return _examined_image(found, driver, folder / str(driver.settings["prebuilt"]))
+    first = _examined_sources(found, driver, folder)
+    if first.trouble and "project" in driver.settings:
+        for other in _other_configurations(driver, folder):
+            second = _examined_sources(found, other, folder)
+            if not second.trouble:
+                tried, taken = (", ".join(texts(one.settings["builds"])) for one in (driver, other))
+                found.notes.append(
+                    f"configuration {tried} does not compile, {taken} is taken: {first.trouble}"
+                )
+                return second
+    return first
+
+
+def _other_configurations(driver: Driver, folder: Path) -> list[Driver]:
+    """The same driver in each other configuration of its project: many projects are kept up in one alone."""
+    declared = configurations(folder / str(driver.settings["project"]))
+    others = [
+        name for name in declared if DRIVER_NAME.fullmatch(name) and [name] != driver.settings["builds"]
+    ]
+    return [replace(driver, settings={**driver.settings, "builds": [name]}) for name in others[:OTHERS]]
+
+
+def _examined_sources(found: Folder, driver: Driver, folder: Path) -> Examined:
     try:
         sources = _sources(driver, folder)
         with tempfile.TemporaryDirectory(prefix="winvm-init-") as scratch:

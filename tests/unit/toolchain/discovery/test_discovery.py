@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,28 @@ def test_names_and_codes_are_what_the_compiler_sees(lamp: Path) -> None:
         "LAMP_ALIAS": 0x83212004,
         "LAMP_DIM": 0x83216402,
     }
+
+
+def test_a_configuration_that_compiles_is_taken(lamp: Path) -> None:
+    """Many projects are kept up in one configuration alone; this one has its include folder in Debug only."""
+    project = lamp / "sys" / "lamp.vcxproj"
+    (lamp / "inc").mkdir()
+    (lamp / "sys" / "public.h").rename(lamp / "inc" / "public.h")
+    condition = "Condition=\"'$(Configuration)'=='Debug'\""
+    path = f"<PropertyGroup {condition}><IncludePath>../inc</IncludePath></PropertyGroup>"
+    project.write_text(
+        project.read_text().replace("  <ItemGroup><ClCompile", f"  {path}\n  <ItemGroup><ClCompile")
+    )
+    found = examine(lamp)
+    assert found.driver is not None
+    assert (found.trouble, found.driver.settings["builds"]) == ("", ["Debug"])
+    assert found.codes["LAMP_ON"] == 0x83212004
+    assert found.folder.notes[-1].startswith("configuration Release does not compile, Debug is taken: ")
+    (lamp / "inc" / "public.h").unlink()
+    assert examine(lamp).trouble
+    assert examine(lamp).driver == replace(
+        found.driver, settings={**found.driver.settings, "builds": ["Release"]}
+    )
 
 
 def test_codes_of_a_cpp_driver(tmp_path: Path) -> None:
