@@ -78,6 +78,7 @@ class AddressMap:
     ) -> None:
         self._loaded = sorted((module for module in modules if module.size), key=lambda module: module.base)
         self._bases = [module.base for module in self._loaded]
+        self._by_end = {module.end: module for module in self._loaded}
         self._unloaded = unloaded
         self._memory = memory
         self._machine = machine
@@ -86,12 +87,18 @@ class AddressMap:
         self._images: dict[int, Image] = {}
         self._called: dict[int, bool | None] = {}
 
-    def place(self, address: int) -> Place:
-        """The address in its module; a loaded module takes precedence over an unloaded one."""
-        if module := self.module_at(address):
+    def place(self, address: int, *, returns: bool = False) -> Place:
+        """The address in its module; a loaded module takes precedence over an unloaded one.
+
+        Args:
+            returns: a call returns to it, and the module is that of the call: one that does not come back
+                may end its module.
+        """
+        within = address - 1 if returns else address
+        if module := self.module_at(within):
             return Place(address, module.name, address - module.base)
         for module in self._unloaded:
-            if module.base <= address < module.end:
+            if module.base <= within < module.end:
                 return Place(address, f"<Unloaded {module.name}>", address - module.base)
         return Place(address)
 
@@ -102,9 +109,13 @@ class AddressMap:
         data = self._memory.read(start, MAX_STACK)
         found = []
         for index, (word,) in enumerate(struct.iter_unpack(form, data[: len(data) & -size])):
-            if module := self.module_at(word):
+            module = self.module_at(word)
+            called = self.called(module, word) if module and word != module.base else False
+            if not called and (ends := self._by_end.get(word)) and self.called(ends, word):
+                module, called = ends, True
+            if module:
                 place = Place(word, module.name, word - module.base)
-                found.append(StackWord(start + size * index, place, self.called(module, word)))
+                found.append(StackWord(start + size * index, place, called))
         return found
 
     def module_at(self, address: int) -> Module | None:
@@ -123,11 +134,12 @@ class AddressMap:
 
     def called(self, module: Module, address: int) -> bool | None:
         """Whether `address` follows a call in executable code; None when its bytes are not available."""
-        if address not in self._called:
+        key = address if address < module.end else -address  # the next module may start there
+        if key not in self._called:
             if len(self._called) >= _MAX_CALLED:
                 self._called.clear()
-            self._called[address] = self._follows(self.image(module), address - module.base)
-        return self._called[address]
+            self._called[key] = self._follows(self.image(module), address - module.base)
+        return self._called[key]
 
     def _follows(self, image: Image, offset: int) -> bool | None:
         sections = image.sections
@@ -156,7 +168,7 @@ class AddressMap:
 
 def call_target(addresses: AddressMap, returns_to: int) -> int | None:
     """Address that the direct x64 call before a return address names; None if there is no such call."""
-    module = addresses.module_at(returns_to)
+    module = addresses.module_at(returns_to - 1)
     if module is None:
         return None
     code = addresses.image(module).read(returns_to - 5 - module.base, 5)

@@ -46,9 +46,14 @@ def caller(addresses: AddressMap, stack: Sequence[StackFrame], driver: str = "")
 def _is_bugcheck(addresses: AddressMap, kernel: Module, frame: StackFrame, depth: int) -> bool:
     """Whether a frame of the kernel is in a routine that raises bugchecks for drivers."""
     image = addresses.image(kernel)
-    entries = [entry for name in _ROUTINES if (entry := exported(image, name)) is not None]
     offset = frame.place.address - kernel.base - frame.returned
-    return any(_is_in(image, offset, entry) for entry in entries) if entries else depth == 1
+    known = False
+    for name in _ROUTINES:  # over a debugger line each costs a part of a second
+        if (entry := exported(image, name)) is not None:
+            known = True
+            if _is_in(image, offset, entry):
+                return True
+    return not known and depth == 1
 
 
 def _is_in(image: Image, offset: int, entry: int) -> bool:

@@ -17,11 +17,14 @@ from harness.dumps.unwind.state import TARGET_SPAN, WORD, WORD_SIZE, State, bare
 
 if TYPE_CHECKING:
     from harness.dumps.unwind.x64_code import Effort
+    from harness.dumps.unwind.x64_entry import Entries
 
 MAX_FRAMES = 2048
 MAX_SCANS = 256
 MAX_WORDS, MAX_COMPARED = 1 << 17, 1 << 20
 """Stack words of one dump that may stand for return addresses, and how many of them the scans compare."""
+MAX_SEARCHED = 4096
+"""Words in which one frame's return address is looked for by its function's start."""
 _KERNEL = 1 << 63
 
 
@@ -55,6 +58,7 @@ class StackWalk:
         self._scans = 0
         self._touched: set[int] = set()
         self._effort: Effort | None = None
+        self._entries: Entries | None = None
 
     def walk(
         self, registers: Mapping[str, int], *, max_frames: int = MAX_FRAMES, max_scans: int = MAX_SCANS
@@ -88,7 +92,7 @@ class StackWalk:
             state = following
 
     def _frame(self, state: State, behind_scan: bool) -> StackFrame:
-        place = self._addresses.place(state.pc)
+        place = self._addresses.place(state.pc, returns=not state.interrupted)
         return StackFrame(place, state.sp, state.location, state.found, behind_scan)
 
     def _caller(self, state: State) -> State | None:
@@ -107,10 +111,8 @@ class StackWalk:
         return self._scanned(state)
 
     def _ways(self, state: State) -> Iterator[Callable[[State], State]]:
-        module = self._addresses.module_at(state.pc)
-        if module is None and state.pc:
-            # Right behind a call that does not return the next byte may belong to another image or to none.
-            module = None if state.interrupted else self._addresses.module_at(state.pc - 1)
+        # Right behind a call that does not return the next byte may belong to another image or to none.
+        module = self._addresses.module_at(state.pc if state.interrupted else state.pc - 1)
         if module is None:
             if state.interrupted:  # a jump to where no code is: nothing was pushed behind the return address
                 yield self._leaf
@@ -120,6 +122,8 @@ class StackWalk:
         if self._machine == cpu.X64:
             yield lambda state: self._checked(x64.step(image, module.base, state, self._memory), state)
             yield self._followed
+            if image.sections and not self._addresses.slow:  # it needs much code, and looks at many bytes
+                yield self._by_entry
         elif self._machine == cpu.X86:
             from harness.dumps.unwind import x86
 
@@ -133,11 +137,25 @@ class StackWalk:
             yield lambda state: arm64.by_frame_pointer(state, self._memory)
 
     def _followed(self, state: State) -> State:
-        from harness.dumps.unwind.x64_code import Effort, follow
+        from harness.dumps.unwind.x64_code import follow
 
         self._touched.clear()
+        return follow(self._addresses, state, self._memory, self._touched, self._pays())
+
+    def _by_entry(self, state: State) -> State:
+        from harness.dumps.unwind.x64_entry import Entries
+
+        if self._entries is None:
+            self._entries = Entries(self._addresses, self._memory, self._pays())
+        stack = self._stack_of(state.sp)
+        first = bisect.bisect_left(stack.locations, state.sp)
+        return self._entries.caller(state, itertools.islice(stack.words, first, first + MAX_SEARCHED))
+
+    def _pays(self) -> Effort:
+        from harness.dumps.unwind.x64_code import Effort
+
         self._effort = self._effort or Effort()
-        return follow(self._addresses, state, self._memory, self._touched, self._effort)
+        return self._effort
 
     def _checked(self, caller: State, state: State) -> State:
         """The caller, or what the code gives in its place where the function is no leaf.
@@ -178,12 +196,12 @@ class StackWalk:
             return bool(sp) and (caller.pc < _KERNEL or self._addresses.place(caller.pc).module is not None)
         if sp < state.sp or (sp == state.sp and self._machine != cpu.ARM64) or sp - state.sp > WORD >> 16:
             return False
-        module = self._addresses.module_at(caller.pc)
+        module = self._addresses.module_at(caller.pc - 1)
         if module is not None and caller.found is Found.UNWOUND and self._addresses.slow:
             return True  # its unwind data is read next, which tells as much as the call would
         if module is not None:
             return self._addresses.called(module, caller.pc) is not False
-        return self._addresses.place(caller.pc).module is not None  # an unloaded one
+        return self._addresses.place(caller.pc, returns=True).module is not None  # an unloaded one
 
     def _scanned(self, state: State) -> State | None:
         """The nearest word above that may be a return address; rather one whose call leads here."""
@@ -191,6 +209,7 @@ class StackWalk:
             return None
         self._scans -= 1
         first: StackWord | None = None
+        within = state.pc if state.interrupted else state.pc - 1
         stack = self._stack_of(state.sp)
         for at in range(bisect.bisect_left(stack.locations, state.sp), len(stack.words)):
             word = stack.words[at]
@@ -200,7 +219,7 @@ class StackWalk:
             self._compared += 1
             if self._compared > MAX_COMPARED:
                 break
-            if word.called and self._leads_to(word, state.pc):
+            if word.called and self._leads_to(word, within):
                 first = word
                 break
         if first is None:

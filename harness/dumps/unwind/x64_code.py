@@ -8,6 +8,7 @@ instruction moves the stack pointer is added up.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 from harness.dumps.attribution import AddressMap, call_target
 from harness.dumps.image import UnreadableError
@@ -42,14 +43,16 @@ def follow(
     Raises:
         UnreadableError: no path through the available code reaches a plausible return.
     """
-    waiting = deque([_behind_breakpoint(addresses, state)])
-    seen = {waiting[0].pc}
-    stack = _Pushed(memory)
+    # Of each way also the stack pointer at its calls: a return address lies above it, but for a call that
+    # does not come back, behind which another function follows.
+    floor = -1 if state.interrupted else state.sp
+    waiting = deque([(_behind_breakpoint(addresses, state), floor, Pushed(memory))])
+    seen = {waiting[0][0].pc}
     for _ in range(min(MAX_INSTRUCTIONS, effort.left)):
         if not waiting:
             break
         effort.left -= 1
-        here = waiting.popleft()
+        here, floor, stack = waiting.popleft()
         module = addresses.module_at(here.pc)
         if module is None:
             continue
@@ -58,17 +61,21 @@ def follow(
             continue
         _note(instruction, here, touched)
         if instruction.flow is Flow.RETURN:
-            if found := _returned(addresses, here, stack):
+            found = _returned(addresses, here, stack)
+            if found and found.location > floor:
                 return found
             continue
-        _execute(instruction, here, stack)
+        if instruction.calls and (pointer := here.registers[RSP]) is not None:
+            floor = max(floor, pointer)
+        execute(instruction, here, stack)
         here.pc += instruction.length
-        for target in _targets(instruction, here.pc):
+        for target in targets(instruction, here.pc):
             if target not in seen:
                 seen.add(target)
                 way = here.copy()
                 way.pc = target
-                waiting.append(way)
+                kept = stack.copy() if instruction.flow is Flow.BRANCH else stack
+                waiting.append((way, floor, kept))
     _sweep(addresses, state, touched, effort)
     raise UnreadableError("code up to a return")
 
@@ -104,19 +111,30 @@ def calls_elsewhere(addresses: AddressMap, returns_to: int, pc: int) -> bool:
     return bool(first) and first[0] not in _JUMPS and not 0 <= pc - target < TARGET_SPAN
 
 
-class _Pushed:
-    """Memory with the registers that the code pushes: it stands in a prologue, before its pushes."""
+class Pushed:
+    """Memory with the registers that the code stores: it stands in a prologue, before its stores."""
 
     def __init__(self, memory: VirtualMemory) -> None:
         self._memory = memory
         self._pushed: dict[int, int | None] = {}
 
+    def copy(self) -> Pushed:
+        """For another way through the code, which stores other values."""
+        made = Pushed(self._memory)
+        made._pushed = dict(self._pushed)
+        return made
+
     def push(self, address: int, value: int | None) -> None:
-        """Keeps what was pushed to an address."""
+        """Keeps what was stored at an address."""
         self._pushed[address & WORD] = value
 
+    @property
+    def kept(self) -> Mapping[int, int | None]:
+        """What was stored, by address."""
+        return self._pushed
+
     def read(self, address: int, size: int) -> bytes:
-        """As `VirtualMemory`; nothing where an unknown value was pushed."""
+        """As `VirtualMemory`; nothing where an unknown value was stored."""
         if size == 8 and address in self._pushed:
             value = self._pushed[address]
             return b"" if value is None else value.to_bytes(8, "little")
@@ -163,11 +181,12 @@ def _returned(addresses: AddressMap, here: State, memory: VirtualMemory) -> Stat
         found = returned(memory, here, Found.CODE)
     except UnreadableError:
         return None
-    module = addresses.module_at(found.pc)
+    module = addresses.module_at(found.pc - 1)
     return found if module is not None and addresses.called(module, found.pc) is not False else None
 
 
-def _targets(instruction: Instruction, following: int) -> list[int]:
+def targets(instruction: Instruction, following: int) -> list[int]:
+    """Where an instruction goes on; `following` is the next one's address."""
     if instruction.flow is Flow.STOP:
         return []
     if instruction.flow is Flow.JUMP:
@@ -177,12 +196,16 @@ def _targets(instruction: Instruction, following: int) -> list[int]:
     return [following]
 
 
-def _execute(instruction: Instruction, state: State, memory: _Pushed) -> None:
-    """What the instruction does to registers; of what it stores, only pushed registers are kept.
+def execute(instruction: Instruction, state: State, memory: Pushed) -> None:
+    """What the instruction does to registers; of what it stores, only registers are kept.
 
     `sub rsp, rax` loses the stack pointer; a function with a frame pointer takes it from there again.
     """
     value: int | None = None
+    if instruction.stores is not None and instruction.touches is not None:
+        base, offset = instruction.touches
+        if (known := state.registers[base]) is not None:
+            memory.push(known + offset, state.registers[instruction.stores])
     if instruction.source is not None:
         base, offset = instruction.source
         known = state.registers[base]

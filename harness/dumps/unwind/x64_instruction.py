@@ -71,13 +71,18 @@ class Instruction:
     pushes: the register that is pushed, None for none.
     leaves: LEAVE: the stack pointer is that of behind the word at RBP, which RBP takes.
     spoiled: registers that hold something unknown afterwards.
+    jumps_anywhere: a jump through a register or memory.
+    calls: a call, which comes back behind it or not at all.
     touches: base register, RSP or RBP, and displacement of an operand in memory.
+    stores: the register whose 64 bits go there; None for none.
     """
 
     __slots__ = (
         *(
+            "calls",
             "destination",
             "flow",
+            "jumps_anywhere",
             "leaves",
             "length",
             "loads",
@@ -85,6 +90,7 @@ class Instruction:
             "moves",
             "source",
             "spoiled",
+            "stores",
             "target",
             "touches",
         ),
@@ -103,6 +109,9 @@ class Instruction:
         spoiled: tuple[int, ...] = (),
         pushes: int | None = None,
         leaves: bool = False,
+        calls: bool = False,
+        jumps_anywhere: bool = False,
+        stores: int | None = None,
     ) -> None:
         self.length = length
         self.flow = flow
@@ -114,7 +123,10 @@ class Instruction:
         self.spoiled = spoiled
         self.pushes = pushes
         self.leaves = leaves
+        self.calls = calls
+        self.jumps_anywhere = jumps_anywhere
         self.touches: tuple[int, int] | None = None
+        self.stores = stores
 
 
 class _Operands:
@@ -232,7 +244,7 @@ def _one_byte(
     if opcode in _STOPS:
         return Instruction(length, Flow.STOP)
     if opcode == 0xE8:
-        return Instruction(length, spoiled=_VOLATILE)
+        return Instruction(length, spoiled=_VOLATILE, calls=True)
     if 0x50 <= opcode <= 0x57:
         return Instruction(length, moves=-8, pushes=low)
     if opcode in (0x68, 0x6A, 0x9C):
@@ -260,9 +272,9 @@ def _with_operands(
     direct, extension = operands.mode == 3, operands.reg & 7
     if opcode == 0xFF:
         if extension in (4, 5):
-            return Instruction(length, Flow.STOP)
+            return Instruction(length, Flow.STOP, jumps_anywhere=True)
         if extension in (2, 3):
-            return Instruction(length, spoiled=_VOLATILE)
+            return Instruction(length, spoiled=_VOLATILE, calls=True)
         if extension == 6:
             return Instruction(length, moves=-8)
     if opcode in (0x81, 0x83) and direct and operands.rm == RSP and rex & 8:
@@ -275,8 +287,10 @@ def _with_operands(
         return Instruction(
             length, source=source, loads=opcode == 0x8B and not direct, destination=operands.reg
         )
-    if opcode == 0x89 and direct and rex & 8:
-        return Instruction(length, source=(operands.reg, 0), destination=operands.rm)
+    if opcode == 0x89 and rex & 8:
+        if direct:
+            return Instruction(length, source=(operands.reg, 0), destination=operands.rm)
+        return Instruction(length, stores=operands.reg)
     if opcode in _KEEPS_BOTH or (opcode in (0x80, 0x81, 0x83) and extension == 7):
         return Instruction(length)
     spoiled = () if opcode in _KEEPS_REG else (operands.reg,)
