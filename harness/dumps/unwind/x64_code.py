@@ -81,7 +81,7 @@ def follow(
 
 
 def is_leaf(addresses: AddressMap, state: State) -> bool | None:
-    """Whether the code returns from here without moving the stack pointer; None if that is not seen."""
+    """Whether the code returns from here and neither moves the stack pointer nor calls; None if not seen."""
     here = _behind_breakpoint(addresses, state)
     module = addresses.module_at(here.pc)
     for _ in range(MAX_SWEPT):
@@ -92,7 +92,7 @@ def is_leaf(addresses: AddressMap, state: State) -> bool | None:
             return None
         if instruction.flow is Flow.RETURN:
             return True
-        if instruction.moves:
+        if instruction.moves or instruction.calls:
             return False
         here.pc += instruction.length
     return None
@@ -187,7 +187,7 @@ def _returned(addresses: AddressMap, here: State, memory: VirtualMemory) -> Stat
 
 def targets(instruction: Instruction, following: int) -> list[int]:
     """Where an instruction goes on; `following` is the next one's address."""
-    if instruction.flow is Flow.STOP:
+    if instruction.flow in (Flow.STOP, Flow.RETURN):
         return []
     if instruction.flow is Flow.JUMP:
         return [following + instruction.target]

@@ -16,6 +16,8 @@ from harness.dumps.attribution import AddressMap
 from harness.dumps.formats.reader import summarise
 from harness.dumps.summary import Found, Module, Summary
 from harness.dumps.unwind.walk import StackWalk
+from harness.dumps.unwind.x64_code import targets
+from harness.dumps.unwind.x64_instruction import decoded
 from tests.fakes.emulated_crash import (
     CLANG,
     GCC,
@@ -245,3 +247,27 @@ def test_ways_through_the_code_do_not_see_what_others_store(tmp_path: Path) -> N
     built = build(tmp_path, 0, source=source + TAIL)
     start = built.functions["Twice"]
     checked(tmp_path, built, Run(built).crash_in(start, start + 1, 5))
+
+
+@pytest.mark.parametrize(
+    ("code", "following"),
+    [("c3", []), ("c22000", []), ("cc", []), ("ffe0", []), ("eb10", [0x18]), ("7510", [0x8, 0x18])],
+)
+def test_code_goes_on_nowhere_behind_a_return_or_a_jump(code: str, following: list[int]) -> None:
+    instruction = decoded(bytes.fromhex(code).ljust(16, b"\x90"))
+    assert instruction
+    assert targets(instruction, 8) == following
+
+
+def test_a_function_that_calls_is_no_leaf_though_a_return_follows_the_call(tmp_path: Path) -> None:
+    """Interrupted with a zero on top of the stack, which is no return address to nowhere."""
+    source = HEAD + "N u64 Never(u64 x) { for (;;) sink += x; }\n"
+    source += handwritten(
+        "Raw",
+        *("subq $0x28, %rsp", "movq $0, (%rsp)", ".globl Here", "Here:", "movq %rcx, %rdx"),
+        *("call Never", "ret", ".p2align 4, 0xcc"),
+    )
+    source += "N u64 Mid(u64 x) { volatile u64 own[3]; own[0] = x; sink += Raw(own[0]); return own[0]; }\n"
+    built = build(tmp_path, 0, source=source + TAIL)
+    start = built.functions["Here"]
+    checked(tmp_path, built, Run(built).crash_in(start, start + 1))
