@@ -25,6 +25,8 @@ MAX_WORDS, MAX_COMPARED = 1 << 17, 1 << 20
 """Stack words of one dump that may stand for return addresses, and how many of them the scans compare."""
 MAX_SEARCHED = 4096
 """Words in which one frame's return address is looked for by its function's start."""
+IN_FRONT = 64
+"""Bytes in front of an instruction that the smallest dumps do not keep."""
 _KERNEL = 1 << 63
 
 
@@ -122,7 +124,8 @@ class StackWalk:
         if self._machine == cpu.X64:
             yield lambda state: self._checked(x64.step(image, module.base, state, self._memory), state)
             yield self._followed
-            if image.sections and not self._addresses.slow:  # it needs much code, and looks at many bytes
+            # The code in front is needed, which a minidump lacks; of a slow target too much would be read.
+            if not self._addresses.slow and image.read(state.pc - module.base - IN_FRONT, 1):
                 yield self._by_entry
         elif self._machine == cpu.X86:
             from harness.dumps.unwind import x86

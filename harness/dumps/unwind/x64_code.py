@@ -19,6 +19,7 @@ from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, dec
 
 MAX_INSTRUCTIONS, MAX_SWEPT = 1000, 64
 MAX_FOLLOWED = 1 << 17
+ENDS = (Flow.RETURN, Flow.STOP, Flow.ANYWHERE)
 _INT3 = b"\xcc"
 _JUMPS = (0xE9, 0xEB, 0xFF)
 
@@ -65,7 +66,7 @@ def follow(
             if found and found.location > floor:
                 return found
             continue
-        if instruction.calls and (pointer := here.registers[RSP]) is not None:
+        if instruction.flow is Flow.CALL and (pointer := here.registers[RSP]) is not None:
             floor = max(floor, pointer)
         execute(instruction, here, stack)
         here.pc += instruction.length
@@ -88,11 +89,11 @@ def is_leaf(addresses: AddressMap, state: State) -> bool | None:
         if module is None or not module.base <= here.pc < module.end:
             return None
         instruction = decoded(addresses.image(module).read(here.pc - module.base, LONGEST))
-        if instruction is None or instruction.flow in (Flow.STOP, Flow.JUMP):
+        if instruction is None or instruction.flow in (Flow.STOP, Flow.ANYWHERE, Flow.JUMP):
             return None
         if instruction.flow is Flow.RETURN:
             return True
-        if instruction.moves or instruction.calls:
+        if instruction.moves or instruction.flow is Flow.CALL:
             return False
         here.pc += instruction.length
     return None
@@ -170,7 +171,7 @@ def _sweep(addresses: AddressMap, state: State, touched: set[int], effort: Effor
         if module is None or not module.base <= at < module.end:
             return
         instruction = decoded(addresses.image(module).read(at - module.base, LONGEST))
-        if instruction is None or instruction.moves or instruction.flow in (Flow.RETURN, Flow.STOP):
+        if instruction is None or instruction.moves or instruction.flow in ENDS:
             return
         _note(instruction, state, touched)
         at += instruction.length
@@ -187,7 +188,7 @@ def _returned(addresses: AddressMap, here: State, memory: VirtualMemory) -> Stat
 
 def targets(instruction: Instruction, following: int) -> list[int]:
     """Where an instruction goes on; `following` is the next one's address."""
-    if instruction.flow in (Flow.STOP, Flow.RETURN):
+    if instruction.flow in ENDS:
         return []
     if instruction.flow is Flow.JUMP:
         return [following + instruction.target]

@@ -18,7 +18,7 @@ from harness.dumps.image import UnreadableError
 from harness.dumps.summary import Found, Module, NoMemory, StackWord, VirtualMemory
 from harness.dumps.unwind.state import RSP, TARGET_SPAN, WORD, State, stack_word
 from harness.dumps.unwind.x64 import NONVOLATILE
-from harness.dumps.unwind.x64_code import Effort, Pushed, execute, targets
+from harness.dumps.unwind.x64_code import ENDS, Effort, Pushed, execute, targets
 from harness.dumps.unwind.x64_instruction import LONGEST, Flow, Instruction, decoded
 
 MAX_CODE = 400
@@ -129,7 +129,7 @@ class Entries:
             instruction, _ = self._decoded(module, at)
             if instruction is None:
                 continue
-            if instruction.jumps_anywhere:
+            if instruction.flow is Flow.ANYWHERE:
                 return True
             following = targets(instruction, at + instruction.length)
             waiting.extend(found for found in following if found not in seen)
@@ -179,10 +179,10 @@ class Entries:
             if here.pc == state.pc and state.interrupted:
                 return _Reached(here, stack)
             instruction, code = self._decoded(module, here.pc)
-            if instruction is None or instruction.flow in (Flow.RETURN, Flow.STOP):
+            if instruction is None or instruction.flow in ENDS:
                 continue
             following = here.pc + instruction.length
-            if instruction.calls and following == state.pc and not state.interrupted:
+            if instruction.flow is Flow.CALL and following == state.pc and not state.interrupted:
                 return _Reached(here, stack)
             if code[0] == _MOV_EAX and instruction.length == 5:
                 size = int.from_bytes(code[1:5], "little")

@@ -59,7 +59,9 @@ class Flow(enum.Enum):
     JUMP = enum.auto()
     BRANCH = enum.auto()
     RETURN = enum.auto()
-    STOP = enum.auto()  # nowhere that is known: a trap, or a jump through memory
+    CALL = enum.auto()  # behind it, if the call comes back
+    ANYWHERE = enum.auto()  # a jump through a register or memory
+    STOP = enum.auto()  # nowhere that is known: a trap
 
 
 class Instruction:
@@ -71,18 +73,14 @@ class Instruction:
     pushes: the register that is pushed, None for none.
     leaves: LEAVE: the stack pointer is that of behind the word at RBP, which RBP takes.
     spoiled: registers that hold something unknown afterwards.
-    jumps_anywhere: a jump through a register or memory.
-    calls: a call, which comes back behind it or not at all.
     touches: base register, RSP or RBP, and displacement of an operand in memory.
     stores: the register whose 64 bits go there; None for none.
     """
 
     __slots__ = (
         *(
-            "calls",
             "destination",
             "flow",
-            "jumps_anywhere",
             "leaves",
             "length",
             "loads",
@@ -109,8 +107,6 @@ class Instruction:
         spoiled: tuple[int, ...] = (),
         pushes: int | None = None,
         leaves: bool = False,
-        calls: bool = False,
-        jumps_anywhere: bool = False,
         stores: int | None = None,
     ) -> None:
         self.length = length
@@ -123,8 +119,6 @@ class Instruction:
         self.spoiled = spoiled
         self.pushes = pushes
         self.leaves = leaves
-        self.calls = calls
-        self.jumps_anywhere = jumps_anywhere
         self.touches: tuple[int, int] | None = None
         self.stores = stores
 
@@ -244,7 +238,7 @@ def _one_byte(
     if opcode in _STOPS:
         return Instruction(length, Flow.STOP)
     if opcode == 0xE8:
-        return Instruction(length, spoiled=_VOLATILE, calls=True)
+        return Instruction(length, Flow.CALL, spoiled=_VOLATILE)
     if 0x50 <= opcode <= 0x57:
         return Instruction(length, moves=-8, pushes=low)
     if opcode in (0x68, 0x6A, 0x9C):
@@ -272,9 +266,9 @@ def _with_operands(
     direct, extension = operands.mode == 3, operands.reg & 7
     if opcode == 0xFF:
         if extension in (4, 5):
-            return Instruction(length, Flow.STOP, jumps_anywhere=True)
+            return Instruction(length, Flow.ANYWHERE)
         if extension in (2, 3):
-            return Instruction(length, spoiled=_VOLATILE, calls=True)
+            return Instruction(length, Flow.CALL, spoiled=_VOLATILE)
         if extension == 6:
             return Instruction(length, moves=-8)
     if opcode in (0x81, 0x83) and direct and operands.rm == RSP and rex & 8:
