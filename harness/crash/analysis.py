@@ -42,6 +42,8 @@ _NOT_A_DRIVER = {
     "system": "A part of Windows itself ended, and the dump names no driver",
     "watchdog": "A watchdog raised the bugcheck, and the stack it was raised on names no driver",
     "live dump": "The dump was taken of a running system, without a crash",
+    "found later": "A check found damage that a driver, a debugger or hardware had done before, and the dump "
+    "names no driver",
 }
 
 

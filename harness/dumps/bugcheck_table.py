@@ -44,7 +44,8 @@ class Parameter:
 class DocumentedBugcheck:
     """Table row of a code, with the kind that its parameters select.
 
-    cause: the usual culprit: `driver`, `hardware`, `system`, `watchdog`, `request` or `live dump`.
+    cause: the usual culprit: `driver`, `hardware`, `system`, `watchdog`, `request`,
+        `live dump` or `found later`.
     kind: meaning of the selected kind; empty when there are no kinds, or the values select none.
     parameters: four; none for a code that the table does not hold.
     unshown: the part of `kind` that is not among the words of a parameter.

@@ -44,9 +44,7 @@ def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
     path = symbols if isinstance(symbols, SymbolPath) else SymbolPath("", folders=[symbols])
     wanted: dict[str, dict[int, int]] = {}
     if summary.fault and summary.fault.module and summary.fault.offset is not None:
-        # A return address may belong to the source line after the call's.
-        back = 1 if summary.fault_source == "stack" else 0
-        wanted.setdefault(summary.fault.module, {})[summary.fault.offset] = summary.fault.offset - back
+        wanted.setdefault(summary.fault.module, {})[summary.fault.offset] = _looked_up(summary, summary.fault)
     for frame in itertools.chain.from_iterable(summary.stacks()):
         if frame.place.module and frame.place.offset:
             of_module = wanted.setdefault(frame.place.module, {})
@@ -73,6 +71,17 @@ def symbolise(summary: Summary, symbols: Path | SymbolPath) -> Summary:
         warnings=(*summary.warnings, *dict.fromkeys(path.warnings)),
     )
     return mark_shared(symbolised, {name: pdb for name, (pdb, _) in matching.items() if name in blamed})
+
+
+def _looked_up(summary: Summary, fault: Place) -> int:
+    """The offset by which the place at fault is looked up.
+
+    A return address may belong to the source line, or the function, after the call's. An interrupted
+    instruction on the stack is no return address.
+    """
+    own = next((frame for frame in summary.stack if frame.place.address == fault.address), None)
+    returned = own.returned if own else summary.fault_source == "stack"
+    return (fault.offset or 0) - (summary.fault_source == "stack" and returned)
 
 
 def routines(module: Module, offsets: Iterable[int], path: SymbolPath) -> dict[int, tuple[Frame, ...]]:

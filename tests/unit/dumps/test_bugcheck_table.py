@@ -14,7 +14,7 @@ from harness.dumps.bugcheck_table import base_code, document, find, number
 from harness.dumps.bugcheck_table import row as row_of
 
 CODES: dict[str, Any] = document()["codes"]
-CAUSES = {"driver", "hardware", "system", "watchdog", "request", "live dump"}
+CAUSES = {"driver", "hardware", "system", "watchdog", "request", "live dump", "found later"}
 VARIANTS = {0x1000007E, 0x1000007F, 0x1000008E, 0x100000EA}
 KINDS = {  # code: how many kinds Microsoft Learn documents at the least
     **{0x1A: 47, 0x9F: 7, 0xC1: 8, 0xC2: 28, 0xC4: 241, 0xC9: 103, 0xE6: 35, 0x109: 44, 0x10D: 15},

@@ -146,6 +146,7 @@ def test_the_likely_cause_of_a_bugcheck(code: int, values: tuple[int, ...], word
         ),
         (0x1C8, "The crash was asked for: the power button was held"),
         (0x124, "The usual cause is hardware"),
+        (0x109, "A check found damage that a driver, a debugger or hardware had done before"),
     ],
 )
 def test_what_only_a_scan_found_is_marked_and_accused_of_no_purpose(

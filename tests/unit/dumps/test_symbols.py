@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from harness.dumps.formats.reader import summarise
 from harness.dumps.pdb import PdbIdentity, read_identity
 from harness.dumps.signature import crash_signature, dump_signature, signature
-from harness.dumps.summary import Frame, Place, Summary
+from harness.dumps.summary import Found, Frame, Place, StackFrame, Summary
 from harness.dumps.symbol_path import SymbolPath
 from harness.dumps.symbols import positions, symbolise
 from harness.dumps.text import page
@@ -83,6 +84,28 @@ def test_a_fault_is_named_by_function_file_and_line_through_inlined_frames(tmp_p
         ("Fault", "tiny.c", 8),
     ]
     assert "inlined into Fault" in "\n".join(page(symbolise(summary, tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("found", "function"),
+    [(Found.MACHINE_FRAME, "DriverEntry"), (Found.UNWOUND, "Fault")],
+)
+def test_a_place_on_the_stack_is_looked_up_by_how_it_was_found(
+    found: Found, function: str, tmp_path: Path
+) -> None:
+    """An interrupted instruction is where it stands; a return address belongs to the call before it."""
+    driver, fault = build(tmp_path / "one", SOURCE.replace("Poke(Where);", "Poke(Where); for (;;);"))
+    lines = (driver.parent / "tiny.map").read_text().splitlines()
+    (entry,) = (int(line.split()[0], 16) for line in lines if line.split()[-1:] == ["DriverEntry"])
+    assert fault < entry
+    summary = crash_of(driver, entry, tmp_path)
+    assert summary.fault
+    frame = StackFrame(summary.fault, 0x1000, 0x1000, found)
+    summary = dataclasses.replace(summary, fault_source="stack", stack=(frame,))
+    symbolised = symbolise(summary, tmp_path)
+    assert symbolised.fault
+    assert symbolised.fault.frames[-1].function == function
+    assert symbolised.stack[0].place.frames == symbolised.fault.frames
 
 
 def test_the_pdb_of_a_module_is_sought_once(tmp_path: Path) -> None:

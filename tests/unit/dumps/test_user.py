@@ -254,6 +254,7 @@ def test_threads_whose_stacks_lead_everywhere_take_little_time(
     assert path.stat().st_size < 1 << 19
     began = time.process_time()
     summary = summarise(path)
-    assert time.process_time() - began < 2.0
+    # 1.3 s on a quiet machine; without a limit for the whole dump it was 22 s.
+    assert time.process_time() - began < 6.0
     assert len(summary.threads) == 256
     assert all(thread.stack for thread in summary.threads[:100])

@@ -39,13 +39,18 @@ def read_recording(file: BinaryIO) -> Iterator[Passed]:
     """The reads of the recording, in order; holds one line in memory at a time.
 
     Raises:
-        KdError: a line is not of this form; the error has its number.
+        KdError: a line is not of this form, or the last one is cut off; the error has its number.
     """
     number = 0
     while line := file.readline(LINE_LIMIT):
         number += 1
         if not line.strip():
             continue
+        if not line.endswith(b"\n") and len(line) < LINE_LIMIT and not _LINE.fullmatch(line):
+            raise KdError(
+                f"The recording is cut off in its last line, {number}.",
+                remedy="All that stands before it was decoded; copy the recording again for the rest.",
+            )
         if len(line) == LINE_LIMIT or (found := _LINE.fullmatch(line)) is None:
             raise KdError(
                 f"Line {number} of the recording is not `SECONDS T|H HEX`.",

@@ -107,6 +107,15 @@ def test_a_line_of_another_form_is_refused_with_its_number(tmp_path: Path, bad: 
     assert json.loads(done.stdout.splitlines()[0])["text"] == "hello\n"
 
 
+def test_a_recording_cut_inside_its_last_line_is_called_cut(tmp_path: Path) -> None:
+    good = line("T", serial_bytes(numbered(printed("hello\n"), 0)))
+    file = tmp_path / "line.txt"
+    file.write_text(good + "2.0 T 303")
+    done = CliRunner().invoke(winvm, ["kd", "decode", str(file), "--serial", "--json"])
+    assert "The recording is cut off in its last line, 2." in str(done.exception)
+    assert json.loads(done.stdout.splitlines()[0])["text"] == "hello\n"
+
+
 def test_a_line_without_end_is_refused_before_it_is_read_whole() -> None:
     endless = io.BytesIO(b"1.0 T " + b"30" * (1 << 21))
     with pytest.raises(KdError, match="Line 1 "):
