@@ -74,7 +74,7 @@ class SymbolPath:
         self._images: dict[tuple[str, int, int], Path | None] = {}
         self._open: dict[Path, VirtualMemory | None] = {}
         in_front: list[Path] = []
-        for element in list(filter(None, text.split(";")))[:MAX_ELEMENTS]:
+        for element in list(filter(None, map(str.strip, text.split(";"))))[:MAX_ELEMENTS]:
             kind, *rest = element.split("*")
             if not rest:
                 self._folders.append(Path(element))

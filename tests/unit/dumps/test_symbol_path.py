@@ -119,7 +119,7 @@ def stored(store: Path, driver: Path, *, tiers: int = 2) -> None:
 
 @pytest.mark.parametrize("tiers", [2, 3])
 @pytest.mark.parametrize(
-    "form", ["srv*{}", "{}", "cache*{}", "symsrv*symsrv.dll*{}", "/nowhere;SRV*/none*{}"]
+    "form", ["srv*{}", "{}", "cache*{}", "symsrv*symsrv.dll*{}", "/nowhere;SRV*/none*{}", "/nowhere ;  {}  ;"]
 )
 def test_stores_of_both_layouts(form: str, tiers: int, built: tuple[Path, int], tmp_path: Path) -> None:
     driver, offset = built
