@@ -329,12 +329,14 @@ class Bench:
         return records, missing
 
     def _blamed(self, scenario: Scenario, came: ScenarioCrash) -> ScenarioCrash:
-        """The crash, blamed on the scenario before if this one has issued no operation and expects none."""
+        """The crash, blamed on the scenario before if this one has issued no operation.
+
+        That holds for a scenario that expects a crash, too: what came before its first operation is not its.
+        """
         number, name = self._before
         if (
             came.scenario != scenario.name
             or came.report.kind == "hang"
-            or scenario.expect_crash
             or not number
             or last_run(self.guest.machine.channels.journal) != number
         ):

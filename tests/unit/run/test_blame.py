@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.outcome import Outcome
+from harness.outcome import CrashExpectation, Outcome
+from harness.run.bench import Bench
 from tests.fakes.agent import FakeAgent
 from tests.fakes.guest import FakeLink
 from tests.unit.run.test_bench import Setup, connected, make, scenario
@@ -16,10 +17,8 @@ from tests.unit.run.test_bench import Setup, connected, make, scenario
 __all__ = ["make"]
 
 
-@pytest.mark.parametrize(("issued", "blamed"), [(False, "s.guilty"), (True, "s.sleeps")])
-def test_a_crash_before_the_first_operation_is_blamed_on_the_scenario_before(
-    make: Callable[..., Setup], issued: bool, blamed: str
-) -> None:
+def sleeper(make: Callable[..., Setup], *, issued: bool) -> Bench:
+    """A bench on which s.guilty has passed, and the guest breaks down while s.sleeps runs."""
     setups: list[Setup] = []
 
     def write(run: int, name: str) -> None:
@@ -43,9 +42,28 @@ def test_a_crash_before_the_first_operation_is_blamed_on_the_scenario_before(
     setups.append(make(script))
     bench = connected(setups[0])
     assert bench.run(scenario("s.guilty")).outcome is Outcome.PASSED
-    result = bench.run(scenario("s.sleeps"))
+    return bench
+
+
+@pytest.mark.parametrize(("issued", "blamed"), [(False, "s.guilty"), (True, "s.sleeps")])
+def test_a_crash_before_the_first_operation_is_blamed_on_the_scenario_before(
+    make: Callable[..., Setup], issued: bool, blamed: str
+) -> None:
+    result = sleeper(make, issued=issued).run(scenario("s.sleeps"))
     assert result.outcome is Outcome.CRASHED
     assert result.crash
     assert result.crash.scenario == blamed
     interrupted = "Ended before its first operation: presumably s.guilty took the driver down after its"
     assert result.message.startswith(interrupted) != issued
+
+
+@pytest.mark.parametrize(("issued", "outcome"), [(False, Outcome.CRASHED), (True, Outcome.PASSED)])
+def test_a_crash_before_the_first_operation_is_not_the_expected_one(
+    make: Callable[..., Setup], issued: bool, outcome: Outcome
+) -> None:
+    """The scenario before it may have left a timer behind, whose crash is just like the expected one."""
+    expecting = scenario("s.sleeps", expect_crash=CrashExpectation(bugcheck=0xE2))
+    result = sleeper(make, issued=issued).run(expecting)
+    assert result.outcome is outcome
+    assert result.crash
+    assert result.crash.scenario == ("s.sleeps" if issued else "s.guilty")
