@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.collect import shown_file
 from agent.protocol import MAX_DETAIL, cut
-from agent.underway import longest
+from agent.underway import idle, longest
 from agent.verdict import AGENT_FOLDER, LIBRARY_FOLDER
 
 FRAMES = 12
@@ -27,12 +27,14 @@ class Doing:
         seconds: how long the call has lasted.
         where: the line of the scenario's own code, `fault.py:12 in reads`.
         stack: the scenario's own frames, as text.
+        idle: seconds since the last operation returned; None while anything but the scenario's own code runs.
     """
 
     operation: str = ""
     seconds: float = 0.0
     where: str = ""
     stack: str = ""
+    idle: float | None = None
 
 
 def doing(thread: int) -> Doing:
@@ -43,6 +45,6 @@ def doing(thread: int) -> Doing:
     where = f"{shown_file(own[-1].filename)}:{own[-1].lineno} in {own[-1].name}" if own else ""
     stack = cut("".join(traceback.format_list(own[-FRAMES:])), MAX_DETAIL)
     if own and frames[-1] is own[-1]:
-        return Doing("", 0.0, where, stack)  # in code of its own, whatever its other threads do
+        return Doing("", 0.0, where, stack, idle())  # in code of its own, whatever its other threads do
     operation, seconds = longest()
     return Doing(cut(operation, MAX_OPERATION), seconds, where, stack)

@@ -39,6 +39,12 @@ class Guest(Protocol):
     def is_alive(self, service: str, scope: Scope) -> bool:
         """Whether the service exists and has not stopped: it runs, starts or is being stopped."""
 
+    def is_stopping(self, service: str, scope: Scope) -> bool:
+        """Whether the service was asked to stop and has not: its driver's unload routine has not returned.
+
+        Wine's service control manager also says so of a driver whose process died in that routine.
+        """
+
     def exit_code(self, service: str, scope: Scope) -> int:
         """The Win32 code with which a service ended by itself, as 1067 when its process died.
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from agent.collect import collect, shown_file
@@ -30,6 +30,7 @@ from agent.registry import Function, Registered
 from agent.replay import Recorded, replay
 from agent.service import Making
 from agent.subresults import fitting
+from agent.underway import idle, since_stop
 from agent.verdict import AGENT_FOLDER, PASSED, ScenarioVerdict, verdict
 
 SERVICE_DEADLINE_S = 60.0
@@ -37,6 +38,8 @@ DYING_S = 0.2
 """Seconds after a failed scenario in which the end of its driver is still looked for."""
 POLL_S = 0.05
 LOOK_S = 5.0
+STOPPING_S = 10.0
+"""Seconds after a scenario's end in which a driver that it asked to stop may do so."""
 MARGIN_S = 2.0  # a scenario's waits end so much (at most a tenth) before the host reports it as hung
 
 
@@ -58,6 +61,7 @@ class Runner:
         self._driver_path = ""
         self._made = Making()
         self._driver_exit = 0
+        self._stopping = 0.0
         self._watched = ""
         self._running = False
         self._context: Context | None = None
@@ -95,18 +99,24 @@ class Runner:
 
     def look(self, command: Command) -> None:
         """Answers, from another thread, what the scenario is doing and whether the driver's service runs."""
-        runs: bool | None = None
+        runs, stopping = None, 0.0
         if command.get("driver") and self._watched:
             try:
                 # Not journalled: the last operation of the journal stays the scenario's.
                 scope = Operations(lambda *_: None, Deadline.after(LOOK_S))
                 runs = self._guest.is_alive(self._watched, scope)
+                asked = since_stop(self._watched)
+                if runs and asked is not None and self._guest.is_stopping(self._watched, scope):
+                    stopping = asked
             except (Win32Error, WaitTimeoutError):
                 runs = None
-        seen = doing(self._thread) if self._running else Doing()
-        notes = list(self._context.notes) if self._context else []
+        context = self._context
+        seen = doing(self._thread) if self._running else Doing(idle=idle())
+        if context and context.has_processes:
+            seen = replace(seen, idle=None)  # what they are doing is not seen
+        notes = list(context.notes) if context else []
         number = command.get("id", 0)
-        self._wire.send("looked", id=number, driver_runs=runs, notes=notes, **asdict(seen))
+        self._wire.send("looked", id=number, driver_runs=runs, stopping=stopping, notes=notes, **asdict(seen))
 
     def _load(self, command: Command) -> None:
         service, path = _field(command, "service"), command.get("sys") or ""
@@ -166,7 +176,7 @@ class Runner:
         if "random" in sys.modules:  # a scenario has imported it
             sys.modules["random"].seed(seed)
         self._marker.begin(number, name)
-        self._driver_exit = 0
+        self._driver_exit, self._stopping = 0, 0.0
         self._context = context
         debugger = self.debugger if command.get("debugger") else None
         post_mortem = bool(command.get("post_mortem"))
@@ -197,6 +207,7 @@ class Runner:
             notes=context.notes,
             subresults=[asdict(test) for test in tests],
             driver_exit=self._driver_exit,
+            stopping=self._stopping,
         )
 
     def _attempt(self, needs: Sequence[str], run: Function, context: Context) -> ScenarioVerdict:
@@ -211,6 +222,7 @@ class Runner:
             except (Exception, SystemExit) as error:  # noqa: BLE001  a scenario may raise anything
                 ended = verdict(error)
             self._driver_exit = self._look_at_driver(patient=ended.outcome != "passed")
+            self._stopping = self._await_stop(context)
             for problem in self._tidy(context):
                 context.note(problem)
         return ended
@@ -232,6 +244,21 @@ class Runner:
             pass  # a guest in which this fails also fails the next operation
         return 0
 
+    def _await_stop(self, context: Context) -> float:
+        """Seconds since the scenario asked its driver to stop, if that does not end; 0.0 otherwise."""
+        deadline = Deadline.after(STOPPING_S)
+        try:
+            while context.used_services and self._service:
+                asked = since_stop(self._service)
+                if asked is None or not self._guest.is_stopping(self._service, self._scope()):
+                    break
+                if deadline.expired:
+                    return asked
+                time.sleep(POLL_S)
+        except (Win32Error, WaitTimeoutError):
+            pass  # as in _look_at_driver
+        return 0.0
+
     def _start(self, service: str, path: str, scope: Operations, made: Making) -> None:
         """Loads the driver. Without a path its INF has installed the service, which is only started."""
         if path:
@@ -242,8 +269,8 @@ class Runner:
     def _tidy(self, context: Context) -> list[str]:
         """Closes what the scenario left open, and loads the driver again if the scenario stopped it."""
         problems = context.close_leftovers()
-        if not (context.used_services and self._service) or self._driver_exit:
-            return problems  # of a driver that died the host restores the guest
+        if not (context.used_services and self._service) or self._driver_exit or self._stopping:
+            return problems  # of a driver that died or hangs the host restores the guest
         try:
             if not self._guest.is_running(self._service, self._scope()):
                 self._start(self._service, self._driver_path, self._scope(), self._made)

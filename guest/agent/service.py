@@ -15,6 +15,7 @@ from typing import Self
 
 from agent.deadline import Deadline
 from agent.errors import WaitTimeoutError
+from agent.underway import stop_asked
 from agent.win32 import advapi32
 from agent.win32.handle import Scope
 from agent.win32.layouts import DWORD, ServiceStatusProcess
@@ -165,6 +166,7 @@ class Service:
     def stop(self) -> None:
         """Asks it to stop; raises `Win32Error` (1062 when it does not run). Then `wait_for(STOPPED)`."""
         self._scope.record("ControlService", f"{self.name} stop")
+        stop_asked(self.name)
         status = ServiceStatusProcess()
         advapi32.ControlService.check(
             f"ControlService({self.name}, stop)", self._handle, SERVICE_CONTROL_STOP, ctypes.addressof(status)

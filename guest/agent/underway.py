@@ -10,6 +10,8 @@ import time
 
 _journalled: dict[int, tuple[str, str]] = {}
 _inside: dict[int, tuple[str, float]] = {}
+_returned: dict[int, float] = {}
+_stopping: dict[str, float] = {}
 
 
 def journalled(operation: str, detail: str) -> None:
@@ -26,7 +28,27 @@ def enter(export: str) -> int:
 
 def leave(thread: int) -> None:
     """The call has returned."""
-    _inside.pop(thread, None)
+    export, _ = _inside.pop(thread, ("", 0.0))
+    if _is_of(export, thread):
+        _returned[thread] = time.perf_counter()
+
+
+def idle() -> float | None:
+    """Seconds since the last operation returned; None while one is under way, or before the first."""
+    if longest()[0] or not _returned:
+        return None
+    return round(time.perf_counter() - max(_returned.values()), 3)
+
+
+def stop_asked(service: str) -> None:
+    """A service is about to be asked to stop."""
+    _stopping[service] = time.perf_counter()
+
+
+def since_stop(service: str) -> float | None:
+    """Seconds since a service was asked to stop; None if it never was."""
+    asked = _stopping.get(service)
+    return round(time.perf_counter() - asked, 3) if asked is not None else None
 
 
 def longest() -> tuple[str, float]:
@@ -34,7 +56,12 @@ def longest() -> tuple[str, float]:
     now, found = time.perf_counter(), []
     for thread, (export, since) in list(_inside.items()):
         operation, detail = _journalled.get(thread, ("", ""))
-        if operation and export.removesuffix("W") == operation:
+        if _is_of(export, thread):
             found.append((round(now - since, 3), f"{operation} {detail}".strip()))
     seconds, operation = max(found, default=(0.0, ""))
     return operation, seconds
+
+
+def _is_of(export: str, thread: int) -> bool:
+    """Whether an export is the one that the thread's journal line names."""
+    return export != "" and export.removesuffix("W") == _journalled.get(thread, ("", ""))[0]

@@ -85,6 +85,11 @@ class WindowsGuest:
         status = _status(service, scope)
         return status is not None and status.state is not State.STOPPED
 
+    def is_stopping(self, service: str, scope: Scope) -> bool:
+        """See `Guest`."""
+        status = _status(service, scope)
+        return status is not None and status.state is State.STOP_PENDING
+
     def exit_code(self, service: str, scope: Scope) -> int:
         """See `Guest`. A stop through the service control manager leaves 0."""
         status = _status(service, scope)

@@ -1,8 +1,8 @@
 """Commands and answers, and what else ends the wait for an answer: a crash, a stopped machine, the deadline.
 
 A debug stream that is a log (`ToldByLog`) may hold text that only looks like a crash. Such a report is
-believed once the agent says that the driver's service has ended, when the driver was loaded again since, or
-when no agent is there to ask.
+believed once the agent says that the driver's service has ended or that its stop does not end, when the
+driver was loaded again since, or when no agent is there to ask.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ STILL_S = 1.0
 DYING_S = {"bugcheck": 10.0, "exception": 60.0}
 """Longest time from a report in a log to the end of the driver's service, by kind. After an exception Wine
 writes a minidump of the process first: 1 to 2 s on an emulated processor, 20 s at most by its own clock."""
+STOPPING_S = 5.0
+"""A service that has been stopping for so long, with no call under way, does not run on: Wine's service
+control manager keeps STOP_PENDING when the driver's process dies in its unload routine."""
+QUIET_S = 0.1
+"""A crash that is reported so long after the last operation had returned came while none was under way."""
 STACK_OVERFLOW = 0xC00000FD
 """STATUS_STACK_OVERFLOW: Wine ends the thread alone, and writes no dump."""
 
@@ -81,6 +86,7 @@ class Conversation:
         answer_prompt: shows a debugger's text to a person and returns the line typed, empty at the end of
             input; None where no debugger was asked for.
         notes: of the running scenario, as the last look found them.
+        quiet: whether a look has shown that every operation had returned before the crash.
     """
 
     def __init__(self, lines: AgentLines, debug: DebugStream, trouble: Callable[[], str]) -> None:
@@ -89,6 +95,7 @@ class Conversation:
         self._trouble = trouble
         self.answer_prompt: Callable[[str], str] | None = None
         self.notes: tuple[str, ...] = ()
+        self.quiet = False
         self._waiting: deque[AgentEvent] = deque()
         self._looks = 0
 
@@ -148,13 +155,20 @@ class Conversation:
             return crash
         dying_s = DYING_S["bugcheck" if crash.code == STACK_OVERFLOW else crash.kind]
         for _ in Deadline.after(dying_s).tries(every=LOOK_EVERY_S):
-            seen = self.look(Deadline.after(LOOK_S), driver=True)
-            if seen is None or not seen.driver_runs or debug.loaded_again():
+            seen = self._look_after(crash)
+            if seen is None or not seen.driver_runs or _does_not_stop(seen) or debug.loaded_again():
                 return crash
         if seen and seen.operation and seen.seconds >= dying_s:
             return crash
         debug.dismiss("not a crash: the driver's service still runs")
         return None
+
+    def _look_after(self, crash: KernelCrash) -> Looked | None:
+        """Looks at the driver's service, and at whether an operation was under way when it crashed."""
+        seen = self.look(Deadline.after(LOOK_S), driver=True)
+        if seen is not None and seen.idle is not None and time.time() - seen.idle + QUIET_S <= crash.time:
+            self.quiet = True
+        return seen
 
     def late_crash(self, deadline: Deadline) -> KernelCrash | None:
         """Gives the debug stream time to report the crash that ended the agent or the service."""
@@ -178,9 +192,9 @@ class Conversation:
                 if self._debug.loaded_again():
                     return crash
                 if now - looked >= LOOK_EVERY_S:
-                    seen = self.look(Deadline.after(LOOK_S), driver=True)
+                    seen = self._look_after(crash)
                     looked = time.monotonic()
-                    if seen is not None and seen.driver_runs is False:
+                    if seen is not None and (seen.driver_runs is False or _does_not_stop(seen)):
                         return crash
             if now - asked >= TROUBLE_EVERY_S:
                 asked = now
@@ -218,6 +232,11 @@ class Conversation:
                 return hang(f"{text}: {seen.operation} has not returned after {seen.seconds:.1f} s.")
             stuck = Stuck(seen.where, seen.stack, seen.operation)
             if not seen.operation:
+                driver = self.look(Deadline.after(LOOK_S), driver=True)
+                if self._waiting:
+                    return self._waiting.popleft()
+                if driver and driver.stopping >= STILL_S:
+                    return hang(f"{text}: {not_stopped(driver.stopping)}")
                 break
             time.sleep(wait_s)
         return stuck
@@ -225,6 +244,16 @@ class Conversation:
     def _require_machine(self) -> None:
         if trouble := self._trouble():
             raise MachineError(trouble, remedy="Correct that on the host; the driver is not to blame.")
+
+
+def _does_not_stop(seen: Looked) -> bool:
+    """Whether a stop of the driver's service, whose call has returned, makes no progress."""
+    return seen.stopping >= STOPPING_S and not seen.operation
+
+
+def not_stopped(seconds: float) -> str:
+    """What is known of a service that does not end its stop, as the end of a sentence."""
+    return f"the driver's service has not stopped {seconds:.1f} s after ControlService asked it to."
 
 
 def hang(text: str) -> KernelCrash:

@@ -79,7 +79,8 @@ class Finished(_Event):
     """A scenario came to its end.
 
     `expect_dbgprint` are regular expressions that its slice must match. `driver_exit` is the exit code of a
-    driver's service that has ended by itself, 0 while it runs.
+    driver's service that has ended by itself, 0 while it runs. `stopping`: seconds since the scenario asked
+    the service to stop, if that has not ended; else 0.
     """
 
     event: Literal["finished"]
@@ -93,6 +94,7 @@ class Finished(_Event):
     expect_dbgprint: Annotated[list[_Name], Field(max_length=1000)] = []
     notes: Annotated[list[_Text], Field(max_length=10_000)] = []
     driver_exit: _Code = 0
+    stopping: _Seconds = 0.0
     subresults: Annotated[list[SubresultEntry], Field(max_length=5000)] = []
 
 
@@ -101,12 +103,16 @@ class Looked(_Event):
 
     `driver_runs`: whether the driver's service exists and has not stopped; None if that was not asked or is
     not known. `operation`: whose call has not returned for `seconds`; empty while the scenario runs code of
-    its own, at `where` and with that `stack`. `notes`: of the scenario so far.
+    its own, at `where` and with that `stack`. `notes`: of the scenario so far. `stopping`: seconds since the
+    driver's service was asked to stop, if that has not ended; else 0. `idle`: seconds since the last
+    operation returned; None if something may be under way.
     """
 
     event: Literal["looked"]
     id: _Count
     driver_runs: bool | None = None
+    stopping: _Seconds = 0.0
+    idle: _Seconds | None = None
     operation: _Name = ""
     seconds: _Seconds = 0.0
     where: _Name = ""

@@ -20,6 +20,7 @@ from harness.agent.conversation import (
     agent_error,
     hang,
     no_trouble,
+    not_stopped,
 )
 from harness.agent.lines import STDERR_TAIL, AgentLines
 from harness.agent.load_errors import load_error
@@ -96,12 +97,14 @@ class ScenarioCrash:
         scenario: the one to blame.
         notes: what the scenario had noted and printed, as far as its agent could still tell.
         began: whether the one that did not run to its end had begun.
+        quiet: whether all its operations had returned before the crash.
     """
 
     report: KernelCrash
     scenario: str
     notes: tuple[str, ...] = ()
     began: bool = True
+    quiet: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,6 +252,7 @@ class AgentSession:
             return ScenarioCrash(report, self._last_scenario or scenario, began=False)
         self._last_scenario = scenario
         self._conversation.notes = ()
+        self._conversation.quiet = False
         self._conversation.answer_prompt = debugging.ask if debugging else None
         if debugging:
             more |= {"debugger": True, "post_mortem": debugging.post_mortem}
@@ -276,13 +280,16 @@ class AgentSession:
                 late = told or self.late_crash(Deadline.after(CRASH_GRACE_S))
                 return ScenarioCrash(late or _ended(answer.driver_exit), scenario, tuple(answer.notes))
             if told and (crash := self._conversation.believed(told)):
-                return ScenarioCrash(crash, scenario, tuple(answer.notes))
+                return ScenarioCrash(crash, scenario, tuple(answer.notes), quiet=self._conversation.quiet)
+            if answer.stopping:
+                report = hang(f"The scenario ended, but {not_stopped(answer.stopping)}")
+                return ScenarioCrash(report, scenario, tuple(answer.notes))
             notes = [] if complete else [INCOMPLETE]
             notes += [f"{NO_CRASH}: {quoted(told.text.encode())}"] if told else []
             return answer.model_copy(update={"notes": [*answer.notes, *notes]}) if notes else answer
         if isinstance(answer, Stuck):
             return answer
-        return ScenarioCrash(answer, scenario, self._conversation.notes)
+        return ScenarioCrash(answer, scenario, self._conversation.notes, quiet=self._conversation.quiet)
 
     def release(self, service: str, deadline: Deadline) -> Unloaded | KernelCrash:
         """Unloads a driver and closes the session, but leaves the agent running for the next session.

@@ -17,7 +17,8 @@ class FakeAgent:
     """Reads commands from its process's stdin and reacts to each.
 
     `underway` is the operation that `look` finds not returned, since `began` (monotonic), or for 1.5 s if
-    that is None; `driver_runs` is what it finds of the service.
+    that is None; `driver_runs` and `stopping` are what it finds of the service; the last operation returned
+    at `returned` (monotonic).
 
     `when("hello", ...)`, `when("load", ...)` or `when(<scenario name>, ...)` replaces the usual reaction.
     """
@@ -29,6 +30,8 @@ class FakeAgent:
         self.underway = "DeviceIoControl Device code=0x222003"
         self.began: float | None = None
         self.driver_runs: bool | None = None
+        self.stopping = 0.0
+        self.returned: float | None = None
         self.notes: list[str] = []
         self.process = FakeGuestProcess(self._hear)
         self._reactions: dict[str, Reaction] = {}
@@ -70,10 +73,13 @@ class FakeAgent:
     def _look(self, command: dict[str, Any]) -> None:
         where = "" if self.underway else "s.py:3 in one"
         runs = self.driver_runs if command["driver"] else None
+        stopping = self.stopping if command["driver"] else 0.0
+        idle = None if self.returned is None else round(time.monotonic() - self.returned, 3)
         lasts = 1.5 if self.began is None else round(time.monotonic() - self.began, 3)
         self.say(
             "looked", id=command["id"], driver_runs=runs, notes=self.notes,
             operation=self.underway, seconds=lasts, where=where,
+            stopping=stopping, idle=idle,
         )  # fmt: skip
 
     def _unused(self, command: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ class FakeGuest:
         running: services that run, with the path of their driver.
         made: how they were made.
         died: services that ended by themselves, with their exit codes.
+        stopping: services whose stop has begun and not ended.
     """
 
     def __init__(self, *, answer: bytes = b"", load_error: int = 0, serial_error: int = 0) -> None:
@@ -34,6 +35,7 @@ class FakeGuest:
         self.running: dict[str, str] = {}
         self.made: dict[str, Making] = {}
         self.died: dict[str, int] = {}
+        self.stopping: set[str] = set()
 
     def open_serial(self, path: str) -> WriteLine:
         """A port whose lines are kept in `lines`."""
@@ -64,11 +66,15 @@ class FakeGuest:
 
     def is_running(self, service: str, scope: Scope) -> bool:
         """Whether `load` was called last."""
-        return service in self.running
+        return service in self.running and service not in self.stopping
 
     def is_alive(self, service: str, scope: Scope) -> bool:
         """Whether it was loaded, and no test has let it die."""
         return service in self.running and service not in self.died
+
+    def is_stopping(self, service: str, scope: Scope) -> bool:
+        """Whether a test has put it into `stopping`."""
+        return service in self.stopping
 
     def exit_code(self, service: str, scope: Scope) -> int:
         """The code that a test has put into `died`."""

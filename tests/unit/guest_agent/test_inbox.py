@@ -105,3 +105,39 @@ def test_a_look_while_a_call_does_not_return_names_the_operation() -> None:
     assert answer["driver_runs"] is False
     assert answer["operation"] == "DeviceIoControl Device code=0x222003"
     assert answer["where"].endswith("in waits")
+
+
+def test_a_look_at_a_driver_that_does_not_stop_says_since_when_it_was_asked() -> None:
+    guest, going = FakeGuest(), threading.Event()
+    over.clear()
+
+    def stops(t: Context) -> None:
+        t.record("ControlService", "drv stop")
+        underway.stop_asked("drv")
+        underway.leave(underway.enter("ControlService"))
+        guest.stopping.add("drv")
+        time.sleep(0.05)
+        going.set()
+        while not over.is_set():
+            time.sleep(0.01)  # in its own code: the call has returned
+        guest.stopping.clear()
+
+    answer = asked_while_running(guest, stops, going)
+    assert (answer["driver_runs"], answer["operation"]) == (True, "")
+    assert answer["stopping"] >= 0.05
+    assert answer["idle"] >= 0.05
+
+
+def test_nothing_is_idle_while_a_call_has_not_returned() -> None:
+    guest, going = FakeGuest(), threading.Event()
+    over.clear()
+
+    def waits(t: Context) -> None:
+        t.record("ReadFile", "Device 4")
+        thread = underway.enter("ReadFile")
+        going.set()
+        while not over.is_set():
+            time.sleep(0.01)
+        underway.leave(thread)
+
+    assert asked_while_running(guest, waits, going)["idle"] is None
