@@ -36,8 +36,11 @@ _BEGIN = re.compile(r"WINVM-MARK \S+ begin ")
 AFTER_ERROR = " after error"  # as guest/agent/win32/handle.py and guest/agent/service.py write it
 
 
-def last_operation(journal: Path) -> str:
+def last_operation(journal: Path, scenario: str | None = None) -> str:
     """The last operation in the agent's write-ahead journal; empty when there is none.
+
+    Args:
+        scenario: whose operations count, empty for the agent's own; None for all.
 
     Closing handles after a failed operation does not count, nor does deleting the service that did not start:
     the caller outlives the driver for a moment.
@@ -50,6 +53,8 @@ def last_operation(journal: Path) -> str:
         try:
             entry = json.loads(line)
             if entry["op"].endswith(AFTER_ERROR):
+                continue
+            if scenario is not None and entry.get("scenario", scenario) != scenario:
                 continue
             return f"{entry['op']} {entry.get('detail', '')}".strip()[:1000]
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -97,6 +102,7 @@ def capture(
     held: HeldIrps = NONE_HELD,
     image: Path | None = None,
     live: Summary | None = None,
+    operations_of: str | None = None,
 ) -> Evidence:
     """Writes all available evidence into `folder`.
 
@@ -108,11 +114,13 @@ def capture(
         log: knows which lines of the debug output the analysis leaves out; they stay in the evidence.
         held: the IRPs that the driver of a hung guest held.
         image: the driver that was loaded, on the host.
+        operations_of: whose last operation is told, as for `last_operation`.
 
     Raises:
         OSError: the disk of the artifacts is full or gone; not even analysis.json could be written.
     """
-    operation = last_operation(machine.channels.journal)  # first: a running guest appends to it
+    # First: a running guest appends to it.
+    operation = last_operation(machine.channels.journal, operations_of)
     found = sorted(file.name for file in folder.iterdir())  # after a hang: the files of its probes
     notes: list[str] = []
 

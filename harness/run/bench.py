@@ -12,7 +12,6 @@ from harness.agent.conversation import Stuck
 from harness.agent.protocol import Finished
 from harness.agent.session import Debugging, ScenarioCrash
 from harness.bundle.write import LOADED, UNLOADED
-from harness.crash.capture import last_run
 from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
 from harness.errors import DriverCrashError, DriverLoadError, InfrastructureError
@@ -32,6 +31,7 @@ from harness.outcome import (
 from harness.project.config import Parameter
 from harness.project.patterns import unmatched
 from harness.run.artifacts import Artifacts
+from harness.run.blame import blamed, presumption
 from harness.run.crashes import CrashKeeper
 from harness.run.guest_limits import missing_line_limit, unload_limit
 from harness.run.guest_session import GuestSession
@@ -208,7 +208,11 @@ class Bench:
                 notes=keep_lost(self.guest.machine, self._artifacts.lost_folder(scenario.name)),
             )
         if isinstance(answer, ScenarioCrash):
-            return self._crashed(scenario, scenario_id, self._blamed(scenario, answer))
+            return self._crashed(
+                scenario,
+                scenario_id,
+                blamed(answer, scenario, self._before, self.guest.machine.channels.journal),
+            )
         if isinstance(answer, Stuck):
             self.guest.give_up()
             under_way = f"only {answer.operation}, just begun," if answer.operation else "no operation"
@@ -328,29 +332,11 @@ class Bench:
             missing = f"{missing} Note: {limit}."
         return records, missing
 
-    def _blamed(self, scenario: Scenario, came: ScenarioCrash) -> ScenarioCrash:
-        """The crash, blamed on the scenario before if this one has issued no operation.
-
-        That holds for a scenario that expects a crash, too: what came before its first operation is not its.
-        """
-        number, name = self._before
-        if (
-            came.scenario != scenario.name
-            or came.report.kind == "hang"
-            or not number
-            or last_run(self.guest.machine.channels.journal) != number
-        ):
-            return came
-        note = (
-            f"{scenario.name} had issued no operation yet: the last ones are those of {name}. Programs that "
-            "a scenario starts without t.run_program are not seen."
-        )
-        return ScenarioCrash(dataclasses.replace(came.report, notes=(*came.report.notes, note)), name)
-
     def _crashed(self, scenario: Scenario, scenario_id: int, came: ScenarioCrash) -> ScenarioResult:
         own = scenario.expect_crash if came.scenario == scenario.name else None
         expected = own is not None and not mismatch(own, came.report)
-        crash = self.crashes.keep(came.report, came.scenario, expected=expected)
+        presumed = "" if expected else presumption(came, scenario, self.crashes.earlier(scenario.name))
+        crash = self.crashes.keep(came.report, came.scenario, expected=expected, presumed=presumed)
         records = self.guest.debug.slice(scenario_id)
         if limit := crash.report.hint.limit:
             message = f"{NOT_SHOWN}: {limit}. Its evidence is in {crash.folder}."
@@ -368,6 +354,8 @@ class Bench:
             if crash.scenario != scenario.name:
                 how = "Ended before its first operation: presumably" if came.began else "Not run:"
                 message = f"{how} {crash.scenario} took the driver down after its end. {message}"
+            elif presumed:
+                message = f"{presumed} {message}"
         return ScenarioResult(
             scenario.name,
             scenario.kind,

@@ -53,12 +53,19 @@ class CrashKeeper:
             self._ran, self._ran_since = (), self._guest.machine.generation
         self._ran = (*self._ran, (scenario, parameters))[-BEFORE_LIMIT:]
 
-    def keep(self, report: KernelCrash, scenario: str, *, expected: bool = False) -> CrashRecord:
+    def earlier(self, scenario: str) -> tuple[str, ...]:
+        """Names of the scenarios that ran before this one since the guest was restored, the newest first."""
+        return tuple(dict.fromkeys(one.name for one, _ in reversed(self._ran) if one.name != scenario))
+
+    def keep(
+        self, report: KernelCrash, scenario: str, *, expected: bool = False, presumed: str = ""
+    ) -> CrashRecord:
         """Keeps the evidence of a crash and gives up the guest.
 
         Args:
             scenario: the scenario that the crash is blamed on.
             expected: that scenario expects it.
+            presumed: a sentence on who caused it, where nothing witnesses that the scenario did.
 
         Raises:
             HostError: the crash's folder cannot be made.
@@ -69,6 +76,10 @@ class CrashKeeper:
             self._guest.release_kernel()
         with journal.step(StepKind.CRASH, "keep crash evidence", scenario=scenario, crash=describe(report)):
             crash = self._gathered(report, scenario, folder)
+            if presumed:
+                crash = dataclasses.replace(
+                    crash, cause=f"{crash.cause} {presumed}", notes=(*crash.notes, presumed)
+                )
         if self.bundles:
             with journal.step(StepKind.BUNDLE, "write crash bundle") as found:
                 crash = self._bundled(crash)
@@ -85,7 +96,7 @@ class CrashKeeper:
         tried: Sequence[str] = ()
         held = NONE_HELD
         if report.kind == "hang":
-            held, why = self._held(report)
+            held, why = self._held(report, scenario)
             fallen, tried = self._probed(report, scenario, folder)
             tried = (*held.notes, *why, *tried)
         evidence = capture(
@@ -102,6 +113,7 @@ class CrashKeeper:
             held=held,
             image=guest.driver_file,
             live=guest.debug.crash_report() if isinstance(guest.debug, SeesCrash) else None,
+            operations_of=self._operations_of(scenario),
         )
         cause, limit = evidence.cause, report.hint.limit
         if not limit and (found := crash_limit(guest, evidence.analysis)):
@@ -126,7 +138,11 @@ class CrashKeeper:
     def _driver(self) -> str:
         return f"{self._guest.payload.service}.sys"
 
-    def _held(self, hang: KernelCrash) -> tuple[HeldIrps, Sequence[str]]:
+    def _operations_of(self, scenario: str) -> str | None:
+        """The scenario, if it is one: its last operation is told, and nobody else's."""
+        return scenario if any(one.name == scenario for one, _ in self._ran) else None
+
+    def _held(self, hang: KernelCrash, scenario: str) -> tuple[HeldIrps, Sequence[str]]:
         """The IRPs that the driver holds; a note why they are not known, where the guest could show them."""
         guest = self._guest
         with self._artifacts.journal.step(StepKind.HANG, "look for the IRPs that the driver holds") as found:
@@ -137,7 +153,7 @@ class CrashKeeper:
                 operation = (
                     hang.text
                     if names_operation(hang.text)
-                    else last_operation(guest.machine.channels.journal)
+                    else last_operation(guest.machine.channels.journal, self._operations_of(scenario))
                 )
                 held = named(shown, operation, self._symbols)
             except WinvmError as error:

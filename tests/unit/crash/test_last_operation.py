@@ -30,3 +30,14 @@ def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     journal.write_text('{"op":"ReadFile","detail":"x"}\n{"op":3}\n[]\nnoise\n')
     assert last_operation(journal) == "ReadFile x"
+
+
+def test_operations_of_other_scenarios_are_not_told_as_one_s_own(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    entries = [("", "StartService"), ("s.one", "ReadFile"), ("s.two", "WriteFile"), ("s.one", "CloseHandle")]
+    journal.write_text("".join(f'{{"scenario":"{name}","op":"{what}"}}\n' for name, what in entries))
+    assert last_operation(journal, "s.two") == "WriteFile"
+    assert last_operation(journal, "s.one") == "CloseHandle"
+    assert last_operation(journal, "") == "StartService"
+    assert last_operation(journal, "s.three") == ""
+    assert last_operation(journal) == "CloseHandle"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from harness.outcome import CrashExpectation, Outcome
+from harness.agent.session import ScenarioCrash
+from harness.outcome import CrashExpectation, KernelCrash, Outcome
 from harness.run.bench import Bench
+from harness.run.blame import presumption
 from tests.fakes.agent import FakeAgent
+from tests.fakes.debug import FakeLogStream
 from tests.fakes.guest import FakeLink
 from tests.unit.run.test_bench import Setup, connected, make, scenario
 
@@ -67,3 +71,43 @@ def test_a_crash_before_the_first_operation_is_not_the_expected_one(
     assert result.outcome is outcome
     assert result.crash
     assert result.crash.scenario == ("s.sleeps" if issued else "s.guilty")
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_crash_while_nothing_was_under_way_is_presumed_to_be_another_s(
+    make: Callable[..., Setup], quiet: bool
+) -> None:
+    def script(agent: FakeAgent, link: FakeLink) -> None:
+        def sleeps(command: dict[str, Any]) -> None:
+            agent.underway = ""
+            agent.returned = time.monotonic() - 2.0 if quiet else None
+            agent.driver_runs = False
+            agent.debug.break_down("exception", 0xC0000005)
+
+        agent.when("s.sleeps", sleeps)
+
+    setup = make(script)
+    setup.guest.debug = FakeLogStream()
+    setup.bench = setup.new_bench()
+    bench = connected(setup)
+    for name in ("s.arms", "s.idles"):
+        assert bench.run(scenario(name)).outcome is Outcome.PASSED
+    result = bench.run(scenario("s.sleeps"))
+    assert (result.outcome, result.crash and result.crash.scenario) == (Outcome.CRASHED, "s.sleeps")
+    said = (
+        "No operation of s.sleeps was under way: presumably an earlier scenario's (s.idles, s.arms) or its "
+        "own timer, DPC or work item."
+    )
+    assert result.message.startswith(said) == quiet
+    assert result.crash
+    assert result.crash.cause.endswith(said) == quiet
+    assert (said in result.crash.notes) == quiet
+
+
+def test_an_only_scenario_s_crash_is_its_own() -> None:
+    report = KernelCrash("exception", 0xC0000005, (), time=0.0)
+    said = presumption(ScenarioCrash(report, "s.one", quiet=True), scenario("s.one"), ())
+    assert said == "No operation of s.one was under way: presumably its own timer, DPC or work item."
+    assert presumption(ScenarioCrash(report, "s.one"), scenario("s.one"), ("s.two",)) == ""
+    many = presumption(ScenarioCrash(report, "s.one", quiet=True), scenario("s.one"), tuple("abcdef"))
+    assert "(a, b, c, d or one before)" in many
