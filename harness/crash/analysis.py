@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from harness.crash.dispatch import unload_routine
 from harness.crash.expectation import describe
 from harness.crash.held import NONE_HELD, HeldIrps
 from harness.crash.reported_place import reported_summary
@@ -154,7 +155,7 @@ def analysis_document(
         "what": describe(crash),
         "name": name or exception_name(crash.code),
         "explanation": known,
-        "likely_cause": (crash.kind == "hang" and circumstances.held.cause) or likely_cause(crash, summary),
+        "likely_cause": _hang_cause(crash, circumstances) or likely_cause(crash, summary),
         "last_operation": circumstances.last_operation,
         "fault": place_document(summary.fault) if summary and summary.fault else None,
         "stack": [frame_document(frame) for frame in _shown(summary, circumstances.driver)]
@@ -164,6 +165,20 @@ def analysis_document(
         "warnings": [*notes, *(summary.warnings if summary else ())],
         **({"held": circumstances.held.document} if circumstances.held.irps else {}),
     }
+
+
+def _hang_cause(crash: KernelCrash, circumstances: Circumstances) -> str:
+    """What is known of the driver's routine that does not return; empty if nothing is."""
+    if crash.kind != "hang":
+        return ""
+    held, stop = circumstances.held, f"ControlService {circumstances.driver.removesuffix('.sys')} stop"
+    if circumstances.last_operation != stop or "ControlService" not in crash.text:
+        return held.cause
+    place = unload_routine(circumstances.image) if circumstances.image else None
+    who = f"{_who(place)} the driver's DriverUnload," if place else "DriverUnload"
+    # Without the driver object in the memory of a process nothing shows that the process is there.
+    ended = "" if held.source else ", or the process that ran it has ended"
+    return f"{who} has not returned: it waits or loops forever{ended}."
 
 
 def _shown(summary: Summary, driver: str) -> Sequence[StackFrame]:

@@ -1,7 +1,7 @@
-"""Finds the routine that took a request: DriverEntry stores its address in DRIVER_OBJECT.MajorFunction.
+"""Finds the routine that took a request, or a stop: DriverEntry stores its address in the DRIVER_OBJECT.
 
-https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_driver_object: the table is at 0x70 on
-x64, one pointer for each major function.
+https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_driver_object: on x64 MajorFunction is at
+0x70, one pointer for each major function, and DriverUnload before it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from harness.toolchain.references import DEBUG, EXECUTE, code_positions
 
 SOURCE = "dispatch routine"
 """`Summary.fault_source` of a place found here."""
+_UNLOAD = 0x68
 _TABLE = 0x70
 _SPAN = 96
 """Most bytes between the instruction that takes a routine's address and the one that stores it."""
@@ -33,12 +34,22 @@ def dispatch_routine(driver: Path, operation: str) -> Place | None:
     """
     words = operation.split()
     major = MAJOR.get(words[0] if words else "")
+    return None if major is None else _routine(driver, _TABLE + 8 * major)
+
+
+def unload_routine(driver: Path) -> Place | None:
+    """The entry of DriverUnload; None unless just one is stored."""
+    return _routine(driver, _UNLOAD)
+
+
+def _routine(driver: Path, offset: int) -> Place | None:
+    """The entry of the routine whose address is stored at an offset of the DRIVER_OBJECT."""
     try:
-        if major is None or driver.stat().st_size > _MAX_BYTES:
+        if driver.stat().st_size > _MAX_BYTES:
             return None
         with pefile.PE(str(driver), fast_load=True) as image:
             image.parse_data_directories([DEBUG])
-            stored = {at for section in image.sections for at in _stored(section, _TABLE + 8 * major)}
+            stored = {at for section in image.sections for at in _stored(section, offset)}
             frames = code_positions(image, driver, sorted(stored))
     except (OSError, pefile.PEFormatError):
         return None

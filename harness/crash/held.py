@@ -19,6 +19,8 @@ from harness.dumps.symbols import routines
 
 MAJOR = {"CreateFile": 0, "CloseHandle": 2, "ReadFile": 3, "WriteFile": 4, "DeviceIoControl": 14}
 """Major function of the IRP that each operation of the agent makes."""
+NOT_RETURNED = "has not returned"
+"""In the text of a hang that names the call; a journal's last operation may have returned."""
 _OPERATION = re.compile(rf"\b({'|'.join(MAJOR)}) ")
 _CODE = re.compile(r"\bcode=0x([0-9A-Fa-f]{1,8})\b")
 
@@ -49,14 +51,28 @@ class NamedIrp:
 
 @dataclass(frozen=True)
 class HeldIrps:
-    """The IRPs that a hung guest's driver holds, those of the operation that hangs first."""
+    """The IRPs that a hung guest's driver holds, those of the operation that hangs first.
+
+    `source` says where they were read; empty if they were not. `operation`: the call that has not returned,
+    such as `ReadFile`; empty if that is not known.
+    """
 
     irps: tuple[NamedIrp, ...] = ()
     source: str = ""
+    operation: str = ""
 
     @property
     def cause(self) -> str:
-        """One sentence about the operation that hangs; empty if no IRP of it was found."""
+        """What is known of the operation that hangs; empty if nothing is.
+
+        A driver that holds no IRP at all has answered it. What became of the answer is a guess.
+        """
+        if self.source and self.operation and not self.irps:
+            return (
+                f"The driver holds no request: it answered {self.operation}, and the guest lost the answer. "
+                "Perhaps a request was completed twice, be it an earlier scenario's, or with Information "
+                "larger than its buffer, or the routine that completed it has not returned. That is a guess."
+            )
         for one in self.irps:
             if one.hangs and one.routine.module:
                 who = (
@@ -126,7 +142,10 @@ def named(held: Held, operation: str, symbols: Path) -> HeldIrps:
             # The routine itself, not what the compiler inlined at its start.
             place = Place(irp.routine, module.name, offset, frames.get(offset, ())[-1:])
         found.append(NamedIrp(irp, place, _is_of(irp, operation)))
-    return HeldIrps(tuple(sorted(found, key=lambda one: not one.hangs)), held.source)
+    hangs = _OPERATION.search(operation) if NOT_RETURNED in operation else None
+    return HeldIrps(
+        tuple(sorted(found, key=lambda one: not one.hangs)), held.source, hangs[1] if hangs else ""
+    )
 
 
 def _bare(routine: Place) -> str:

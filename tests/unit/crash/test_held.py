@@ -107,6 +107,20 @@ def test_an_irp_of_another_operation_or_without_a_routine_is_no_cause(
     assert document["likely_cause"].startswith("The driver made no progress before the deadline")
 
 
+def test_a_request_that_the_driver_no_longer_holds_was_answered(driver: Path, tmp_path: Path) -> None:
+    held = held_by(driver)
+    document = analyse(HANG, Circumstances("s", "t.sys", held=held), tmp_path, None)
+    assert document["likely_cause"].startswith("The driver holds no request: it answered DeviceIoControl,")
+    assert "completed twice" in document["likely_cause"]
+    assert document["likely_cause"].endswith("That is a guess.")
+
+
+@pytest.mark.parametrize("operation", ["DeviceIoControl Dev code=0x222004 in=0 out=0", "", "StartService t"])
+def test_nothing_is_said_of_a_request_that_may_have_returned(driver: Path, operation: str) -> None:
+    assert held_by(driver, operation=operation).cause == ""
+    assert HeldIrps(operation="ReadFile").cause == "", "the guest's memory was not read"
+
+
 def test_a_crash_is_not_explained_by_what_the_driver_held(driver: Path, tmp_path: Path) -> None:
     held = held_by(driver, irp(14, routine_of(driver), 0x222004))
     crash = KernelCrash("bugcheck", 0xE2, (0, 0, 0, 0), time=0.0)
