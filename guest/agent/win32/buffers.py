@@ -40,6 +40,12 @@ def partial(error: int, buffer: Buffer | None, count: int) -> bytes:
     return ctypes.string_at(buffer, min(count, len(buffer)))
 
 
+def require_taken(operation: str, count: int, length: int) -> None:
+    """Raises `AssertionError` with both numbers if the driver reported more bytes than were written."""
+    if count > length:
+        raise AssertionError(f"{operation} reported {count} bytes of a write of {length}")
+
+
 def require_room(operation: str, count: int, room: int) -> None:
     """Raises `AssertionError` with both numbers if the driver reported more bytes than the buffer has."""
     if count > room:

@@ -14,7 +14,7 @@ from agent.control_code import shown_code
 from agent.errors import Win32Error
 from agent.win32 import constants, kernel32, wine_limits
 from agent.win32.binding import Function
-from agent.win32.buffers import Buffer, Data, input_buffer, output_buffer, require_room
+from agent.win32.buffers import Buffer, Data, input_buffer, output_buffer, require_room, require_taken
 from agent.win32.handle import Call, Handle, Scope
 from agent.win32.layouts import DWORD
 from agent.win32.overlapped import Pending
@@ -87,9 +87,11 @@ class Device(Handle):
         return self._taken(buffer, self._read(address, size, {"on": self.number, "length": size}), size)
 
     def write(self, data: Data) -> int:
-        """Writes `data`; returns the byte count the driver reported."""
+        """Writes `data`; returns the byte count the driver reported, which must not be above the length."""
         buffer, length = input_buffer(data)
-        return self._write(ctypes.addressof(buffer) if buffer else 0, length, self._with_input(buffer))
+        count = self._write(ctypes.addressof(buffer) if buffer else 0, length, self._with_input(buffer))
+        require_taken(self.name, count, length)
+        return count
 
     def ioctl(self, code: int, data: Data = b"", out: int = 0) -> bytes:
         """Sends a control code with `data` as input and room for `out` bytes; returns the output."""
@@ -218,7 +220,9 @@ class Device(Handle):
     def write_async(self, data: Data) -> Pending:
         """Starts an overlapped write; the byte count that the driver reports is the result's `count`."""
         source, length = input_buffer(data)
-        pending = Pending(f"WriteFile({self.name}, {length} bytes)", self.value, source, None, self._scope)
+        pending = Pending(
+            f"WriteFile({self.name}, {length} bytes)", self.value, source, None, self._scope, writes=True
+        )
         self._scope.record("WriteFile", f"{self.name} overlapped {length}", self._with_input(source))
         pending.start(
             lambda overlapped: kernel32.WriteFile.call(self.value, source, length, None, overlapped)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from agent.errors import WaitTimeoutError, Win32Error
 from agent.win32 import constants, kernel32
-from agent.win32.buffers import Buffer, partial, require_room
+from agent.win32.buffers import Buffer, partial, require_room, require_taken
 from agent.win32.handle import Scope
 from agent.win32.layouts import DWORD, OverlappedLayout
 
@@ -21,13 +21,21 @@ class Pending:
     """
 
     def __init__(
-        self, operation: str, handle: int, source: Buffer | None, output: Buffer | None, scope: Scope
+        self,
+        operation: str,
+        handle: int,
+        source: Buffer | None,
+        output: Buffer | None,
+        scope: Scope,
+        *,
+        writes: bool = False,
     ) -> None:
         self.operation = operation
         self._handle = handle
         self._source = source
         self._output = output
         self._scope = scope
+        self._writes = writes
         self._overlapped = OverlappedLayout()
         self._event = kernel32.CreateEventW.check("CreateEvent", None, True, False, None)
         self._overlapped.hEvent = self._event
@@ -60,7 +68,7 @@ class Pending:
 
         Raises:
             WaitTimeoutError: still pending after `timeout_s` seconds, or at the scenario's deadline.
-            AssertionError: the driver reported more bytes than the buffer has.
+            AssertionError: the driver reported more bytes than the buffer has, or than were written.
             Win32Error: it failed; 995 (ERROR_OPERATION_ABORTED) when it was cancelled.
         """
         budget = self._scope.deadline.seconds(timeout_s)
@@ -69,10 +77,11 @@ class Pending:
         if self._error:
             delivered = partial(self._error, self._output, self.count)
             raise Win32Error(self._error, self.operation, delivered, self.count)
-        if self._output is None:
+        if self._writes:
+            require_taken(self.operation, self.count, len(self._source or ()))
             return b""
-        require_room(self.operation, self.count, len(self._output))
-        return ctypes.string_at(self._output, self.count)
+        require_room(self.operation, self.count, len(self._output or ()))
+        return ctypes.string_at(self._output, self.count) if self._output else b""
 
     def cancel(self) -> bool:
         """Cancels this operation by CancelIoEx; returns False if it had ended already (ERROR_NOT_FOUND)."""
