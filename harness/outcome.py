@@ -34,7 +34,7 @@ def exit_code(counts: Mapping[Outcome, int]) -> int:
 
 @dataclass(frozen=True)
 class CrashExpectation:
-    """The crash that a scenario expects; `None` fields match anything.
+    """The crash that a scenario expects; without any field, each bugcheck and each exception.
 
     A Windows kernel reports `bugcheck` and four `parameters`. Wine reports KeBugCheckEx the same way, and any
     other fault as an exception (`exception` code, `address` accessed). `hang` expects no progress at all.

@@ -22,6 +22,8 @@ HANG = KernelCrash("hang", 0, (), 0.0)
         (CrashExpectation(bugcheck=0x50, exception=0xC0000005), NULL_WRITE),
         (CrashExpectation(exception=0xC0000005, address=0), NULL_WRITE),
         (CrashExpectation(hang=True), HANG),
+        (CrashExpectation(), BUGCHECK),
+        (CrashExpectation(), NULL_WRITE),
     ],
 )
 def test_the_expected_crash_passes(expected: CrashExpectation, crash: KernelCrash) -> None:
@@ -38,6 +40,8 @@ def test_the_expected_crash_passes(expected: CrashExpectation, crash: KernelCras
         (CrashExpectation(exception=0xC000001D), NULL_WRITE, "Expected exception 0xc000001d"),
         (CrashExpectation(exception=0xC0000005, address=0x10), NULL_WRITE, "on address 0x10"),
         (CrashExpectation(bugcheck=0xE2), HANG, "got a hang"),
+        (CrashExpectation(), HANG, "got a hang"),
+        (CrashExpectation(hang=True), BUGCHECK, "Expected no bugcheck"),
     ],
 )
 def test_any_other_crash_is_distinguished(expected: CrashExpectation, crash: KernelCrash, says: str) -> None:
