@@ -37,7 +37,7 @@ def _serve() -> int:
     """
     try:
         code = serve(_take_streams(), WindowsGuest())
-    except Exception:  # noqa: BLE001  the host has the message; the traceback goes to stderr
+    except BaseException:  # noqa: BLE001  the host has the message; the traceback goes to stderr
         traceback.print_exc()
         code = 1
     sys.stderr.flush()

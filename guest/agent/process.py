@@ -22,7 +22,8 @@ from agent.deadline import Deadline
 from agent.debugger import refuse
 from agent.errors import ChildError, WaitTimeoutError
 from agent.operations import Operations
-from agent.verdict import ScenarioVerdict, verdict
+from agent.threads import RaisedInThreads
+from agent.verdict import ScenarioVerdict, in_thread, verdict
 from agent.win32.handle import Call
 
 # The root is the zipapp, or the folder that holds agent/ and scenarios/: both can be an entry of sys.path.
@@ -225,7 +226,13 @@ def child_main() -> None:
     threading.Thread(target=child.listen, daemon=True).start()
     try:
         function = getattr(importlib.import_module(command["module"]), command["function"])
-        child.finish("result", function(child, *command["arguments"]))
-    except Exception as error:  # noqa: BLE001  the parent's scenario raises it, with this traceback
+        with RaisedInThreads() as threads:
+            value = function(child, *command["arguments"])
+        for name, error in threads.raised:
+            child.finish("error", asdict(in_thread(name, error)))
+            break
+        else:
+            child.finish("result", value)
+    except BaseException as error:  # noqa: BLE001  the parent's scenario raises it, with this traceback
         child.finish("error", asdict(verdict(error)))
     os._exit(0)  # the listening thread blocks in a read; the system closes what the function left open

@@ -30,15 +30,21 @@ from agent.errors import RegistryError
 T = TypeVar("T")
 Function = Callable[[Context], None]
 CaseFunction = Callable[[Context, T], None]
+Body = Callable[[Context], object]
+"""What is run. The host reads declarations alone, so only the run can tell that a body returns something."""
 
 BUILD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MARK = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 CASE_ID = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
+PARAMETERS = 4  # of a bugcheck
 
 
 @dataclass(frozen=True)
 class Crash:
-    """The crash that a scenario expects; a field left at None matches anything.
+    """The crash that a scenario expects: `Crash()` is met by any bugcheck or exception.
+
+    Where `bugcheck` is given and no `exception`, an exception does not match, and the reverse. A hang matches
+    with `hang=True` only.
 
     Args:
         bugcheck: bugcheck code.
@@ -70,7 +76,7 @@ class Registered:
     tags: tuple[str, ...]
     file: str
     line: int
-    run: Function
+    run: Body
 
     def metadata(self) -> dict[str, Any]:
         """The JSON object that `--list` prints for this scenario."""
@@ -184,6 +190,8 @@ def scenario(
     """
 
     def declare(body: Callable[..., None]) -> Callable[..., None]:
+        if not inspect.isfunction(body):
+            raise TypeError(f"@scenario belongs on a function, not on {body!r}")
         _declared.append(
             Declared(
                 function=body,
@@ -254,7 +262,7 @@ def _expand(declared: Declared) -> Iterable[Registered]:
     _validate(declared, name, file, line)
     kind = declared.kind or str(function.__globals__.get("KIND", "")) or name.partition(".")[0]
 
-    def registered(full_name: str, run: Function) -> Registered:
+    def registered(full_name: str, run: Body) -> Registered:
         return Registered(
             name=full_name,
             kind=kind,
@@ -279,14 +287,24 @@ def _expand(declared: Declared) -> Iterable[Registered]:
         yield registered(f"{name}[{case_id}]", _bound(function, value))
 
 
-def _bound(function: Callable[..., None], value: object) -> Function:
-    def run(t: Context) -> None:
-        function(t, value)
+def _bound(function: Callable[..., object], value: object) -> Body:
+    def run(t: Context) -> object:
+        return function(t, value)
 
     return run
 
 
 def _validate(declared: Declared, name: str, file: str, line: int) -> None:
+    if never_run := _never_run(declared.function):
+        raise RegistryError(f"{name} {never_run}", file, line)
+    if declared.cases == ():
+        raise RegistryError(
+            f"cases of {name} is empty, so that no scenario would run: give a case, or leave cases out",
+            file,
+            line,
+        )
+    if declared.expect_crash and (wrong := _contradiction(declared.expect_crash)):
+        raise RegistryError(f"expect_crash of {name}: {wrong}", file, line)
     if declared.build and not BUILD.fullmatch(declared.build):
         raise RegistryError(f"build of {name} must match {BUILD.pattern}, not {declared.build!r}", file, line)
     if not 0 < declared.deadline_s <= 3600:
@@ -301,3 +319,29 @@ def _validate(declared: Declared, name: str, file: str, line: int) -> None:
             re.compile(pattern)
         except re.error as error:
             raise RegistryError(f"expect_dbgprint of {name}: {pattern!r}: {error}", file, line) from error
+
+
+def _never_run(function: Callable[..., None]) -> str:
+    """Why a call of the function would not run its body; empty if it would."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return "is an async function, whose body would never run: write `def`, and t.threads for concurrency"
+    if inspect.isgeneratorfunction(function):
+        return "has a yield, so that its body would never run: remove the yield"
+    return ""
+
+
+def _contradiction(crash: Crash) -> str:
+    """What no crash could meet; empty if there is nothing."""
+    if not isinstance(crash, Crash):
+        return f"must be a Crash, not {crash!r}"
+    for field in ("bugcheck", "exception", "address"):
+        value = getattr(crash, field)
+        if value is not None and not (isinstance(value, int) and 0 <= value < 1 << 64):
+            return f"{field} must be a number that is not negative, not {value!r}"
+    if crash.parameters is not None and crash.bugcheck is None:
+        return "parameters are those of a bugcheck: name the bugcheck, too"
+    if crash.parameters is not None and len(crash.parameters) > PARAMETERS:
+        return f"a bugcheck has {PARAMETERS} parameters, not {len(crash.parameters)}"
+    if crash.address is not None and crash.exception is None:
+        return "address is that of an exception: name the exception, too"
+    return ""

@@ -26,12 +26,13 @@ from agent.journal import Journal, discard
 from agent.marker import Marker
 from agent.operations import Operations
 from agent.protocol import VERSION, ProtocolError, Wire
-from agent.registry import Function, Registered
+from agent.registry import Body, Registered
 from agent.replay import Recorded, replay
 from agent.service import Making
 from agent.subresults import fitting
+from agent.threads import RaisedInThreads
 from agent.underway import idle, since_stop
-from agent.verdict import AGENT_FOLDER, PASSED, ScenarioVerdict, verdict
+from agent.verdict import AGENT_FOLDER, PASSED, ScenarioVerdict, in_thread, returned, verdict
 
 SERVICE_DEADLINE_S = 60.0
 DYING_S = 0.2
@@ -210,17 +211,19 @@ class Runner:
             stopping=self._stopping,
         )
 
-    def _attempt(self, needs: Sequence[str], run: Function, context: Context) -> ScenarioVerdict:
+    def _attempt(self, needs: Sequence[str], run: Body, context: Context) -> ScenarioVerdict:
         missing = [need for need in needs if not context.has(need)]
         if missing:
             return ScenarioVerdict("skipped", f"the guest lacks {', '.join(missing)}")
-        ended = PASSED
         refuse(context.name)
         with contextlib.redirect_stdout(_Captured(context)):
-            try:
-                run(context)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  a scenario may raise anything
-                ended = verdict(error)
+            with RaisedInThreads() as threads:
+                try:
+                    value = run(context)
+                    ended = PASSED if value is None else returned(value)
+                except BaseException as error:  # noqa: BLE001  a scenario may raise anything, KeyboardInterrupt, too
+                    ended = verdict(error)
+            ended = _with_threads(ended, threads, context)
             self._driver_exit = self._look_at_driver(patient=ended.outcome != "passed")
             self._stopping = self._await_stop(context)
             for problem in self._tidy(context):
@@ -311,14 +314,14 @@ class _Captured(io.TextIOBase):
         return len(text)
 
 
-def _debugged(run: Function, debugger: Debugger, *, post_mortem: bool) -> Function:
+def _debugged(run: Body, debugger: Debugger, *, post_mortem: bool) -> Body:
     """`run` with breakpoint(); with `post_mortem`, what it raises is debugged before it is its outcome."""
 
-    def debugged(t: Context) -> None:
+    def debugged(t: Context) -> object:
         debugger.enter(t)
         try:
-            run(t)
-        except (Exception, SystemExit) as error:
+            return run(t)
+        except BaseException as error:
             if type(error).__name__ == "BdbQuit":  # bdb is imported only where a breakpoint was reached
                 raise AssertionError("the debugger was quit before the scenario's end") from None
             if post_mortem and not isinstance(error, SkipScenario):
@@ -328,6 +331,21 @@ def _debugged(run: Function, debugger: Debugger, *, post_mortem: bool) -> Functi
             debugger.leave()
 
     return debugged
+
+
+def _with_threads(ended: ScenarioVerdict, threads: RaisedInThreads, context: Context) -> ScenarioVerdict:
+    """The verdict, if the scenario has none of its own, that an exception in one of its threads gives."""
+    for name, error in threads.before:
+        context.note(f"thread {name}, which an earlier scenario left running, raised {type(error).__name__}")
+    found = [in_thread(name, error) for name, error in threads.raised]
+    failed = [one for one in found if one.outcome != "skipped"]
+    if failed and ended.outcome in ("passed", "skipped"):
+        return failed[0]
+    if found and ended.outcome == "passed":
+        return found[0]
+    for one in found:
+        context.note(one.message)
+    return ended
 
 
 def _replay(operations: Sequence[Recorded], linger_s: float, t: Context) -> None:
@@ -353,7 +371,7 @@ def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]
     except (FatalError, ProtocolError) as error:
         wire.send("fatal", message=str(error))
         return 2
-    except Exception as error:  # report any error to the host; the traceback goes to stderr
+    except BaseException as error:  # report any error to the host; the traceback goes to stderr
         wire.send("fatal", message=f"{type(error).__name__}: {error}")
         raise
     return 0

@@ -1,10 +1,10 @@
-"""Threads of a scenario: started together by a barrier, their results and exceptions collected."""
+"""Threads of a scenario: those that start together by a barrier, and the exceptions of all others."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from agent.deadline import Deadline
 from agent.errors import WaitTimeoutError
@@ -55,3 +55,34 @@ def run_threads(count: int, function: Callable[[int], T], deadline: Deadline) ->
     if stuck:
         raise WaitTimeoutError(f"the end of {', '.join(stuck)} ({len(stuck)} of {count} threads)", budget)
     return [worker.results[0] for worker in workers]
+
+
+class RaisedInThreads:
+    """What threads that a scenario started by itself raise, which would be lost with them.
+
+    Attributes:
+        raised: names and exceptions of threads that started in the `with` block.
+        before: the same of threads that were there before it: an earlier scenario left them.
+    """
+
+    def __init__(self) -> None:
+        self.raised: list[tuple[str, BaseException]] = []
+        self.before: list[tuple[str, BaseException]] = []
+
+    def __enter__(self) -> Self:
+        self._others = set(threading.enumerate())
+        self._hook = threading.excepthook
+        threading.excepthook = self._take
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        threading.excepthook = self._hook
+
+    def _take(self, args: threading.ExceptHookArgs, /) -> None:
+        error = args.exc_value
+        if error is None or isinstance(error, SystemExit):  # it ends a thread, as Python defines
+            return
+        found = self.before if args.thread in self._others else self.raised
+        if found is self.before:
+            self._hook(args)
+        found.append((args.thread.name if args.thread else "a thread", error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from agent.errors import SkipScenario, Win32Error
@@ -34,15 +34,16 @@ PASSED = ScenarioVerdict("passed")
 def verdict(error: BaseException) -> ScenarioVerdict:
     """AssertionError means failed, `SkipScenario` and a limit of the guest skipped, anything else error."""
     if isinstance(error, SkipScenario):
-        return ScenarioVerdict("skipped", cut(str(error), MAX_MESSAGE))
+        return ScenarioVerdict("skipped", cut(_text(error), MAX_MESSAGE))
     if isinstance(error, Win32Error) and error.limit:
         return ScenarioVerdict("skipped", cut(f"Not shown on this guest: {error.limit}", MAX_MESSAGE))
     shown = traceback.TracebackException.from_exception(error)
     _hide_agent(shown)
     frames = shown.stack
+    text = _text(error)
     detail = "".join(shown.format()) + _locals(error.__traceback__)
     failed = isinstance(error, AssertionError)
-    message = str(error) if failed else f"{type(error).__name__}: {error}"
+    message = text if failed else f"{type(error).__name__}: {text}".removesuffix(": ")
     if isinstance(error, ModuleNotFoundError):
         message = missing_module(error, ())
     if not message:
@@ -78,8 +79,28 @@ def _locals(trace: TracebackType | None) -> str:
     return "\n".join(["Variables:", *lines, ""]) if lines else ""
 
 
+def returned(value: object) -> ScenarioVerdict:
+    """For a scenario that returned something: a check meant for a caller that there is not."""
+    return ScenarioVerdict(
+        "error", cut(f"A scenario returns nothing: use assert. It returned {_shown(value)}.", MAX_MESSAGE)
+    )
+
+
+def in_thread(name: str, error: BaseException) -> ScenarioVerdict:
+    """For what a thread of the scenario raised and nobody caught."""
+    ended = verdict(error)
+    return replace(ended, message=cut(f"in thread {name}: {ended.message}", MAX_MESSAGE))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as second:  # noqa: BLE001  the scenario's own class may raise anything here
+        return f"its __str__ raised {type(second).__name__}"
+
+
 def _shown(value: object) -> str:
     try:
         return cut(repr(value), MAX_LOCAL)
-    except Exception as error:  # noqa: BLE001  a __repr__ may raise anything; the report is sent anyway
+    except BaseException as error:  # noqa: BLE001  a __repr__ may raise anything; the report is sent anyway
         return f"<repr raised {type(error).__name__}>"

@@ -157,7 +157,7 @@ def _parsed(pyz: Path, done: programs.Finished) -> dict[str, Any]:
 
 def _located(listing: dict[str, Any], sources: Mapping[str, Path]) -> str:
     file = str(listing.get("file", ""))
-    return f"{sources.get(file, file)}:{listing.get('line', 0)}: {listing['error']}"
+    return f"{sources.get(file, file)}:{listing.get('line', 0)}: {str(listing['error']).rstrip('.')}."
 
 
 def _scenario(item: dict[str, Any], sources: Mapping[str, Path]) -> Scenario:

@@ -15,8 +15,9 @@ from agent.protocol import Wire
 from agent.registry import declared_scenarios
 from agent.runner import serve
 
+from tests.fakes.agent_conversation import HELLO, Event
 from tests.fakes.agent_guest import FakeGuest
-from tests.unit.guest_agent.test_runner import HELLO, Event, empty_registry
+from tests.unit.guest_agent.test_runner import empty_registry
 
 __all__ = ["empty_registry"]
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 SCENARIOS = """
 import os
+import threading
 import time
 from agent import Child, Context, equal, scenario
 
@@ -42,6 +43,16 @@ def fails(child: Child):
 
 def raises(child: Child):
     raise ValueError("from the child")
+
+
+def threads(child: Child):
+    thread = threading.Thread(target=lambda: equal(1, 2, "number"), name="reader")
+    thread.start()
+    thread.join()
+
+
+def interrupts(child: Child):
+    raise KeyboardInterrupt
 
 
 def dies(child: Child):
@@ -70,7 +81,10 @@ def left_over(t: Context) -> None:
     t.spawn(sleeps).receive(20)
 
 
-@scenario(cases={"fails": fails, "raises": raises, "dies": dies})
+CASES = {"fails": fails, "raises": raises, "dies": dies, "threads": threads, "interrupts": interrupts}
+
+
+@scenario(cases=CASES)
 def ends_badly(t: Context, function) -> None:
     with t.spawn(function) as process:
         process.result(20)
@@ -104,7 +118,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[
     (folder / "mine" / "two.py").write_text(SCENARIOS, encoding="utf-8")
     pyz = build_agent(folder / "agent.pyz", [folder / "mine"])
     names = ["answers", "killed", "left_over", "silent"]
-    names += [f"ends_badly[{case}]" for case in ("fails", "raises", "dies")]
+    names += [f"ends_badly[{case}]" for case in ("fails", "raises", "dies", "threads", "interrupts")]
     commands: list[dict[str, Any]] = [{"cmd": "hello", "marker": "n", "journal": "x"}]
     commands += [
         {"cmd": "run", "id": number, "scenario": f"two.{name}", "deadline_s": 30}
@@ -156,6 +170,8 @@ def test_a_forgotten_child_is_killed_and_noted(run: Run) -> None:
         ("fails", "failed", "number: expected 2, got 1", 'equal(1, 2, "number")'),
         ("raises", "error", "ValueError: from the child", "in raises"),
         ("dies", "error", "ended with exit code 9", ""),
+        ("threads", "failed", "in thread reader: number: expected 2, got 1", 'equal(1, 2, "number")'),
+        ("interrupts", "error", "KeyboardInterrupt", "in interrupts"),
     ],
 )
 def test_how_a_child_ended_is_reported(run: Run, case: str, outcome: str, message: str, detail: str) -> None:

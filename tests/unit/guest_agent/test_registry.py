@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from agent import Context, Crash, scenario
@@ -129,3 +130,65 @@ def test_two_scenarios_of_one_name_are_refused() -> None:
     scenario(in_module("ioctl"))
     with pytest.raises(RegistryError, match=r"ioctl\.works is declared twice, first at"):
         declared_scenarios()
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (
+            "async def works(t):\n    assert False\n",
+            "async function, whose body would never run",
+        ),
+        ("async def works(t):\n    yield\n", "async function, whose body would never run"),
+        ("def works(t):\n    assert False\n    yield\n", "has a yield, so that its body would never run"),
+    ],
+)
+def test_a_body_that_would_never_run_is_refused_with_its_line(body: str, says: str) -> None:
+    namespace: dict[str, Any] = {"__name__": "scenarios.ioctl"}
+    exec(compile("\n" + body, "scenarios/ioctl.py", "exec"), namespace)
+    scenario(namespace["works"])
+    with pytest.raises(RegistryError, match=f"ioctl.works .*{says}") as raised:
+        declared_scenarios()
+    assert (raised.value.file, raised.value.line) == ("scenarios/ioctl.py", 2)
+
+
+def test_what_is_no_function_is_refused() -> None:
+    class Works:
+        pass
+
+    with pytest.raises(TypeError, match="@scenario belongs on a function, not on"):
+        scenario(Works)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cases", [[], {}, ()])
+def test_cases_without_a_case_are_refused(cases: object) -> None:
+    scenario(cases=cases)(in_module("ioctl"))  # type: ignore[call-overload]
+    with pytest.raises(RegistryError, match=r"cases of ioctl\.works is empty, so that no scenario would run"):
+        declared_scenarios()
+
+
+@pytest.mark.parametrize(
+    ("crash", "says"),
+    [
+        (Crash(parameters=(1, 2, 3, 4)), "parameters are those of a bugcheck"),
+        (Crash(exception=5, parameters=(1, 2, 3, 4)), "parameters are those of a bugcheck"),
+        (Crash(bugcheck=1, parameters=(1, 2, 3, 4, 5)), "a bugcheck has 4 parameters, not 5"),
+        (Crash(bugcheck=1, address=0), "address is that of an exception"),
+        (Crash(bugcheck=-1), "bugcheck must be a number that is not negative, not -1"),
+        (Crash(exception="0xC0000005"), "exception must be a number"),  # type: ignore[arg-type]
+        ("0xE2", "must be a Crash, not '0xE2'"),
+    ],
+)
+def test_a_crash_that_cannot_be_met_is_refused(crash: Crash, says: str) -> None:
+    scenario(expect_crash=crash)(in_module("fault"))
+    with pytest.raises(RegistryError, match=r"expect_crash of fault\.works: ") as raised:
+        declared_scenarios()
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "crash", [Crash(), Crash(hang=True), Crash(bugcheck=0x44, hang=True), Crash(exception=5, address=0)]
+)
+def test_a_crash_that_guests_report_in_different_ways_is_taken(crash: Crash) -> None:
+    scenario(expect_crash=crash)(in_module("fault"))
+    assert only().expect_crash == crash

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -12,20 +11,11 @@ from unittest.mock import ANY
 import pytest
 from agent import Context, Win32Error, scenario
 from agent.errors import RegistryError
-from agent.protocol import Wire
 from agent.registry import Registered, declared_scenarios, forget_scenarios
-from agent.runner import serve
 from scenarios import contract
 
+from tests.fakes.agent_conversation import HELLO, Event, converse, run_one
 from tests.fakes.agent_guest import FakeGuest
-
-Event = dict[str, Any]
-HELLO = {
-    "cmd": "hello",
-    "marker": "abc",
-    "capabilities": ["irql"],
-    "journal": "\\\\.\\COM2",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -33,32 +23,6 @@ def empty_registry() -> Iterator[None]:
     forget_scenarios()
     yield
     forget_scenarios()
-
-
-def converse(
-    guest: FakeGuest,
-    *commands: Event,
-    hello: Event | None = None,
-    collected: Callable[[], Sequence[Registered]] = declared_scenarios,
-) -> tuple[int, list[Event]]:
-    """Feeds the commands to an agent; its exit code and its events."""
-    lines = [json.dumps(command) for command in (hello or HELLO, *commands)]
-    sink = io.BytesIO()
-    code = serve(Wire(io.BytesIO("\n".join(lines).encode() + b"\n"), sink), guest, collected)
-    return code, [json.loads(line) for line in sink.getvalue().splitlines()]
-
-
-def run_one(body: Callable[[Context], None], guest: FakeGuest | None = None, **options: Any) -> Event:
-    """Runs one scenario; its `finished` event."""
-    declare: Any = scenario
-    declare(**options)(body)
-    name = declared_scenarios()[0].name
-    _, events = converse(
-        guest or FakeGuest(), {"cmd": "run", "id": 7, "scenario": name, "deadline_s": 5.0, "params": {"x": 1}}
-    )
-    assert [event["event"] for event in events] == ["standby", "ready", "finished"]
-    assert events[2]["id"] == 7
-    return events[2]
 
 
 def test_ready_lists_the_scenarios() -> None:
@@ -99,41 +63,11 @@ def test_the_marker_comes_before_and_after_the_body() -> None:
     assert len(guest.printed) == 2
 
 
-def raises_assertion(t: Context) -> None:
-    raise AssertionError("five is not six")
-
-
-def raises_error(t: Context) -> None:
-    raise Win32Error(5, "CreateFile(x)")
-
-
-def skips(t: Context) -> None:
-    t.skip("not today")
-
-
-def exits(t: Context) -> None:
-    raise SystemExit(3)
-
-
-@pytest.mark.parametrize(
-    ("body", "outcome", "message"),
-    [
-        (raises_assertion, "failed", "five is not six"),
-        (raises_error, "error", "Win32Error: CreateFile(x): ERROR_ACCESS_DENIED (5)"),
-        (skips, "skipped", "not today"),
-        (exits, "error", "SystemExit: 3"),
-    ],
-)
-def test_what_a_scenario_raises_decides_its_outcome(
-    body: Callable[[Context], None], outcome: str, message: str
-) -> None:
-    event = run_one(body)
-    assert (event["outcome"], event["message"]) == (outcome, message)
-    assert "agent/runner.py" not in event["detail"]
-
-
 def test_a_missing_capability_is_named_and_the_body_not_run() -> None:
-    event = run_one(raises_error, needs=["irql", "wow64", "pool-tags"])
+    def fails(t: Context) -> None:
+        raise AssertionError("it ran")
+
+    event = run_one(fails, needs=["irql", "wow64", "pool-tags"])
     assert (event["outcome"], event["message"]) == ("skipped", "the guest lacks wow64, pool-tags")
 
 
