@@ -25,6 +25,7 @@ GRACE_S = 2.0
 TOGETHER_S = 0.5
 """Signals within this time are one: a terminal signals a whole group, and make its children once more."""
 INTERRUPTED = 130
+CTRL_C = "Ctrl-C"
 _LOOK_S = 0.2
 _SIGHUP_BIT = 1 << (signal.SIGHUP - 1)
 
@@ -32,6 +33,8 @@ _waiting: list[int] | None = None
 """Signals that came since the outermost `deferred` began; None outside of one."""
 _first = 0.0
 """When the first signal came, by the monotonic clock; 0 before."""
+_came = ""
+"""What the first signal is called; empty before."""
 _last: list[Callable[[], None]] = []
 
 
@@ -44,6 +47,11 @@ def install() -> None:
             signal.signal(number, _interrupt)
     atexit.register(leave_nothing)
     _listen_through_make()
+
+
+def came() -> str:
+    """What has interrupted this process: `Ctrl-C`, `SIGTERM` or `SIGHUP`; empty while nothing has."""
+    return _came
 
 
 def at_last(end: Callable[[], None]) -> Callable[[], None]:
@@ -99,12 +107,13 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    global _first
+    global _came, _first
     if number == signal.SIGHUP:
         _let_go_of_the_terminal()
     now = time.monotonic()
     if not _first:
         _first = now
+        _came = CTRL_C if number == signal.SIGINT else signal.Signals(number).name
         late = threading.Timer(GRACE_S, leave_nothing)
         late.daemon = True
         late.start()

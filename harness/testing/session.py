@@ -19,7 +19,7 @@ from harness.display.terminal import paragraph
 from harness.errors import ConfigurationError, WinvmError
 from harness.host import interrupts
 from harness.project import config as configuration
-from harness.testing.ending import Ended, ending_the_session, leave
+from harness.testing.ending import Ended, ending_the_session, instead_of_the_place, leave
 from harness.testing.junit import add_subresults, write_junit
 from harness.testing.options import PREFIX
 from harness.testing.summary import Tally, summary
@@ -293,6 +293,10 @@ class Session:
         if isinstance(excinfo.value, Ended):
             self._ended = excinfo.value.error
             self._broke_off = paragraph(self._ended)
+        elif excinfo.type is KeyboardInterrupt and (signal := interrupts.came()):
+            self._broke_off = "Interrupted." if signal == interrupts.CTRL_C else f"Interrupted by {signal}."
+            if not self._config.option.fulltrace:
+                instead_of_the_place(self._config, f"winvm: {signal} ended the run.")
         else:
             self._broke_off = str(getattr(excinfo.value, "msg", "") or "Interrupted.").strip()
 
@@ -311,7 +315,7 @@ class Session:
                     yield
                     self._add_subresults()
                 if self._ended and self.by_command and not self.uses_guest:
-                    self._forget_the_interruption()
+                    instead_of_the_place(self._config, "")  # nothing ran, and winvm's paragraph says why
         except Ended as ended:
             self._ended = ended.error
             raise
@@ -320,12 +324,6 @@ class Session:
         path = self._config.option.xmlpath
         if self.tally.subresults and path and Path(path).is_file():
             add_subresults(Path(path), self.tally.subresults)
-
-    def _forget_the_interruption(self) -> None:
-        """Nothing ran: winvm's paragraph says why, and pytest need not point at it."""
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            vars(reporter)["_report_keyboardinterrupt"] = lambda: None  # pytest has no option for it
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:

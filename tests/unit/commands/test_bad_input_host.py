@@ -221,8 +221,8 @@ def test_a_bug_without_a_place_for_its_traceback(monkeypatch: pytest.MonkeyPatch
     assert "LookupError: x" in error.detail
 
 
-@pytest.mark.parametrize("command", ["run", "up", "build"])
-def test_ctrl_c_while_the_driver_is_built(project: Project, command: str) -> None:
+def interrupted(project: Project, command: str, by: signal.Signals) -> str:
+    """What winvm says when it is interrupted while the driver is built."""
     waits = (
         (project.folder / "winvm.toml")
         .read_text()
@@ -234,13 +234,31 @@ def test_ctrl_c_while_the_driver_is_built(project: Project, command: str) -> Non
     while not (project.folder / "building").exists():
         assert time.monotonic() < end
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert not processes_in(project.folder), "the build ends with whatever it started"
     assert not (project.home / "runs").is_dir() or list((project.home / "runs").iterdir()) == []
+    return said
+
+
+@pytest.mark.parametrize("command", ["run", "up", "build"])
+def test_ctrl_c_while_the_driver_is_built(project: Project, command: str) -> None:
+    interrupted(project, command, signal.SIGINT)
     if command == "run":
         report = (project.folder / "artifacts" / "latest" / "report.html").read_text()
         assert "<h1>The run was aborted</h1>" in report
         assert "</b><br>Interrupted." in report
+
+
+@pytest.mark.parametrize(
+    ("by", "named"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
+)
+def test_the_signal_that_ended_a_run_is_said_in_a_line(
+    project: Project, by: signal.Signals, named: str
+) -> None:
+    said = interrupted(project, "run", by)
+    assert f"winvm: {named} ended the run." in said.splitlines()
+    assert "KeyboardInterrupt" not in said
+    assert "interrupts.py" not in said
