@@ -52,6 +52,7 @@ def render(run: RecordedRun, digest: Digest, since: Since | None) -> str:
     bad = sorted((row for row in rows if row.outcome in BAD), key=lambda row: -GRAVITY.index(row.outcome))
     groups = sorted(digest.crashes.values(), key=lambda group: (not group.unexpected, -group.times))
     shown_rows = [*bad, *(row for row in rows if row.outcome not in BAD)][:SHOWN_ROWS]
+    steps = timeline(run.events(), digest.record.started, digest.record.seconds)
     values = {
         "css": Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         "record": digest.record,
@@ -74,7 +75,8 @@ def render(run: RecordedRun, digest: Digest, since: Since | None) -> str:
         "kinds": _by_kind(rows, {row.name for row in shown_rows}),
         "rows_left_out": len(rows) - len(shown_rows),
         "longest": max((row.seconds[1] for row in rows), default=0.0),
-        "timeline": timeline(run.events(), digest.record.started, digest.record.seconds),
+        "timeline": steps,
+        "timeline_cut": run.events_cut,
         "lanes": LANES,
         "skipped": _skipped(rows),
     }

@@ -23,6 +23,9 @@ from harness.results import SCHEMA, TAIL_SPACE, crash_fields
 
 LINE_LIMIT = 64 << 20
 """Bytes of one result or event that are read; a scenario's debug output is bounded far below."""
+EVENTS_SIZE = 128 << 20
+EVENTS_LINES = 500_000
+"""Bytes and lines of run.jsonl that are read: a run of 100 000 scenarios writes half as much."""
 LATEST_TIME = 1e11
 """UNIX seconds; a later value is not taken for a time."""
 KILLED = "The run was killed."
@@ -53,6 +56,7 @@ class RecordedRun:
 
     Attributes:
         record: everything about the run except its results.
+        events_cut: says what `events` left out, when it has ended; empty if it left out nothing.
 
     Raises:
         ConfigurationError: there is no run in `folder`, or its schema is another one.
@@ -60,6 +64,7 @@ class RecordedRun:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.events_cut = ""
         self._file = folder / "results.json"
         if not os.path.lexists(self._file):
             self._file = folder / "results.json.partial"
@@ -102,16 +107,22 @@ class RecordedRun:
                     return  # ValidationError is a ValueError
 
     def events(self) -> Iterator[Event]:
-        """Every readable event of run.jsonl."""
+        """Every readable event of run.jsonl, up to `EVENTS_SIZE` and `EVENTS_LINES`."""
         try:
             with open_regular(self.folder / "run.jsonl") as file:
-                while line := file.readline(LINE_LIMIT):
+                lines = 0
+                while line := file.readline(min(LINE_LIMIT, EVENTS_SIZE - file.tell())):
+                    if (lines := lines + 1) > EVENTS_LINES:
+                        break
                     try:
                         event = json.loads(line)
                     except (ValueError, RecursionError):
                         continue
                     if isinstance(event, dict) and _is_time(event.get("time")):
                         yield event
+                read, size = file.tell() - len(line), os.fstat(file.fileno()).st_size
+                if read < size and (line or read >= EVENTS_SIZE):  # else it grows meanwhile
+                    self.events_cut = f"run.jsonl has {size} bytes; its first {read} were read."
         except OSError:
             return
 

@@ -53,6 +53,8 @@ def make_reports(folder: Path, project: Path, artifacts: Path | None, warn: Call
     found = attempt("Annotations", lambda: findings(made, project), warn) or []
     reported = Reported(run, made, since, found)
     written = {name: _written(name, reported, warn) for name in REPORTS.names()}
+    if run.events_cut:
+        warn(run.events_cut)
     return Reports(made, since, found, written["html"])
 
 

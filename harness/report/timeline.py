@@ -21,6 +21,8 @@ COLUMNS_SEEN = 250
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 """Distances between marks on the time axis, in seconds."""
 MOST_TICKS = 6
+DEEPEST = 1000
+"""Steps under way at once that are followed; winvm nests a handful."""
 _LANE_OF: dict[str, str] = {
     StepKind.BOOT: "Guest",
     StepKind.RESTORE: "Guest",
@@ -113,7 +115,7 @@ def timeline(events: Iterable[Event], started: float, seconds: float) -> Timelin
     for event in events:
         last = max(last, now := event["time"] - started)
         kind, name = event.get("event"), str(event.get("step", ""))
-        if kind == "start":
+        if kind == "start" and len(running) < DEEPEST:
             running.append(_Step(lane_of(event), name, now))
         elif kind == "end":
             at = next((i for i in reversed(range(len(running))) if running[i].name == name), None)
