@@ -9,8 +9,9 @@ import pytest
 from agent import Context, Win32Error, scenario, underway
 from agent.registry import declared_scenarios
 
+from tests.fakes.agent_conversation import Event, converse
 from tests.fakes.agent_guest import FakeGuest
-from tests.unit.guest_agent.test_runner import Event, converse, empty_registry
+from tests.unit.guest_agent.test_runner import empty_registry
 
 __all__ = ["empty_registry"]
 
