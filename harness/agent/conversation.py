@@ -64,11 +64,13 @@ class Stuck:
     """The scenario did not end in time, with no operation that hangs: `where` it is, and its `stack`.
 
     `operation`: a call that it was in, for less than `STILL_S`; empty while it runs code of its own.
+    `silence`: its agent does not answer, so that none of these is known; why no operation was under way.
     """
 
     where: str
     stack: str
     operation: str = ""
+    silence: str = ""
 
 
 def no_trouble() -> str:
@@ -87,6 +89,7 @@ class Conversation:
             input; None where no debugger was asked for.
         notes: of the running scenario, as the last look found them.
         quiet: whether a look has shown that every operation had returned before the crash.
+        silent: whether the last wait ended as a hang because the agent does not answer.
     """
 
     def __init__(self, lines: AgentLines, debug: DebugStream, trouble: Callable[[], str]) -> None:
@@ -96,6 +99,7 @@ class Conversation:
         self.answer_prompt: Callable[[str], str] | None = None
         self.notes: tuple[str, ...] = ()
         self.quiet = False
+        self.silent = False
         self._waiting: deque[AgentEvent] = deque()
         self._looks = 0
 
@@ -108,6 +112,7 @@ class Conversation:
             AgentError: the agent is lost, or sends something else, and no crash explains it.
             MachineError: the host stopped the machine.
         """
+        self.silent = False
         self._lines.send(command_line(cmd, **fields))
         event = self._next(deadline, what)
         if isinstance(event, kind | KernelCrash | Stuck):
@@ -227,6 +232,7 @@ class Conversation:
             if self._waiting:
                 return self._waiting.popleft()
             if seen is None:
+                self.silent = True
                 return hang(f"{text}, and its agent does not answer.")
             if seen.operation and seen.seconds >= STILL_S:
                 return hang(f"{text}: {seen.operation} has not returned after {seen.seconds:.1f} s.")

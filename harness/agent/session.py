@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.agent.conversation import (
     CRASH_GRACE_S,
+    LOOK_S,
     Conversation,
     E,
     Stuck,
@@ -98,6 +99,7 @@ class ScenarioCrash:
         notes: what the scenario had noted and printed, as far as its agent could still tell.
         began: whether the one that did not run to its end had begun.
         quiet: whether all its operations had returned before the crash.
+        silent: a hang that only an agent without an answer tells of; see `harness.run.silence`.
     """
 
     report: KernelCrash
@@ -105,6 +107,7 @@ class ScenarioCrash:
     notes: tuple[str, ...] = ()
     began: bool = True
     quiet: bool = False
+    silent: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,7 +292,8 @@ class AgentSession:
             return answer.model_copy(update={"notes": [*answer.notes, *notes]}) if notes else answer
         if isinstance(answer, Stuck):
             return answer
-        return ScenarioCrash(answer, scenario, self._conversation.notes, quiet=self._conversation.quiet)
+        talk = self._conversation
+        return ScenarioCrash(answer, scenario, talk.notes, quiet=talk.quiet, silent=talk.silent)
 
     def release(self, service: str, deadline: Deadline) -> Unloaded | KernelCrash:
         """Unloads a driver and closes the session, but leaves the agent running for the next session.
@@ -316,6 +320,10 @@ class AgentSession:
     def abandon(self) -> None:
         """Closes the session of a guest that is about to be discarded, without ending the agent."""
         self._lines.abandon()
+
+    def answers(self) -> bool:
+        """Whether the agent says now what it is doing. Raises `AgentError` as `Conversation.look` does."""
+        return self._conversation.look(Deadline.after(LOOK_S)) is not None
 
     def _ask(self, kind: type[E], deadline: Deadline, what: str, cmd: str, **fields: Any) -> E | KernelCrash:
         answer = self._conversation.ask(kind, deadline, what, cmd, **fields)

@@ -71,6 +71,15 @@ def last_run(journal: Path) -> int:
         return 0
 
 
+def has_issued(journal: Path, run: int) -> bool | None:
+    """Whether a run of a scenario, the newest, has issued an operation; None if the journal does not tell."""
+    try:
+        *_, line, torn = last_bytes(journal, LAST_OPERATIONS).split(b"\n")
+        return None if torn else int(json.loads(line)["run"]) == run
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The collected evidence: names of the files, and `notes` with the reason for each missing one.

@@ -37,6 +37,7 @@ from harness.run.guest_limits import missing_line_limit, unload_limit
 from harness.run.guest_session import GuestSession
 from harness.run.lifecycle import unload_result, went_down
 from harness.run.lost import explained, keep_lost
+from harness.run.silence import judged, overdue
 
 LATE_GRACE_S = 3.0
 """How long after a scenario's end an expected debug line may still arrive: Wine answers CreateFile and
@@ -208,6 +209,8 @@ class Bench:
                 notes=keep_lost(self.guest.machine, self._artifacts.lost_folder(scenario.name)),
             )
         if isinstance(answer, ScenarioCrash):
+            answer = judged(answer, self.guest, scenario_id)
+        if isinstance(answer, ScenarioCrash):
             return self._crashed(
                 scenario,
                 scenario_id,
@@ -215,11 +218,9 @@ class Bench:
             )
         if isinstance(answer, Stuck):
             self.guest.give_up()
-            under_way = f"only {answer.operation}, just begun," if answer.operation else "no operation"
             return dataclasses.replace(
                 failed,
-                message=f"The scenario did not end within {scenario.deadline_s:g} s, with {under_way} under "
-                f"way: it is at {answer.where or 'no line of its own'}.",
+                message=overdue(answer, scenario.name, scenario.deadline_s),
                 detail=answer.stack,
                 dbgprint=self.guest.debug.slice(scenario_id),
             )

@@ -100,6 +100,7 @@ class LimitedGuest(FakeGuest):
         self.limit: CrashLimit | None = None
         self.missing_line = self.stays = ""
         self.reads: HeldIrp | None = None
+        self.holds_none = False
 
     def crash_limit(self, analysis: Mapping[str, Any], driver: Path) -> CrashLimit | None:
         assert analysis["scenario"]
@@ -115,6 +116,7 @@ class LimitedGuest(FakeGuest):
         return self.stays
 
     def held_irps(self, link: Link, debug: DebugStream, driver: str) -> Held:
-        if self.reads is None:
+        if self.reads is None and not self.holds_none:
             raise TransportError("The guest shows nothing.")
-        return Held(Module(driver, driver, 0x1000, 0x9000), (self.reads,), "a fake's memory")
+        irps = (self.reads,) if self.reads else ()
+        return Held(Module(driver, driver, 0x1000, 0x9000), irps, "a fake's memory")

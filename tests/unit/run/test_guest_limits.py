@@ -33,13 +33,13 @@ class Run:
         driver.write_bytes(b"x")
         agent = folder / "agent.pyz"
         agent.write_bytes(b"x")
-        machine = FakeMachine(folder / "guest")
-        machine.start(Deadline.after(5))
+        self.machine = FakeMachine(folder / "guest")
+        self.machine.start(Deadline.after(5))
         artifacts = Artifacts(folder / "artifacts")
         self.guest = LimitedGuest(self._script)
         payload = Payload(agent, "drv", {"release": driver}, "")
         session = GuestSession(
-            self.guest, machine, find_profile("wine"), payload, artifacts, {"waits": "here"}, {}
+            self.guest, self.machine, find_profile("wine"), payload, artifacts, {"waits": "here"}, {}
         )
         self.bench = Bench(session, artifacts, ExitStack())
         self.crash: tuple[Any, ...] = ()
