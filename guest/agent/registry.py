@@ -174,6 +174,9 @@ def scenario(
 ) -> Any:
     """Registers a function as a scenario; usable bare or with arguments.
 
+    The function returns nothing: what it returns is an error. What a thread that it starts raises is its own
+    outcome.
+
     Args:
         cases: one scenario per case; the function takes the case's value as its second argument.
             A mapping gives the ids; otherwise the id is the value's text (`str`).
