@@ -111,11 +111,6 @@ class Context(Operations):
         self._processes.append(process)
         return process
 
-    @property
-    def has_processes(self) -> bool:
-        """Whether a second process of the scenario still runs."""
-        return any(process.running for process in self._processes)
-
     def close_leftovers(self) -> list[str]:
         """As `Operations.close_leftovers`, and kills second processes that still run."""
         problems = []

@@ -95,6 +95,11 @@ class Operations:
         """Inside the `with` block this thread acts without privileges and administrator rights."""
         return restricted_user()
 
+    @property
+    def open_handles(self) -> int:
+        """How many devices and events that this scenario opened are open."""
+        return sum(handle.is_open for handle in list(self._handles))
+
     def close_leftovers(self) -> list[str]:
         """Closes the handles still open; returns a line for each, and for each that could not be closed."""
         problems = []

@@ -23,6 +23,7 @@ from agent.debugger import refuse
 from agent.errors import ChildError, WaitTimeoutError
 from agent.operations import Operations
 from agent.threads import RaisedInThreads
+from agent.underway import process_started
 from agent.verdict import ScenarioVerdict, in_thread, verdict
 from agent.win32.handle import Call
 
@@ -50,6 +51,7 @@ class Process:
             stdout=subprocess.PIPE,
         )
         self.pid = self._process.pid
+        process_started(lambda: self.running)
         threading.Thread(target=self._read, name=f"child-{self.pid}", daemon=True).start()
         self._write(
             {

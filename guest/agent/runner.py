@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from agent.collect import collect, shown_file
@@ -31,7 +31,7 @@ from agent.replay import Recorded, replay
 from agent.service import Making
 from agent.subresults import fitting
 from agent.threads import RaisedInThreads
-from agent.underway import idle, since_stop
+from agent.underway import idle, process_runs, since_stop
 from agent.verdict import AGENT_FOLDER, PASSED, ScenarioVerdict, in_thread, returned, verdict
 
 SERVICE_DEADLINE_S = 60.0
@@ -113,11 +113,11 @@ class Runner:
                 runs = None
         context = self._context
         seen = doing(self._thread) if self._running else Doing(idle=idle())
-        if context and context.has_processes:
-            seen = replace(seen, idle=None)  # what they are doing is not seen
+        holds = process_runs() or bool(context and context.open_handles)
         notes = list(context.notes) if context else []
         number = command.get("id", 0)
-        self._wire.send("looked", id=number, driver_runs=runs, stopping=stopping, notes=notes, **asdict(seen))
+        service = {"driver_runs": runs, "stopping": stopping, "holds": holds}
+        self._wire.send("looked", id=number, notes=notes, **service, **asdict(seen))
 
     def _load(self, command: Command) -> None:
         service, path = _field(command, "service"), command.get("sys") or ""
@@ -225,7 +225,6 @@ class Runner:
                     ended = verdict(error)
             ended = _with_threads(ended, threads, context)
             self._driver_exit = self._look_at_driver(patient=ended.outcome != "passed")
-            self._stopping = self._await_stop(context)
             for problem in self._tidy(context):
                 context.note(problem)
         return ended
@@ -271,7 +270,8 @@ class Runner:
 
     def _tidy(self, context: Context) -> list[str]:
         """Closes what the scenario left open, and loads the driver again if the scenario stopped it."""
-        problems = context.close_leftovers()
+        problems = context.close_leftovers()  # Windows unloads a driver when the last handle is closed
+        self._stopping = self._await_stop(context)
         if not (context.used_services and self._service) or self._driver_exit or self._stopping:
             return problems  # of a driver that died or hangs the host restores the guest
         try:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 _journalled: dict[int, tuple[str, str]] = {}
 _inside: dict[int, tuple[str, float]] = {}
 _returned: dict[int, float] = {}
+_processes: list[Callable[[], bool]] = []
 _stopping: dict[str, float] = {}
 
 
@@ -33,9 +35,19 @@ def leave(thread: int) -> None:
         _returned[thread] = time.perf_counter()
 
 
+def process_started(runs: Callable[[], bool]) -> None:
+    """A second process has started, whose calls are not seen here; `runs` says whether it still exists."""
+    _processes[:] = [*(one for one in _processes if one()), runs]
+
+
+def process_runs() -> bool:
+    """Whether a second process exists."""
+    return any(runs() for runs in list(_processes))
+
+
 def idle() -> float | None:
-    """Seconds since the last operation returned; None while one is under way, or before the first."""
-    if longest()[0] or not _returned:
+    """Seconds since the last operation returned; None while one may be under way, or before the first."""
+    if longest()[0] or process_runs() or not _returned:
         return None
     return round(time.perf_counter() - max(_returned.values()), 3)
 

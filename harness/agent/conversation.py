@@ -241,7 +241,7 @@ class Conversation:
                 driver = self.look(Deadline.after(LOOK_S), driver=True)
                 if self._waiting:
                     return self._waiting.popleft()
-                if driver and driver.stopping >= STILL_S:
+                if driver and driver.stopping >= STILL_S and not driver.holds:
                     return hang(f"{text}: {not_stopped(driver.stopping)}")
                 break
             time.sleep(wait_s)

@@ -105,7 +105,8 @@ class Looked(_Event):
     not known. `operation`: whose call has not returned for `seconds`; empty while the scenario runs code of
     its own, at `where` and with that `stack`. `notes`: of the scenario so far. `stopping`: seconds since the
     driver's service was asked to stop, if that has not ended; else 0. `idle`: seconds since the last
-    operation returned; None if something may be under way.
+    operation returned; None if something may be under way. `holds`: the scenario has open handles, or a
+    second process, which on Windows keep a driver from being unloaded.
     """
 
     event: Literal["looked"]
@@ -113,6 +114,7 @@ class Looked(_Event):
     driver_runs: bool | None = None
     stopping: _Seconds = 0.0
     idle: _Seconds | None = None
+    holds: bool = False
     operation: _Name = ""
     seconds: _Seconds = 0.0
     where: _Name = ""

@@ -176,9 +176,11 @@ def _hang_cause(crash: KernelCrash, circumstances: Circumstances) -> str:
         return held.cause
     place = unload_routine(circumstances.image) if circumstances.image else None
     who = f"{_who(place)} the driver's DriverUnload," if place else "DriverUnload"
-    # Without the driver object in the memory of a process nothing shows that the process is there.
-    ended = "" if held.source else ", or the process that ran it has ended"
-    return f"{who} has not returned: it waits or loops forever{ended}."
+    said = f"{who} has not returned: it waits or loops forever."
+    if held.source:
+        return said
+    # Nothing shows that the driver's process is there, or that Windows has called the routine.
+    return f"{said} Or something still refers to a device of the driver, or its process has ended."
 
 
 def _shown(summary: Summary, driver: str) -> Sequence[StackFrame]:

@@ -31,6 +31,7 @@ class FakeAgent:
         self.began: float | None = None
         self.driver_runs: bool | None = None
         self.stopping = 0.0
+        self.holds = False
         self.returned: float | None = None
         self.notes: list[str] = []
         self.process = FakeGuestProcess(self._hear)
@@ -79,7 +80,7 @@ class FakeAgent:
         self.say(
             "looked", id=command["id"], driver_runs=runs, notes=self.notes,
             operation=self.underway, seconds=lasts, where=where,
-            stopping=stopping, idle=idle,
+            stopping=stopping, idle=idle, holds=self.holds,
         )  # fmt: skip
 
     def _unused(self, command: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.agent.conversation import Stuck
 from harness.agent.protocol import Finished
 from harness.agent.session import AgentSession, ScenarioCrash
 from tests.fakes import FakeAgent
@@ -83,6 +84,15 @@ def test_a_stop_that_does_not_end_is_a_hang_at_the_deadline(
     assert isinstance(ended, ScenarioCrash)
     assert ended.report.kind == "hang"
     assert "within 0.3 s: the driver's service has not stopped 10.3 s after" in ended.report.text
+
+
+def test_a_driver_that_the_scenario_still_uses_is_not_to_blame_for_not_stopping(
+    doubting: AgentSession, witness: FakeAgent
+) -> None:
+    """Windows unloads a driver when the last handle to its devices is closed."""
+    witness.driver_runs, witness.stopping, witness.holds = True, 10.3, True
+    witness.when("life.stops", lambda _command: None)
+    assert isinstance(doubting.run(1, "life.stops", soon(0.3)), Stuck)
 
 
 @pytest.mark.parametrize(("before_s", "quiet"), [(2.0, True), (0.0, False), (None, False)])

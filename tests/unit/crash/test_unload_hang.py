@@ -66,7 +66,7 @@ def test_it_is_named_with_function_and_line(driver: Path, tmp_path: Path) -> Non
 
 
 def test_a_process_that_nothing_has_seen_may_have_ended(driver: Path, tmp_path: Path) -> None:
-    assert cause(driver, tmp_path).endswith("loops forever, or the process that ran it has ended.")
+    assert cause(driver, tmp_path).endswith("a device of the driver, or its process has ended.")
 
 
 def test_it_is_named_without_the_image_too(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_look_at_a_driver_that_does_not_stop_says_since_when_it_was_asked() ->
     assert (answer["driver_runs"], answer["operation"]) == (True, "")
     assert answer["stopping"] >= 0.05
     assert answer["idle"] >= 0.05
+    assert answer["holds"] is False
 
 
 def test_nothing_is_idle_while_a_call_has_not_returned() -> None:
@@ -142,3 +143,19 @@ def test_nothing_is_idle_while_a_call_has_not_returned() -> None:
         underway.leave(thread)
 
     assert asked_while_running(guest, waits, going)["idle"] is None
+
+
+def test_nothing_is_known_of_what_a_second_process_does() -> None:
+    guest, going = FakeGuest(), threading.Event()
+    over.clear()
+    underway.process_started(lambda: not over.is_set())
+
+    def sleeps(t: Context) -> None:
+        t.record("ReadFile", "Device 4")
+        underway.leave(underway.enter("ReadFile"))
+        going.set()
+        while not over.is_set():
+            time.sleep(0.01)
+
+    answer = asked_while_running(guest, sleeps, going)
+    assert (answer["idle"], answer["holds"]) == (None, True)
