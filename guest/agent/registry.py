@@ -184,7 +184,7 @@ def scenario(
         build: the only driver build of winvm.toml that the scenario runs against; empty for any.
         deadline_s: seconds after which the host reports the scenario as hung.
         expect_dbgprint: regular expressions, each of which must match a DbgPrint line of this scenario.
-        expect_crash: the scenario passes only when the guest goes down like this.
+        expect_crash: the scenario passes only when the guest goes down like this, after its first operation.
         kind: group of the scenario; the default is the module's `KIND`, or else the module's name.
         tags: further pytest markers that select it, besides its kind.
 
