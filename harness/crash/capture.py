@@ -62,13 +62,13 @@ def last_operation(journal: Path, scenario: str | None = None) -> str:
     return ""
 
 
-def last_run(journal: Path) -> int:
-    """Number of the scenario's run that issued the last operation; 0 for the agent itself, or if unknown."""
+def last_run(journal: Path) -> int | None:
+    """Number of the run that issued the last operation, 0 for the agent itself; None if unknown."""
     try:
         *_, line = last_bytes(journal, LAST_OPERATIONS).split(b"\n")[:-1]
         return int(json.loads(line)["run"])
     except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        return None
 
 
 def has_issued(journal: Path, run: int) -> bool | None:

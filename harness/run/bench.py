@@ -31,7 +31,7 @@ from harness.outcome import (
 from harness.project.config import Parameter
 from harness.project.patterns import unmatched
 from harness.run.artifacts import Artifacts
-from harness.run.blame import blamed, presumption
+from harness.run.blame import NOT_EXPECTED, blamed, is_early, presumption
 from harness.run.crashes import CrashKeeper
 from harness.run.guest_limits import missing_line_limit, unload_limit
 from harness.run.guest_session import GuestSession
@@ -334,7 +334,8 @@ class Bench:
         return records, missing
 
     def _crashed(self, scenario: Scenario, scenario_id: int, came: ScenarioCrash) -> ScenarioResult:
-        own = scenario.expect_crash if came.scenario == scenario.name else None
+        early = came.report.kind != "hang" and is_early(scenario_id, self.guest.machine.channels.journal)
+        own = scenario.expect_crash if came.scenario == scenario.name and not early else None
         expected = own is not None and not mismatch(own, came.report)
         presumed = "" if expected else presumption(came, scenario, self.crashes.earlier(scenario.name))
         crash = self.crashes.keep(came.report, came.scenario, expected=expected, presumed=presumed)
@@ -344,8 +345,8 @@ class Bench:
             return ScenarioResult(
                 scenario.name, scenario.kind, Outcome.SKIPPED, message, crash.cause, dbgprint=records
             )
-        if scenario.expect_crash and crash.scenario == scenario.name:
-            message = mismatch(scenario.expect_crash, crash.report)
+        if own:
+            message = mismatch(own, crash.report)
             outcome = Outcome.CRASHED if message else Outcome.PASSED
             if not message and (message := unmatched(scenario.expect_dbgprint, records)):
                 outcome = Outcome.FAILED
@@ -357,6 +358,8 @@ class Bench:
                 message = f"{how} {crash.scenario} took the driver down after its end. {message}"
             elif presumed:
                 message = f"{presumed} {message}"
+            if scenario.expect_crash and early:
+                message = f"{NOT_EXPECTED} {message}"
         return ScenarioResult(
             scenario.name,
             scenario.kind,

@@ -10,14 +10,16 @@ from harness.agent.session import ScenarioCrash
 from harness.crash.capture import last_run
 from harness.outcome import Scenario
 
+NOT_EXPECTED = (
+    "It expects a crash, but had issued no operation yet, so this one is not its. Programs that a scenario "
+    "starts without t.run_program are not seen."
+)
 MOST_CANDIDATES = 4
 """Names of earlier scenarios in a message."""
 
 
 def blamed(came: ScenarioCrash, scenario: Scenario, before: tuple[int, str], journal: Path) -> ScenarioCrash:
-    """The crash, blamed on the scenario before if this one has issued no operation.
-
-    That holds for a scenario that expects a crash, too: what came before its first operation is not its.
+    """The crash, blamed on the scenario before if this one has issued no operation since.
 
     Args:
         before: number and name of the scenario that ran last.
@@ -33,6 +35,11 @@ def blamed(came: ScenarioCrash, scenario: Scenario, before: tuple[int, str], jou
         "a scenario starts without t.run_program are not seen."
     )
     return ScenarioCrash(dataclasses.replace(came.report, notes=(*came.report.notes, note)), name)
+
+
+def is_early(scenario_id: int, journal: Path) -> bool:
+    """Whether the last operation is certainly none of this run of a scenario."""
+    return last_run(journal) not in (None, scenario_id)
 
 
 def presumption(came: ScenarioCrash, scenario: Scenario, earlier: Sequence[str]) -> str:

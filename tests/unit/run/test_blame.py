@@ -21,7 +21,7 @@ from tests.unit.run.test_bench import Setup, connected, make, scenario
 __all__ = ["make"]
 
 
-def sleeper(make: Callable[..., Setup], *, issued: bool) -> Bench:
+def sleeper(make: Callable[..., Setup], *, issued: bool, loaded: bool = False) -> Bench:
     """A bench on which s.guilty has passed, and the guest breaks down while s.sleeps runs."""
     setups: list[Setup] = []
 
@@ -36,6 +36,8 @@ def sleeper(make: Callable[..., Setup], *, issued: bool) -> Bench:
             agent.finish(command)
 
         def sleeps(command: dict[str, Any]) -> None:
+            if loaded:
+                write(0, "")
             if issued:
                 write(command["id"], "s.sleeps")
             setups[0].guest.debug.break_down("bugcheck", 0xE2, 1, 2, 3, 4)
@@ -71,6 +73,16 @@ def test_a_crash_before_the_first_operation_is_not_the_expected_one(
     assert result.outcome is outcome
     assert result.crash
     assert result.crash.scenario == ("s.sleeps" if issued else "s.guilty")
+
+
+@pytest.mark.parametrize("issued", [False, True])
+def test_a_driver_that_was_loaded_anew_is_no_operation_of_the_scenario_either(
+    make: Callable[..., Setup], issued: bool
+) -> None:
+    expecting = scenario("s.sleeps", expect_crash=CrashExpectation(bugcheck=0xE2))
+    result = sleeper(make, issued=issued, loaded=True).run(expecting)
+    assert result.outcome is (Outcome.PASSED if issued else Outcome.CRASHED)
+    assert ("had issued no operation yet" in result.message) is not issued
 
 
 @pytest.mark.parametrize("quiet", [True, False])
