@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 _journalled: dict[int, tuple[str, str]] = {}
 _inside: dict[int, tuple[str, float]] = {}
-_returned: dict[int, float] = {}
+_returned: dict[tuple[int, str], tuple[str, float]] = {}
+"""Thread and export -> the operation that was journalled at the export's last return, and when that was."""
+_NONE = ("", "")
 _processes: list[Callable[[], bool]] = []
 _stopping: dict[str, float] = {}
 
@@ -29,10 +31,9 @@ def enter(export: str) -> int:
 
 
 def leave(thread: int) -> None:
-    """The call has returned."""
+    """The call has returned. Every call comes here; what that means is left to `idle`, asked seldom."""
     export, _ = _inside.pop(thread, ("", 0.0))
-    if _is_of(export, thread):
-        _returned[thread] = time.perf_counter()
+    _returned[thread, export] = (_journalled.get(thread, _NONE)[0], time.perf_counter())
 
 
 def process_started(runs: Callable[[], bool]) -> None:
@@ -47,9 +48,10 @@ def process_runs() -> bool:
 
 def idle() -> float | None:
     """Seconds since the last operation returned; None while one may be under way, or before the first."""
-    if longest()[0] or process_runs() or not _returned:
+    if longest()[0] or process_runs():
         return None
-    return round(time.perf_counter() - max(_returned.values()), 3)
+    ends = [when for (_, export), (operation, when) in list(_returned.items()) if _names(operation, export)]
+    return round(time.perf_counter() - max(ends), 3) if ends else None
 
 
 def stop_asked(service: str) -> None:
@@ -67,13 +69,13 @@ def longest() -> tuple[str, float]:
     """The operation whose call was entered first, and the seconds since then; ("", 0.0) if there is none."""
     now, found = time.perf_counter(), []
     for thread, (export, since) in list(_inside.items()):
-        operation, detail = _journalled.get(thread, ("", ""))
-        if _is_of(export, thread):
+        operation, detail = _journalled.get(thread, _NONE)
+        if _names(operation, export):
             found.append((round(now - since, 3), f"{operation} {detail}".strip()))
     seconds, operation = max(found, default=(0.0, ""))
     return operation, seconds
 
 
-def _is_of(export: str, thread: int) -> bool:
-    """Whether an export is the one that the thread's journal line names."""
-    return export != "" and export.removesuffix("W") == _journalled.get(thread, ("", ""))[0]
+def _names(operation: str, export: str) -> bool:
+    """Whether an export is the one that a journal line's operation names."""
+    return operation != "" and export.removesuffix("W") == operation
