@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,38 +12,28 @@ from harness.agent.conversation import Stuck
 from harness.agent.protocol import Finished
 from harness.agent.session import Debugging, ScenarioCrash
 from harness.bundle.write import LOADED, UNLOADED
-from harness.crash.expectation import describe, mismatch
 from harness.deadline import Deadline
 from harness.errors import DriverCrashError, DriverLoadError, InfrastructureError
 from harness.host.interrupts import deferred
-from harness.interfaces import SeesExceptions
 from harness.journal import StepKind
 from harness.machine.channels import bound
 from harness.outcome import (
     CrashRecord,
-    DebugRecord,
     KernelCrash,
     Outcome,
     Scenario,
     ScenarioResult,
-    Subresult,
 )
 from harness.project.config import Parameter
-from harness.project.patterns import unmatched
 from harness.run.artifacts import Artifacts
-from harness.run.blame import NOT_EXPECTED, blamed, is_early, presumption
+from harness.run.blame import blamed
 from harness.run.crashes import CrashKeeper
-from harness.run.guest_limits import missing_line_limit, unload_limit
+from harness.run.guest_limits import unload_limit
 from harness.run.guest_session import GuestSession
-from harness.run.lifecycle import unload_result, went_down
+from harness.run.lifecycle import driver_result, went_down
 from harness.run.lost import explained, keep_lost
+from harness.run.scenario_result import NOT_SHOWN, crashed, finished
 from harness.run.silence import judged, overdue
-
-LATE_GRACE_S = 3.0
-"""How long after a scenario's end an expected debug line may still arrive: Wine answers CreateFile and
-CloseHandle before the driver has seen them."""
-POLL_S = 0.02
-NOT_SHOWN = "Not shown on this guest"
 
 
 class Bench:
@@ -188,13 +178,13 @@ class Bench:
     ) -> ScenarioResult:
         failed = ScenarioResult(scenario.name, scenario.kind, Outcome.ERROR)
         if self._build(scenario) in self._crashed_builds:
-            return self._without_driver(failed, self._build(scenario))
+            return self._without_driver(scenario, self._build(scenario))
         self.guest.recover()
         self.crashes.runs(scenario, parameters)
         try:
             answer = self._answer(scenario, scenario_id, parameters, replayed)
         except DriverCrashError:
-            return self._without_driver(failed, self._build(scenario))
+            return self._without_driver(scenario, self._build(scenario))
         except DriverLoadError as error:
             self.guest.loaded = ""
             return dataclasses.replace(failed, message=str(error), detail=error.detail)
@@ -211,11 +201,8 @@ class Bench:
         if isinstance(answer, ScenarioCrash):
             answer = judged(answer, self.guest, scenario_id)
         if isinstance(answer, ScenarioCrash):
-            return self._crashed(
-                scenario,
-                scenario_id,
-                blamed(answer, scenario, self._before, self.guest.machine.channels.journal),
-            )
+            came = blamed(answer, scenario, self._before, self.guest.machine.channels.journal)
+            return crashed(self.guest, self.crashes, scenario, scenario_id, came)
         if isinstance(answer, Stuck):
             self.guest.give_up()
             return dataclasses.replace(
@@ -224,7 +211,10 @@ class Bench:
                 detail=answer.stack,
                 dbgprint=self.guest.debug.slice(scenario_id),
             )
-        return self._finished(scenario, scenario_id, answer)
+        result = finished(self.guest, scenario, scenario_id, answer)
+        if result.outcome in (Outcome.FAILED, Outcome.ERROR):
+            self.guest.loaded = ""  # driver state left by a failed scenario must not fail the next one
+        return result
 
     def _answer(
         self,
@@ -258,7 +248,7 @@ class Bench:
     def add_unload(self, crash: CrashRecord) -> None:
         """Adds to the run's results that a driver went down in its unload routine, if it is to blame."""
         if not crash.report.hint.limit:
-            self.unloads.append(unload_result(crash, self.guest.newest))
+            self.unloads.append(driver_result(crash, UNLOADED, self.guest.newest))
             self._artifacts.add(self.unloads[-1])
             self._journal.warn(f"{self.unloads[-1].message} {crash.cause}")
 
@@ -275,101 +265,16 @@ class Bench:
             self.guest.restore()
         return None
 
-    def _without_driver(self, failed: ScenarioResult, build: str) -> ScenarioResult:
+    def _without_driver(self, scenario: Scenario, build: str) -> ScenarioResult:
         """The result of a scenario whose build crashes in DriverEntry, which is tried once in a run."""
         if crash := self._crashed_builds[build]:
             self._crashed_builds[build] = None
-            outcome = Outcome.HUNG if crash.kind == "hang" else Outcome.CRASHED
-            detail = f"{crash.cause}\n{crash.text}"
-            notes = crash.notes if crash.kind == "hang" else ()
-            message = f"{went_down(crash, LOADED)}."
-            return dataclasses.replace(
-                failed, outcome=outcome, message=message, detail=detail, crash=crash, notes=notes
-            )
-        return dataclasses.replace(
-            failed, message=f"Not run: build {build} crashed in its DriverEntry earlier in this run."
-        )
+            return driver_result(crash, LOADED, build, scenario)
+        message = f"Not run: build {build} crashed in its DriverEntry earlier in this run."
+        return ScenarioResult(scenario.name, scenario.kind, Outcome.ERROR, message)
 
     def _build(self, scenario: Scenario) -> str:
         return scenario.build or self.guest.builds[0]
-
-    def _finished(self, scenario: Scenario, scenario_id: int, answer: Finished) -> ScenarioResult:
-        outcome, message = Outcome(answer.outcome), answer.message
-        records = self.guest.debug.slice(scenario_id)
-        if outcome is Outcome.PASSED and scenario.expect_crash:
-            outcome, message = Outcome.FAILED, "The scenario ended, but it expected to crash the guest."
-        if outcome is Outcome.PASSED:
-            patterns = dict.fromkeys((*scenario.expect_dbgprint, *answer.expect_dbgprint))
-            records, missing = self._printed(scenario_id, patterns)
-            if missing:
-                outcome, message = Outcome.FAILED, missing
-        stream = self.guest.debug
-        caught = stream.caught(records) if isinstance(stream, SeesExceptions) else ""
-        if outcome in (Outcome.FAILED, Outcome.ERROR):
-            self.guest.loaded = ""  # driver state left by a failed scenario must not fail the next one
-        return ScenarioResult(
-            scenario.name,
-            scenario.kind,
-            outcome,
-            message,
-            answer.detail,
-            guest_seconds=answer.seconds,
-            operations=answer.operations,
-            dbgprint=records,
-            notes=(*answer.notes, *([caught] if caught else [])),
-            subresults=tuple(
-                Subresult(test.name, Outcome(test.outcome), test.message) for test in answer.subresults
-            ),
-        )
-
-    def _printed(self, scenario_id: int, patterns: Iterable[str]) -> tuple[tuple[DebugRecord, ...], str]:
-        """A scenario's debug output, and the expected lines still missing `LATE_GRACE_S` after its end."""
-        records, deadline = self.guest.debug.slice(scenario_id), Deadline.after(LATE_GRACE_S)
-        for _ in deadline.tries(every=POLL_S):
-            if not (missing := unmatched(patterns, records)):
-                break
-            records = self.guest.debug.slice(scenario_id, late=True)
-        if missing and (limit := missing_line_limit(self.guest)):
-            missing = f"{missing} Note: {limit}."
-        return records, missing
-
-    def _crashed(self, scenario: Scenario, scenario_id: int, came: ScenarioCrash) -> ScenarioResult:
-        early = came.report.kind != "hang" and is_early(scenario_id, self.guest.machine.channels.journal)
-        own = scenario.expect_crash if came.scenario == scenario.name and not early else None
-        expected = own is not None and not mismatch(own, came.report)
-        presumed = "" if expected else presumption(came, scenario, self.crashes.earlier(scenario.name))
-        crash = self.crashes.keep(came.report, came.scenario, expected=expected, presumed=presumed)
-        records = self.guest.debug.slice(scenario_id)
-        if limit := crash.report.hint.limit:
-            message = f"{NOT_SHOWN}: {limit}. Its evidence is in {crash.folder}."
-            return ScenarioResult(
-                scenario.name, scenario.kind, Outcome.SKIPPED, message, crash.cause, dbgprint=records
-            )
-        if own:
-            message = mismatch(own, crash.report)
-            outcome = Outcome.CRASHED if message else Outcome.PASSED
-            if not message and (message := unmatched(scenario.expect_dbgprint, records)):
-                outcome = Outcome.FAILED
-        else:
-            outcome = Outcome.HUNG if crash.kind in ("hang", "flood") else Outcome.CRASHED
-            message = f"{describe(crash.report)}; last operation: {crash.last_operation or 'none journalled'}"
-            if crash.scenario != scenario.name:
-                how = "Ended before its first operation: presumably" if came.began else "Not run:"
-                message = f"{how} {crash.scenario} took the driver down after its end. {message}"
-            elif presumed:
-                message = f"{presumed} {message}"
-            if scenario.expect_crash and early:
-                message = f"{NOT_EXPECTED} {message}"
-        return ScenarioResult(
-            scenario.name,
-            scenario.kind,
-            outcome,
-            message,
-            f"{crash.cause}\n{crash.text}",
-            dbgprint=records,
-            crash=crash,
-            notes=(*came.notes, *(crash.notes if crash.kind == "hang" else ())),
-        )
 
     def _went_down(self, report: KernelCrash, doing: str) -> DriverLoadError:
         """Keeps the evidence of a crash in DriverEntry or the unload routine; returns the error to raise."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.bundle.write import LOADED, UNLOADED
+from harness.bundle.write import LOADED
 from harness.crash.expectation import describe
-from harness.outcome import CrashRecord, Outcome, ScenarioResult
+from harness.outcome import CrashRecord, Outcome, Scenario, ScenarioResult
 
 UNLOAD = "driver.unload"
 """Name of the result of a driver that goes down in its unload routine."""
@@ -18,10 +18,24 @@ def went_down(crash: CrashRecord, doing: str) -> str:
     return f"The driver crashed while it was {doing}: {describe(crash.report)}"
 
 
-def unload_result(crash: CrashRecord, build: str) -> ScenarioResult:
-    """The result. build: the one that was unloaded."""
-    outcome = Outcome.HUNG if crash.kind == "hang" else Outcome.CRASHED
-    message, detail = f"{went_down(crash, UNLOADED)}.", f"{crash.cause}\n{crash.text}"
+def driver_result(
+    crash: CrashRecord, doing: str, build: str = "", scenario: Scenario | None = None
+) -> ScenarioResult:
+    """The result of a driver that went down.
+
+    Args:
+        doing: `LOADED` or `UNLOADED`.
+        build: the one that was loaded or unloaded.
+        scenario: the one that the driver was loaded for; without one, the result is called `UNLOAD`.
+    """
+    hung = crash.kind == "hang"
     return ScenarioResult(
-        UNLOAD, "driver", outcome, message, detail, build=build, crash=crash, notes=crash.notes
+        scenario.name if scenario else UNLOAD,
+        scenario.kind if scenario else "driver",
+        Outcome.HUNG if hung else Outcome.CRASHED,
+        f"{went_down(crash, doing)}.",
+        f"{crash.cause}\n{crash.text}",
+        build=build,
+        crash=crash,
+        notes=crash.notes if hung else (),
     )

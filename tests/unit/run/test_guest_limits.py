@@ -84,7 +84,7 @@ def test_a_limit_that_is_possible_is_told_beside_the_crash(run: Run) -> None:
 
 
 def test_a_missing_line_is_told_of_the_guest_s_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.run.bench.LATE_GRACE_S", 0.1)
+    monkeypatch.setattr("harness.run.scenario_result.LATE_GRACE_S", 0.1)
     run.guest.missing_line = "this guest prints other values"
     result = run.result(name="s.prints", expect_dbgprint=("count 5",))
     assert result.outcome is Outcome.FAILED
