@@ -40,9 +40,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 def main(arguments: Sequence[str], program: str = QEMU) -> None:
     """Becomes QEMU, or another program below /usr; raises `OSError` when the host forbids a step."""
     _LIBC.prctl(_SET_NAME, b"qemu-system-x86", 0, 0, 0)  # so it is called from now on, also if a step fails
-    if members := os.environ.pop(GROUP, ""):
-        with contextlib.suppress(OSError):  # the bound on address space remains
-            Path(members).write_text("0", encoding="ascii")
+    enter_group(os.environ.pop(GROUP, ""))  # where that fails, the bound on address space remains
     folder = os.environ.pop(FOLDER, "")
     if folder and os.geteuid() == 0:
         user = int(os.environ.pop(USER))
@@ -55,6 +53,13 @@ def main(arguments: Sequence[str], program: str = QEMU) -> None:
         for number in range(_CAPABILITIES):  # root's are those of the bounding set after execve(2)
             _LIBC.prctl(_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
     os.execv(program, [program, *arguments])  # noqa: S606
+
+
+def enter_group(members: str) -> None:
+    """Enters the cgroup whose `MemoryGroup.members` this is; does nothing if it is empty or forbidden."""
+    if members:
+        with contextlib.suppress(OSError):
+            Path(members).write_text("0", encoding="ascii")
 
 
 def _enter(folder: Path, reads: Sequence[Path], secrets: Sequence[Path], user: int) -> None:

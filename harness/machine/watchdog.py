@@ -17,6 +17,7 @@ from harness.errors import WinvmError
 from harness.host import programs
 from harness.host.memory_group import MemoryGroup
 from harness.machine.processes import end_process, qemu_processes
+from harness.machine.qemu_launcher import enter_group
 
 SETTLE_S = 1.0
 """Seconds without a QEMU after which none is expected any more: one may just have been started."""
@@ -75,7 +76,5 @@ def watch(folder: Path, kept: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[3]:
-        with contextlib.suppress(OSError):
-            Path(sys.argv[3]).write_text("0", encoding="ascii")
+    enter_group(sys.argv[3])
     watch(Path(sys.argv[1]), sys.argv[2])
