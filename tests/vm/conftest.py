@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,23 @@ class CommandLine:
             f"{arguments}: {done.returncode}\n{done.stdout!r}\n{done.stderr.decode()}"
         )
         return done.stdout
+
+    def outcomes(self, folder: Path, driver: str, scenarios: str) -> dict[str, Any]:
+        """Runs a project of one C file and one scenario file, both named like the empty `folder`.
+
+        Returns:
+            The results by name. Something in it crashes or hangs unexpectedly: the exit code is 4.
+        """
+        (folder / "scenarios").mkdir()
+        (folder / "scenarios" / f"{folder.name}.py").write_text(scenarios)
+        (folder / f"{folder.name}.c").write_text(driver)
+        (folder / config.FILE_NAME).write_text(
+            f'[driver]\nname = "{folder.name}"\nsources = ["{folder.name}.c"]\n'
+            '[scenarios]\nfolders = ["scenarios"]\n'
+        )
+        done = self.run("--config", str(folder / config.FILE_NAME), "run", "--json", timeout=600)
+        assert done.returncode == 4, done.stderr.decode()
+        return {result["name"]: result for result in json.loads(done.stdout)["scenarios"]}
 
     def qemus(self) -> list[bytes]:
         """Command lines of the QEMUs that run in this home."""

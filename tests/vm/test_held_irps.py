@@ -11,14 +11,6 @@ import pytest
 
 from tests.vm.conftest import CommandLine
 
-CONFIG = """
-[driver]
-name = "keeper"
-sources = ["keeper.c"]
-[scenarios]
-folders = ["scenarios"]
-"""
-
 DRIVER = r"""
 #include <ntddk.h>
 DRIVER_INITIALIZE DriverEntry;
@@ -99,21 +91,15 @@ def name_below_nothing(t: Context) -> None:
 @pytest.fixture(scope="module")
 def results(winvm: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The results of one run by name, each with the folder of its evidence."""
-    folder = tmp_path_factory.mktemp("keeper")
-    (folder / "scenarios").mkdir()
-    (folder / "scenarios" / "keeps.py").write_text(SCENARIOS)
-    (folder / "keeper.c").write_text(DRIVER)
-    (folder / "winvm.toml").write_text(CONFIG)
-    done = winvm.run("--config", str(folder / "winvm.toml"), "run", "--json", timeout=600)
-    assert done.returncode == 4, done.stderr.decode()
-    return {result["name"]: result for result in json.loads(done.stdout)["scenarios"]}
+    folder = tmp_path_factory.mktemp("keeper", numbered=False)
+    return winvm.outcomes(folder, DRIVER, SCENARIOS)
 
 
 @pytest.mark.parametrize(
     ("scenario", "routine", "request_"),
     [
-        ("keeps.control", "LoopInControl", "IRP_MJ_DEVICE_CONTROL 0x222004"),
-        ("keeps.read", "KeepRead", "IRP_MJ_READ"),
+        ("keeper.control", "LoopInControl", "IRP_MJ_DEVICE_CONTROL 0x222004"),
+        ("keeper.read", "KeepRead", "IRP_MJ_READ"),
     ],
 )
 def test_the_routine_that_took_the_request_is_named(
@@ -136,12 +122,12 @@ def test_the_routine_that_took_the_request_is_named(
 
 
 def test_every_request_that_is_kept_is_listed(results: dict[str, Any]) -> None:
-    held = json.loads((Path(results["keeps.read"]["crash"]["folder"]) / "analysis.json").read_text())["held"]
+    held = json.loads((Path(results["keeper.read"]["crash"]["folder"]) / "analysis.json").read_text())["held"]
     assert [irp["function"] for irp in held["irps"]] == ["IRP_MJ_READ", "IRP_MJ_READ"]
 
 
 def test_a_name_below_a_device_is_not_the_driver_s_fault(results: dict[str, Any]) -> None:
-    below, nothing = results["keeps.name_below"], results["keeps.name_below_nothing"]
+    below, nothing = results["keeper.name_below"], results["keeper.name_below_nothing"]
     assert below["outcome"] == "skipped"
     assert below["message"].startswith("Not shown on this guest: Wine opens no name below a device")
     assert nothing["outcome"] == "error"

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from tests.vm.conftest import CommandLine
-
-CONFIG = """
-[driver]
-name = "late"
-sources = ["late.c"]
-[scenarios]
-folders = ["scenarios"]
-"""
 
 DRIVER = r"""
 #include <ntddk.h>
@@ -122,14 +113,8 @@ def f_expects(t: Context) -> None:
 @pytest.fixture(scope="module")
 def results(winvm: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The results of one run by name."""
-    folder = tmp_path_factory.mktemp("late")
-    (folder / "scenarios").mkdir()
-    (folder / "scenarios" / "late.py").write_text(SCENARIOS)
-    (folder / "late.c").write_text(DRIVER)
-    (folder / "winvm.toml").write_text(CONFIG)
-    done = winvm.run("--config", str(folder / "winvm.toml"), "run", "--json", timeout=600)
-    assert done.returncode == 4, done.stderr.decode()
-    return {result["name"]: result for result in json.loads(done.stdout)["scenarios"]}
+    folder = tmp_path_factory.mktemp("late", numbered=False)
+    return winvm.outcomes(folder, DRIVER, SCENARIOS)
 
 
 def test_a_crash_in_the_unload_routine_that_a_scenario_reached_is_its_own(results: dict[str, Any]) -> None:
