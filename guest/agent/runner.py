@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import platform
 import sys
@@ -13,13 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from agent.body import captured, debugged, run_body
 from agent.collect import collect, shown_file
 from agent.context import Context
 from agent.contract_check import contract_mismatch
 from agent.deadline import Deadline
-from agent.debugger import Debugger, refuse
+from agent.debugger import Debugger
 from agent.doing import Doing, doing
-from agent.errors import RegistryError, SkipScenario, WaitTimeoutError, Win32Error
+from agent.errors import RegistryError, WaitTimeoutError, Win32Error
 from agent.guest import Guest
 from agent.inbox import Command, Inbox
 from agent.journal import Journal, discard
@@ -30,9 +29,8 @@ from agent.registry import Body, Registered
 from agent.replay import Recorded, replay
 from agent.service import Making
 from agent.subresults import fitting
-from agent.threads import RaisedInThreads
 from agent.underway import idle, process_runs, since_stop
-from agent.verdict import AGENT_FOLDER, PASSED, ScenarioVerdict, in_thread, returned, verdict
+from agent.verdict import AGENT_FOLDER, ScenarioVerdict
 
 SERVICE_DEADLINE_S = 60.0
 DYING_S = 0.2
@@ -185,7 +183,7 @@ class Runner:
             found = None  # a replay does not expect the debug output of a scenario
             ended = self._attempt((), lambda t: _replay(operations, linger_s, t), context)
         elif found:
-            run = found.run if debugger is None else _debugged(found.run, debugger, post_mortem=post_mortem)
+            run = found.run if debugger is None else debugged(found.run, debugger, post_mortem=post_mortem)
             ended = self._attempt(found.needs, run, context)
         else:
             ended = ScenarioVerdict("error", f"there is no scenario {name!r}")
@@ -215,15 +213,8 @@ class Runner:
         missing = [need for need in needs if not context.has(need)]
         if missing:
             return ScenarioVerdict("skipped", f"the guest lacks {', '.join(missing)}")
-        refuse(context.name)
-        with contextlib.redirect_stdout(_Captured(context)):
-            with RaisedInThreads() as threads:
-                try:
-                    value = run(context)
-                    ended = PASSED if value is None else returned(value)
-                except BaseException as error:  # noqa: BLE001  a scenario may raise anything, KeyboardInterrupt, too
-                    ended = verdict(error)
-            ended = _with_threads(ended, threads, context)
+        with captured(context):
+            ended = run_body(run, context)
             self._driver_exit = self._look_at_driver(patient=ended.outcome != "passed")
             for problem in self._tidy(context):
                 context.note(problem)
@@ -292,60 +283,6 @@ class Runner:
             return self._guest.open_serial(path)
         except Win32Error as error:
             raise FatalError(f"the journal cannot be opened: {error}") from error
-
-
-class _Captured(io.TextIOBase):
-    """Stands in for stdout while a scenario runs: its lines become notes."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._line = ""
-
-    def writable(self) -> bool:
-        """Always."""
-        return True
-
-    def write(self, text: str) -> int:
-        """Turns each complete line into a note; an incomplete line is kept until the rest is written."""
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            self._context.note(line)
-        self._line = self._line[-1000:]
-        return len(text)
-
-
-def _debugged(run: Body, debugger: Debugger, *, post_mortem: bool) -> Body:
-    """`run` with breakpoint(); with `post_mortem`, what it raises is debugged before it is its outcome."""
-
-    def debugged(t: Context) -> object:
-        debugger.enter(t)
-        try:
-            return run(t)
-        except BaseException as error:
-            if type(error).__name__ == "BdbQuit":  # bdb is imported only where a breakpoint was reached
-                raise AssertionError("the debugger was quit before the scenario's end") from None
-            if post_mortem and not isinstance(error, SkipScenario):
-                debugger.post_mortem(error)
-            raise
-        finally:
-            debugger.leave()
-
-    return debugged
-
-
-def _with_threads(ended: ScenarioVerdict, threads: RaisedInThreads, context: Context) -> ScenarioVerdict:
-    """The verdict, if the scenario has none of its own, that an exception in one of its threads gives."""
-    for name, error in threads.before:
-        context.note(f"thread {name}, which an earlier scenario left running, raised {type(error).__name__}")
-    found = [in_thread(name, error) for name, error in threads.raised]
-    failed = [one for one in found if one.outcome != "skipped"]
-    if failed and ended.outcome in ("passed", "skipped"):
-        return failed[0]
-    if found and ended.outcome == "passed":
-        return found[0]
-    for one in found:
-        context.note(one.message)
-    return ended
 
 
 def _replay(operations: Sequence[Recorded], linger_s: float, t: Context) -> None:

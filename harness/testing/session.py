@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.display.terminal import paragraph
-from harness.errors import ConfigurationError, WinvmError
+from harness.errors import WinvmError
 from harness.host import interrupts
 from harness.project import config as configuration
 from harness.testing.ending import Ended, ending_the_session, instead_of_the_place, leave
 from harness.testing.junit import add_subresults, write_junit
-from harness.testing.options import PREFIX
+from harness.testing.session_plan import SessionPlan
 from harness.testing.summary import Tally, summary
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from harness.run.hold import Hold
     from harness.run.plan import Plan
 
-SUITE = str(Path(__file__).parents[1] / "suite")
-"""What `winvm run` passes to pytest."""
 NEED_GUEST = {"winvm_scenario", "winvm_bench"}
 """Fixtures that use the guest, directly or for other fixtures."""
 
@@ -53,7 +51,7 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._plan: Plan | None = None
+        self._what = SessionPlan(config)
         self._artifacts: Artifacts | None = None
         self._progress: Progress | None = None
         self._bench: Bench | None = None
@@ -62,8 +60,6 @@ class Session:
         self._planned = 0
         self._broke_off = ""
         self._ended: WinvmError | None = None
-        self._found_by_test: Path | None = None
-        self._choice = ""
         self._pytest: pytest.Session | None = None
         self.recorded = 0
         self.not_passed = 0
@@ -80,84 +76,31 @@ class Session:
         return found
 
     def plan(self, test: Path | None = None) -> Plan:
-        """The plan of what to run where; collected once.
-
-        Args:
-            test: a test file; its project's winvm.toml is used if pytest was started above the project.
-
-        Raises:
-            WinvmError: the configuration or the scenarios are invalid.
-        """
-        if self._plan is None:
-            from harness.run.plan import make_plan
-
-            path, option = self._config_file(test), self._config.getoption
-            config = configuration.load(path).with_changes(
-                option("--winvm-artifacts"), option("--winvm-libvirt-uri")
-            )
-            guest, builds, parameters = map(option, ("--winvm-guest", "--winvm-build", "--winvm-param"))
-            self._plan = make_plan(
-                config,
-                guest,
-                builds,
-                parameters,
-                verifier=option("--winvm-verifier"),
-                option=self.spelled("param"),
-            )
-        return self._plan
+        """See `SessionPlan.of`."""
+        return self._what.of(test)
 
     def chosen(self, test: Path) -> tuple[Scenario, ...]:
-        """The scenarios of the plan that this session runs; raises as `plan`."""
-        from harness.testing.chosen import chosen, failed_before
+        """See `SessionPlan.chosen`."""
+        return self._what.chosen(test)
 
-        plan, option = self.plan(test), self._config.getoption
-        found = chosen(plan, option("--winvm-scenario"))
-        if option("--winvm-last-failed"):
-            found, self._choice = failed_before(found, plan, option("--winvm-build"), self._labels)
-        return found
+    @property
+    def by_command(self) -> bool:
+        """See `SessionPlan.by_command`."""
+        return self._what.by_command
+
+    def spelled(self, option: str) -> str:
+        """See `SessionPlan.spelled`."""
+        return self._what.spelled(option)
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Says what `--winvm-last-failed` chose."""
-        return [self._choice] if self._choice else []
+        return [self._what.choice] if self._what.choice else []
 
     @property
     def source_folders(self) -> tuple[Path, ...]:
         """Folders to which paths in the driver's debug information are relative."""
         config = self.plan().config
         return config.root, config.driver_folder
-
-    @property
-    def by_command(self) -> bool:
-        """Whether `winvm run` started this session, so that scenarios need no test module's name."""
-        return SUITE in self._config.invocation_params.args
-
-    def _config_file(self, test: Path | None) -> Path:
-        if named := self._config.getoption("--winvm-config"):
-            return Path(named)
-        started = self._config.invocation_params.dir
-        if found := configuration.nearest(started):
-            return found
-        self._found_by_test = configuration.nearest(test.parent) if test else None
-        return self._found_by_test or configuration.find(started, PREFIX + "config")
-
-    def _require_one_project(self, tests: Iterable[Path]) -> None:
-        """Raises `ConfigurationError` if winvm.toml was found by one test and another has a different one."""
-        if self._found_by_test is None:
-            return
-        for folder in {test.parent for test in tests}:
-            other = configuration.nearest(folder)
-            if other != self._found_by_test:
-                first = self._found_by_test.parent
-                raise ConfigurationError(
-                    f"Tests of two projects were collected: {folder} is not part of {first}.",
-                    remedy=f"Run pytest once in each project, or name one file by {PREFIX}config.",
-                )
-
-    def spelled(self, option: str) -> str:
-        """An option as the user typed it: `winvm run` and the short forms have no prefix."""
-        typed = self._config.invocation_params.args
-        long = PREFIX + option
-        return long if not self.by_command and any(word.startswith(long) for word in typed) else f"--{option}"
 
     def bench(self) -> Bench:
         """The running bench; ends the pytest session if it cannot be brought up."""
@@ -222,14 +165,6 @@ class Session:
         """How often each scenario is run."""
         return int(self._config.getoption("--winvm-repeat"))
 
-    @property
-    def _labels(self) -> list[str]:
-        """The labels by which the run is compared, beside its guest and builds."""
-        from harness.project.profile import VERIFIER
-
-        labels: list[str] = self._config.getoption("--winvm-label")
-        return [*labels, VERIFIER] if self.plan().verifier else labels
-
     def record(self, result: ScenarioResult) -> None:
         """Adds a result to the run."""
         from harness.outcome import Outcome
@@ -280,7 +215,7 @@ class Session:
         interrupts.install()  # only in sessions with a guest: others' signals are pytest's
         with ending_the_session():
             self.plan(guests[0].path)
-            self._require_one_project(item.path for item in guests)
+            self._what.require_one_project(item.path for item in guests)
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
         self._progress = Progress(unmuted=self._below_the_dots)
         self._artifacts.journal.listen(self._progress)
@@ -355,7 +290,7 @@ class Session:
                 self._started,
                 tuple(sorted(profile.missing_capabilities | profile.untried_capabilities)),
                 self._bench.guest.environment if self._bench else {},
-                cell=cell(profile.name, self._config.getoption("--winvm-build"), self._labels),
+                cell=cell(profile.name, self._config.getoption("--winvm-build"), self._what.labels),
                 planned=self._planned,
                 broke_off=self._broke_off,
             )
@@ -376,8 +311,8 @@ class Session:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Prints where the results are and which capabilities this guest lacks."""
-        if self._plan and self._plan.left_out:
-            builds = ", ".join(f"{count} of {build}" for build, count in self._plan.left_out.items())
+        if (plan := self._what.made) and plan.left_out:
+            builds = ", ".join(f"{count} of {build}" for build, count in plan.left_out.items())
             terminalreporter.line(f"winvm: scenarios that {self.spelled('build')} leaves out: {builds}")
         if self.run is None or self._artifacts is None:
             return
