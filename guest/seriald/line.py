@@ -1,10 +1,11 @@
 """Between a port and the messages: one thread reads and hands on, senders write, another one repeats.
 
-The port is anything with `read(more) -> bytes` and `write(bytes)`, both blocking; see `seriald.port`.
+The port is anything with `read(count) -> bytes` and `write(bytes)`, both blocking; see `seriald.port`.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +17,8 @@ from seriald.serial_link import SerialLink
 class Port(Protocol):
     """The guest's end of the wire."""
 
-    def read(self, more: bool) -> bytes:
-        """Blocks until something has arrived; may return nothing. more: a frame has arrived in part."""
+    def read(self, count: int) -> bytes:
+        """Blocks until so many bytes have arrived; may return fewer, more or none."""
 
     def write(self, data: bytes) -> None:
         """Blocks until all of it is taken."""
@@ -36,21 +37,23 @@ class Line:
         self._received = received
         self._renewed = renewed
         self._link = SerialLink()
-        self._changed = threading.Condition()
+        # A condition for each thing to wait for: a thread that wakes in vain costs a slow guest the most.
+        self._lock = threading.Lock()
+        self._room, self._due = threading.Condition(self._lock), threading.Condition(self._lock)
         self._writing = threading.Lock()
-        self._news = 0
+        self._awake = 0.0  # when the writing thread wakes by itself
 
     def serve(self) -> None:
         """Serves until the port fails; raises its `OSError`."""
         threading.Thread(target=self._write, name="line-writer", daemon=True).start()
-        more = False
         while True:
-            data = self._port.read(more)
-            with self._changed:
+            data = self._port.read(self._link.reader.wanted)
+            with self._lock:
                 before = self._link.sessions
                 messages = list(self._link.receive(data, time.monotonic()))
                 renewed = self._link.sessions != before
-                more = self._link.reader.kept > 0
+                if renewed or not self._link.full:
+                    self._room.notify_all()
                 self._wake()
             if renewed:
                 self._renewed()
@@ -67,8 +70,8 @@ class Line:
 
         The caller's thread writes, unless another is writing: a change of threads costs as much as the write.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: not self._link.full or self._link.sessions != session)
+        with self._lock:
+            self._room.wait_for(lambda: not self._link.full or self._link.sessions != session)
             if self._link.sessions != session:
                 return False
             self._link.send(message)
@@ -79,30 +82,36 @@ class Line:
                 return True  # the reading thread meets the same failure
             finally:
                 self._writing.release()
-        with self._changed:
+        with self._lock:
             self._wake()  # the alarm may have changed, or the message may still be there
         return True
 
     def reply(self, message: bytes, session: int) -> None:
         """As `send`, without waiting for room: the reading thread would wait for itself."""
-        with self._changed:
+        with self._lock:
             if self._link.sessions == session:
                 self._link.send(message)
                 self._wake()
 
     def _wake(self) -> None:
-        """Lets the writing thread look again; under the lock."""
-        self._news += 1
-        self._changed.notify_all()
+        """Wakes the writing thread if it would sleep too long; under the lock."""
+        now = time.monotonic()
+        wait = self._link.wait(now)
+        if wait is not None and now + wait < self._awake:
+            self._awake = 0.0
+            self._due.notify()
 
     def _write(self) -> None:
         """Thread: writes what no sender does: replies, acknowledgements, repetitions."""
-        seen = -1
         while True:
-            with self._changed:
-                if seen == self._news:
-                    self._changed.wait(self._link.wait(time.monotonic()))
-                seen = self._news
+            with self._lock:
+                now = time.monotonic()
+                wait = self._link.wait(now)
+                if wait is None or wait > 0:
+                    self._awake = math.inf if wait is None else now + wait
+                    self._due.wait(wait)
+                    self._awake = 0.0
+                    continue
             try:
                 with self._writing:
                     self._transmit()
@@ -112,9 +121,9 @@ class Line:
     def _transmit(self) -> None:
         """Writes until nothing is due; the caller holds `_writing`."""
         while True:
-            with self._changed:
+            with self._lock:
                 data = self._link.transmit(time.monotonic())
                 if not data:
                     return
-                self._changed.notify_all()  # there may be room now
+                self._room.notify_all()
             self._port.write(data)

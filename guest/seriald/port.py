@@ -1,14 +1,16 @@
-"""A serial port of Windows, read and written at once by two threads: overlapped I/O.
+"""A serial port of Windows, read and written at once by two threads.
 
 Microsoft Learn, "Communications Resources": share mode 0; a port opened without FILE_FLAG_OVERLAPPED lets a
-write wait for a read. The line's speed is nominal: an emulated 16550 moves bytes as fast as they are taken.
+write wait for a read. Wine's does not, and there it is the faster one: it reads and polls the device itself,
+where an overlapped request is a matter of several calls of wineserver. The line's speed is nominal: an
+emulated 16550 moves bytes as fast as they are taken.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-import time
+from typing import Any, Self
 
 assert sys.platform == "win32"
 
@@ -17,8 +19,6 @@ from ctypes import wintypes  # noqa: E402 - the module exists elsewhere, its use
 BUFFER_BYTES = 64 << 10
 READ_BYTES = 16 << 10
 BAUD = 115_200
-GATHER_S = (0.002, 0.004, 0.004, 0.008, 0.016, 0.032)
-"""Seconds of sleep while a frame is incomplete; afterwards it may never come, and a read waits."""
 _GENERIC_READ_WRITE = 0xC000_0000
 _OPEN_EXISTING = 3
 _FILE_FLAG_OVERLAPPED = 0x4000_0000
@@ -26,6 +26,7 @@ _ERROR_IO_PENDING = 997
 _INVALID = ctypes.c_void_p(-1).value
 _BINARY, _DTR_ENABLED, _RTS_ENABLED = 1, 1 << 4, 1 << 12
 
+_WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
 _kernel32.CreateFileW.argtypes = [
     wintypes.LPCWSTR,
@@ -43,7 +44,6 @@ _kernel32.SetupComm.argtypes = [wintypes.HANDLE, wintypes.DWORD, wintypes.DWORD]
 _kernel32.GetCommState.argtypes = [wintypes.HANDLE, ctypes.c_void_p]
 _kernel32.SetCommState.argtypes = [wintypes.HANDLE, ctypes.c_void_p]
 _kernel32.SetCommTimeouts.argtypes = [wintypes.HANDLE, ctypes.c_void_p]
-_kernel32.ClearCommError.argtypes = [wintypes.HANDLE, ctypes.c_void_p, ctypes.c_void_p]
 _kernel32.ReadFile.argtypes = [
     wintypes.HANDLE,
     ctypes.c_void_p,
@@ -75,6 +75,11 @@ class _Overlapped(ctypes.Structure):
         ("hEvent", wintypes.HANDLE),
     )
 
+    @classmethod
+    def new(cls) -> Self:
+        """One with an event of its own, which each request resets; for one request at a time."""
+        return cls(hEvent=_kernel32.CreateEventW(None, True, False, None))
+
 
 class _Dcb(ctypes.Structure):
     _fields_ = (
@@ -90,10 +95,6 @@ class _Dcb(ctypes.Structure):
         ("characters", ctypes.c_ubyte * 5),
         ("wReserved1", wintypes.WORD),
     )
-
-
-class _Status(ctypes.Structure):
-    _fields_ = (("flags", wintypes.DWORD), ("cbInQue", wintypes.DWORD), ("cbOutQue", wintypes.DWORD))
 
 
 class _Timeouts(ctypes.Structure):
@@ -114,8 +115,9 @@ class Port:
     """
 
     def __init__(self, name: str) -> None:
+        flags = 0 if _WINE else _FILE_FLAG_OVERLAPPED
         self._handle = _kernel32.CreateFileW(
-            rf"\\.\{name}", _GENERIC_READ_WRITE, 0, None, _OPEN_EXISTING, _FILE_FLAG_OVERLAPPED, None
+            rf"\\.\{name}", _GENERIC_READ_WRITE, 0, None, _OPEN_EXISTING, flags, None
         )
         if self._handle == _INVALID:
             raise ctypes.WinError(ctypes.get_last_error())
@@ -127,55 +129,30 @@ class Port:
         _check(_kernel32.SetCommState(self._handle, ctypes.byref(settings)))
         # No time-outs: a read ends when it has what it asked for.
         _check(_kernel32.SetCommTimeouts(self._handle, ctypes.byref(_Timeouts())))
-        self._read_done, self._write_done = (
-            _kernel32.CreateEventW(None, True, False, None) for _ in range(2)
-        )
+        self._reading, self._writing = (None if _WINE else _Overlapped.new() for _ in range(2))
         self._buffer = ctypes.create_string_buffer(READ_BYTES)
 
-    def read(self, more: bool) -> bytes:
-        """What has arrived, at least one byte; raises `OSError`.
-
-        Waits for one byte, then takes what lies there. Windows has a read that does both at once (time-outs
-        of MAXDWORD, MAXDWORD and n), which Wine takes for one that waits until the buffer is full.
-
-        Args:
-            more: the rest of a frame is on its way. The UART holds 16 bytes, and a wait costs Wine more time
-                than they take to arrive: a moment of sleep lets them gather, and one call takes them all.
-        """
-        for pause in GATHER_S if more else ():
-            time.sleep(pause)
-            if waiting := self._waiting():
-                return self._read(min(waiting, READ_BYTES))
-        first = self._read(1)
-        waiting = self._waiting()
-        return first + self._read(min(waiting, READ_BYTES)) if waiting else first
-
-    def _waiting(self) -> int:
-        """Bytes that the driver holds."""
-        errors, status = wintypes.DWORD(), _Status()
-        _check(_kernel32.ClearCommError(self._handle, ctypes.byref(errors), ctypes.byref(status)))
-        return int(status.cbInQue)
-
-    def _read(self, count: int) -> bytes:
-        overlapped = _Overlapped(hEvent=self._read_done)
-        started = _kernel32.ReadFile(self._handle, self._buffer, count, None, ctypes.byref(overlapped))
-        moved = self._finished(started, overlapped)
+    def read(self, count: int) -> bytes:
+        """Waits for so many bytes, at most `READ_BYTES`; raises `OSError`."""
+        moved = self._moved(_kernel32.ReadFile, self._buffer, min(count, READ_BYTES), self._reading)
         return ctypes.string_at(self._buffer, moved)  # only now are the bytes there
 
     def write(self, data: bytes) -> None:
         """Returns when the driver has taken all of it; raises `OSError`."""
         while data:
-            overlapped = _Overlapped(hEvent=self._write_done)
-            started = _kernel32.WriteFile(self._handle, data, len(data), None, ctypes.byref(overlapped))
-            data = data[self._finished(started, overlapped) :]
+            data = data[self._moved(_kernel32.WriteFile, data, len(data), self._writing) :]
 
-    def _finished(self, started: int, overlapped: _Overlapped) -> int:
+    def _moved(self, move: Any, data: Any, count: int, overlapped: _Overlapped | None) -> int:
+        """Bytes that ReadFile or WriteFile moved, at its end."""
+        moved = wintypes.DWORD()
+        if overlapped is None:
+            _check(move(self._handle, data, count, ctypes.byref(moved), None))
+            return moved.value
+        request = ctypes.byref(overlapped)
+        started = move(self._handle, data, count, None, request)
         if not started and (code := ctypes.get_last_error()) != _ERROR_IO_PENDING:
             raise ctypes.WinError(code)
-        moved = wintypes.DWORD()
-        _check(
-            _kernel32.GetOverlappedResult(self._handle, ctypes.byref(overlapped), ctypes.byref(moved), True)
-        )
+        _check(_kernel32.GetOverlappedResult(self._handle, request, ctypes.byref(moved), True))
         return moved.value
 
 

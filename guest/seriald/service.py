@@ -155,9 +155,9 @@ class Service:
                 program.credit = min(program.credit + NUMBER.unpack(body)[0], CREDIT_LIMIT)
                 if program.exit_code is not None:  # told to a host that is gone
                     self._line.reply(_exit(number, program.exit_code), program.session)
+                self._changed.notify_all()
             elif kind == INPUT and body:
                 self._pass_on(program, body[1:], body[0] == 1)
-            self._changed.notify_all()
         if kind == TERMINATE:
             program.process.terminate()
 
@@ -165,6 +165,7 @@ class Service:
         """Input, at once if there is room for it; under the lock."""
         if program.inputs or program.feeding or not program.process.send(data, end, 0.0):
             program.inputs.append((data, end))
+            self._changed.notify_all()
 
     def _feed(self, program: _Program) -> None:
         """Thread: passes on what found no room, so that a program that reads none delays nobody else."""

@@ -1,8 +1,9 @@
 """One program with its three pipes: bounded buffers, back-pressure, exit code, descendants.
 
-Four threads serve a program: one for each pipe and one that waits for its exit. These threads and the
-requests wait on one condition variable: a Receive is answered as soon as there is output, and nothing
-polls. All times are monotonic, because the wall clock jumps when a saved machine is restored.
+Four threads serve a program: one for each pipe and one that waits for its exit. A Receive is answered as soon
+as there is output, and nothing polls. What a thread waits for has a condition variable of its own: under Wine
+in an emulated machine, a thread that wakes in vain costs as much time as one that does the work. All times
+are monotonic, because the wall clock jumps when a saved machine is restored.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ class Process:
         directory: str | None,
         codepage: int | None = None,
     ) -> None:
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._input_room, self._input_given = threading.Condition(lock), threading.Condition(lock)
+        self._output_room, self._output_given = threading.Condition(lock), threading.Condition(lock)
+        self._lock = lock
         self._streams = {"stdout": _Stream(), "stderr": _Stream()}
         self._input = bytearray()
         self._input_ended = False
@@ -109,10 +113,10 @@ class Process:
         """
         deadline = time.monotonic() + timeout_s
         streams = {name: self._streams[name] for name in names}
-        with self._changed:
+        with self._lock:
             self._receivers += 1
             me = self._receivers
-            self._changed.notify_all()
+            self._output_given.notify_all()
             while me == self._receivers:
                 now = time.monotonic()
                 lingering = self._exited_at + LINGER_S - now
@@ -124,7 +128,7 @@ class Process:
                 if now >= deadline:
                     return None
                 wait_s = deadline - now
-                self._changed.wait(wait_s if self._exit_code is None else min(wait_s, lingering))
+                self._output_given.wait(wait_s if self._exit_code is None else min(wait_s, lingering))
             return None
 
     def send(self, data: bytes, end: bool, timeout_s: float) -> bool:
@@ -135,8 +139,8 @@ class Process:
         Returns:
             False when the program did not read enough of the earlier input in time.
         """
-        with self._changed:
-            fits = self._changed.wait_for(
+        with self._lock:
+            fits = self._input_room.wait_for(
                 lambda: self._input_ended or not self._input or len(self._input) + len(data) <= BUFFER_BYTES,
                 timeout_s,
             )
@@ -145,7 +149,7 @@ class Process:
             if not self._input_ended:
                 self._input += data
                 self._input_ended = end
-            self._changed.notify_all()
+            self._input_given.notify_all()
             return True
 
     def terminate(self, exit_code: int = EXIT_TERMINATED) -> None:
@@ -159,10 +163,11 @@ class Process:
     def close(self) -> None:
         """Ends the program, its descendants and the threads; drops output that was not taken."""
         self.terminate()
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._input_ended = True
-            self._changed.notify_all()
+            for changed in (self._input_room, self._input_given, self._output_room):
+                changed.notify_all()
         if sys.platform == "win32":
             self._job.close()
 
@@ -224,7 +229,7 @@ class Process:
             spare -= size
         ended = frozenset(name for name, stream in streams.items() if stream.ended and not stream.buffer)
         drained = complete and not any(stream.buffer for stream in streams.values())
-        self._changed.notify_all()
+        self._output_room.notify_all()
         return Output(data, ended, self._exit_code if drained else None)
 
     def _drain(self, name: str) -> None:
@@ -232,18 +237,18 @@ class Process:
         pipe = _pipe(self._popen.stdout if name == "stdout" else self._popen.stderr)
         try:
             while chunk := os.read(pipe.fileno(), READ_BYTES):
-                with self._changed:
+                with self._lock:
                     if not self._closed:
                         stream.buffer += chunk
-                    self._changed.notify_all()
-                    self._changed.wait_for(lambda: len(stream.buffer) < BUFFER_BYTES or self._closed)
+                    self._output_given.notify_all()
+                    self._output_room.wait_for(lambda: len(stream.buffer) < BUFFER_BYTES or self._closed)
         except OSError:
             pass  # the pipe is broken, which ends the stream as its close does
         finally:
             pipe.close()
-            with self._changed:
+            with self._lock:
                 stream.ended = True
-                self._changed.notify_all()
+                self._output_given.notify_all()
 
     def _feed(self) -> None:
         pipe = _pipe(self._popen.stdin)
@@ -264,10 +269,10 @@ class Process:
         except OSError:
             pass  # the program has closed its end
         finally:
-            with self._changed:
+            with self._lock:
                 self._input.clear()
                 self._input_ended = True
-                self._changed.notify_all()
+                self._input_room.notify_all()
             pipe.close()
 
     def _refuse(self, error: UnicodeEncodeError) -> None:
@@ -279,25 +284,28 @@ class Process:
             "here: this line and those after it are not run. Give the command as arguments instead: "
             "winvm exec -- cmd /c ...\n"
         )
-        with self._changed:
+        with self._lock:
             self._streams["stderr"].buffer += reason.encode("utf-8", "backslashreplace")
-            self._changed.notify_all()
+            self._output_given.notify_all()
         self.terminate(EXIT_REFUSED_INPUT)
 
     def _next_input(self) -> bytes:
-        with self._changed:
-            self._changed.wait_for(lambda: self._input or self._input_ended or self._exit_code is not None)
+        with self._lock:
+            self._input_given.wait_for(
+                lambda: self._input or self._input_ended or self._exit_code is not None
+            )
             chunk = bytes(self._input)
             self._input.clear()
-            self._changed.notify_all()
+            self._input_room.notify_all()
             return chunk
 
     def _wait(self) -> None:
         exit_code = self._popen.wait() & 0xFFFFFFFF
-        with self._changed:
+        with self._lock:
             self._exit_code = exit_code
             self._exited_at = time.monotonic()
-            self._changed.notify_all()
+            self._output_given.notify_all()
+            self._input_given.notify_all()
 
 
 class Closable(Protocol):

@@ -63,6 +63,15 @@ class FrameReader:
         self.skipped = 0
 
     @property
+    def wanted(self) -> int:
+        """Bytes without which no frame is complete: the rest of a header, or of the frame that it begins."""
+        kept = len(self._buffer)
+        if kept < OVERHEAD:
+            return OVERHEAD - kept
+        length = int(HEADER.unpack_from(self._buffer)[-1])
+        return OVERHEAD + length + CHECK.size - kept
+
+    @property
     def kept(self) -> int:
         """Bytes of an unfinished frame."""
         return len(self._buffer)

@@ -143,6 +143,9 @@ class SerialLink:
 
     def wait(self, now: float) -> float | None:
         """Seconds until `transmit` must be called again; None if nothing is due."""
+        fits = self._waiting and len(self._under_way) < WINDOW
+        if self._controls or (self.open and (fits or self._unsent)):
+            return 0.0
         due = [self._due] if self._owed and self.open else []
         if self._alarm is not None and self._under_way:
             due.append(self._alarm)

@@ -50,10 +50,9 @@ class SocketPort:
     def __init__(self, wire: socket.socket, inward: Damage, outward: Damage) -> None:
         self._wire, self._inward, self._outward = wire, inward, outward
 
-    def read(self, more: bool) -> bytes:
-        """See `seriald.line.Port`."""
-        del more  # a socket loses nothing by a wait
-        data = self._wire.recv(65536)
+    def read(self, count: int) -> bytes:
+        """See `seriald.line.Port`; never more than asked for, as a port."""
+        data = self._wire.recv(count, socket.MSG_WAITALL)
         if not data:
             raise OSError("the other end is gone")
         return self._inward(data)
@@ -83,11 +82,11 @@ class SwitchedPort:
             self._closed = True
             self._changed.notify_all()
 
-    def read(self, more: bool) -> bytes:
+    def read(self, count: int) -> bytes:
         """See `seriald.line.Port`; waits while nothing is plugged in."""
         port = self._plugged()
         try:
-            return port.read(more)
+            return port.read(count)
         except OSError:
             with self._changed:
                 if self._port is port:

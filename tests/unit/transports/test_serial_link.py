@@ -56,6 +56,28 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(payloads: list[byt
     assert (reader.damaged, reader.skipped) == (0, 0)
 
 
+@given(st.lists(st.binary(max_size=5000).map(lambda data: data[:PAYLOAD_LIMIT]), min_size=1, max_size=6))
+def test_a_port_that_gives_what_is_wanted_waits_for_no_byte_behind_a_frame(payloads: list[bytes]) -> None:
+    frames = [Frame(DATA, 7, number, 9, payload) for number, payload in enumerate(payloads)]
+    reader = FrameReader()
+    found: list[Frame] = []
+    for number, frame in enumerate(frames, 1):
+        left = frame.encode()
+        while left:
+            wanted = reader.wanted
+            assert 0 < wanted <= len(left)
+            found += reader.feed(left[:wanted])
+            left = left[wanted:]
+        assert found == frames[:number]
+
+
+@given(st.binary(max_size=6000))
+def test_what_is_wanted_is_bounded_whatever_arrived(data: bytes) -> None:
+    reader = FrameReader()
+    list(reader.feed(data))
+    assert 0 < reader.wanted <= OVERHEAD + PAYLOAD_LIMIT + 4
+
+
 @given(st.binary(max_size=200), st.binary(max_size=200), st.integers(0, 10_000))
 def test_a_frame_is_found_after_any_garbage(garbage: bytes, payload: bytes, flip: int) -> None:
     reader = FrameReader()
