@@ -41,7 +41,7 @@ $(VENV)/.installed: pyproject.toml vm/host/constraints.txt | host
 	@echo "winvm: installing Python packages into $(VENV) ($(shell $(PYTHON) --version 2>/dev/null || echo python3))"
 	@# A complete .venv is updated in place, because another command may be running from it.
 	@$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
-	@$(BIN)/pip install -qq --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check -c vm/host/constraints.txt -e '.[dev,host]'
 	@# An editable install compiles nothing; where PYTHONDONTWRITEBYTECODE is set, every start of winvm would.
 	@$(BIN)/python -m compileall -q harness
 	@# Relative, because Python 3.11 decodes this file by the locale: under LC_ALL=C it takes ASCII only.

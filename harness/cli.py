@@ -10,6 +10,7 @@ import click
 
 COMMANDS = {
     "doctor": ("harness.commands.doctor", "Check whether this host has everything that winvm needs."),
+    "host": ("harness.commands.host", "Install the packages that winvm needs on this host."),
     "build": ("harness.commands.build", "Build, sign and inspect the driver."),
     "init": ("harness.commands.scaffold", "Write winvm.toml, an example scenario and a test file here."),
     "new-driver": ("harness.commands.scaffold", "Write a small driver with its scenarios into a new folder."),

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import WinvmError
-from harness.host import confined
+from harness.host import confined, llvm
 from harness.host.ports import choose_ports
 from harness.host.programs import Run
 from harness.machine.accelerator import OLDEST_TCG, QEMU, Accelerator, choose_accelerator, run_program
 from harness.machine.domain import ADDRESS
 
-INSTALL = "Run vm/host/install.sh as root, or install {package}."
+INSTALL = "Run `winvm host install`, or install {package}."
 IMAGE_SPACE = 6 * 2**30
 """Bytes: an image while it is built (4 GiB), its ready state, and the overlay of one run."""
 TEMPORARY_SPACE = 256 * 2**20
@@ -58,9 +58,9 @@ class Tool:
 
 TOOLS = (
     Tool("make", ("make",), "make"),
-    Tool("C compiler", ("clang-19",), "clang-19"),
-    Tool("linker", ("lld-link-19",), "lld-19"),
-    Tool("symbolizer", ("llvm-symbolizer-19",), "llvm-19"),
+    Tool("C compiler", ("clang-19",), "clang-19", (19, 1)),
+    Tool("linker", ("lld-link-19",), "lld-19", (19, 1)),
+    Tool("symbolizer", ("llvm-symbolizer-19",), "llvm-19", (19, 1)),
     Tool("Authenticode", ("osslsigncode",), "osslsigncode", (2, 0)),
     Tool("image builder", ("mmdebstrap",), "mmdebstrap"),
     Tool("file system maker", ("mkfs.ext4",), "e2fsprogs", arguments=("-V",)),
@@ -156,7 +156,8 @@ def _libvirt_versions(home: Path) -> dict[str, str]:
 
 
 def _tool(host: Host, tool: Tool) -> Check:
-    path = next((found for name in tool.names if (found := host.which(name))), None)
+    names = [candidate for name in tool.names for candidate in llvm.names(name)]
+    path = next((found for name in names if (found := host.which(name))), None)
     if path is None:
         return Check(tool.need, "", "", works=False, remedy=INSTALL.format(package=tool.package))
     code, output = host.run([path, *tool.arguments], PROBE_SECONDS)

@@ -1,8 +1,9 @@
-"""`winvm image build|list|profiles|probe|capabilities`: guest images in the bench's home."""
+"""`winvm image build|key|list|profiles|probe|capabilities`: guest images in the bench's home."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,9 +52,16 @@ def image() -> None:
 
 @image.command(cls=_BuildCommand)
 @click.argument("name", default=configuration.DEFAULT_PROFILE)
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="Debian mirror of the wine image; default is WINVM_MIRROR, else the host's.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
 @click.pass_obj
-def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | None) -> None:
+def build(
+    invocation: Invocation, /, name: str, mirror: str | None, as_json: bool, **paths: Path | None
+) -> None:
     """Build an image, unless one with the same inputs exists.
 
     NAME is wine (the default), or a Windows profile: windows-10, windows-11, windows-server-2019,
@@ -62,8 +70,12 @@ def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | N
     """
     from harness.guests.flavour import BuildRequest, DryRun
     from harness.guests.registry import build_options, flavour_of
+    from harness.images.mirror import VARIABLE, chosen
     from harness.project.profiles import find_profile, listed, misnamed
 
+    if mirror is not None:
+        os.environ[VARIABLE] = mirror  # as if it had been there: every way to an image reads it
+    chosen()
     project = _project(invocation)
     known = [one.name for one in listed(project)]
     if name not in known and all(file.stem != name for file in misnamed(project)):
@@ -86,6 +98,20 @@ def build(invocation: Invocation, /, name: str, as_json: bool, **paths: Path | N
         described = {"folder": str(built.folder), "digest": built.digest, **built.versions}
         text = str(built.folder)
     click.echo(json.dumps(described) if as_json else text)
+
+
+@image.command()
+@click.argument("name", default=configuration.DEFAULT_PROFILE)
+@click.pass_obj
+def key(invocation: Invocation, /, name: str) -> None:
+    """Print the key of an image, for a cache of `images` in WINVM_HOME.
+
+    Equal inputs have equal keys: the recipe, the guest's programs and the code that builds the image. Needs
+    neither libvirt nor an image.
+    """
+    from harness.guests.registry import image_key
+
+    click.echo(image_key(name, _project(invocation)))
 
 
 @image.command(name="list")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from harness.debuggers.kd.line import KernelLine
@@ -203,3 +203,15 @@ class Flavour(Protocol):
 
     def debug_lines(self) -> DebugLines:
         """The parser for the lines of that file."""
+
+
+@runtime_checkable
+class BuildsUnasked(Protocol):
+    """A flavour, besides, whose image needs nothing from the user, so that its key is known before."""
+
+    def image_key(self, profile: Profile) -> str:
+        """Names what the image is made from: letters, digits and `-`; equal inputs have equal keys.
+
+        Raises:
+            HostError, ImageError: the installation is incomplete.
+        """

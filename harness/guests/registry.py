@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from harness.errors import ConfigurationError
-from harness.guests.flavour import BuildOption, Flavour, Installed
+from harness.guests.flavour import BuildOption, BuildsUnasked, Flavour, Installed
 from harness.plugins import FLAVOURS
 from harness.project.profile import Profile
 from harness.project.profiles import find_profile
@@ -99,3 +99,19 @@ def reopen(profile: str, image: Path, project: Path | None = None) -> BootableGu
     """
     known = find_profile(profile, project)
     return flavour_of(known).reopen(known, image)
+
+
+def image_key(profile: str, project: Path | None = None) -> str:
+    """The key under which a cache may keep the image of a profile.
+
+    Raises:
+        ConfigurationError: there is no such profile, or its image is made from the user's own files.
+        HostError, ImageError: the installation is incomplete.
+    """
+    flavour = flavour_of(find_profile(profile, project))
+    if not isinstance(flavour, BuildsUnasked):
+        raise ConfigurationError(
+            f"The image of {profile!r} is made from files of your own: it has no key before it is built.",
+            remedy="Build it once on a runner that keeps WINVM_HOME.",
+        )
+    return flavour.image_key(find_profile(profile, project))

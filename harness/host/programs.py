@@ -19,6 +19,7 @@ from typing import IO
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError
+from harness.host import llvm
 from harness.host.logger import logger
 
 OUTPUT_LIMIT = 16 << 20
@@ -201,7 +202,8 @@ def start(
     Raises:
         MissingProgramError: it cannot be started; the remedy names its package.
     """
-    words = [*_until_the_owner_ends(death_signal), *argv] if death_signal else list(argv)
+    argv = [llvm.found(argv[0]), *argv[1:]]
+    words = [*_until_the_owner_ends(death_signal), *argv] if death_signal else argv
     _LOG.debug("start %s", shlex.join(words))
     try:
         return subprocess.Popen(
@@ -247,7 +249,7 @@ def missing(program: str, error: OSError | None = None) -> MissingProgramError:
     """The error for a program that cannot be started."""
     name = Path(program).name
     package = PACKAGES.get(name)
-    remedy = f"Install it: apt-get install {package}" if package else "Run: sudo vm/host/install.sh"
+    remedy = f"Install it: apt-get install {package}" if package else "Run: winvm host install"
     if error is None or isinstance(error, FileNotFoundError):
         return MissingProgramError(f"{name} is not installed.", remedy=remedy)
     return MissingProgramError(f"{program} cannot be run: {error.strerror}.", remedy=remedy)

@@ -13,7 +13,7 @@ from harness.host import programs, resources
 from harness.images.recipe import Recipe, folder_files, input_digest, read_recipe
 
 PACK_SECONDS = 60.0
-_NOT_BUILDING = frozenset({"base.py", "lock.py"})
+_NOT_BUILDING = frozenset({"base.py", "mirror.py"})
 """Modules of this package that take no part in a build; the digest leaves them out."""
 
 

@@ -5,48 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.errors import HostError
-from harness.host import programs
 from harness.images.contained import Toolbox
 from harness.images.recipe import Recipe
 
 WINE_PE = Path("usr/lib/x86_64-linux-gnu/wine/x86_64-windows")
 """Wine's builtin Windows modules, relative to the root."""
 
-APT_SECONDS = 60.0
 _STRIP = "find . -type f -print0 | xargs -0 -n 40 -P 2 llvm-strip-19 --strip-debug"
-
-
-def debian_mirror() -> str:
-    """The mirror from which this host takes its own Debian release.
-
-    Raises:
-        HostError: apt is missing, or names no mirror.
-    """
-    try:
-        listed = programs.run(
-            ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"],
-            Deadline.after(APT_SECONDS),
-        )
-        release = dict(
-            line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
-        )
-    except (OSError, HostError) as error:
-        raise HostError(
-            f"apt does not say which mirror this host uses: {error}.",
-            remedy="Build the guest image on Debian 12 or newer.",
-        ) from error
-    targets = listed.text.split("\n") if listed.code == 0 else []
-    codename = release.get("VERSION_CODENAME", "").strip('"')
-    for target in targets:
-        name, _, mirror = target.partition(" ")
-        if name == codename and mirror:
-            return mirror
-    raise HostError(
-        f"apt has no package index of this host's release {codename!r}.",
-        remedy="Run: apt-get update, and check /etc/apt/sources.list.d.",
-    )
 
 
 def make_rootfs(recipe: Recipe, mirror: str, root: Path, kernel_folder: Path, tools: Toolbox) -> None:

@@ -25,6 +25,7 @@ from harness.images.contained import ContainedTools, check_host
 from harness.images.crashdump import add_crashdump
 from harness.images.credentials import make_secrets
 from harness.images.inputs import Inputs, gather
+from harness.images.mirror import debian_mirror
 from harness.journal import Journal, StepKind
 from harness.toolchain.wdk.exports import kernel_modules
 from harness.toolchain.wine_exports import wine_exports
@@ -72,6 +73,11 @@ def find(home: Path, inputs: Inputs | None = None) -> BaseImage | None:
         return None
 
 
+def key(inputs: Inputs) -> str:
+    """The name of the image's folder; equal inputs have equal keys."""
+    return f"wine-{inputs.digest[:12]}"
+
+
 def remove_leftovers(images: Path) -> list[Path]:
     """Removes what killed builds left under `images`; the caller holds the build lock."""
     found = sorted(images.glob(f"{_WORK}*"))
@@ -90,7 +96,7 @@ def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadli
     with journal.step(StepKind.IMAGE, "image: Windows Python, downloaded by hash"):
         sdist = windows_python.download(recipe, home / "downloads", tools)
     with journal.step(StepKind.IMAGE, "image: Debian and Wine packages"):
-        rootfs.make_rootfs(recipe, rootfs.debian_mirror(), root, packages, tools)
+        rootfs.make_rootfs(recipe, debian_mirror(), root, packages, tools)
         rootfs.add_overlay(recipe, root)
     with journal.step(StepKind.IMAGE, "image: Wine without debug sections"):
         rootfs.strip_wine(root, tools)
@@ -141,7 +147,7 @@ def _build_into_place(inputs: Inputs, home: Path, journal: Journal, build: Build
 
 
 def _place(home: Path, inputs: Inputs) -> Path:
-    return images_folder(home) / f"wine-{inputs.digest[:12]}"
+    return images_folder(home) / key(inputs)
 
 
 def _versions(root: Path, inputs: Inputs, kernel_release: str) -> dict[str, str]:

@@ -111,7 +111,7 @@ def choose_accelerator(
     if probe.accelerator is Accelerator.TCG and _numbers(version) < OLDEST_TCG:
         raise HostError(
             f"QEMU {version} is too old to emulate the guest's CPU (KVM is not used: {probe.reason}).",
-            remedy="Install QEMU 10 or newer; vm/host/install.sh takes it from Debian's backports.",
+            remedy="Install QEMU 10 or newer; `winvm host install` takes Debian 12's from its backports.",
         )
     return probe
 

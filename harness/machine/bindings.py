@@ -10,7 +10,7 @@ try:
 except ImportError as missing:
     raise HostError(
         f"libvirt's Python module cannot be loaded: {missing}.",
-        remedy="Install it: vm/host/install.sh, then pip install libvirt-python in winvm's environment.",
+        remedy="Run: winvm host install",
     ) from missing
 
 __all__ = ["libvirt", "libvirt_qemu"]

@@ -245,7 +245,7 @@ class Connection:
             if self.remote:
                 api.setKeepAlive(*KEEPALIVE)
         except libvirt.libvirtError as error:
-            remedy = "Install libvirt-daemon-driver-qemu; vm/host/install.sh does."
+            remedy = "Install libvirt-daemon-driver-qemu; `winvm host install` does."
             if self.shared:
                 remedy = f"Start its daemon. {TRY_IT}" if self.remote else "Start its daemon."
             raise HostError(f"libvirt cannot open {self.uri}: {_words(error)}.", remedy=remedy) from error

@@ -15,6 +15,7 @@ import pytest
 
 from harness.doctor import HEADERS, Check, Host, checks
 from harness.errors import HostError
+from harness.host import llvm
 from harness.host.confined import Confinement
 
 VERSIONS = {"osslsigncode": "osslsigncode 2.9, using:", "mkfs.ext4": "mke2fs 1.47.0 (5-Feb-2023)"}
@@ -61,11 +62,18 @@ def test_a_whole_host_is_healthy(host: Host, monkeypatch: pytest.MonkeyPatch) ->
     [("clang-19", "C compiler"), ("osslsigncode", "Authenticode"), ("mmdebstrap", "image builder")],
 )
 def test_a_missing_tool_names_its_package(host: Host, name: str, need: str) -> None:
-    without = dataclasses.replace(host, which=lambda tool: None if tool == name else f"/usr/bin/{tool}")
+    absent = set(llvm.names(name))
+    without = dataclasses.replace(host, which=lambda tool: None if tool in absent else f"/usr/bin/{tool}")
     (check,) = broken(without)
     assert check.need == need
     assert check.found == ""
     assert name in check.remedy
+
+
+def test_a_newer_compiler_will_do(host: Host) -> None:
+    newer = dataclasses.replace(host, which=lambda tool: None if tool == "clang-19" else f"/usr/bin/{tool}")
+    (found,) = [check for check in checks(newer) if check.need == "C compiler"]
+    assert (found.found, found.works) == ("/usr/bin/clang-20", True)
 
 
 def test_a_tool_that_does_not_run_is_broken(host: Host) -> None:

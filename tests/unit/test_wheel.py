@@ -79,9 +79,35 @@ def test_the_wheel_ships_what_runs_in_the_guest(wheel: Path) -> None:
         "harness/templates/driver/Makefile",
         "harness/templates/driver/gitignore",
         "harness/templates/init/winvm.toml",
+        "harness/_bundled/vm/host/install.sh",
+        "harness/_bundled/vm/host/packages-fedora.txt",
     ):
         assert needed in names
     assert not [name for name in names if name.startswith(("tests/", "harness/_bundled/tests"))]
+
+
+def test_it_installs_and_answers_where_libvirt_is_not(python: Path, tmp_path: Path) -> None:
+    def winvm(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(python.with_name("winvm")), *arguments]
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment["WINVM_HOME"] = str(tmp_path / "home")
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    absent = subprocess.run([str(python), "-c", "import libvirt"], capture_output=True, check=False)
+    assert absent.returncode == 1
+    doctor = winvm("doctor")
+    assert doctor.returncode == 3
+    assert "libvirt's Python module cannot be loaded" in doctor.stdout
+    assert "Run: winvm host install" in doctor.stdout
+    assert winvm("init", "--name", "mine").returncode == 0
+    run = winvm("run")
+    assert run.returncode in (2, 3)
+    for done in (doctor, run):
+        assert "Traceback" not in done.stdout + done.stderr
+    dry = winvm("host", "install", "--dry-run")
+    assert (dry.returncode, dry.stdout.splitlines()[-1]) == (0, "pip: libvirt-python>=10")
 
 
 def test_another_repository_collects_its_scenarios(python: Path, tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ class WineFlavour:
 
         return WineGuest(base.load(image), profile.over_line)
 
+    def image_key(self, profile: Profile) -> str:  # noqa: ARG002 - one image serves all profiles
+        """See `BuildsUnasked`: the name of the image's folder."""
+        from harness.images import wine
+        from harness.images.inputs import gather
+
+        return wine.key(gather())
+
     def build(self, request: BuildRequest, journal: Journal) -> BaseImage:
         """See `Flavour`."""
         from harness.images import wine
