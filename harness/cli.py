@@ -29,6 +29,9 @@ COMMANDS = {
     "pull": ("harness.commands.live", "Copy a file out of the guest that is up."),
     "shell": ("harness.commands.live", "Open cmd.exe in the guest that is up."),
     "logs": ("harness.commands.live", "Print the debug output of the guest that is up."),
+    "console": ("harness.commands.console", "Show the screen of a guest that runs."),
+    "key": ("harness.commands.console", "Press keys in a guest that runs."),
+    "type": ("harness.commands.console", "Type a text in a guest that runs."),
     "reproduce": ("harness.commands.reproduce", "Replay a crash from its bundle; minimise its operations."),
     "dump": ("harness.commands.dump", "Show a crash dump's bugcheck, faulting driver and stack."),
     "rescue": ("harness.commands.rescue", "Disable a driver that crashes its guest at every boot."),
@@ -53,7 +56,9 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        function = {"exec": "execute", "list": "list_scenarios"}.get(cmd_name, cmd_name.replace("-", "_"))
+        function = {"exec": "execute", "list": "list_scenarios", "type": "type_text"}.get(
+            cmd_name, cmd_name.replace("-", "_")
+        )
         command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), function)
         assert isinstance(command, click.Command)
         return command

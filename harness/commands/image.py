@@ -57,10 +57,19 @@ def image() -> None:
     metavar="URL",
     help="Debian mirror of the wine image; default is WINVM_MIRROR, else the host's.",
 )
+@click.option(
+    "--console", is_flag=True, help="Say how to watch the installation; open a viewer if there is one."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
 @click.pass_obj
 def build(
-    invocation: Invocation, /, name: str, mirror: str | None, as_json: bool, **paths: Path | None
+    invocation: Invocation,
+    /,
+    name: str,
+    mirror: str | None,
+    console: bool,
+    as_json: bool,
+    **paths: Path | None,
 ) -> None:
     """Build an image, unless one with the same inputs exists.
 
@@ -87,7 +96,13 @@ def build(
         for option in build_options()
         if (path := paths[f"path_{option.name}".replace("-", "_")]) is not None
     }
-    request = BuildRequest(profile, options, configuration.home(), lambda: _config(invocation))
+    request = BuildRequest(
+        profile,
+        options,
+        configuration.home(),
+        lambda: _config(invocation),
+        lambda folder: _show(folder, name) if console else None,
+    )
     with _told() as journal:
         built = flavour_of(profile).build(request, journal)
     if isinstance(built, DryRun):
@@ -193,6 +208,18 @@ def capabilities() -> None:
     click.echo(
         measured.table({found.folder.name: measured.read(found.manifest) for found in images}), nl=False
     )
+
+
+def _show(machine: Path, name: str) -> None:
+    """Says on stderr how to see the machine's screen, and opens a viewer."""
+    from harness.commands.console import directions, view
+    from harness.machine.channels import VNC_SOCKET
+    from harness.machine.console import Console
+
+    found = Console(f"{machine.parent.name}/{machine.name}", name, machine / VNC_SOCKET)
+    for line in directions(found).splitlines():
+        click.echo(printable(line), err=True)
+    view(found)
 
 
 def _project(invocation: Invocation) -> Path | None:

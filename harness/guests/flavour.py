@@ -63,12 +63,14 @@ class BuildRequest:
     Attributes:
         options: option that was given -> path; may hold options of other flavours.
         project: returns the project in whose folder the command runs; None if there is none.
+        shown: called with the folder of a machine that a build has started, so that a person can look at it.
     """
 
     profile: Profile
     options: Mapping[str, Path]
     home: Path
     project: Callable[[], Config | None] = lambda: None
+    shown: Callable[[Path], None] = lambda folder: None  # noqa: ARG005
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from harness.machine.protocol import Channels
 
 SOCKETS = "sockets"
 """Sub-folder of a machine's folder in which QEMU makes its sockets."""
+VNC_SOCKET = f"{SOCKETS}/vnc.sock"
+"""In the machine's folder: its screen and keyboard, see `harness.machine.console`."""
 LIMIT = 64 << 20
 """Disk space in bytes above which a file is cut; a serial port delivers 326 KB/s."""
 KEPT = 4 << 20

@@ -20,6 +20,7 @@ import jinja2
 
 from harness.host.resources import vm_folder
 from harness.machine.accelerator import Accelerator
+from harness.machine.channels import VNC_SOCKET
 from harness.project.profile import Profile
 
 ADDRESS = "127.0.0.1"
@@ -38,6 +39,11 @@ class HostSide:
     dbgprint: Path
     ports: Mapping[str, int]
     clock: Path
+
+    @property
+    def vnc_socket(self) -> Path:
+        """Where QEMU shows the guest's screen."""
+        return self.overlay.parent / VNC_SOCKET
 
 
 class Saved(Protocol):

@@ -43,6 +43,9 @@ RUN_BY = {
     "winvm dump": ("tests/unit/dumps/test_kernel.py", '"dump"'),
     "winvm debug": ("tests/unit/commands/test_debug.py", '"debug"'),
     "winvm kd": ("tests/unit/debuggers/kd/test_stream.py", '"listen"'),
+    "winvm console": ("tests/vm/test_by_hand.py", '"console"'),
+    "winvm key": ("tests/vm/test_by_hand.py", '"key"'),
+    "winvm type": ("tests/vm/test_by_hand.py", '"type"'),
     "winvm down": ("tests/vm/test_by_hand.py", '"down"'),
 }
 """Command -> the file that runs it, and the words in it that do."""

@@ -159,3 +159,30 @@ def test_commands_without_a_guest_say_so(winvm: CommandLine) -> None:
     done = winvm.run("exec", "--", "cmd.exe")
     assert done.returncode == 2
     assert done.stderr.decode().strip() == "winvm: No guest is up. Run `winvm up` first."
+
+
+def test_keys_reach_the_guest_and_its_screen_is_where_the_console_says(
+    winvm: CommandLine, up: LiveGuest
+) -> None:
+    found = json.loads(winvm.ok("console", "--json"))
+    assert found["profile"] == up.profile
+    assert Path(found["socket"]).is_socket()
+    assert Path(found["socket"]).is_relative_to(up.machine)
+    assert found["guest"].encode() in winvm.ok("console", "--list")
+    assert b"VNC on" in winvm.ok("console")
+
+    def interrupts() -> int:
+        """How often the keyboard's interrupt line was raised: twice or more for each key."""
+        source = r"print(open('//?/unix/proc/interrupts').read())"
+        table = winvm.ok("exec", "--", PYTHON, "-c", source).decode()
+        line = next(line for line in table.splitlines() if "i8042" in line and line.split()[0] == "1:")
+        return sum(int(word) for word in line.split()[1:] if word.isdigit())
+
+    before = interrupts()
+    winvm.ok("key", "shift+f10", "enter")
+    assert interrupts() - before >= 6
+    before = interrupts()
+    winvm.ok("type", "--enter", r"dir C:\Windows\Panther")
+    assert interrupts() - before >= 46
+    assert winvm.run("key", "shift+f13").returncode == 2
+    assert winvm.run("type", "--guest", "windows-11", "x").returncode == 2

@@ -198,7 +198,9 @@ def _request(asked: BuildRequest) -> Request:
     options = asked.options
     wanted = WindowsProfile.checked(profile).image_profile
     driver = _driver(asked.project())
-    return Request(wanted, options[ISO], options.get(VIRTIO_ISO), options.get(OPENSSH), driver)
+    return Request(
+        wanted, options[ISO], options.get(VIRTIO_ISO), options.get(OPENSSH), driver, shown=asked.shown
+    )
 
 
 def _driver(config: Config | None) -> Driver | None:

@@ -121,6 +121,7 @@ class MachineSpec:
             agent_socket=host.overlay.with_name(AGENT_SOCKET) if self.profile.over_line else None,
             virtio_console=self.profile.transport == "console",
             overlay=host.overlay,
+            vnc_socket=host.vnc_socket,
             serials=host.serials,
             dbgprint=host.dbgprint,
             clock=host.clock,

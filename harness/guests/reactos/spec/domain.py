@@ -81,6 +81,7 @@ class ReactosSpec:
             kvm=self.accelerator is Accelerator.KVM,
             hardware=self.profile.hardware,
             overlay=host.overlay,
+            vnc_socket=host.vnc_socket,
             kd_socket=host.overlay.with_name(KD_SOCKET),
             agent_socket=host.overlay.with_name(AGENT_SOCKET),
             journal=journal,

@@ -117,7 +117,10 @@ def _install(
     with RunFolder.create(home / "runs") as folder, LibvirtMachine(folder, spec, None) as machine:
         install = request.profile.install
         limits = Limits(stall=install.stall, keys=KEYS_S[accelerator])
-        report = Installation(machine, evidence, journal, limits).run(Deadline.after(install.deadline))
+        installation = Installation(
+            machine, evidence, journal, limits, started=lambda: request.shown(machine.folder)
+        )
+        report = installation.run(Deadline.after(install.deadline))
         shutil.move(machine.disk, draft / "base.qcow2")
         if request.profile.hardware.firmware == "uefi":
             shutil.move(machine.folder / NVRAM, draft / NVRAM)

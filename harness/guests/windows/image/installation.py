@@ -79,6 +79,7 @@ class Installation:
     Args:
         evidence: existing folder that gets journal.jsonl and the screenshots, one a minute.
         pause: waits between two looks, given the seconds.
+        started: called once, when the machine runs.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Installation:
         *,
         clock: Clock = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        started: Callable[[], None] = lambda: None,
     ) -> None:
         self._machine = machine
         self._evidence = evidence
@@ -97,6 +99,7 @@ class Installation:
         self._limits = limits
         self._clock = clock
         self._pause = pause
+        self._started = started
         self._entries: list[Entry] = []
         self._checks: dict[tuple[str, str], Entry] = {}
         self._step = ""
@@ -118,6 +121,7 @@ class Installation:
             with ExitStack() as self._steps:
                 self._enter("image: Windows Setup, starting")
                 self._machine.start(deadline)
+                self._started()
                 return self._watch(guest, began, deadline)
         except InfrastructureError as error:
             self._add_evidence(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Request:
         virtio_iso: the virtio-win ISO; needed where the profile has virtio hardware.
         openssh: Win32-OpenSSH's zip; without it, Windows versions that bring no SSH server download theirs.
         driver: the project's driver, whose test certificate the guest is to trust.
+        shown: called with the folder of each machine that is started.
     """
 
     profile: WindowsProfile
@@ -43,6 +44,7 @@ class Request:
     virtio_iso: Path | None = None
     openssh: Path | None = None
     driver: Driver | None = None
+    shown: Callable[[Path], None] = lambda folder: None  # noqa: ARG005
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ class WindowsSpec:
             nvram=NVRAM,
             folder=host.overlay.parent,
             overlay=host.overlay,
+            vnc_socket=host.vnc_socket,
             media=self.media,
             online=self.online,
             console=console,
