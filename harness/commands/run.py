@@ -42,6 +42,8 @@ from harness.testing.session import Session
     "--repeat", metavar="N", type=click.IntRange(1), default=1, help="Run each scenario N times in a row."
 )
 @click.option("--verifier", is_flag=True, help="Let Driver Verifier watch the driver.")
+@click.option("--coverage", is_flag=True, help="Show which lines of the driver the run executes.")
+@click.option("--guard", is_flag=True, help="Let the guard library watch the driver.")
 @click.option("--hold", is_flag=True, help="Leave the guest as it is at a crash, until Enter or Ctrl-C.")
 @click.option(
     "--artifacts", metavar="FOLDER", help="Write the results below this folder; default is winvm.toml's."
@@ -66,6 +68,8 @@ def run(
     labels: tuple[str, ...],
     repeat: int,
     verifier: bool,
+    coverage: bool,
+    guard: bool,
     hold: bool,
     artifacts: str | None,
     uri: str | None,
@@ -97,6 +101,8 @@ def run(
     arguments += [f"--winvm-label={label}" for label in labels]
     arguments += [f"--winvm-repeat={repeat}"]
     arguments += ["--winvm-verifier"] if verifier else []
+    arguments += ["--winvm-coverage"] if coverage else []
+    arguments += ["--winvm-guard"] if guard else []
     arguments += ["--winvm-hold"] if hold else []
     arguments += ["-x"] if first else []
     arguments += ["--winvm-last-failed"] if last_failed else []

@@ -28,6 +28,11 @@ def wdk_folder() -> Path:
     return _folder("driver/wdk")
 
 
+def instrument_folder() -> Path:
+    """Folder with the C files of an instrumented build, which are linked into it; raises `HostError`."""
+    return _folder("driver/instrument")
+
+
 def _folder(name: str, package: Path = PACKAGE) -> Path:
     """The bundled copy when there is one: an installed wheel may lie beside somebody else's `guest/`."""
     for candidate in (package / "_bundled" / name, package.parent / name):

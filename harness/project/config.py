@@ -65,6 +65,8 @@ class DriverSection(_Section):
     `wdk` is the folder of a WDK, an EWDK or the NuGet package, whose headers and libraries `sources` and
     `project` are compiled with, in place of winvm's driver kit.
 
+    `coverage` and `guard` build the driver instrumented; see docs/coverage.md and docs/guard.md.
+
     `prebuilt` is a `.sys` that is built elsewhere, with `{build}` replaced; winvm builds nothing then. `inf`
     is the INF of the package that holds it; guests with capability `inf-package` install the driver by it.
     """
@@ -82,6 +84,8 @@ class DriverSection(_Section):
     options: tuple[str, ...] = ()
     wdk: str = ""
     contract: str = ""
+    coverage: StrictBool = False
+    guard: StrictBool = False
     prebuilt: str = ""
     inf: str = ""
 
@@ -130,6 +134,12 @@ class CompanionSection(DriverSection):
 
     load: Literal["before", "after"] = "before"
     service: ServiceSection = ServiceSection()
+
+    @model_validator(mode="after")
+    def _is_not_watched(self) -> CompanionSection:
+        if self.coverage or self.guard:
+            raise ValueError("coverage and guard are for the driver under test, in [driver]")
+        return self
 
 
 class DeploySection(_Section):
@@ -210,9 +220,19 @@ class Config(_Section):
     parameters: dict[ParameterName, Parameter] = Field(default_factory=dict)
     root: Path = Field(default=Path(), exclude=True)
 
-    def with_changes(self, artifacts: str | None = None, uri: str | None = None) -> Self:
-        """This configuration with another artifacts folder or libvirt daemon, if one is given."""
+    def with_changes(
+        self,
+        artifacts: str | None = None,
+        uri: str | None = None,
+        *,
+        coverage: bool = False,
+        guard: bool = False,
+    ) -> Self:
+        """This configuration with another artifacts folder or libvirt daemon, or further instruments."""
         changes: dict[str, object] = {}
+        asked = {"coverage": coverage, "guard": guard}
+        if more := {name: True for name, wanted in asked.items() if wanted}:
+            changes["driver"] = self.driver.model_copy(update=more)
         if artifacts is not None:
             changes["artifacts"] = ArtifactsSection(folder=Path(artifacts).resolve())
         if uri is not None:

@@ -21,6 +21,14 @@ def chosen(plan: Plan, words: Sequence[str]) -> tuple[Scenario, ...]:
     return named(plan.scenarios, words, plan.elsewhere) if words else plan.scenarios
 
 
+def labels(plan: Plan, named: Sequence[str]) -> list[str]:
+    """The labels given, and what watches the driver: runs with the same are compared with each other."""
+    from harness.project.profile import VERIFIER
+    from harness.toolchain.instrument import instruments
+
+    return [*named, *([VERIFIER] if plan.verifier else []), *sorted(instruments(plan.config))]
+
+
 def failed_before(
     scenarios: Sequence[Scenario], plan: Plan, builds: Sequence[str], labels: Sequence[str]
 ) -> tuple[tuple[Scenario, ...], str]:

@@ -48,7 +48,10 @@ class SessionPlan:
 
             path, option = self._config_file(test), self._config.getoption
             config = configuration.load(path).with_changes(
-                option("--winvm-artifacts"), option("--winvm-libvirt-uri")
+                option("--winvm-artifacts"),
+                option("--winvm-libvirt-uri"),
+                coverage=option("--winvm-coverage"),
+                guard=option("--winvm-guard"),
             )
             guest, builds, parameters = map(option, ("--winvm-guest", "--winvm-build", "--winvm-param"))
             self.made = make_plan(
@@ -85,10 +88,9 @@ class SessionPlan:
     @property
     def labels(self) -> list[str]:
         """The labels by which the run is compared, beside its guest and builds."""
-        from harness.project.profile import VERIFIER
+        from harness.testing.chosen import labels
 
-        labels: list[str] = self._config.getoption("--winvm-label")
-        return [*labels, VERIFIER] if self.of().verifier else labels
+        return labels(self.of(), self._config.getoption("--winvm-label"))
 
     def require_one_project(self, tests: Iterable[Path]) -> None:
         """Raises `ConfigurationError` if winvm.toml was found by one test and another has a different one."""

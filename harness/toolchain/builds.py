@@ -12,6 +12,7 @@ from harness.project.config import Config
 from harness.toolchain.compile import compile_build
 from harness.toolchain.deployed import Companion
 from harness.toolchain.inspect import inspect_driver, is_signed
+from harness.toolchain.instrument import build_output
 from harness.toolchain.prebuilt import take_prebuilt
 from harness.toolchain.sign import TestCertificate, sign, verify
 
@@ -36,7 +37,7 @@ def build_drivers(
         certificate = TestCertificate.ensure(config.build_folder / "certificate")
         for build in filter(wanted.__contains__, config.driver.builds):
             with journal.step(StepKind.SETUP, f"build driver ({build})") as found:
-                output = config.build_folder / "driver" / build
+                output = build_output(config, build)
                 drivers[build] = _build(config, build, output, certificate, exports, journal)
                 found["sha256"] = file_sha256(drivers[build])
     return drivers

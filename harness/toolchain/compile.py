@@ -13,6 +13,7 @@ from harness.toolchain.clang.editor import write_editor_files
 from harness.toolchain.clang.kit import find_kit
 from harness.toolchain.clang.sources import DriverSources, folder_sources, listed_sources
 from harness.toolchain.driver import build_driver
+from harness.toolchain.instrument import additions, instruments, write_tools
 from harness.toolchain.msbuild.vcxproj import project_sources
 
 NO_FRAMEWORK = "'wdf.h' file not found"
@@ -31,18 +32,20 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
         BuildError: the driver does not build.
     """
     driver = config.driver
+    added = additions(instruments(config), output)
     if driver.cmake:
-        return build_cmake(config.root / driver.cmake, driver.name, name, output)
+        return build_cmake(config.root / driver.cmake, driver.name, name, output, added)
     sources = driver_sources(config, name)
     if sources is None:
-        return build_driver(config.driver_folder, driver.build, driver.name, name, output)
+        tools = write_tools(added, output / "tools") if added.objects else None
+        return build_driver(config.driver_folder, driver.build, driver.name, name, output, tools)
     for note in sources.notes:
         journal.warn(note)
     kit = find_kit(config.root / driver.wdk) if driver.wdk else None
     if kit:
         journal.note(f"compiled with the WDK {kit.version} in {driver.wdk}")
     try:
-        compiled = compile_driver(sources, driver.name, config.root, output, kit)
+        compiled = compile_driver(sources, driver.name, config.root, output, kit, added)
     except BuildError as error:
         if NO_FRAMEWORK not in error.detail:
             raise

@@ -25,7 +25,9 @@ LOG = "errors.txt"
 MAX_OUTPUT = 64 << 10  # characters of compiler output kept in an error
 
 
-def build_driver(folder: Path, command: Sequence[str], name: str, build: str, output: Path) -> Path:
+def build_driver(
+    folder: Path, command: Sequence[str], name: str, build: str, output: Path, tools: Path | None = None
+) -> Path:
     """Runs `command` in `folder` and returns the `.sys`; its PDB, if any, lies beside it as `<name>.pdb`.
 
     Args:
@@ -34,6 +36,7 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
         name: file name of the driver without `.sys`.
         build: which build, e.g. `release`.
         output: folder for the result, created when missing.
+        tools: folder with programs that stand for the compiler and the linker.
 
     Raises:
         BuildError: the command cannot be run, fails, or leaves no driver; `detail` is its output, or the
@@ -44,7 +47,7 @@ def build_driver(folder: Path, command: Sequence[str], name: str, build: str, ou
     words = {"{build}": build, "{out}": _without_space(output, folder), "{python}": sys.executable}
     argv = [re.sub(r"\{(build|out|python)\}", lambda found: words[found[0]], part) for part in command]
     try:
-        code, said = _run(argv, folder)
+        code, said = _run(argv, folder, tools)
     except programs.MissingProgramError as error:
         why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error.message
         raise BuildError(
@@ -79,10 +82,23 @@ def _without_space(output: Path, folder: Path) -> str:
     return relative if " " in str(output) and " " not in relative else str(output)
 
 
-def _run(argv: Sequence[str], folder: Path) -> tuple[int, bytes]:
-    """Exit code and output. The command has its own process group: a time-out ends all its processes."""
+def _run(argv: Sequence[str], folder: Path, tools: Path | None) -> tuple[int, bytes]:
+    """Exit code and output; programs in `tools` are found before others of the same name.
+
+    The command has its own process group: a time-out ends all its processes.
+    """
+    path = (
+        {"PATH": os.pathsep.join([str(tools.resolve()), os.environ.get("PATH", os.defpath)])}
+        if tools
+        else None
+    )
     process = programs.start(
-        argv, folder=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, own_group=True
+        argv,
+        folder=folder,
+        environment=path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        own_group=True,
     )
     with process:
         try:

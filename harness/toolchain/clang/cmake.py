@@ -15,6 +15,7 @@ from harness.errors import BuildError, DeadlineError
 from harness.host import programs
 from harness.host.resources import wdk_folder
 from harness.toolchain.clang import flags
+from harness.toolchain.clang.additions import NOTHING, Additions
 from harness.toolchain.clang.compiler import kit_libraries
 from harness.toolchain.clang.diagnostics import first_errors
 from harness.toolchain.clang.sources import is_debug
@@ -89,13 +90,14 @@ endforeach()
 """
 
 
-def build_cmake(folder: Path, name: str, build: str, output: Path) -> Path:
+def build_cmake(folder: Path, name: str, build: str, output: Path, added: Additions = NOTHING) -> Path:
     """Configures and builds a CMake project, and returns `<name>.sys` in `output`, its PDB beside it.
 
     Args:
         folder: of the CMakeLists.txt.
         name: of the target, whose file is `<name>.sys`.
         build: a debug build for `debug` or `checked`, else a release build.
+        added: what an instrumented build adds.
 
     Raises:
         BuildError: CMake fails, or makes no such driver; `detail` has the first errors.
@@ -104,7 +106,7 @@ def build_cmake(folder: Path, name: str, build: str, output: Path) -> Path:
     output, folder = output.resolve(), folder.resolve()
     tree = output / "cmake"
     kind = "Debug" if is_debug(build) else "Release"
-    toolchain = _write_toolchain(folder, output, kind == "Debug")
+    toolchain = _write_toolchain(folder, output, kind == "Debug", added)
     configure = ["cmake", "-S", str(folder), "-B", str(tree), "-G", "Ninja", f"-DCMAKE_BUILD_TYPE={kind}"]
     configure += [f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
     for argv in (configure, ["cmake", "--build", str(tree), "--target", name]):
@@ -122,7 +124,7 @@ def build_cmake(folder: Path, name: str, build: str, output: Path) -> Path:
     return output / driver.name
 
 
-def _write_toolchain(folder: Path, output: Path, debug: bool) -> Path:
+def _write_toolchain(folder: Path, output: Path, debug: bool, added: Additions) -> Path:
     """Writes toolchain.cmake and what it names; an unchanged file is left alone: nothing is built again."""
     output.mkdir(parents=True, exist_ok=True)
     kit = wdk_folder() / "include"
@@ -130,7 +132,7 @@ def _write_toolchain(folder: Path, output: Path, debug: bool) -> Path:
     libraries = link_order(kit_libraries(output, case), ())
     common = [*flags.TARGET, *flags.MICROSOFT, *flags.KERNEL, *flags.DEBUG_INFORMATION, *flags.TOLERATED]
     common += [f"-D{define}" for define in (*flags.DEFINES, *flags.VERSION_DEFINES)]
-    common += [*flags.optimisation(debug), *flags.headers(kit, case)]
+    common += [*flags.optimisation(debug), *flags.headers(kit, case), *added.options]
     lines = [
         "set(CMAKE_SYSTEM_NAME Windows)",
         "set(CMAKE_SYSTEM_PROCESSOR AMD64)",
@@ -154,16 +156,16 @@ def _write_toolchain(folder: Path, output: Path, debug: bool) -> Path:
         _quoted("WDK_ROOT", str(wdk_folder())),
         "list(PREPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR}/modules)",
     ]
-    rules = [line for language in ("C", "CXX") for line in _rules(language, libraries)]
+    rules = [line for language in ("C", "CXX") for line in _rules(language, libraries, added)]
     _keep(output / "rules.cmake", "\n".join([*rules, ""]))  # read after CMake's own for Windows
     _keep(output / "compile", LAUNCHER).chmod(0o755)
     _keep(output / "modules" / "FindWDK.cmake", MODULE)
     return _keep(output / "toolchain.cmake", "\n".join([*lines, ""]))
 
 
-def _rules(language: str, libraries: Sequence[str]) -> list[str]:
+def _rules(language: str, libraries: Sequence[str], added: Additions) -> list[str]:
     """How executables of a language are linked: as drivers."""
-    words = [flags.LINK, *flags.STANDARD_LINK, "/entry:DriverEntry", "/out:<TARGET>"]
+    words = [flags.LINK, *flags.STANDARD_LINK, *added.link("DriverEntry"), "/out:<TARGET>"]
     words += ["/pdbaltpath:%_PDB%", "<OBJECTS>", "<LINK_LIBRARIES>", *libraries]
     return [
         _quoted(f"CMAKE_{language}_LINK_EXECUTABLE", " ".join(words)),

@@ -73,6 +73,7 @@ def unit_command(
     generated: Path,
     headers: list[str],
     target_options: Sequence[str] = (*flags.TARGET, *flags.MICROSOFT),
+    more: Sequence[str] = (),
 ) -> Command:
     """The command for one unit.
 
@@ -81,6 +82,7 @@ def unit_command(
         root: folder in which it runs, so that names in messages and debug information are relative.
         headers: options for the headers of the kit.
         target_options: what is compiled for, and how like Visual C++.
+        more: further options for clang, before those of the unit.
     """
     stem = f"{number:03}-{unit.path.stem}"
     if unit.language == "rc":
@@ -117,6 +119,7 @@ def unit_command(
         f"-I{generated}",
         *headers,
         *(word for name in unit.forced for word in ("-include", name)),
+        *more,
         *unit.options,
         *("-Xclang", f"-object-file-name={stem}.o"),
         *("-MMD", "-MF", str(target.with_suffix(".d"))),

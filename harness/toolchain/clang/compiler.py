@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.errors import BuildError, HostError
 from harness.host.resources import wdk_folder
 from harness.toolchain.clang import flags
+from harness.toolchain.clang.additions import NOTHING, Additions
 from harness.toolchain.clang.commands import Command, unit_command
 from harness.toolchain.clang.diagnostics import first_errors
 from harness.toolchain.clang.inlines import emitting_inlines
@@ -41,7 +42,12 @@ class Compiled:
 
 
 def compile_driver(
-    sources: DriverSources, name: str, root: Path, output: Path, kit: WindowsKit | None = None
+    sources: DriverSources,
+    name: str,
+    root: Path,
+    output: Path,
+    kit: WindowsKit | None = None,
+    added: Additions = NOTHING,
 ) -> Compiled:
     """Compiles and links `<name>.sys` and `<name>.pdb` into `output`.
 
@@ -51,20 +57,21 @@ def compile_driver(
         root: the project's folder: paths in the debug information are relative to it.
         output: created when missing; object files are kept in it.
         kit: a WDK, whose headers and libraries are used in place of winvm's driver kit.
+        added: what an instrumented build adds.
 
     Raises:
         BuildError: a unit does not compile, or the driver does not link; `detail` has the first errors.
         HostError: a tool is missing.
     """
     output, root = output.resolve(), root.resolve()
-    commands = unit_commands(sources, root, output, kit)
+    commands = unit_commands(sources, root, output, kit, added.options)
     made = ""
     if kit:
-        linked = kit.link(sources)
+        linked = kit.link(sources, added)
     else:
         libraries = kit_libraries(output, output / CASE)
         made = hashlib.sha256((libraries / "made-of").read_bytes()).hexdigest()
-        linked = [f"/entry:{sources.entry}", *link_order(Path(libraries.name), sources.libraries)]
+        linked = [*added.link(sources.entry), *link_order(Path(libraries.name), sources.libraries)]
     _compile_all(commands, name, output)
     try:
         driver = _link(commands, name, output, linked, made)
@@ -94,12 +101,17 @@ def kit_libraries(output: Path, case: Path) -> Path:
 
 
 def unit_commands(
-    sources: DriverSources, root: Path, output: Path, kit: WindowsKit | None = None
+    sources: DriverSources,
+    root: Path,
+    output: Path,
+    kit: WindowsKit | None = None,
+    more: Sequence[str] = (),
 ) -> tuple[Command, ...]:
     """The commands that compile the units; writes the generated headers that they include into `output`.
 
     Args:
         sources, root, output, kit: as in `compile_driver`, absolute.
+        more: further options for C and C++ units.
 
     Raises:
         BuildError: a message file does not compile.
@@ -119,7 +131,7 @@ def unit_commands(
         headers = flags.headers(overlay, case)
     target = flags.KIT if kit else (*flags.TARGET, *flags.MICROSOFT)
     return tuple(
-        unit_command(unit, number, sources.debug, root, objects, generated, headers, target)
+        unit_command(unit, number, sources.debug, root, objects, generated, headers, target, more)
         for number, unit in enumerate(units)
     )
 

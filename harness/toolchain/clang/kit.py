@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import BuildError
+from harness.toolchain.clang.additions import NOTHING, Additions
 from harness.toolchain.clang.sources import DriverSources, Unit
 from harness.toolchain.wdk.casing import in_any_case
 from harness.toolchain.wdk.text import source_text
@@ -52,7 +53,7 @@ class WindowsKit:
                     return path
         return None
 
-    def link(self, sources: DriverSources) -> list[str]:
+    def link(self, sources: DriverSources, added: Additions = NOTHING) -> list[str]:
         """The libraries that a driver is linked with, and its entry point.
 
         Raises:
@@ -71,7 +72,7 @@ class WindowsKit:
                 words.append(str(found))
         usual = (self.library(name) for name in (*(KMDF_LIBRARIES if kmdf else ()), *ALWAYS))
         words += [str(path) for path in usual if path]
-        return [f"/entry:{KMDF_ENTRY if kmdf else sources.entry}", *dict.fromkeys(words)]
+        return [*added.link(KMDF_ENTRY if kmdf else sources.entry), *dict.fromkeys(words)]
 
 
 def find_kit(folder: Path) -> WindowsKit:

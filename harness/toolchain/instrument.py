@@ -1,0 +1,200 @@
+"""Instrumented builds: what is added to the compilation and the link of a driver for each instrument.
+
+The driver's sources do not change. The bench compiles `driver/instrument/` with the macros of the chosen
+instruments and links the objects in; the image then starts at their entry point.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import shlex
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.errors import HostError
+from harness.host.resources import instrument_folder
+from harness.project.config import Config
+from harness.toolchain.clang import flags
+from harness.toolchain.clang.additions import ENTRY, NOTHING, OWN_ENTRY, Additions
+
+COMPILE_S = 120.0
+
+
+class Instrument(enum.StrEnum):
+    """What watches the driver from inside its image."""
+
+    COVERAGE = "coverage"
+    GUARD = "guard"
+
+
+Instruments = frozenset[Instrument]
+
+UNIT_OPTIONS: dict[Instrument, tuple[str, ...]] = {
+    # Counters are counted up by several threads; a lost count could hide a line behind a difference of two.
+    Instrument.COVERAGE: (
+        "-fprofile-instr-generate",
+        "-fcoverage-mapping",
+        "-fprofile-update=atomic",
+    ),
+    Instrument.GUARD: (),
+}
+"""Options for the driver's own units."""
+
+SHARED = ("entry", "channel", "record")
+SOURCES: dict[Instrument, tuple[str, ...]] = {
+    Instrument.COVERAGE: ("coverage",),
+    Instrument.GUARD: (),
+}
+"""C files of `driver/instrument/`, without `.c`, that an instrument needs beside the shared ones."""
+
+OWN_OPTIONS = (
+    *flags.TARGET,
+    *("-std=gnu17", "-O2", "-fms-extensions", "-ffreestanding", "-fasynchronous-unwind-tables"),
+    *("-fno-stack-protector", "-mno-red-zone", "-mno-stack-arg-probe"),
+    *flags.DEBUG_INFORMATION,
+    *("-Wall", "-Wextra", "-Werror", "-Wno-#warnings"),
+    *("-D_AMD64_", "-D_WIN32_WINNT=0x0A00", "-DNTDDI_VERSION=0x0A000000", "-DUNICODE", "-D_UNICODE"),
+    *("-isystem", str(flags.MINGW), "-isystem", str(flags.MINGW / "ddk")),
+)
+"""For the files of `driver/instrument/`, which are written for mingw-w64's driver kit."""
+
+COMPILERS = ("clang", "clang-19", "clang++", "clang++-19")
+LINKERS = ("lld-link", "lld-link-19")
+
+
+def instruments(config: Config) -> Instruments:
+    """The instruments that winvm.toml, or an option over it, asks for."""
+    asked = {Instrument.COVERAGE: config.driver.coverage, Instrument.GUARD: config.driver.guard}
+    return frozenset(one for one, wanted in asked.items() if wanted)
+
+
+def label(chosen: Instruments) -> str:
+    """`coverage+guard`; empty without any. Names the build's folder and the run in its results."""
+    return "+".join(sorted(chosen))
+
+
+def build_output(config: Config, build: str) -> Path:
+    """The folder of a build: instrumented and plain builds never share object files."""
+    chosen = label(instruments(config))
+    return config.build_folder / (f"instrumented/{chosen}" if chosen else "driver") / build
+
+
+def additions(chosen: Instruments, output: Path) -> Additions:
+    """Compiles what the instruments need into `output/instrument`, and says what to add to the driver.
+
+    Raises:
+        HostError: the compiler is missing, or refuses a file of the bench.
+    """
+    if not chosen:
+        return NOTHING
+    folder = (output / "instrument").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    defines = [f"-DWINVM_{one.upper()}" for one in sorted(chosen)]
+    names = dict.fromkeys([*SHARED, *(name for one in sorted(chosen) for name in SOURCES[one])])
+    return Additions(
+        tuple(option for one in sorted(chosen) for option in UNIT_OPTIONS[one]),
+        tuple(_object(name, folder, defines) for name in names),
+    )
+
+
+def _object(name: str, folder: Path, defines: Iterable[str]) -> Path:
+    sources = instrument_folder()
+    source, made, mark = sources / f"{name}.c", folder / f"{name}.o", folder / f"{name}.done"
+    argv = [flags.CLANG, *OWN_OPTIONS, *defines, "-fdebug-compilation-dir=.", f"-ffile-prefix-map={sources}="]
+    argv += ["-Xclang", f"-object-file-name={name}.o", "-c", str(source), "-o", str(made)]
+    digest = hashlib.sha256("\0".join(argv).encode())
+    for path in (source, *sorted(sources.glob("*.h"))):
+        digest.update(path.read_bytes())
+    if made.is_file() and mark.is_file() and mark.read_text() == digest.hexdigest():
+        return made
+    mark.unlink(missing_ok=True)
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=COMPILE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HostError(
+            f"{flags.CLANG} cannot compile {source}: {error}.",
+            remedy="Install the packages of vm/host/packages.txt.",
+        ) from error
+    if done.returncode:
+        raise HostError(
+            f"{source} does not compile.",
+            remedy="Reinstall winvm and the packages of vm/host/packages.txt.",
+            detail=done.stdout[-4000:],
+        )
+    mark.write_text(digest.hexdigest())
+    return made
+
+
+def write_tools(added: Additions, folder: Path) -> Path:
+    """Writes programs named as clang and lld-link are, for a build command that calls them by name.
+
+    Each adds what the instruments need and starts the real one: the first of that name in PATH behind this
+    folder. A compilation is recognised by `-c`, the link of a driver by `/driver` or `/subsystem:native`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in COMPILERS:
+        _program(folder / name, COMPILER.format(options=shlex.join(added.options)))
+    objects = shlex.join(str(path) for path in added.objects)
+    for name in LINKERS:
+        _program(folder / name, LINKER.format(objects=objects, entry=ENTRY, own=OWN_ENTRY))
+    return folder
+
+
+def _program(path: Path, body: str) -> None:
+    text = HEAD + body
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+
+
+HEAD = """#!/bin/sh
+# Written by winvm for an instrumented build.
+own=$(dirname "$(readlink -f "$0")")
+real=
+IFS=:
+for place in $PATH; do
+  if [ "$(readlink -f "$place")" != "$own" ] && [ -x "$place/${0##*/}" ]; then
+    real=$place/${0##*/}
+    break
+  fi
+done
+unset IFS
+[ -n "$real" ] || { echo "${0##*/}: not found" >&2; exit 127; }
+"""
+COMPILER = """for word do
+  if [ "$word" = -c ]; then
+    exec "$real" "$@" {options}
+  fi
+done
+exec "$real" "$@"
+"""
+LINKER = """entry=DriverEntry
+driver=
+for word do
+  case $word in
+    @*) words=$(tr -d '"' < "${{word#@}}") ;;
+    *) words=$word ;;
+  esac
+  for one in $words; do
+    case $one in
+      [-/][Ee][Nn][Tt][Rr][Yy]:*) entry=${{one#*:}} ;;
+      [-/][Dd][Rr][Ii][Vv][Ee][Rr]*) driver=1 ;;
+      [-/][Ss][Uu][Bb][Ss][Yy][Ss][Tt][Ee][Mm]:[Nn][Aa][Tt][Ii][Vv][Ee]*) driver=1 ;;
+    esac
+  done
+done
+[ -n "$driver" ] || exec "$real" "$@"
+exec "$real" "$@" {objects} /entry:{entry} "/alternatename:{own}=$entry"
+"""
