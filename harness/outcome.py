@@ -210,7 +210,8 @@ class RunResult:
     counts: results by outcome. crashes: results with a crash, expected ones too. signatures: of these
     crashes; for each, how many a scenario had. results: `results.json`. cell: runs of equal cells are
     compared with each other. planned: number of selected scenarios. broke_off: why the run ended early;
-    empty if it did not.
+    empty if it did not. source: `run`, `smoke` or `night`. partial: some of the scenarios were chosen, by
+    name, -k, -m or --lf; such a run changes nothing of what history knows.
     """
 
     run_id: str
@@ -226,3 +227,5 @@ class RunResult:
     cell: str = ""
     planned: int = 0
     broke_off: str = ""
+    source: str = "run"
+    partial: bool = False

@@ -139,6 +139,8 @@ def run_document(run: RunResult) -> dict[str, Any]:
         "cell": run.cell or run.guest,
         "planned": run.planned,
         "broke_off": run.broke_off,
+        "source": run.source,
+        "partial": run.partial,
     }
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli import Invocation
 from harness.commands import load_config
+from harness.commands.history_show import crash_document
 from harness.display.terminal import printable
 from harness.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.report.history import History, RunEntry, Sighting
     from harness.report.news import News
 
@@ -39,20 +38,40 @@ TITLES = {
 @click.option(
     "--last", metavar="N", type=click.IntRange(1), default=LAST, show_default=True, help="Runs to show."
 )
+@click.option("--nightly", "kind", flag_value="night", help="Only runs of nights.")
+@click.option("--smoke", "kind", flag_value="smoke", help="Only smoke runs.")
+@click.option("--guest", metavar="PROFILE", help="Only runs in this guest.")
+@click.option("--build", metavar="NAME", help="Only runs of this driver build.")
+@click.option(
+    "--html", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Write it as a web site."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @click.pass_context
-def history(context: click.Context, last: int, as_json: bool) -> None:
-    """Show what is new, fixed, flaky and known over the last runs.
+def history(
+    context: click.Context,
+    last: int,
+    kind: str | None,
+    guest: str | None,
+    build: str | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what is new, fixed, flaky and known over the last runs: of `run`, `nightly` and `smoke`.
 
-    Runs are compared within their cell: the same guest, `--build` and `--label`.
+    Runs are compared within their cell: the same guest, `--build` and `--label`; nights with nights. Runs of
+    chosen scenarios are marked `partial`: they change nothing of what is known.
     """
     if context.invoked_subcommand:
         return
+    if html:
+        _write_site(context.obj, html)
+        return
     with _open(context.obj) as found:
-        runs = found.runs(last)
+        runs = found.runs(last, kind=kind, guest=guest, build=build)
         newest = {run.cell: run for run in reversed(runs)}
         news = {cell: found.news(run.run) for cell, run in newest.items()}
-        sightings = found.sightings()
+        filtered = bool(kind or guest or build)
+        sightings = [one for one in found.sightings() if not filtered or one.run in {run.run for run in runs}]
     signatures = _by_signature(sightings)
     if as_json:
         document = {
@@ -60,16 +79,17 @@ def history(context: click.Context, last: int, as_json: bool) -> None:
             "cells": {
                 cell: {"run": run.run, **dataclasses.asdict(news[cell])} for cell, run in newest.items()
             },
-            "crashes": [_crash(signature, seen) for signature, seen in signatures.items()],
+            "crashes": [crash_document(signature, seen) for signature, seen in signatures.items()],
         }
         click.echo(json.dumps(document, indent=1))
         return
     if not runs:
         click.echo("No run yet.")
         return
-    click.echo(f"{'run':22} {'cell':16} scenarios")
+    click.echo(f"{'run':22} {'kind':6} {'cell':16} {'commit':13} scenarios")
     for run in runs:
-        click.echo(f"{run.run:22} {printable(run.cell):16} {_counts(run)}")
+        commit = run.commit[:12] + "+" * run.commit.endswith("+")
+        click.echo(f"{run.run:22} {run.kind:6} {printable(run.cell):16} {commit:13} {_counts(run)}")
     for cell, changed in news.items():
         _show_news(cell, newest[cell], changed)
     if signatures:
@@ -84,46 +104,22 @@ def history(context: click.Context, last: int, as_json: bool) -> None:
 
 
 @history.command()
-@click.argument("signature")
+@click.argument("name", metavar="SCENARIO|SIGNATURE")
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @click.pass_context
-def show(context: click.Context, signature: str, as_json: bool) -> None:
-    """Show one crash, by its signature.
+def show(context: click.Context, name: str, as_json: bool) -> None:
+    """Show one scenario, or one crash by its signature.
 
-    When it was seen, in which scenarios and builds, its stack, and where its evidence lies.
+    A scenario: its newest outcomes in each cell, the first bad run and its commit, the last good one, and how
+    long it takes. A crash: when it was seen, in which scenarios and builds, its stack, and where its evidence
+    lies.
 
-    The beginning of a signature is enough if no other signature begins the same way.
+    The beginning of a name is enough if no other begins the same way.
     """
+    from harness.commands.history_show import show_name
+
     with _open(context.obj) as found:
-        named = _complete(signature, {one.signature for one in found.sightings()})
-        seen = found.sightings(named)
-        folder = found.path.parent
-    crash = _crash(named, seen)
-    crash["evidence"] = [
-        {**{name: one.evidence.get(name, "") for name in ("folder", "bundle")}, "run": one.run}
-        for one in seen
-    ]
-    newest = seen[-1].evidence
-    crash |= {name: newest.get(name, "") for name in ("what", "likely_cause", "stack")}
-    if as_json:
-        click.echo(json.dumps(crash, indent=1))
-        return
-    click.echo(printable(crash["signature"]))
-    for title, text in (("what", crash["what"]), ("likely cause", crash["likely_cause"])):
-        click.echo(f"  {title + ':':13} {printable(text) or 'not analysed'}")
-    click.echo(f"  first seen:   {crash['first_seen']}")
-    click.echo(f"  last seen:    {crash['last_seen']}, {crash['runs']} runs, {crash['times']} times")
-    click.echo(f"  expected:     {crash['expected']} of {crash['times']}")
-    click.echo(f"  cells:        {_list(crash['cells'])}")
-    click.echo(f"  scenarios:    {_list(crash['scenarios'])}")
-    click.echo(f"  drivers:      {_list(crash['drivers'])}")
-    if crash["stack"]:
-        click.echo("  stack:")
-    for line in crash["stack"]:
-        click.echo(f"    {printable(line)}")
-    click.echo("  evidence:")
-    for line in _evidence(crash["evidence"], folder):
-        click.echo(f"    {line}")
+        show_name(found, name, as_json=as_json)
 
 
 def _open(invocation: Invocation) -> History:
@@ -143,40 +139,20 @@ def _open(invocation: Invocation) -> History:
     return found
 
 
+def _write_site(invocation: Invocation, folder: Path) -> None:
+    from harness.report.site import write_site
+
+    with _open(invocation) as found:
+        written = write_site(found, folder)
+    click.echo(f"wrote {written.pages} pages of {written.runs} runs: {folder / 'index.html'}")
+
+
 def _by_signature(sightings: Iterable[Sighting]) -> dict[str, list[Sighting]]:
     """Signature -> its sightings, oldest first. The signature seen most recently comes first."""
     found: dict[str, list[Sighting]] = {}
     for one in sightings:
         found.setdefault(one.signature, []).append(one)
     return dict(sorted(found.items(), key=lambda item: item[1][-1].started, reverse=True))
-
-
-def _crash(signature: str, seen: Sequence[Sighting]) -> dict[str, Any]:
-    return {
-        "signature": signature,
-        "first_seen": seen[0].run,
-        "last_seen": seen[-1].run,
-        "runs": len({one.run for one in seen}),
-        "times": sum(one.times for one in seen),
-        "expected": sum(one.expected for one in seen),
-        "cells": sorted({one.cell for one in seen}),
-        "scenarios": sorted({one.scenario for one in seen}),
-        "drivers": sorted({f"{one.build} {one.driver[:12]}" for one in seen if one.driver}),
-    }
-
-
-def _complete(signature: str, known: set[str]) -> str:
-    """The known signature that `signature` begins; raises `ConfigurationError` for none or several."""
-    if signature in known:
-        return signature
-    meant = sorted(one for one in known if one.startswith(signature))
-    if len(meant) == 1:
-        return meant[0]
-    near = meant or get_close_matches(signature, known, 3)
-    raise ConfigurationError(
-        f"The history has {'several crashes' if meant else 'no crash'} {signature!r}.",
-        remedy=f"Known: {', '.join(near)}." if near else "List them with `winvm history`.",
-    )
 
 
 def _show_news(cell: str, run: RunEntry, news: News) -> None:
@@ -188,16 +164,4 @@ def _show_news(cell: str, run: RunEntry, news: News) -> None:
 
 def _counts(run: RunEntry) -> str:
     counts = ", ".join(f"{count} {outcome}" for outcome, count in run.counts.items()) or "none"
-    return f"{counts}{', aborted' if run.broke_off else ''}"
-
-
-def _evidence(places: Iterable[dict[str, str]], folder: Path) -> list[str]:
-    """Crash folders and bundles that still exist, newest first."""
-    named = [place[kind] for place in places for kind in ("folder", "bundle") if place[kind]]
-    there = [str(folder / name) for name in dict.fromkeys(reversed(named)) if (folder / name).exists()]
-    gone = len(set(named)) - len(there)
-    return [*map(printable, there), *([f"{gone} more were removed with their runs"] if gone else [])]
-
-
-def _list(names: Iterable[str]) -> str:
-    return printable(", ".join(names)) or "unknown"
+    return f"{counts}{', aborted' if run.broke_off else ''}{', partial' if run.partial else ''}"

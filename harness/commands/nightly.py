@@ -24,6 +24,7 @@ COLUMNS = ("cell", "verdict", "time", "run", "what")
 COLOURS: dict[str, str] = {
     CellVerdict.QUIET: "green",
     CellVerdict.NEWS: "red",
+    CellVerdict.KNOWN: "red",
     CellVerdict.BROKEN: "red",
     CellVerdict.SKIPPED: "yellow",
 }
@@ -40,6 +41,7 @@ INTERRUPTED = 130
 @click.option(
     "-k", "keyword", metavar="EXPRESSION", help="Only scenarios whose name matches, as pytest's -k."
 )
+@click.option("--strict", is_flag=True, help="Known failures and known crashes count as new ones do.")
 @click.option("--list", "only_list", is_flag=True, help="Print the cells and run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the night's results as JSON.")
 @click.pass_context
@@ -48,13 +50,14 @@ def nightly(
     names: tuple[str, ...],
     workers: int | None,
     keyword: str | None,
+    strict: bool,
     only_list: bool,
     as_json: bool,
 ) -> None:
     """Run every guest profile with every driver build, and report what is new since the night before.
 
     Exit codes: 0 nothing new, 1 a scenario newly fails, 4 a crash never seen before, 3 or 2 a cell that did
-    not run to its end.
+    not run to its end. With --strict, 1 any scenario fails, 4 any unexpected crash.
     """
     invocation: Invocation = context.obj
     config = load_config(invocation)
@@ -72,7 +75,7 @@ def nightly(
     hosts = [host(section) for section in config.nightly.hosts]
     file = invocation.config_path or config.root / configuration.FILE_NAME
     started = time.monotonic()
-    night = nights.begin(config, file, cells, hosts, ["-k", keyword] if keyword else [])
+    night = nights.begin(config, file, cells, hosts, ["-k", keyword] if keyword else [], strict=strict)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         results, interrupted = nights.run(night, workers)
     document = nights.finish(night, results, time.monotonic() - started)

@@ -101,6 +101,7 @@ def _smoke(request: Request, started: float) -> int:
         result=partial(_show, (request.config.root, request.config.driver_folder)),
         verdict=_tell,
         refused=refused,
+        finished=partial(_remember, request.config.artifacts_folder),
     )
     keyboard = Keyboard()
 
@@ -117,6 +118,20 @@ def _smoke(request: Request, started: float) -> int:
         return shown.exit_code
     finally:
         progress.close()
+
+
+def _remember(artifacts: Path, run: Path) -> None:
+    """Adds the run to the project's history; a smoke run that cannot be added is no failure."""
+    from harness.report.digest import digest
+    from harness.report.history import History
+    from harness.report.recorded import RecordedRun
+    from harness.report.reports import attempt
+
+    def remember() -> None:
+        with History(artifacts) as history:
+            history.record(digest(RecordedRun(run)))
+
+    attempt("The history", remember, lambda text: click.echo(text, err=True))
 
 
 def _tell(verdict: SmokeVerdict) -> None:

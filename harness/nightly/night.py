@@ -18,11 +18,11 @@ from harness.nightly.cells import Cell
 from harness.nightly.verdict import CellResult, CellVerdict
 from harness.project.config import Config
 from harness.results import write_json
+from harness.run.origin import NIGHT_VARIABLE
 
 FOLDER = "nightly"
-"""Folder below the artifacts folder, with the runs of every night, their history, and `nights/`."""
-VARIABLE = "WINVM_NIGHT"
-"""Environment variable that names the night's folder to the processes that pytest-xdist starts."""
+"""Folder below the artifacts folder, with the runs of every night, and `nights/`."""
+VARIABLE = NIGHT_VARIABLE
 PLAN = "night.json"
 CLEAN_UP_SECONDS = 120.0
 
@@ -39,6 +39,7 @@ class Night(BaseModel):
     hosts: tuple[Host, ...]
     parameters: tuple[str, ...]
     options: tuple[str, ...]
+    strict: bool = False
 
     @classmethod
     def of_environment(cls) -> Night:
@@ -52,13 +53,20 @@ class Night(BaseModel):
 
 
 def begin(
-    config: Config, file: Path, cells: Sequence[Cell], hosts: Sequence[Host], options: Sequence[str]
+    config: Config,
+    file: Path,
+    cells: Sequence[Cell],
+    hosts: Sequence[Host],
+    options: Sequence[str],
+    *,
+    strict: bool = False,
 ) -> Night:
     """Makes the night's folder.
 
     Args:
         file: path of winvm.toml.
         options: command-line options for each cell's `winvm run`.
+        strict: known failures and crashes count, too.
 
     Raises:
         ConfigurationError: a cell fits on no host.
@@ -75,6 +83,7 @@ def begin(
         hosts=tuple(hosts),
         parameters=tuple(parameters),
         options=tuple(options),
+        strict=strict,
     )
     try:
         folder.mkdir(parents=True)

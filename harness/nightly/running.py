@@ -17,6 +17,7 @@ from harness.nightly.cells import Cell
 from harness.nightly.night import Night
 from harness.nightly.verdict import CellResult, CellVerdict, file_stem
 from harness.report.history import History
+from harness.report.news import News
 
 ROOM_SECONDS = 12 * 3600.0
 RUN_SECONDS = 6 * 3600.0
@@ -83,8 +84,8 @@ def bounded(argv: Sequence[str], log: Path, seconds: float) -> int:
 
 
 def _judged(night: Night, cell: Cell, code: int, started: float, log: Path) -> CellResult:
-    with History(night.artifacts) as history:
-        newest = next(iter(history.runs(1, cell.name)), None)
+    with History(night.artifacts.parent) as history:
+        newest = next(iter(history.runs(1, cell.name, "night")), None)
         if newest is None or newest.started < started - 1:
             ended = CellResult(cell=cell.name, verdict=CellVerdict.BROKEN, exit_code=2 if code == 2 else 3)
             return ended.model_copy(update={"message": last_text(log, LOG_TAIL) or f"exit code {code}"})
@@ -93,6 +94,22 @@ def _judged(night: Night, cell: Cell, code: int, started: float, log: Path) -> C
     if newest.broke_off or code in BROKEN:
         why = newest.broke_off or last_text(log, LOG_TAIL)
         return result.model_copy(update={"verdict": CellVerdict.BROKEN, "exit_code": 3, "message": why})
-    if found.bad:
-        return result.model_copy(update={"verdict": CellVerdict.NEWS, "exit_code": 4 if found.crashes else 1})
-    return result
+    verdict, exit_code = judge(found, strict=night.strict)
+    return result.model_copy(update={"verdict": verdict, "exit_code": exit_code})
+
+
+def judge(found: News, *, strict: bool) -> tuple[CellVerdict, int]:
+    """The verdict on a run that reached its end, and what it contributes to the night's exit code.
+
+    Args:
+        strict: known failures and known crashes count as new ones do.
+    """
+    crashed, failed = bool(found.crashes), bool(found.failing)
+    if strict:
+        crashed, failed = (
+            crashed or bool(found.known_crashes),
+            failed or bool(found.still_failing or found.flaky),
+        )
+    if crashed or failed:
+        return CellVerdict.NEWS if found.bad else CellVerdict.KNOWN, 4 if crashed else 1
+    return CellVerdict.QUIET, 0

@@ -16,6 +16,7 @@ class CellVerdict(enum.StrEnum):
 
     QUIET = "quiet"  # nothing failed that had not failed before
     NEWS = "news"  # a new failure or a new crash
+    KNOWN = "known"  # a known failure or crash, in a strict night
     BROKEN = "broken"  # the cell did not run, or not to its end
     SKIPPED = "skipped"  # the guest lacks a capability that the cell needs
 

@@ -1,4 +1,7 @@
-"""The SQLite file of the history: its tables, concurrent opening, and replacing a damaged file."""
+"""The SQLite file of the history: tables, concurrent opening, older schemas, replacing a damaged file.
+
+One file, in a project's artifacts folder, holds runs, smoke runs and nights: see `history_folder`.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,19 @@ from harness.host import locks
 from harness.report.sources import source_of_stack
 
 FILE_NAME = "history.sqlite"
-SCHEMA = 2
-"""Version of the tables. In schema 1, crashes had no `source`."""
+SCHEMA = 3
+"""Version of the tables. In schema 1, crashes had no `source`. In schema 2, runs had no `kind`, `partial`
+and `git`, smoke runs were not kept, and nights had a history of their own."""
+SUBFOLDERS = {"night": "nightly", "smoke": "smoke"}
+"""Kind of run -> the folder below the artifacts folder that has such runs."""
 BUSY_S = 20.0
 """Seconds a run waits for another one that writes."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _TABLES = """
 CREATE TABLE runs (
     run TEXT PRIMARY KEY, cell TEXT NOT NULL, guest TEXT NOT NULL, started REAL NOT NULL,
-    seconds REAL NOT NULL, broke_off TEXT NOT NULL, counts TEXT NOT NULL, environment TEXT NOT NULL
+    seconds REAL NOT NULL, broke_off TEXT NOT NULL, counts TEXT NOT NULL, environment TEXT NOT NULL,
+    kind TEXT NOT NULL DEFAULT 'run', partial INTEGER NOT NULL DEFAULT 0, git TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX runs_by_cell ON runs (cell, started);
 CREATE TABLE outcomes (
@@ -36,8 +43,19 @@ CREATE TABLE crashes (
     source TEXT NOT NULL DEFAULT '', PRIMARY KEY (run, signature, scenario, build)
 ) WITHOUT ROWID;
 CREATE INDEX crashes_by_signature ON crashes (signature);
+CREATE INDEX outcomes_by_scenario ON outcomes (scenario)
+"""
+_VIEWS = """
+DROP VIEW IF EXISTS executions;
+DROP VIEW IF EXISTS sightings;
 CREATE VIEW executions AS SELECT * FROM outcomes JOIN runs USING (run) WHERE outcome != 'skipped';
 CREATE VIEW sightings AS SELECT * FROM crashes JOIN runs USING (run)
+"""
+_ORIGINS = """
+ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT 'run';
+ALTER TABLE runs ADD COLUMN partial INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN git TEXT NOT NULL DEFAULT '';
+CREATE INDEX IF NOT EXISTS outcomes_by_scenario ON outcomes (scenario)
 """
 
 
@@ -114,16 +132,60 @@ def _open(path: Path, fill: Callable[[sqlite3.Connection], None]) -> sqlite3.Con
             with transaction(db):
                 version = _version(db)
                 if version == 0:  # no other process made it meanwhile
-                    for statement in _TABLES.split(";"):
-                        db.execute(statement)
+                    _execute(db, _TABLES + ";" + _VIEWS)
                     fill(db)
-                elif version == 1:
+                if version == 1:
                     _add_sources(db)
+                if version in (1, 2):
+                    _execute(db, _ORIGINS + ";" + _VIEWS)
+                if version < SCHEMA and path.parent.name != SUBFOLDERS["night"]:
+                    _take_over_nights(db, path.parent)
                 db.execute(f"PRAGMA user_version = {SCHEMA}")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def history_folder(artifacts: Path, kind: str) -> Path:
+    """The folder whose history has the runs of this kind in `artifacts`: for a night's, the one above."""
+    return artifacts.parent if artifacts.name == SUBFOLDERS.get(kind) else artifacts
+
+
+def _execute(db: sqlite3.Connection, statements: str) -> None:
+    """As `executescript`, which would end the transaction."""
+    for statement in statements.split(";"):
+        db.execute(statement)
+
+
+def _take_over_nights(db: sqlite3.Connection, artifacts: Path) -> None:
+    """Copies the history that nights had of their own up to schema 2; that file is left as it is."""
+    folder = SUBFOLDERS["night"]
+    path = artifacts / folder / FILE_NAME
+    if not path.is_file():
+        return
+    try:
+        nights = _open(path, lambda _: None)
+    except sqlite3.Error:
+        return  # damaged, or of a newer winvm: what can be read is in the runs' folders
+    try:
+        for row in nights.execute("SELECT * FROM runs"):
+            db.execute(f"INSERT OR IGNORE INTO runs VALUES ({_marks(row)})", row)  # noqa: S608
+            db.execute("UPDATE runs SET kind = 'night' WHERE run = ?", row[:1])
+        for row in nights.execute("SELECT * FROM outcomes"):
+            db.execute(f"INSERT OR IGNORE INTO outcomes VALUES ({_marks(row)})", row)  # noqa: S608
+        for row in nights.execute("SELECT * FROM crashes"):
+            evidence = json.loads(row[7])
+            for place in ("folder", "bundle"):
+                evidence[place] = f"{folder}/{evidence[place]}" if evidence.get(place) else ""
+            moved = (*row[:7], json.dumps(evidence), *row[8:])
+            db.execute(f"INSERT OR IGNORE INTO crashes VALUES ({_marks(moved)})", moved)  # noqa: S608
+    finally:
+        nights.close()
+
+
+def _marks(row: tuple[object, ...]) -> str:
+    return ", ".join("?" * len(row))
 
 
 def _add_sources(db: sqlite3.Connection) -> None:

@@ -45,6 +45,8 @@ class RunRecord:
     cell: str = ""
     planned: int = 0
     broke_off: str = ""
+    source: str = "run"
+    partial: bool = False
 
 
 _RUN = TypeAdapter(RunRecord)

@@ -141,6 +141,8 @@ class Artifacts:
         cell: str = "",
         planned: int = 0,
         broke_off: str = "",
+        source: str = "run",
+        partial: bool = False,
     ) -> RunResult:
         """Completes results.json and closes the journal; the arguments are those of `RunResult`.
 
@@ -161,6 +163,8 @@ class Artifacts:
             cell=cell,
             planned=planned,
             broke_off=broke_off,
+            source=source,
+            partial=partial,
         )
         try:
             self._results.finish(run)

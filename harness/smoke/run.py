@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.agent.session import Debugging
 from harness.deadline import Deadline
@@ -24,6 +25,7 @@ from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from harness.run.known import of_present_image
 from harness.run.live import project_key
+from harness.run.origin import origin
 from harness.run.pipeline import Prepared, prepare, start_guest
 from harness.run.plan import Plan, make_plan
 from harness.run.probing import ensure_probed
@@ -53,13 +55,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Told:
-    """Callbacks that print a run's progress, results and verdict."""
+    """Callbacks that print a run's progress, results and verdict; `finished` gets its folder."""
 
     waiting: Callable[[], None]
     step: Listener
     result: Callable[[ScenarioResult], None]
     verdict: Callable[[SmokeVerdict], None]
     refused: Callable[[DriverLoadError], None]
+    finished: Callable[[Path], None] = lambda _: None
 
 
 def smoke(request: Request, told: Told, started: float) -> int:
@@ -93,8 +96,15 @@ def smoke(request: Request, told: Told, started: float) -> int:
         finally:
             missing = tuple(sorted(CAPABILITIES - of_present_image(plan.profile).capabilities))
             artifacts.finish(
-                plan.profile.name, time.time() - (time.monotonic() - started), missing, environment
+                plan.profile.name,
+                time.time() - (time.monotonic() - started),
+                missing,
+                {**origin(config.root), **environment},
+                planned=len(chosen),
+                source="smoke",
+                partial=True,
             )
+            told.finished(artifacts.path)
 
 
 def _run(

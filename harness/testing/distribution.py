@@ -10,7 +10,8 @@ import pytest
 
 from harness.errors import ConfigurationError
 from harness.testing.ending import leave
-from harness.testing.session import Session, needs_guest
+from harness.testing.need import needs_guest
+from harness.testing.session import Session
 
 FOUND = "winvm_guest_needed"
 """Key in a worker's last message to its controller."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.testing.ending import ending_the_session
-from harness.testing.session import Session, needs_guest
+from harness.testing.need import needs_guest
+from harness.testing.session import Session
 
 if TYPE_CHECKING:
     from harness.outcome import Outcome, ScenarioResult

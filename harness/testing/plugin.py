@@ -25,9 +25,10 @@ from harness.display.terminal import lines_of, printable
 from harness.display.unexpected import as_winvm_error
 from harness.testing.distribution import Controller, Worker
 from harness.testing.ending import ending_the_session
+from harness.testing.need import needs_guest
 from harness.testing.options import add_options, assume, lengthen
 from harness.testing.own_tests import OwnTests
-from harness.testing.session import Session, needs_guest
+from harness.testing.session import Session
 
 LOG = "Captured log"
 LOG_LINE = re.compile(r"[A-Z]+ +([\w.]+):\S+:\d+ ")

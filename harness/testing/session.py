@@ -21,6 +21,8 @@ from harness.host import interrupts
 from harness.project import config as configuration
 from harness.testing.ending import Ended, ending_the_session, instead_of_the_place, leave
 from harness.testing.junit import add_subresults, write_junit
+from harness.testing.need import needs_guest
+from harness.testing.partial import is_partial
 from harness.testing.session_plan import SessionPlan
 from harness.testing.summary import Tally, summary
 
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
     from harness.run.bench import Bench
     from harness.run.hold import Hold
     from harness.run.plan import Plan
-
-NEED_GUEST = {"winvm_scenario", "winvm_bench"}
-"""Fixtures that use the guest, directly or for other fixtures."""
 
 
 class Session:
@@ -60,6 +59,7 @@ class Session:
         self._planned = 0
         self._broke_off = ""
         self._ended: WinvmError | None = None
+        self._origin: dict[str, str] = {}
         self._pytest: pytest.Session | None = None
         self.recorded = 0
         self.not_passed = 0
@@ -211,12 +211,14 @@ class Session:
             return
         from harness.display.progress import Progress
         from harness.run.artifacts import Artifacts
+        from harness.run.origin import origin
 
         interrupts.install()  # only in sessions with a guest: others' signals are pytest's
         with ending_the_session():
             self.plan(guests[0].path)
             self._what.require_one_project(item.path for item in guests)
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
+            self._origin = origin(self.plan().config.root)
         self._progress = Progress(unmuted=self._below_the_dots)
         self._artifacts.journal.listen(self._progress)
         self._planned = len(guests)
@@ -273,6 +275,7 @@ class Session:
         from harness.outcome import Outcome
         from harness.report.history import cell
         from harness.run.ending import finish
+        from harness.run.origin import NIGHT
         from harness.run.prune import tidy
 
         try:
@@ -289,10 +292,12 @@ class Session:
                 profile.name,
                 self._started,
                 tuple(sorted(profile.missing_capabilities | profile.untried_capabilities)),
-                self._bench.guest.environment if self._bench else {},
+                {**self._origin, **(self._bench.guest.environment if self._bench else {})},
                 cell=cell(profile.name, self._config.getoption("--winvm-build"), self._what.labels),
                 planned=self._planned,
                 broke_off=self._broke_off,
+                source="night" if NIGHT in self._origin else "run",
+                partial=is_partial(session),
             )
             self._report(self._artifacts)
             if self._progress:
@@ -300,13 +305,13 @@ class Session:
 
     def _report(self, artifacts: Artifacts) -> None:
         """Writes history and reports from the results; a failure here does not fail the run."""
+        from harness.report.historyfile import history_folder
         from harness.report.reports import attempt, make_reports
 
         config, warn = self.plan().config, artifacts.journal.warn
+        folder = history_folder(config.artifacts_folder, self.run.source if self.run else "run")
         self.reports = attempt(
-            "Every report",
-            lambda: make_reports(artifacts.path, config.root, config.artifacts_folder, warn),
-            warn,
+            "Every report", lambda: make_reports(artifacts.path, config.root, folder, warn), warn
         )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -322,12 +327,3 @@ class Session:
         if self.reports and self.reports.since and (changed := self.reports.since.news.headline):
             terminalreporter.line(f"since the previous run: {changed}")
         terminalreporter.line(f"artifacts: {self._artifacts.path}")
-
-
-def needs_guest(item: pytest.Item) -> bool:
-    """Whether an item uses winvm's own fixtures: another plugin or project may have some of these names."""
-    info = getattr(item, "_fixtureinfo", None)
-    found = (info.name2fixturedefs.get(name, ()) for name in NEED_GUEST) if info else ()
-    return any(
-        definitions and definitions[-1].func.__module__.startswith("harness.") for definitions in found
-    )

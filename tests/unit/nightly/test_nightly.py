@@ -18,7 +18,7 @@ from harness.nightly import night as nights
 from harness.nightly.capacity import Capacity, Host, Need
 from harness.nightly.cells import matrix
 from harness.nightly.hosts import host
-from harness.nightly.running import bounded
+from harness.nightly.running import bounded, judge
 from harness.nightly.verdict import CellResult, CellVerdict, lines
 from harness.project import config
 from harness.report.news import News
@@ -153,6 +153,24 @@ def result(exit_code: int, **fields: object) -> CellResult:
 )
 def test_the_worst_cell_is_the_exit_code(codes: list[int], expected: int) -> None:
     assert nights.exit_code([result(code) for code in codes]) == expected
+
+
+@pytest.mark.parametrize(
+    ("news", "usual", "strict"),
+    [
+        (News(), 0, 0),
+        (News(fixed=("a",), fixed_crashes=("s",)), 0, 0),
+        (News(known_crashes=("s",), still_failing=("a",)), 0, 4),
+        (News(still_failing=("a",)), 0, 1),
+        (News(flaky=("a",)), 0, 1),
+        (News(failing=("a",), known_crashes=("s",)), 1, 4),
+        (News(crashes=("s",), failing=("a",)), 4, 4),
+    ],
+)
+def test_a_strict_night_is_not_quiet_on_what_is_known(news: News, usual: int, strict: int) -> None:
+    assert judge(news, strict=False)[1] == usual
+    assert judge(news, strict=True)[1] == strict
+    assert (judge(news, strict=True)[0] is CellVerdict.KNOWN) == (strict != 0 and not news.bad)
 
 
 def test_changes_are_kept_and_reported(tmp_path: Path) -> None:

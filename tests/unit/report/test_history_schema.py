@@ -11,7 +11,7 @@ import pytest
 from harness.outcome import Outcome, ScenarioResult
 from harness.report.digest import digest
 from harness.report.history import History
-from harness.report.historyfile import FILE_NAME
+from harness.report.historyfile import FILE_NAME, SCHEMA
 from harness.report.news import News
 from harness.report.recorded import RecordedRun
 from harness.report.sources import same_crash, source_of_stack
@@ -112,7 +112,7 @@ def test_the_migrated_file_keeps_its_rows_and_says_its_schema(tmp_path: Path) ->
         assert [one.signature for one in history.sightings(f"{PLAIN}-fault.c")] == [PLAIN]
         assert history.sightings(f"{PLAIN}-async.c") == []
     with sqlite3.connect(tmp_path / "a" / FILE_NAME) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
         assert db.execute("SELECT source FROM crashes").fetchall() == [("fault.c",)]
 
 
