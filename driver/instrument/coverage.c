@@ -14,6 +14,9 @@ int __llvm_profile_runtime;
 __attribute__((section(".lprfc$A"), used)) static volatile ULONGLONG First = 0;
 __attribute__((section(".lprfc$Z"), used)) static volatile ULONGLONG End = 0;
 
+/* llvm-cov leaves out the first byte of the names in a linked PE file: in LLVM's run-time library it is a zero. */
+__attribute__((section(".lprfn$A"), used)) static const char BeforeNames = 0;
+
 ULONGLONG WinvmCounterBytes(VOID) {
     return (ULONGLONG)((ULONG_PTR)(&End + 1) - (ULONG_PTR)&First);
 }

@@ -9,11 +9,13 @@ from __future__ import annotations
 import enum
 import hashlib
 import shlex
-import subprocess
-from collections.abc import Iterable
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import HostError
+from harness.deadline import Deadline
+from harness.errors import DeadlineError, HostError
+from harness.host import programs
 from harness.host.resources import instrument_folder
 from harness.project.config import Config
 from harness.toolchain.clang import flags
@@ -89,52 +91,42 @@ def additions(chosen: Instruments, output: Path) -> Additions:
     """
     if not chosen:
         return NOTHING
-    folder = (output / "instrument").resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    defines = [f"-DWINVM_{one.upper()}" for one in sorted(chosen)]
-    names = dict.fromkeys([*SHARED, *(name for one in sorted(chosen) for name in SOURCES[one])])
-    return Additions(
-        tuple(option for one in sorted(chosen) for option in UNIT_OPTIONS[one]),
-        tuple(_object(name, folder, defines) for name in names),
-    )
-
-
-def _object(name: str, folder: Path, defines: Iterable[str]) -> Path:
     sources = instrument_folder()
-    source, made, mark = sources / f"{name}.c", folder / f"{name}.o", folder / f"{name}.done"
-    argv = [flags.CLANG, *OWN_OPTIONS, *defines, "-fdebug-compilation-dir=.", f"-ffile-prefix-map={sources}="]
-    argv += ["-Xclang", f"-object-file-name={name}.o", "-c", str(source), "-o", str(made)]
-    digest = hashlib.sha256("\0".join(argv).encode())
-    for path in (source, *sorted(sources.glob("*.h"))):
+    names = dict.fromkeys([*SHARED, *(name for one in sorted(chosen) for name in SOURCES[one])])
+    options = tuple(option for one in sorted(chosen) for option in UNIT_OPTIONS[one])
+    command = [flags.CLANG, *OWN_OPTIONS, *(f"-DWINVM_{one.upper()}" for one in sorted(chosen))]
+    command += ["-fdebug-compilation-dir=.", f"-ffile-prefix-map={sources}="]
+    digest = hashlib.sha256("\0".join([*command, *options, *names, HEAD, COMPILER, LINKER]).encode())
+    for path in (*sorted(sources.glob("*.h")), *(sources / f"{name}.c" for name in names)):
         digest.update(path.read_bytes())
-    if made.is_file() and mark.is_file() and mark.read_text() == digest.hexdigest():
-        return made
-    mark.unlink(missing_ok=True)
+    folder = (output / "instrument").resolve()
+    objects = tuple(folder / f"{name}.o" for name in names)
+    stamp = folder / "made-of"
+    if not stamp.is_file() or stamp.read_text() != digest.hexdigest():
+        # The driver's own build does not know of these files, and would leave what it made with the old ones.
+        shutil.rmtree(output, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for made in objects:
+            _compile(
+                [*command, "-Xclang", f"-object-file-name={made.name}"], sources / f"{made.stem}.c", made
+            )
+        stamp.write_text(digest.hexdigest())
+    return Additions(options, objects)
+
+
+def _compile(command: Sequence[str], source: Path, made: Path) -> None:
     try:
-        done = subprocess.run(
-            argv,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=COMPILE_S,
-            check=False,
+        done = programs.run(
+            [*command, "-c", str(source), "-o", str(made)], Deadline.after(COMPILE_S), merged=True
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise HostError(
-            f"{flags.CLANG} cannot compile {source}: {error}.",
-            remedy="Install the packages of vm/host/packages.txt.",
-        ) from error
-    if done.returncode:
+    except DeadlineError as error:
+        raise HostError(f"{source} was not compiled within {COMPILE_S:g} s.") from error
+    if done.code:
         raise HostError(
             f"{source} does not compile.",
             remedy="Reinstall winvm and the packages of vm/host/packages.txt.",
-            detail=done.stdout[-4000:],
+            detail=done.text[-4000:],
         )
-    mark.write_text(digest.hexdigest())
-    return made
 
 
 def write_tools(added: Additions, folder: Path) -> Path:
