@@ -36,7 +36,7 @@ def set_clock(port: Path, deadline: Deadline) -> None:
     """Sets the clock of the guest behind `port` to the host's, and waits until the guest has done it.
 
     Raises:
-        MachineError: there is no QEMU at the other end.
+        MachineError: there is no QEMU at the other end, or it ends meanwhile.
         DeadlineError: the guest does not confirm that it has set the clock.
     """
     inward, outward = clock_ends(port)
@@ -63,7 +63,12 @@ def set_clock(port: Path, deadline: Deadline) -> None:
                     remedy="Read its console below, or build its image again: `winvm image build NAME`.",
                     detail=last_text(Channels.inside(port.parent).console, _SHOWN),
                 )
-            heard = heard[-len(line) :] + os.read(reader, _CHUNK)
+            if not (read := os.read(reader, _CHUNK)):
+                raise MachineError(
+                    f"The guest at {port} ended before it set its clock.",
+                    remedy="QEMU's log, in lost/ of the run's folder, says why if it ended by itself.",
+                )
+            heard = heard[-len(line) :] + read
             limited.check("Setting the guest's clock")
 
 

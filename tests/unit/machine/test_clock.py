@@ -54,6 +54,15 @@ def test_an_error_shows_the_console_which_is_removed_with_the_machine(port: Path
     assert raised.value.detail == "kernel panic"
 
 
+def test_a_guest_that_ends_is_not_waited_for(port: Path) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        with qemu(port) as (inward, _):
+            done = beside.submit(set_clock, port, Deadline.after(60))
+            os.read(inward, 100)
+        with pytest.raises(MachineError, match="ended before it set its clock"):
+            done.result(10)
+
+
 def test_a_guest_that_floods_the_port_is_given_up_at_the_deadline(port: Path) -> None:
     with qemu(port) as (_, outward), ThreadPoolExecutor(1) as beside:
         done = beside.submit(set_clock, port, Deadline.after(0.3))
