@@ -18,13 +18,21 @@ class Outcome(enum.StrEnum):
     FAILED = "failed"  # an assertion of the scenario, or of its expected DbgPrint, did not hold
     ERROR = "error"  # the scenario raised something that is not an assertion
     SKIPPED = "skipped"  # a capability is missing; the message names it
+    DIFFERS = "differs"  # it ended badly in the way that the guest's profile foretells; the message says why
     CRASHED = "crashed"  # the driver crashed and the scenario did not expect that crash
     HUNG = "hung"  # no result before its deadline, or a flood of debug output instead of one
     LOST = "lost"  # agent, guest or connection ended during it, and no crash of the driver explains that
 
 
+GOOD = frozenset({Outcome.PASSED, Outcome.SKIPPED, Outcome.DIFFERS})
+"""What fails no run."""
+
+
 def exit_code(counts: Mapping[Outcome, int]) -> int:
-    """winvm's exit code for results: a crash (4) outranks a lost guest (3), which outranks a failure (1)."""
+    """winvm's exit code for results: a crash (4) outranks a lost guest (3), which outranks a failure (1).
+
+    A known difference of the guest (`DIFFERS`) is none of these.
+    """
     if counts.get(Outcome.CRASHED) or counts.get(Outcome.HUNG):
         return 4
     if counts.get(Outcome.LOST):

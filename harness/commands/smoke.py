@@ -21,7 +21,7 @@ from harness.display.terminal import paragraph
 from harness.display.unexpected import as_winvm_error
 from harness.errors import BuildError, DriverLoadError, WinvmError
 from harness.host.resources import guest_folder
-from harness.outcome import Outcome, ScenarioResult
+from harness.outcome import GOOD, ScenarioResult
 from harness.report.shown import printed_lines, result_lines
 from harness.smoke.run import Request, Told
 from harness.smoke.run import smoke as run_once
@@ -139,8 +139,8 @@ def _tell(verdict: SmokeVerdict) -> None:
 
 
 def _show(folders: tuple[Path, ...], result: ScenarioResult) -> None:
-    """Prints a result that neither passed nor was skipped, with its evidence and what was printed."""
-    if result.outcome in (Outcome.PASSED, Outcome.SKIPPED):
+    """Prints a result that fails the run, with its evidence and what was printed."""
+    if result.outcome in GOOD:
         return
     click.echo(f"{result.name}:")
     for line in (*result_lines(result, folders), *printed_lines(result)):

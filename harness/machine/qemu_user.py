@@ -66,8 +66,9 @@ class QemuUser:
         domain = ET.fromstring(xml)  # noqa: S314 - made here
         devices, line = domain.find("devices"), domain.find(f"{{{_NAMESPACE}}}commandline")
         assert devices is not None
-        assert line is not None
         ET.register_namespace("qemu", _NAMESPACE)
+        if line is None:  # a machine whose template passes QEMU nothing by itself
+            line = ET.SubElement(domain, f"{{{_NAMESPACE}}}commandline")
         emulator = ET.Element("emulator")
         emulator.text = str(self._written())
         devices.insert(0, emulator)

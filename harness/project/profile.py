@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     field_validator,
+    model_validator,
 )
 
 from harness.errors import ConfigurationError
@@ -81,6 +82,33 @@ class Hang(Table):
     screenshot: Annotated[float, Field(gt=0, le=600)] = 10
 
 
+class Difference(Table):
+    """A scenario that ends badly on this guest, for a reason that is its kernel's and not the driver's."""
+
+    scenario: Annotated[str, Field(min_length=1, max_length=200)]
+    """Its name; without `[...]`, of all its parameters. Each driver build is meant."""
+    reason: Annotated[str, Field(min_length=1, max_length=300)]
+    """What this guest does in its own way, as reports show it."""
+    evidence: Annotated[str, Field(min_length=1, max_length=600)]
+    """What showed it: version of the kernel, what was seen, where its source says so."""
+    ends: Literal["failed", "crashed", "hung"] = "failed"
+    """Another bad end is still a failure: a known failure excuses no crash."""
+    code: Annotated[int, Field(ge=0, le=0xFFFFFFFF)] | None = None
+    """Of the crash: bugcheck, or exception on the embedded guest."""
+
+    @model_validator(mode="after")
+    def _crash_has_a_code(self) -> Self:
+        if (self.ends == "crashed") != (self.code is not None):
+            raise ValueError('code belongs to ends = "crashed", which needs it')
+        return self
+
+    def names(self, result: str) -> bool:
+        """Whether a result of this name is one of the scenario."""
+        return result == self.scenario or result.startswith(
+            (f"{self.scenario}@",) if "[" in self.scenario else (f"{self.scenario}@", f"{self.scenario}[")
+        )
+
+
 class Profile(Table):
     """One validated profile file."""
 
@@ -97,6 +125,8 @@ class Profile(Table):
     """How commands and files reach the guest: WinRM and SFTP, or for both a 16550 or a virtio console."""
     missing_capabilities: frozenset[str] = frozenset()
     """What its guests lack, whatever their image shows; see `harness.project.measured`."""
+    differs: tuple[Difference, ...] = ()
+    """Known differences of its kernel: the scenarios run, and what is foretold is shown as "differs here"."""
     untried_capabilities: Annotated[frozenset[str], Field(exclude=True)] = frozenset()
     """What nobody has tried on the image of this run; never in a file."""
 

@@ -19,6 +19,7 @@ from harness.report.recorded import RecordedRun, RunRecord
 GRAVITY = (
     Outcome.SKIPPED,
     Outcome.PASSED,
+    Outcome.DIFFERS,
     Outcome.FAILED,
     Outcome.ERROR,
     Outcome.LOST,
@@ -26,7 +27,7 @@ GRAVITY = (
     Outcome.CRASHED,
 )
 """Outcomes from the least to the most severe."""
-BAD = frozenset(GRAVITY[2:])
+BAD = frozenset(GRAVITY[3:])
 LINES_SHOWN = 200
 DETAIL_LINES = 120
 NOTES = 20

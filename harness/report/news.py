@@ -115,7 +115,7 @@ def news(previous: State, current: State) -> News:
     flaky = {name for name, state in now.items() if state.flaky}
     bad = {name for name, state in now.items() if state.outcome in BAD} - flaky
     bad_before = {name for name, state in was.items() if state.outcome in BAD}
-    good = set(now) - bad - flaky
+    good = {name for name, state in now.items() if state.outcome is Outcome.PASSED} - flaky
     return News(
         failing=_sorted(bad - bad_before),
         still_failing=_sorted(bad & bad_before),

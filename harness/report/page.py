@@ -32,6 +32,7 @@ SCREENSHOTS = 8
 _FOLDER = Path(__file__).parent
 _WORDS = {
     Outcome.PASSED: "passed",
+    Outcome.DIFFERS: "differ here",
     Outcome.FAILED: "failed",
     Outcome.ERROR: "with errors",
     Outcome.LOST: "lost",
@@ -79,6 +80,7 @@ def render(run: RecordedRun, digest: Digest, since: Since | None) -> str:
         "timeline_cut": run.events_cut,
         "lanes": LANES,
         "skipped": _skipped(rows),
+        "differing": [row for row in rows if row.outcome is Outcome.DIFFERS],
     }
     return _environment().get_template("page.html").render(values)
 
@@ -135,7 +137,7 @@ def _verdict(digest: Digest) -> tuple[str, str]:
         found = "failed", f"{failed} scenario{'s' * (failed > 1)} failed"
     elif digest.record.broke_off:
         found = "broken", "The run was aborted"
-    elif not digest.rows or not digest.count(Outcome.PASSED):
+    elif not digest.rows or not digest.count(Outcome.PASSED, Outcome.DIFFERS):
         found = "broken", "Nothing was tested"
     else:
         found = "passed", "Passed"

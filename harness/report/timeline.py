@@ -170,5 +170,5 @@ def _ticks(total: float) -> list[tuple[float, float]]:
     return [(number * step / total * 100, number * step) for number in range(int(total / step) + 1)]
 
 
-_QUIET = {"ok", Outcome.PASSED, Outcome.SKIPPED}
+_QUIET = {"ok", Outcome.PASSED, Outcome.SKIPPED, Outcome.DIFFERS}
 _STATES = {"ok", "failed", OPEN, "crash", *Outcome}

@@ -28,6 +28,7 @@ from harness.project.config import Parameter
 from harness.run.artifacts import Artifacts
 from harness.run.blame import blamed
 from harness.run.crashes import CrashKeeper
+from harness.run.differences import applied
 from harness.run.guest_limits import unload_limit
 from harness.run.guest_session import GuestSession
 from harness.run.lifecycle import driver_result, went_down
@@ -155,7 +156,7 @@ class Bench:
             found["outcome"] = result.outcome
         self._before = (scenario_id, scenario.name)
         bound(self.guest.machine.channels)
-        return dataclasses.replace(
+        done = dataclasses.replace(
             result,
             started=started,
             seconds=round(time.monotonic() - clock, 3),
@@ -163,6 +164,7 @@ class Bench:
             file=scenario.file,
             line=scenario.line,
         )
+        return applied(self.guest.profile.differs, done)
 
     def close(self) -> None:
         """Ends agent, machine and everything under it; safe to repeat."""

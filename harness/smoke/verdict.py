@@ -13,6 +13,7 @@ ORDER = (
     Outcome.LOST,
     Outcome.ERROR,
     Outcome.FAILED,
+    Outcome.DIFFERS,
     Outcome.PASSED,
     Outcome.SKIPPED,
 )

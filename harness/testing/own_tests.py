@@ -64,12 +64,12 @@ class OwnTests:
         return report
 
     def _record(self, item: pytest.Item, test: _Test) -> None:
-        from harness.outcome import Outcome, Scenario
+        from harness.outcome import GOOD, Scenario
 
         if not test.reports:
             return
         result = _result(item, test)
-        failed = result.outcome not in (Outcome.PASSED, Outcome.SKIPPED)
+        failed = result.outcome not in GOOD
         if not needs_guest(item):
             if failed:
                 self._session.record(result)

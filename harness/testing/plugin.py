@@ -86,14 +86,14 @@ class ScenarioRun:
 
     def check(self) -> None:
         """Runs the scenario, as often as `--winvm-repeat` says; fails the test unless each run passed."""
-        from harness.outcome import Outcome
+        from harness.outcome import GOOD, Outcome
 
         times = self._session.repeat
         failures = 0
         shown: ScenarioResult | None = None
         for _ in range(times):
             result = self._run()
-            good = result.outcome in (Outcome.PASSED, Outcome.SKIPPED)
+            good = result.outcome in GOOD
             if shown is None or (
                 not good and not failures
             ):  # the first failure is reported: it is closest to the cause
@@ -114,6 +114,8 @@ class ScenarioRun:
             pytest.fail("\n".join(evidence), pytrace=False)
         if shown.outcome is Outcome.SKIPPED:
             pytest.skip(" ".join(lines_of(shown.message)))
+        if shown.outcome is Outcome.DIFFERS:
+            pytest.xfail(" ".join(lines_of(shown.message)))
 
     def _run(self) -> ScenarioResult:
         from harness.run.skip import skipped

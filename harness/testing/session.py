@@ -167,12 +167,12 @@ class Session:
 
     def record(self, result: ScenarioResult) -> None:
         """Adds a result to the run."""
-        from harness.outcome import Outcome
+        from harness.outcome import GOOD
 
         assert self._artifacts
         self._artifacts.add(result)
         self.recorded += 1
-        self.not_passed += result.outcome not in (Outcome.PASSED, Outcome.SKIPPED)
+        self.not_passed += result.outcome not in GOOD
         self.tally.add(result)
 
     @property
@@ -272,7 +272,7 @@ class Session:
     def _finish(self, session: pytest.Session) -> None:
         if self._artifacts is None:
             return
-        from harness.outcome import Outcome
+        from harness.outcome import GOOD
         from harness.report.history import cell
         from harness.run.ending import finish
         from harness.run.origin import NIGHT
@@ -283,7 +283,7 @@ class Session:
                 for unloaded in finish(self._bench, self._artifacts, unload=not self._broke_off):
                     self.tally.add(unloaded)
                     session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
-                if not set(self._artifacts.counts) - {Outcome.PASSED, Outcome.SKIPPED}:
+                if not set(self._artifacts.counts) - GOOD:
                     folder = self.plan().config.artifacts_folder
                     tidy(configuration.home(), folder, self._artifacts.journal)
         finally:

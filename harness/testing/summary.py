@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SHOWN_SIGNATURES = 20
 SHOWN_SKIPS = 20
 SHOWN_BAD = 50
+SHOWN_DIFFERING = 50
 LACKS = "guest lacks "
 
 
@@ -24,6 +25,7 @@ class Tally:
     Attributes:
         unexpected: results with a crash that no scenario expected.
         skips: why results were skipped -> how often; of several missing capabilities, each counts.
+        differing: known differences of the guest that were seen: scenario -> what its profile says.
         bad: outcome and name of what neither passed nor was skipped.
         subresults: scenario -> the tests that a program of its newest run reported.
     """
@@ -31,19 +33,22 @@ class Tally:
     def __init__(self) -> None:
         self.unexpected = 0
         self.skips: Counter[str] = Counter()
+        self.differing: dict[str, str] = {}
         self.bad: list[tuple[str, str]] = []
         self.subresults: dict[str, Sequence[Subresult]] = {}
 
     def add(self, result: ScenarioResult) -> None:
         """Counts one result."""
-        from harness.outcome import Outcome
+        from harness.outcome import GOOD, Outcome
 
-        good = result.outcome in (Outcome.PASSED, Outcome.SKIPPED)
+        good = result.outcome in GOOD
         self.unexpected += result.crash is not None and not good
         if result.subresults:
             self.subresults[result.name] = result.subresults
         if not good:
             self.bad.append((result.outcome, printable(result.name)))
+        if result.outcome is Outcome.DIFFERS:
+            self.differing[printable(result.name)] = printable(result.message.partition("\n")[0])
         if result.outcome is Outcome.SKIPPED:
             message = printable(result.message.partition("\n")[0])
             lacked = message.removeprefix(LACKS).split(", ") if message.startswith(LACKS) else ()
@@ -86,6 +91,10 @@ def summary(run: RunResult, tally: Tally, *, names: bool = True) -> Iterator[str
     yield crashes_line(run, tally.unexpected)
     for line in grouped(run.signatures):
         yield from wrapped(line)
+    for name, message in islice(tally.differing.items(), SHOWN_DIFFERING):
+        yield from wrapped(f"  {name} {message}")
+    if len(tally.differing) > SHOWN_DIFFERING:
+        yield f"  {len(tally.differing) - SHOWN_DIFFERING} more differ here: see results.json"
     for why, count in tally.skips.most_common(SHOWN_SKIPS):
         yield from wrapped(f"  {count} skipped: {why}")
     if len(tally.skips) > SHOWN_SKIPS:

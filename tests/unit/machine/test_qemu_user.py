@@ -186,6 +186,18 @@ def test_a_group_that_is_gone_leaves_the_bound_on_address_space(machine: Path, t
     }
 
 
+def test_a_machine_whose_template_passes_qemu_nothing_is_confined_too(machine: Path) -> None:
+    plain = (
+        DOMAIN[: DOMAIN.index("<qemu:commandline>")].replace(f' xmlns:qemu="{QEMU[1:-1]}"', "") + "</domain>"
+    )
+    xml = QemuUser(machine.parent).confined(
+        plain.format(kernel=machine / "vmlinuz", devices=""), machine, [machine / "disk.qcow2"], []
+    )
+    assert environment_of(machine, xml) == environment_of(machine, confined(machine)[1]) | {
+        launcher.READS: json.dumps([str(machine / "vmlinuz")])
+    }
+
+
 @pytest.mark.parametrize("devices", ["<tpm/>", '<disk device="cdrom"/>'])
 def test_an_installation_keeps_root_without_capabilities(machine: Path, devices: str) -> None:
     _, xml = confined(machine, devices)

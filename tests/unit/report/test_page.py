@@ -348,6 +348,18 @@ def test_lines_that_are_no_events_are_passed_over(tmp_path: Path) -> None:
     reports(folder)
 
 
+def test_known_differences_are_a_list_of_their_own_and_no_failure(tmp_path: Path) -> None:
+    differing = result("handles.stopped", Outcome.DIFFERS, message="differs here: <a stop never ends>")
+    folder = write_run(tmp_path, RUN, [result("m.one"), differing])
+    made = make_reports(folder, tmp_path, None, lambda _: None)
+    page = (folder / "report.html").read_text()
+    listed = page.split("<h3>Differs here</h3>")[1].split("</ul>")[0]
+    assert "handles.stopped" in listed and "&lt;a stop never ends&gt;" in listed
+    assert "<h1>Passed" in page or ">Passed<" in page
+    assert made
+    outline(page)
+
+
 def test_tests_of_a_program_are_rows_of_their_scenario(tmp_path: Path) -> None:
     tests = [Subresult(f"Lamp.{number}", Outcome.PASSED) for number in range(300)]
     tests.append(Subresult("Lamp.<Off>", Outcome.FAILED, "got 1\x1b"))

@@ -70,3 +70,10 @@ def test_a_single_run_is_reported_as_it_is() -> None:
 def test_a_scenario_that_skips_itself_is_skipped() -> None:
     with pytest.raises(pytest.skip.Exception, match="run 0"):
         Repeated(Outcome.SKIPPED, Outcome.SKIPPED).check()
+
+
+def test_a_known_difference_fails_nothing_and_is_marked() -> None:
+    with pytest.raises(pytest.xfail.Exception, match="run 0"):
+        Repeated(Outcome.DIFFERS, Outcome.PASSED).check()
+    with pytest.raises(pytest.fail.Exception, match="failed: run 1"):
+        Repeated(Outcome.DIFFERS, Outcome.FAILED).check()

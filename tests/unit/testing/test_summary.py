@@ -40,6 +40,14 @@ def test_skips_are_one_line_for_each_capability() -> None:
     assert lines[1:4] == ["  2 skipped: guest lacks irql", "  1 skipped: guest lacks wow64", r"  1 skipped: not\x1b today"]  # fmt: skip  # noqa: E501
 
 
+def test_known_differences_are_named_with_their_reason() -> None:
+    tally = Tally()
+    tally.add(ScenarioResult("m.one", "m", Outcome.DIFFERS, "differs here: it has no such thing"))
+    said = list(summary(run(0, differs=1), tally))
+    assert "  m.one differs here: it has no such thing" in said
+    assert not tally.bad and not tally.skips
+
+
 def test_what_did_not_pass_is_named_as_it_is_chosen(tmp_path: Path) -> None:
     tally = Tally()
     crash = CrashRecord(KernelCrash("bugcheck", 1, (0, 0, 0, 0), 0.0), "s.down", tmp_path, "1-drv.sys")
