@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.crash.dump_ladder import Rung, check
+from harness.crash.elf_conversion import convert
 from harness.deadline import Deadline
 from harness.dumps.formats.kerneldump import SIGNATURE
 from harness.errors import DeadlineError, DumpError, HostError, MachineError, TransportError, WinvmError
@@ -79,25 +80,35 @@ def disk_rung(machine: Machine, crash: KernelCrash) -> Rung:
 
 
 def memory_rung(machine: Machine) -> Rung:
-    """Has QEMU write the machine's memory as a Windows dump, or as ELF that elf2dmp converts."""
+    """Has QEMU write the machine's memory as a Windows dump, or as ELF that is converted.
+
+    Our own conversion needs no symbols; elf2dmp finds the kernels that it does not.
+    """
 
     def fetch(file: Path, deadline: Deadline) -> None:
         refused = _refused(machine, file, deadline)
         if not refused:
             return
-        if shutil.which(CONVERTER) is None:
-            raise HostError(
-                f"QEMU made no Windows dump ({refused}), and {CONVERTER} is not installed.",
-                remedy="Install virtio-win's fwcfg driver in the guest, or QEMU's elf2dmp on the host.",
-            )
         core = file.with_suffix(".elf")
         try:
             machine.dump_memory(core, MemoryDump.ELF, deadline)
-            _convert(core, file, deadline)
+            try:
+                convert(core, file, deadline)
+            except DumpError as error:
+                _require_converter(f"{refused}; {error.message.rstrip('.')}")
+                _convert(core, file, deadline)
         finally:
             core.unlink(missing_ok=True)
 
     return Rung("host memory", MEMORY_SECONDS, fetch)
+
+
+def _require_converter(tried: str) -> None:
+    if shutil.which(CONVERTER) is None:
+        raise HostError(
+            f"QEMU made no Windows dump ({tried}), and {CONVERTER} is not installed.",
+            remedy="Install virtio-win's fwcfg driver in the guest, or QEMU's elf2dmp on the host.",
+        )
 
 
 def _refused(machine: Machine, file: Path, deadline: Deadline) -> str:
