@@ -73,3 +73,10 @@ def test_every_kind_of_communication_is_covered(scenarios: tuple[Scenario, ...])
 
 def test_every_scenario_says_what_it_proves(scenarios: tuple[Scenario, ...]) -> None:
     assert [scenario.name for scenario in scenarios if len(scenario.summary) < 20] == []
+
+
+def test_known_differences_name_scenarios_that_are_there(scenarios: tuple[Scenario, ...]) -> None:
+    profiles = [load_profile(file) for file in sorted((vm_folder() / "profiles").glob("*.toml"))]
+    known = [one for profile in profiles for one in profile.differs]
+    assert known
+    assert not [one.scenario for one in known if not any(one.names(found.name) for found in scenarios)]
