@@ -97,7 +97,8 @@ def last_good_commit(history: History, cell: str) -> Seen | None:
     rows = history.rows(
         "SELECT run, git, 'passed', 0.0 FROM runs WHERE cell = ?1 AND NOT partial AND broke_off = ''"
         " AND git != '' AND git NOT LIKE '%+' AND counts LIKE '%\"passed\"%' AND NOT EXISTS"
-        " (SELECT 1 FROM outcomes WHERE outcomes.run = runs.run AND outcome NOT IN ('passed', 'skipped'))"
+        " (SELECT 1 FROM outcomes WHERE outcomes.run = runs.run"
+        " AND outcome NOT IN ('passed', 'skipped', 'differs'))"
         " ORDER BY started DESC, run DESC LIMIT 1",
         cell,
     )
