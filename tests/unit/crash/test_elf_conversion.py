@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from harness.crash.dump_rungs import memory_rung
 from harness.crash.elf_conversion import convert
 from harness.deadline import Deadline
+from harness.dumps.dumpfile import DumpFile
+from harness.dumps.formats.elfcore import ElfCore
 from harness.dumps.formats.reader import summarise
 from harness.errors import DumpError, WinvmError
 from harness.machine.protocol import MemoryDump
@@ -85,3 +89,34 @@ def test_damaged_files_end_in_an_error_or_a_dump(tmp_path: Path) -> None:
             converted(tmp_path, bytes(data))
         except WinvmError as error:
             assert str(error)
+
+
+def test_what_a_real_qemu_writes_is_understood(tmp_path: Path) -> None:
+    file = tmp_path / "real.elf"
+    machine = ["qemu-system-x86_64", "-S", "-M", "pc", "-m", "16", "-accel", "tcg", "-display", "none"]
+    asked = [
+        {"execute": "qmp_capabilities"},
+        {"execute": "dump-guest-memory", "arguments": {"paging": False, "protocol": f"file:{file}"}},
+        {"execute": "quit"},
+    ]
+    subprocess.run(
+        [*machine, "-nodefaults", "-qmp", "stdio"],
+        input="".join(f"{json.dumps(one)}\n" for one in asked),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    data = bytearray(file.read_bytes())
+    assert data[18] == 3  # a processor that has not left real mode makes it a file of an i386
+    data[18] = 0x3E
+    file.write_bytes(data)
+    with DumpFile(file) as dump:
+        found = ElfCore(dump)
+        (processor,) = found.processors
+        assert (processor.registers["cs"], processor.registers["rip"]) == (0xF000, 0xFFF0)
+        reset = found.offset(0xFFFFF)
+        assert reset is not None
+        assert dump.read(reset + 0xFF0, 1) == b"\xea"  # the far jump at the reset vector
+        assert sum(count for first, count, _ in found.runs if first < 0x1000) == 16 << 20 >> 12
+        assert found.offset(0x1000) is None

@@ -269,3 +269,20 @@ def test_sequence_numbers_wrap() -> None:
 
 def test_hostile_bytes_for_a_short_while() -> None:
     assert fuzz(3000, seed=12) > 100
+
+
+def test_a_line_is_due_at_once_while_it_has_something_to_write() -> None:
+    host, guest = SerialLink(7), SerialLink()
+    assert guest.wait(0.0) is None
+    host.begin()
+    assert host.wait(0.0) == 0.0
+    list(guest.receive(host.transmit(0.0), 0.0))
+    assert guest.wait(0.0) == 0.0, "the answer to RESET"
+    list(host.receive(guest.transmit(0.0), 0.0))
+    assert host.wait(0.0) is guest.wait(0.0) is None
+    for _ in range(WINDOW + 1):
+        host.send(b"m")
+    assert host.wait(0.0) == 0.0
+    host.transmit(0.0)
+    waiting = host.wait(0.0)
+    assert waiting and waiting > 0.0, "the window is full: only an acknowledgement or the alarm helps"
