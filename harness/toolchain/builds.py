@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.errors import BuildError
 from harness.host.digest import file_sha256
 from harness.host.locks import hold
 from harness.journal import Journal, StepKind
 from harness.project.config import Config
 from harness.toolchain.compile import compile_build
 from harness.toolchain.deployed import Companion
+from harness.toolchain.inf.checks import check_inf
 from harness.toolchain.inspect import inspect_driver, is_signed
 from harness.toolchain.instrument import build_output
+from harness.toolchain.package import take_package
 from harness.toolchain.prebuilt import take_prebuilt
+from harness.toolchain.rules import judge
 from harness.toolchain.sign import TestCertificate, sign, verify
 
 
@@ -80,7 +84,8 @@ def _build(
     if not prebuilt or not is_signed(driver):
         sign(driver, certificate)
         verify(driver, certificate)
-    for line in _notes(config, driver, exports, prebuilt is not None):
+    notes = [*_package_notes(config, build), *_notes(config, driver, exports, prebuilt is not None)]
+    for line in notes:
         journal.warn(f"{driver.name} ({build}): {line}")
     return driver
 
@@ -90,3 +95,19 @@ def _notes(config: Config, driver: Path, exports: Path | None, prebuilt: bool) -
     sources = None if prebuilt else folder
     rules = config.check.rules
     return inspect_driver(driver, exports, prebuilt=prebuilt, rules=rules, sources=sources)
+
+
+def _package_notes(config: Config, build: str) -> list[str]:
+    """What is noted of the INF package; raises `BuildError` for what Windows would install nothing of."""
+    inf = config.package(build)
+    if inf is None:
+        return []
+    findings = check_inf(inf, take_package(inf).files, config.driver.name)
+    refused, noted = judge(findings, config.check.rules)
+    if refused:
+        raise BuildError(
+            f"The driver package {inf} fails {len(refused)} check{'s' * (len(refused) > 1)}.",
+            remedy="Correct the INF, or give a rule another severity under [check] rules in winvm.toml.",
+            detail="\n".join(refused),
+        )
+    return noted

@@ -30,8 +30,17 @@ SEVERITY: Mapping[str, str] = {
     "wine-format": NOTE,
     "wine-routine": NOTE,
     "wine-exception-code": NOTE,
+    "inf-version": REFUSE,
+    "inf-catalogue": REFUSE,
+    "inf-platform": REFUSE,
+    "inf-file": REFUSE,
+    "inf-directive": NOTE,
+    "inf-section": NOTE,
+    "inf-service": NOTE,
+    "inf-string": NOTE,
 }
-"""Rule -> severity. Sources: the loader's own tests; for the notes, advice of the WDK."""
+"""Rule -> severity. Sources: the loader's own tests; for the notes, advice of the WDK. Of an INF, that is
+refused which Windows installs nothing without, by the WDK's documentation."""
 
 
 @dataclass(frozen=True)

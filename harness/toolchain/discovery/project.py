@@ -20,7 +20,7 @@ from harness.project.scaffold import DRIVER_NAME
 from harness.toolchain.clang.sources import SUFFIXES
 from harness.toolchain.compile import MAKEFILES
 from harness.toolchain.discovery.ddk_sources import NAME, driver_of
-from harness.toolchain.discovery.inf import InfService, services_of
+from harness.toolchain.inf.services import InfService, services_of
 from harness.toolchain.msbuild.vcxproj import configurations, is_driver_project, project_title
 from harness.toolchain.wdk.text import source_text
 

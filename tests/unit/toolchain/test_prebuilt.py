@@ -15,6 +15,7 @@ from harness.toolchain.builds import build_drivers
 from harness.toolchain.inspect import is_signed
 from harness.toolchain.sign import TestCertificate, sign
 from tests.fakes.tiny_driver import build_foreign_driver
+from tests.unit.toolchain.inf.test_checks import GOOD
 
 TOML = """
 [driver]
@@ -87,6 +88,19 @@ def test_a_file_that_is_no_driver_is_refused(project: Path, content: bytes | Non
         build(project)
     assert caught.value.exit_code == 2
     assert caught.value.remedy
+
+
+def test_a_package_without_its_catalogue_is_refused_unless_a_rule_says_otherwise(project: Path) -> None:
+    text = (project / "winvm.toml").read_text().replace("build = [", 'inf = "x64/lamp.inf"\nbuild = [')
+    (project / "winvm.toml").write_text(text)
+    (project / "x64" / "lamp.inf").write_text(
+        GOOD.replace("lamp.sys", "tiny.sys").replace("= lamp,", "= mine,")
+    )
+    with pytest.raises(BuildError, match="fails 1 check") as caught:
+        build(project)
+    assert caught.value.detail.startswith("lamp.inf:7: the catalogue lamp.cat is not beside the INF. Make it")
+    (project / "winvm.toml").write_text(text + '[check]\nrules = { "inf-catalogue" = "note" }\n')
+    assert any("lamp.inf:7: the catalogue" in note for note in build(project)[1])
 
 
 def test_an_inf_package_is_refused_on_wine_before_anything_boots(project: Path) -> None:

@@ -14,10 +14,10 @@ from harness.run.plan import make_plan
 from harness.toolchain.clang.compiler import compile_driver
 from harness.toolchain.clang.sources import listed_sources
 from harness.toolchain.discovery.examine import examine
-from harness.toolchain.discovery.inf import services_of
 from harness.toolchain.discovery.names import wide_literals
 from harness.toolchain.discovery.project import cmake_drivers
 from harness.toolchain.discovery.written import begin_project
+from harness.toolchain.inf.services import services_of
 from tests.unit.toolchain.clang.wdk_code import PLAIN
 
 PUBLIC_HEADER = r"""

@@ -1,0 +1,1 @@
+"""INF files: read with their line numbers, and checked as InfVerif does."""

@@ -1,0 +1,1 @@
+"""INF files: their services, and what is checked of a driver package."""
