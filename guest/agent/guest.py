@@ -45,10 +45,13 @@ class Guest(Protocol):
         Wine's service control manager also says so of a driver whose process died in that routine.
         """
 
-    def exit_code(self, service: str, scope: Scope) -> int:
+    def exit_code(self, service: str, scope: Scope, *, restarted: bool = False) -> int:
         """The Win32 code with which a service ended by itself, as 1067 when its process died.
 
         0 for a service that runs, that was stopped, that never ran, or that does not exist.
+
+        Args:
+            restarted: whether it may have been stopped and started since it was asked for last.
         """
 
     def hello(self, device: str, code: int, size: int, scope: Scope) -> bytes:

@@ -215,12 +215,12 @@ class Runner:
             return ScenarioVerdict("skipped", f"the guest lacks {', '.join(missing)}")
         with captured(context):
             ended = run_body(run, context)
-            self._driver_exit = self._look_at_driver(patient=ended.outcome != "passed")
+            self._driver_exit = self._look_at_driver(context, patient=ended.outcome != "passed")
             for problem in self._tidy(context):
                 context.note(problem)
         return ended
 
-    def _look_at_driver(self, *, patient: bool) -> int:
+    def _look_at_driver(self, context: Context, *, patient: bool) -> int:
         """Exit code of the driver's service if it ended by itself; 0 while it runs, or if it was stopped.
 
         This detects a crash even if the debug output does not show it. `patient`: an operation has failed,
@@ -229,7 +229,7 @@ class Runner:
         deadline = Deadline.after(DYING_S if patient else 0.0)
         try:
             while self._service:
-                code = self._guest.exit_code(self._service, self._scope())
+                code = self._guest.exit_code(self._service, self._scope(), restarted=context.used_services)
                 if code or deadline.expired:
                     return code
                 time.sleep(POLL_S)

@@ -6,6 +6,7 @@ import ctypes
 import time
 
 from agent.errors import WaitTimeoutError, Win32Error
+from agent.hosting import Hosts
 from agent.journal import WriteLine
 from agent.marker import MAX_PIECE
 from agent.service import POLL_S, Making, ServiceManager, State, Status
@@ -17,6 +18,9 @@ from agent.win32.layouts import DWORD
 
 class WindowsGuest:
     """Implements `agent.guest.Guest` with kernel32, ntdll and the service control manager."""
+
+    def __init__(self) -> None:
+        self._hosts = Hosts()
 
     def open_serial(self, path: str) -> WriteLine:
         """Opens the port, which stays open; each line is written by one WriteFile."""
@@ -59,12 +63,14 @@ class WindowsGuest:
 
     def start(self, service: str, scope: Scope) -> None:
         """Starts the service, unless a device that the installation brought up has started it already."""
+        self._hosts.forget()
         with ServiceManager(scope) as manager, manager.open(service) as installed:
             if installed.status().state is not State.RUNNING:
                 installed.start()
 
     def unload(self, service: str, scope: Scope) -> None:
         """Stops and deletes the service and waits until its last handle is closed and the name is free."""
+        self._hosts.forget()
         with ServiceManager(scope) as manager:
             try:
                 with manager.open(service) as existing:
@@ -90,9 +96,13 @@ class WindowsGuest:
         status = _status(service, scope)
         return status is not None and status.state is State.STOP_PENDING
 
-    def exit_code(self, service: str, scope: Scope) -> int:
+    def exit_code(self, service: str, scope: Scope, *, restarted: bool = False) -> int:
         """See `Guest`. A stop through the service control manager leaves 0."""
+        if not restarted and self._hosts.run(service):
+            return 0
+        handles = self._hosts.opened()
         status = _status(service, scope)
+        self._hosts.keep(service if status and status.state is State.RUNNING else "", handles)
         if status is None or status.state is not State.STOPPED:
             return 0
         return 0 if status.exit_code == constants.ERROR_SERVICE_NEVER_STARTED else status.exit_code

@@ -76,7 +76,7 @@ class FakeGuest:
         """Whether a test has put it into `stopping`."""
         return service in self.stopping
 
-    def exit_code(self, service: str, scope: Scope) -> int:
+    def exit_code(self, service: str, scope: Scope, *, restarted: bool = False) -> int:
         """The code that a test has put into `died`."""
         return self.died.get(service, 0)
 

@@ -31,4 +31,13 @@ VirtualProtect = Function(DLL, "VirtualProtect", BOOL, POINTER, SIZE_T, DWORD, P
 GetProcessHeap = Function(DLL, "GetProcessHeap", HANDLE)
 HeapAlloc = Function(DLL, "HeapAlloc", POINTER, HANDLE, DWORD, SIZE_T)
 HeapFree = Function(DLL, "HeapFree", BOOL, HANDLE, DWORD, POINTER)
+WaitForMultipleObjects = Function(
+    DLL, "WaitForMultipleObjects", DWORD, DWORD, POINTER, BOOL, DWORD, failed=never
+)
+OpenProcess = Function(DLL, "OpenProcess", HANDLE, DWORD, BOOL, DWORD)
+CreateToolhelp32Snapshot = Function(
+    DLL, "CreateToolhelp32Snapshot", HANDLE, DWORD, DWORD, failed=invalid_handle
+)
+Process32FirstW = Function(DLL, "Process32FirstW", BOOL, HANDLE, POINTER)
+Process32NextW = Function(DLL, "Process32NextW", BOOL, HANDLE, POINTER)
 GetCurrentProcess = Function(DLL, "GetCurrentProcess", HANDLE, failed=never)

@@ -1,7 +1,7 @@
 """Win32 and native types with the widths of 64-bit Windows, on every machine that imports them.
 
 `ctypes.wintypes` follows the host's `long`, so its DWORD has 8 bytes on Linux; these do not.
-Sources: Windows SDK headers (minwinbase.h, winsvc.h, ntdef.h), as published in the API reference.
+Sources: Windows SDK headers (minwinbase.h, winsvc.h, tlhelp32.h, ntdef.h), as published in the API reference.
 """
 
 from __future__ import annotations
@@ -65,6 +65,28 @@ class ServiceStatusProcess(ctypes.Structure):
         ("dwProcessId", DWORD),
         ("dwServiceFlags", DWORD),
     )
+
+
+class ProcessEntry(ctypes.Structure):
+    """PROCESSENTRY32W (tlhelp32.h), 568 bytes."""
+
+    _fields_ = (
+        ("dwSize", DWORD),
+        ("cntUsage", DWORD),
+        ("th32ProcessID", DWORD),
+        ("th32DefaultHeapID", ULONG_PTR),
+        ("th32ModuleID", DWORD),
+        ("cntThreads", DWORD),
+        ("th32ParentProcessID", DWORD),
+        ("pcPriClassBase", ctypes.c_int32),
+        ("dwFlags", DWORD),
+        ("szExeFile", WORD * 260),
+    )
+
+    @property
+    def name(self) -> str:
+        """File name of the program."""
+        return bytes(self.szExeFile).decode("utf-16-le", "replace").partition("\0")[0]
 
 
 class UnicodeString(ctypes.Structure):

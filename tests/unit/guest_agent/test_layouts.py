@@ -20,6 +20,7 @@ from agent.win32.token import SidAndAttributes
         (layouts.OverlappedLayout, 32, {"Internal": 0, "Offset": 16, "hEvent": 24}),
         (layouts.SystemTime, 16, {"wDay": 6, "wMilliseconds": 14}),
         (layouts.ServiceStatusProcess, 36, {"dwCurrentState": 4, "dwProcessId": 28}),
+        (layouts.ProcessEntry, 568, {"th32ProcessID": 8, "th32ParentProcessID": 32, "szExeFile": 44}),
         (layouts.UnicodeString, 16, {"MaximumLength": 2, "Buffer": 8}),
         (layouts.ObjectAttributes, 48, {"ObjectName": 16, "Attributes": 24}),
         (layouts.IoStatusBlock, 16, {"Status": 0, "Information": 8}),

@@ -271,7 +271,7 @@ def test_a_driver_that_dies_a_moment_after_the_failure_is_witnessed() -> None:
     class Slow(FakeGuest):
         asked = 0
 
-        def exit_code(self, service: str, scope: Any) -> int:
+        def exit_code(self, service: str, scope: Any, *, restarted: bool = False) -> int:
             self.asked += 1
             return 1067 if self.asked > 2 else 0
 
