@@ -41,6 +41,7 @@ PACKAGES = {
     "llvm-symbolizer": "llvm-19",
     "llvm-symbolizer-19": "llvm-19",
     "mcopy": "mtools",
+    "meson": "meson",
     "mformat": "mtools",
     "ntfscat": "ntfs-3g",
     "ntfscp": "ntfs-3g",

@@ -59,8 +59,9 @@ class DriverSection(_Section):
 
     `sources` lists files, folders and patterns that winvm compiles itself, with `include`, `defines`,
     `libraries` and further clang `options`; `project` names a .vcxproj or .sln that lists them, `cmake` the
-    folder of a CMakeLists.txt whose target `name` is the driver. Without these and without `build`, the
-    folder decides: a Makefile, a Visual Studio project, or its C and C++ files.
+    folder of a CMakeLists.txt whose target `name` is the driver, `meson` that of a meson.build which makes
+    `<name>.sys`. Without these and without `build`, the folder decides: a Makefile, a Visual Studio project,
+    or its C and C++ files.
 
     `wdk` is the folder of a WDK, an EWDK or the NuGet package, whose headers and libraries `sources` and
     `project` are compiled with, in place of winvm's driver kit.
@@ -78,6 +79,7 @@ class DriverSection(_Section):
     sources: tuple[str, ...] = ()
     project: str = ""
     cmake: str = ""
+    meson: str = ""
     include: tuple[Path, ...] = ()
     defines: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
@@ -97,7 +99,8 @@ class DriverSection(_Section):
 
     @model_validator(mode="after")
     def _is_built_in_one_way(self) -> DriverSection:
-        ways = [way for way in ("build", "sources", "project", "cmake") if way in self.model_fields_set]
+        known = ("build", "sources", "project", "cmake", "meson")
+        ways = [way for way in known if way in self.model_fields_set]
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(ways)} each say how the driver is built: keep one of them")
         extras = [key for key in ("include", "defines", "libraries", "options") if getattr(self, key)]

@@ -39,7 +39,7 @@ SUFFIXES = frozenset(
         ".toml",
     ]
 )
-NAMES = frozenset({"makefile", "gnumakefile", "cmakelists.txt"})
+NAMES = frozenset({"makefile", "gnumakefile", "cmakelists.txt", "meson.build", "meson_options.txt"})
 SKIPPED = frozenset({"build", "node_modules", "target", "__pycache__"})
 """Folders with build results, which are not watched; folders whose name begins with a dot are not either."""
 

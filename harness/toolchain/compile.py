@@ -11,6 +11,7 @@ from harness.toolchain.clang.cmake import build_cmake
 from harness.toolchain.clang.compiler import compile_driver
 from harness.toolchain.clang.editor import write_editor_files
 from harness.toolchain.clang.kit import find_kit
+from harness.toolchain.clang.meson import build_meson
 from harness.toolchain.clang.sources import DriverSources, folder_sources, listed_sources
 from harness.toolchain.driver import build_driver
 from harness.toolchain.instrument import additions, instruments, write_tools
@@ -35,6 +36,8 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
     added = additions(instruments(config), output)
     if driver.cmake:
         return build_cmake(config.root / driver.cmake, driver.name, name, output, added)
+    if driver.meson:
+        return build_meson(config.root / driver.meson, driver.name, name, output, added)
     sources = driver_sources(config, name)
     if sources is None:
         tools = write_tools(added, output / "tools") if added.objects else None

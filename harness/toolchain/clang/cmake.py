@@ -6,35 +6,16 @@ Options of the toolchain: https://cmake.org/cmake/help/latest/manual/cmake-toolc
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.deadline import Deadline
-from harness.errors import BuildError, DeadlineError
-from harness.host import programs
+from harness.errors import BuildError
 from harness.host.resources import wdk_folder
 from harness.toolchain.clang import flags
 from harness.toolchain.clang.additions import NOTHING, Additions
-from harness.toolchain.clang.compiler import kit_libraries
-from harness.toolchain.clang.diagnostics import first_errors
+from harness.toolchain.clang.build_system import LAUNCHER, driver_kit, keep, run_step, take_driver
 from harness.toolchain.clang.sources import is_debug
-from harness.toolchain.wdk.casing import write_overlay
-from harness.toolchain.wdk.libraries import link_order
 
-BUILD_S = 900.0
-LAUNCHER = """#!/bin/sh
-# Runs the compiler without the options of cl that a project sets; clang takes a word like /W4 for a file.
-for word do
-  shift
-  case $word in
-    /W[0-4X]|/WX-|/Wall|/wd[0-9]*|/w[1-4][0-9]*|/w|/EH*|/Z[7iIcp]|/Zc:*|/G[SRyF]|/G[SRyF]-) ;;
-    /O[12dxistb]*|/M[DTP]|/M[DT]d|/nologo|/kernel|/utf-8|/permissive-|/std:*|/FS|/bigobj|/sdl|/sdl-) ;;
-    *) set -- "$@" "$word" ;;
-  esac
-done
-exec "$@"
-"""
 MODULE = """# Stands for FindWDK: drivers are compiled with winvm's driver kit.
 set(WDK_FOUND TRUE)
 set(WDK_VERSION "10.0.26100.0")
@@ -110,29 +91,19 @@ def build_cmake(folder: Path, name: str, build: str, output: Path, added: Additi
     configure = ["cmake", "-S", str(folder), "-B", str(tree), "-G", "Ninja", f"-DCMAKE_BUILD_TYPE={kind}"]
     configure += [f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
     for argv in (configure, ["cmake", "--build", str(tree), "--target", name]):
-        _run(argv, folder, f"The {build} build of {name}", output / "errors.txt")
-    driver = max(tree.rglob(f"{name}.sys"), key=lambda path: path.stat().st_mtime_ns, default=None)
+        run_step(argv, folder, f"The {build} build of {name} by CMake", output / "errors.txt")
+    driver = take_driver(tree, name, output)
     if driver is None:
         raise BuildError(
             f"The CMake project {folder} makes no {name}.sys.",
             remedy="Give driver.name in winvm.toml the name of the target that wdk_add_driver declares.",
         )
-    for file in (driver, driver.with_suffix(".pdb")):
-        target = output / file.name
-        if file.is_file() and not (target.is_file() and target.stat().st_mtime_ns >= file.stat().st_mtime_ns):
-            shutil.copyfile(file, target)
-    return output / driver.name
+    return driver
 
 
 def _write_toolchain(folder: Path, output: Path, debug: bool, added: Additions) -> Path:
     """Writes toolchain.cmake and what it names; an unchanged file is left alone: nothing is built again."""
-    output.mkdir(parents=True, exist_ok=True)
-    kit = wdk_folder() / "include"
-    case = write_overlay(output / "case.json", [kit, flags.MINGW, folder])
-    libraries = link_order(kit_libraries(output, case), ())
-    common = [*flags.TARGET, *flags.MICROSOFT, *flags.KERNEL, *flags.DEBUG_INFORMATION, *flags.TOLERATED]
-    common += [f"-D{define}" for define in (*flags.DEFINES, *flags.VERSION_DEFINES)]
-    common += [*flags.optimisation(debug), *flags.headers(kit, case), *added.options]
+    common, libraries = driver_kit(folder, output, debug, added)
     lines = [
         "set(CMAKE_SYSTEM_NAME Windows)",
         "set(CMAKE_SYSTEM_PROCESSOR AMD64)",
@@ -157,10 +128,10 @@ def _write_toolchain(folder: Path, output: Path, debug: bool, added: Additions) 
         "list(PREPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR}/modules)",
     ]
     rules = [line for language in ("C", "CXX") for line in _rules(language, libraries, added)]
-    _keep(output / "rules.cmake", "\n".join([*rules, ""]))  # read after CMake's own for Windows
-    _keep(output / "compile", LAUNCHER).chmod(0o755)
-    _keep(output / "modules" / "FindWDK.cmake", MODULE)
-    return _keep(output / "toolchain.cmake", "\n".join([*lines, ""]))
+    keep(output / "rules.cmake", "\n".join([*rules, ""]))  # read after CMake's own for Windows
+    keep(output / "compile", LAUNCHER).chmod(0o755)
+    keep(output / "modules" / "FindWDK.cmake", MODULE)
+    return keep(output / "toolchain.cmake", "\n".join([*lines, ""]))
 
 
 def _rules(language: str, libraries: Sequence[str], added: Additions) -> list[str]:
@@ -176,23 +147,3 @@ def _rules(language: str, libraries: Sequence[str], added: Additions) -> list[st
 
 def _quoted(name: str, value: str) -> str:
     return f"set({name} [==[{value}]==])"
-
-
-def _keep(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
-    return path
-
-
-def _run(argv: Sequence[str], folder: Path, what: str, log: Path) -> None:
-    try:
-        done = programs.run(argv, Deadline.after(BUILD_S), folder=folder, merged=True)
-    except DeadlineError as error:
-        raise BuildError(f"{what} did not finish within {BUILD_S:g} s.") from error
-    if done.code:
-        raise BuildError(
-            f"{what} by CMake failed with exit code {done.code}.",
-            remedy="Correct the errors shown and run again.",
-            detail=first_errors({argv[0]: done.text}, log),
-        )

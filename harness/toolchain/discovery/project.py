@@ -1,7 +1,7 @@
 """Finds, in the folder of an existing driver, what builds it, and what lies around it.
 
 Looked at, in this order: a Visual Studio project that builds a driver, a Makefile that winvm can call, a
-CMake project, a file `sources` of an older driver kit, C and C++ files that define the entry
+CMake or Meson project, a file `sources` of an older driver kit, C and C++ files that define the entry
 point, a built `.sys`.
 """
 
@@ -27,6 +27,8 @@ from harness.toolchain.wdk.text import source_text
 DEPTH = 4
 """Levels of folders looked at, below the driver's own."""
 FILE_LIMIT = 20_000
+CALL_LIMIT = 4000
+"""Characters of one call in a meson.build."""
 SKIPPED = frozenset({"build", "artifacts", "node_modules", "packages", "__pycache__", "scenarios"})
 _ENTRY = re.compile(rb"\bDriverEntry\s*\(")
 _CALLED_BY_WINVM = re.compile(rb"\bOUT\b")
@@ -129,14 +131,13 @@ def _otherwise(folder: Path, files: list[Path]) -> Iterator[Driver]:
             yield Driver(name, {"folder": "."})
             return
     entries = dict.fromkeys(path.parent for path in files if _is_entry(path))
-    lists = [path for path in files if path.name == "CMakeLists.txt"]
-    titles = [
-        title for path in lists for title in cmake_drivers(source_text(path).decode("utf-8", "replace"))
-    ]
-    if folder / "CMakeLists.txt" in lists and titles:
-        read = tuple(str(entry.relative_to(folder)) for entry in entries)
-        yield from (Driver(title, {"cmake": "."}, read=read) for title in titles)
-        return
+    for file, key, targets in _BUILD_SYSTEMS:
+        lists = [path for path in files if path.name == file]
+        titles = [title for path in lists for title in targets(source_text(path).decode("utf-8", "replace"))]
+        if folder / file in lists and titles:
+            read = tuple(str(entry.relative_to(folder)) for entry in entries)
+            yield from (Driver(title, {key: "."}, read=read) for title in titles)
+            return
     listed = [made for path in files if path.name.lower() == NAME and (made := driver_of(path, folder))]
     for title, settings in listed:
         yield Driver(title, settings)
@@ -164,6 +165,25 @@ def cmake_drivers(text: str) -> list[str]:
     found = re.findall(r"\bwdk_add_driver\s*\(\s*(\$\{PROJECT_NAME\}|[\w.-]+)", text, re.IGNORECASE)
     project = named[1] if named else ""
     return [title for title in (project if "$" in name else name for name in found) if title]
+
+
+def meson_drivers(text: str) -> list[str]:
+    """The targets of a meson.build whose file is a `.sys`, of those that a literal names."""
+    found = []
+    for made in re.finditer(r"\b(?:executable|shared_library|shared_module)\s*\(\s*'([\w.-]+)'", text):
+        depth, rest = 1, text[made.end() : made.end() + CALL_LIMIT]
+        for end, character in enumerate(rest):
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            if not depth:
+                rest = rest[:end]
+                break
+        if re.search(r"\bname_suffix\s*:\s*'sys'", rest):
+            found.append(made[1])
+    return found
+
+
+_BUILD_SYSTEMS = (("CMakeLists.txt", "cmake", cmake_drivers), ("meson.build", "meson", meson_drivers))
+"""File, key of winvm.toml, and what finds the drivers in the file."""
 
 
 def is_native(path: Path) -> bool:

@@ -61,18 +61,24 @@ def test_the_walk_through_of_a_project(tmp_path: Path) -> None:
     assert (tmp_path / ".clangd").read_text().startswith("# Written by winvm build")
 
 
-def test_the_walk_through_of_a_cmake_project(tmp_path: Path) -> None:
-    section = "## A CMake project"
-    (lists,) = documented.blocks(DOCUMENT, "cmake", section)
+@pytest.mark.parametrize(
+    ("section", "language", "file"),
+    [("## A CMake project", "cmake", "CMakeLists.txt"), ("## A Meson project", "meson", "meson.build")],
+)
+def test_the_walk_through_of_another_build_system(
+    tmp_path: Path, section: str, language: str, file: str
+) -> None:
+    (lists,) = documented.blocks(DOCUMENT, language, section)
     (commands,) = documented.blocks(DOCUMENT, "sh", section)
     (shown,) = documented.blocks(DOCUMENT, "toml", section)
-    (tmp_path / "CMakeLists.txt").write_text(lists)
+    (tmp_path / file).write_text(lists)
     (tmp_path / "lamp.c").write_text(PLAIN)
     assert "lamp.sys" in documented.shell(commands, tmp_path, tmp_path / "home")
     written = config.load(tmp_path / "winvm.toml").driver
     (tmp_path / "shown.toml").write_text(shown)
     documented_driver = config.load(tmp_path / "shown.toml").driver
-    assert (written.name, written.cmake) == (documented_driver.name, documented_driver.cmake) == ("lamp", ".")
+    assert (written.name, getattr(written, language)) == ("lamp", ".")
+    assert documented_driver == written
 
 
 def test_the_walk_through_of_a_prebuilt_driver(tmp_path: Path) -> None:
