@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -76,6 +77,27 @@ def test_its_contract_is_current_and_stays_so(driver: Path) -> None:
     finally:
         header.write_text(before)
         make(driver)
+
+
+def test_it_is_compiled_by_winvm_itself_as_its_winvm_toml_explains(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny_echo"
+    write_driver(folder, "tiny_echo")
+    text = (folder / "winvm.toml").read_text()
+    lines = text.splitlines()
+    explained = "\n".join(
+        line.removeprefix("#") for line in lines if line.startswith(("#     ", "#         "))
+    )
+    commands = explained.replace("python ", f"{shlex.quote(sys.executable)} ")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["sh", "-ec", commands], cwd=folder, env=environment, check=True, capture_output=True)
+    kept = [line for line in lines if not line.startswith(("folder = ", "build = "))]
+    text = "\n".join(kept).replace("# sources =", "sources =").replace("# include =", "include =")
+    sources, include = text.index("sources = "), text.index("include = ")
+    added = text[sources : text.index("\n", include)]
+    text = text.replace(added, "").replace("[driver]\n", f"[driver]\n{added}\n")
+    (folder / "winvm.toml").write_text(text)
+    drivers = build_drivers(config.load(folder / "winvm.toml"), None, Journal())
+    assert drivers["release"].read_bytes() != drivers["checked"].read_bytes()
 
 
 def test_its_three_scenarios_are_collected(driver: Path) -> None:
