@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from harness.display.suggestion import did_you_mean
 from harness.errors import ConfigurationError
 
 REFUSE, NOTE, IGNORE = "refuse", "note", "ignore"
@@ -66,7 +67,8 @@ def judge(
     unknown = sorted(set(rules) - set(SEVERITY))
     if unknown:
         raise ConfigurationError(
-            f"[check] rules in winvm.toml has {unknown[0]!r}, which is not a rule of the static check.",
+            f"[check] rules in winvm.toml has {unknown[0]!r}, which is not a rule of the static check."
+            f"{did_you_mean(unknown[0], SEVERITY)}",
             remedy=f"Choose among: {', '.join(SEVERITY)}.",
         )
     refused, noted = [], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from harness.display.suggestion import did_you_mean
 from harness.errors import BuildError
 from harness.toolchain.clang.sources import SUFFIXES, DriverSources, Unit, is_debug, library
 from harness.toolchain.msbuild.document import read_document
@@ -178,7 +179,8 @@ def _configuration(project: Path, build: str) -> str:
             return name
     if declared and not (is_debug(build) or build.lower() == "release"):
         raise BuildError(
-            f"{project} has no configuration {build}; it has {', '.join(declared)}.",
+            f"{project} has no configuration {build}; it has {', '.join(declared)}."
+            f"{did_you_mean(build, declared)}",
             remedy="Name the configurations in driver.builds of winvm.toml.",
         )
     return build.capitalize()  # it may be declared in an imported file

@@ -232,6 +232,8 @@ def test_severity_is_the_projects_own(signed: Build) -> None:
         inspect_driver(driver, rules={"no-page-section": "refuse"})
     with pytest.raises(ConfigurationError, match="'no-such-rule', which is not a rule"):
         inspect_driver(driver, rules={"no-such-rule": "note"})
+    with pytest.raises(ConfigurationError, match=r"Did you mean no-page-section\?"):
+        inspect_driver(driver, rules={"no-page-sections": "ignore"})
 
 
 def test_an_unknown_module_is_noted(signed: Build, tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def test_conditions_choose_the_configuration(project: Path) -> None:
     assert configurations(project) == ["Debug", "Release"]
     with pytest.raises(BuildError, match="has no configuration nightly; it has Debug, Release"):
         project_sources(project, "driver", "nightly")
+    with pytest.raises(BuildError, match=r"Did you mean Release\?"):
+        project_sources(project, "driver", "Relaese")
 
 
 def test_a_project_cannot_change_what_visual_studio_chose(project: Path) -> None:
