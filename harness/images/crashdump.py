@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.images.contained import Toolbox
+from harness.images.freestanding import CLANG, COMPILE, LINK, UNAIDED
 from harness.images.prefix import DRIVE_C
 from harness.images.recipe import Recipe
 
@@ -13,11 +14,6 @@ PROGRAM = Path("winvm/crashdump.exe")
 """In the guest's drive C; `vm/wine/prefix.reg` names it."""
 LIBRARIES = Path("/usr/x86_64-w64-mingw32/lib")
 """Import libraries, of the package mingw-w64-x86-64-dev."""
-COMPILE = (
-    *("clang-19", "--target=x86_64-w64-windows-gnu", "-std=c11", "-O2", "-ffreestanding"),
-    *("-fno-stack-protector", "-mno-stack-arg-probe", "-Wall", "-Wextra", "-Werror"),
-)
-LINK = ("lld-link-19", "/machine:x64", "/entry:Start", "/subsystem:console", "/nodefaultlib", "/Brepro")
 IMPORTS = ("libkernel32.a", "libdbghelp.a", "libntdll.a")
 
 
@@ -29,6 +25,7 @@ def add_crashdump(recipe: Recipe, root: Path, work: Path, tools: Toolbox) -> Non
         ImageError: it does not compile.
     """
     compiled = work / "crashdump.o"
-    tools.run([*COMPILE, "-c", str(recipe.folder / SOURCE), "-o", str(compiled)])
+    tools.run([CLANG, *COMPILE, "-c", str(recipe.folder / SOURCE), "-o", str(compiled)])
     imports = [str(LIBRARIES / name) for name in IMPORTS]
-    tools.run([*LINK, f"/out:{root / DRIVE_C / PROGRAM}", str(compiled), *imports])
+    program = [*UNAIDED, "/entry:Start", "/subsystem:console"]
+    tools.run([LINK, *program, f"/out:{root / DRIVE_C / PROGRAM}", str(compiled), *imports])

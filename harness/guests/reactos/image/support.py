@@ -14,18 +14,15 @@ from harness.deadline import Deadline
 from harness.errors import ImageError
 from harness.guests.reactos.image.recipe import Library
 from harness.host import programs
+from harness.images.freestanding import CLANG, COMPILE, LINK, UNAIDED
 
-CLANG, LINK, IMPORTS = "clang-19", "lld-link-19", "llvm-dlltool-19"
+IMPORTS = "llvm-dlltool-19"
 MINGWEX = Path("/usr/x86_64-w64-mingw32/lib/libmingwex.a")
 """C99's mathematics for Windows, of the package mingw-w64-x86-64-dev."""
 TOOL_S = 60.0
-COMPILE = (
-    "--target=x86_64-w64-windows-gnu",
-    *("-std=c11", "-O2", "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-mno-stack-arg-probe"),
-    *("-Wall", "-Wextra", "-Werror", "-D_WIN32_WINNT=0x0A00"),
-)
+OWN = ("-fno-builtin", "-D_WIN32_WINNT=0x0A00")
 SHARED = (
-    *("/dll", "/noentry", "/machine:x64", "/nodefaultlib", "/Brepro", "/release"),
+    *("/dll", "/noentry", *UNAIDED, "/release"),
     *("/dynamicbase", "/nxcompat", "/merge:.CRT=.rdata"),
 )
 NEEDED = ("ntdll.dll", "kernel32.dll", "ucrtbase.dll")
@@ -57,7 +54,7 @@ def build_library(library: Library, exports: Exports, folder: Path) -> Path:
     objects = []
     for source in library.sources:
         objects.append(f"{source.stem}.o")
-        _run([CLANG, *COMPILE, "-c", str(source), "-o", objects[-1]], folder, library)
+        _run([CLANG, *COMPILE, *OWN, "-c", str(source), "-o", objects[-1]], folder, library)
     imports, hidden = [], frozenset(library.own) - frozenset(library.wraps)
     for module in NEEDED:
         stem = Path(module).stem
