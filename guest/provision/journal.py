@@ -7,7 +7,7 @@
 | start | running, resumed, failed | the process starts; failed: the settings cannot be used |
 | apply | running, then done, already, failed, or skipped | a step; already: it had nothing to change |
 | restart | running, failed | Windows is about to restart; the next line is start/resumed |
-| check | ok, wrong | one line per setting of the self-check; adds `setting`, `wanted`, `found` |
+| check | ok, wrong | one line per setting of the self-check; adds `setting`, `wanted`, `found`, `wished` |
 | end | ok, failed, waiting | the last line; waiting: only a restart is needed, and it was not allowed |
 
 Lines of the phases start, restart and end have the step "provision".

@@ -88,3 +88,6 @@ class Machine(Protocol):
 
     def monotonic(self) -> float:
         """Seconds of a clock that only goes forward."""
+
+    def pause(self, seconds: float) -> None:
+        """Waits."""

@@ -64,12 +64,12 @@ class Provisioner:
             if self.machine.restart_pending and self.resume:
                 return self._restart()
             self._carry_out_all(closing)
-        wrong = self._self_check((*steps, *closing))
+        wrong, unmet = self._self_check((*steps, *closing))
         # The task is deleted first: after provision.json is removed it could only fail.
         task = (resume.forgotten(),) if self.resume else ()
         last = (*task, *plan.last_steps(self.settings, self.files))
         self._carry_out_all(last)
-        return self._end(wrong + self._self_check(last), start)
+        return self._end(wrong + self._self_check(last)[0], unmet, start)
 
     def _carry_out_all(self, steps: Sequence[Step]) -> bool:
         """Carries out each in turn; returns False if a step failed whose failure stops the rest."""
@@ -108,24 +108,26 @@ class Provisioner:
         found = self.machine.value(STATE, CARRIED_OUT)
         return found.data if found and isinstance(found.data, tuple) else ()
 
-    def _self_check(self, steps: Sequence[Step]) -> list[str]:
-        """Reads every setting back; returns the names of those that are not as wanted.
+    def _self_check(self, steps: Sequence[Step]) -> tuple[list[str], list[str]]:
+        """Reads every setting back; names those that are not as wanted: the required ones, and the wished.
 
         Settings that take effect only with a restart are not checked while one is pending.
         """
         pending = self.machine.restart_pending
-        return [
-            setting.name
+        wrong = [
+            (step, setting)
             for step in steps
             for setting in step.settings
             if (setting.actions or not pending) and not self._check(step, setting)
         ]
+        required = [setting.name for step, setting in wrong if not step.wished]
+        return required, [setting.name for step, setting in wrong if step.wished]
 
     def _check(self, step: Step, setting: Setting) -> bool:
         start = self.machine.monotonic()
         try:
             found: frozenset[str] | None = setting.reading.read(self.machine)
-            message = "" if found == setting.wanted else "not as wanted"
+            message = "" if setting.wanted in (None, found) else "not as wanted"
         except ProvisionError as error:
             found, message = None, str(error)
         self.journal.write(
@@ -135,8 +137,9 @@ class Provisioner:
             self.machine.monotonic() - start,
             message,
             setting=setting.name,
-            wanted=_shown(setting, setting.wanted),
+            wanted="anything" if setting.wanted is None else _shown(setting, setting.wanted),
             found=_shown(setting, found),
+            **({"wished": "yes"} if step.wished else {}),
         )
         return not message
 
@@ -144,14 +147,15 @@ class Provisioner:
         self.journal.write(WHOLE, "restart", "running")
         return Outcome.RESTARTING if self._shut(resume.RESTART) else Outcome.FAILED
 
-    def _end(self, wrong: list[str], start: float) -> Outcome:
+    def _end(self, wrong: list[str], unmet: list[str], start: float) -> Outcome:
         waiting = self.machine.restart_pending and not wrong
         outcome = Outcome.FAILED if wrong else Outcome.WAITING if waiting else Outcome.OK
         if outcome is Outcome.OK:
             done = RegistryData(Kind.SZ, self.settings.profile)
             self.machine.set_value(STATE, PROVISIONED, done)
-        named = ", ".join(wrong[:MAX_NAMED]) + (", ..." if len(wrong) > MAX_NAMED else "")
-        message = f"{len(wrong)} settings are not as wanted: {named}" if wrong else ""
+        message = f"{len(wrong)} settings are not as wanted: {_named(wrong)}" if wrong else ""
+        if unmet and not wrong:
+            message = f"{len(unmet)} settings that are only wished are not as wanted: {_named(unmet)}"
         self.journal.write(WHOLE, "end", outcome.name.lower(), self.machine.monotonic() - start, message)
         if self.resume and self.settings.finish == "shut-down":
             self._shut(resume.SHUT_DOWN)
@@ -183,6 +187,10 @@ def _bring_about(setting: Setting, machine: Machine) -> None:
         raise ProvisionError(
             f"it is {_shown(setting, found)} after the change, not {_shown(setting, setting.wanted)}"
         )
+
+
+def _named(settings: list[str]) -> str:
+    return ", ".join(settings[:MAX_NAMED]) + (", ..." if len(settings) > MAX_NAMED else "")
 
 
 def _shown(setting: Setting, values: frozenset[str] | None) -> str:

@@ -11,11 +11,14 @@ the medium that carries them as secret.
       "journal": "COM2",                     serial port of the journal
       "user": "winvm",                       account the bench logs in with; its password never expires
       "finish": "shut-down",                 or "stay": at the end the guest is left running
+      "activate": true,                      activate this evaluation online, and read its licence state back
       "quiet": true,                         updates, sleep, fast start-up, error boxes and UAC off
       "test_signing": true,                  needs Secure Boot off
       "memory_integrity": false,             HVCI and virtualization-based security
       "certificates": ["test.cer"],          PEM or DER; into the machine's Root and TrustedPublisher
       "dbgprint_mask": 15,                   0 to 4294967295, for the components DEFAULT and IHVDRIVER
+      "network": {"mac": "52-54-00-12-34-56", "address": "10.0.2.15", "prefix": 24},
+                                             the control adapter's static address; its network stays private
       "kernel_debugger": {"transport": "kdnet", "host_ip": "10.0.2.2", "port": 50000, "key": "1.2.3.4",
                           "bus_parameters": "0.4.0", "dhcp": true}
                       or {"transport": "serial", "port": 1, "baud_rate": 115200}
@@ -129,6 +132,15 @@ class Ssh:
 
 
 @dataclass(frozen=True)
+class Network:
+    """The control adapter, named by its MAC address as Windows writes it, and its IPv4 address."""
+
+    mac: str
+    address: str
+    prefix: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole file; see the module."""
 
@@ -137,6 +149,7 @@ class Settings:
     user: str
     finish: str
     quiet: bool
+    activate: bool
     test_signing: bool | None
     memory_integrity: bool | None
     certificates: tuple[str, ...]
@@ -146,6 +159,7 @@ class Settings:
     verifier: Verifier | None
     winrm: Winrm | None
     ssh: Ssh | None
+    network: Network | None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -205,6 +219,7 @@ def _settings(fields: Fields) -> Settings:
         user=fields.text("user", "", r"[A-Za-z0-9][A-Za-z0-9_-]{0,19}", "an account's name"),
         finish=fields.choice("finish", ("shut-down", "stay"), "shut-down"),
         quiet=fields.boolean("quiet", default=False),
+        activate=fields.boolean("activate", default=False),
         test_signing=fields.optional_boolean("test_signing"),
         memory_integrity=fields.optional_boolean("memory_integrity"),
         certificates=fields.texts("certificates", FILE_NAME, FILE_RULE),
@@ -214,6 +229,7 @@ def _settings(fields: Fields) -> Settings:
         verifier=fields.section("verifier", _verifier),
         winrm=fields.section("winrm", _winrm),
         ssh=fields.section("ssh", _ssh),
+        network=fields.section("network", _network),
     )
     debugger = settings.kernel_debugger
     if isinstance(debugger, SerialDebugger) and settings.journal == f"COM{debugger.port}":
@@ -244,10 +260,7 @@ def _kdnet(fields: Fields) -> Kdnet:
         ),
         dhcp=fields.boolean("dhcp", default=True),
     )
-    try:
-        IPv4Address(debugger.host_ip)
-    except AddressValueError:
-        fields.problem("host_ip", "must be an IPv4 address")
+    _require_ipv4(fields, "host_ip", debugger.host_ip)
     if any(int(word, 36) >= KD_WORD_LIMIT for word in debugger.key.split(".") if word.isalnum()):
         fields.problem("key", "has a word of 2**64 or more")
     limits = zip(debugger.bus_parameters.split("."), (255, 31, 7), strict=False)
@@ -291,6 +304,25 @@ def _ssh(fields: Fields) -> Ssh:
     if (ssh.install == "bundle") != bool(ssh.bundle):
         fields.problem("bundle", "names the folder of Win32-OpenSSH when install is bundle, and only then")
     return ssh
+
+
+def _network(fields: Fields) -> Network:
+    network = Network(
+        mac=fields.text(
+            "mac", None, "[0-9A-F]{2}(-[0-9A-F]{2}){5}", "a MAC address such as 52-54-00-12-34-56"
+        ),
+        address=fields.text("address"),
+        prefix=fields.number("prefix", 24, 8, 30),
+    )
+    _require_ipv4(fields, "address", network.address)
+    return network
+
+
+def _require_ipv4(fields: Fields, key: str, address: str) -> None:
+    try:
+        IPv4Address(address)
+    except AddressValueError:
+        fields.problem(key, "must be an IPv4 address")
 
 
 def _place(error: Exception) -> str:

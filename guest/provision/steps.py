@@ -57,6 +57,33 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Retried:
+    """An action that may fail for a moment, as a download does.
+
+    Attributes:
+        explained: parts of known error messages, and what they mean; added to the last try's error.
+    """
+
+    action: Action
+    tries: int
+    pause_s: float
+    explained: tuple[tuple[str, str], ...] = ()
+
+    def apply(self, machine: Machine) -> None:
+        """Raises `ProvisionError` if every try fails."""
+        for _ in range(self.tries - 1):
+            try:
+                return self.action.apply(machine)
+            except ProvisionError:
+                machine.pause(self.pause_s)
+        try:
+            self.action.apply(machine)
+        except ProvisionError as error:
+            meant = [meaning for part, meaning in self.explained if part in str(error).lower()]
+            raise ProvisionError("; ".join([str(error), *meant])) from error
+
+
+@dataclass(frozen=True)
 class SetValue:
     """Sets a registry value."""
 
@@ -179,13 +206,14 @@ class Setting:
     """One setting: its reading, its wanted value and the actions that set it.
 
     Attributes:
+        wanted: None for a reading that only informs: the self-check reports what it finds.
         actions: what sets it, in order; empty for a setting that takes effect only with a restart. Such a
             setting is read only in the self-check.
         secret: neither the found value nor the wanted one may be shown.
     """
 
     name: str
-    wanted: frozenset[str]
+    wanted: frozenset[str] | None
     reading: Reading
     actions: tuple[Action, ...] = ()
     secret: bool = False
@@ -204,12 +232,14 @@ class Step:
 
     Attributes:
         restart: whether a change takes effect only when Windows starts again.
+        wished: whether the guest is of use without it: the self-check then reports it and does not fail.
     """
 
     name: str
     settings: tuple[Setting, ...]
     restart: bool = False
     failure: Failure = Failure.GO_ON
+    wished: bool = False
 
 
 def registry_value(key: str, name: str, kind: Kind, data: Data) -> Setting:

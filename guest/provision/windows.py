@@ -156,3 +156,7 @@ class WindowsMachine:
     def monotonic(self) -> float:
         """See the protocol."""
         return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """See the protocol."""
+        time.sleep(seconds)

@@ -19,7 +19,7 @@ from provision.settings import Settings, parse
 from provision.staging import FOLDER, RESUME
 from provision.supplied import supplied
 
-from tests.fakes.windows_tools import FakeWindows
+from tests.fakes.windows_tools import CONTROL_MAC, FakeWindows
 
 KEY = "1z.9y.8x.7w"
 PASSWORD = "pfx's own; $secret"
@@ -69,6 +69,7 @@ def full() -> dict[str, Any]:
             "host_key": "ssh_host",
             "authorized_keys": "authorized_keys",
         },
+        "network": {"mac": CONTROL_MAC, "address": "10.0.2.15", "prefix": 24},
     }
 
 

@@ -21,6 +21,7 @@ CRASH_CONTROL = r"SYSTEM\CurrentControlSet\Control\CrashControl"
 DUMP_FILTER = 1
 INSTALL_SCRIPT = r"c:\program files\openssh\install-sshd.ps1"
 HOST_KEYS = r"c:\programdata\ssh\ssh_host_ed25519_key"
+CONTROL_MAC = "52-54-00-12-34-56"
 TEST_SIGN, HVCI = 0x2, 0x400
 CONSOLE: Mapping[str, Callable[[FakeWindows, list[str]], Completed]] = {
     "sc.exe": console.sc,
@@ -29,6 +30,7 @@ CONSOLE: Mapping[str, Callable[[FakeWindows, list[str]], Completed]] = {
     "certutil.exe": console.certutil,
     "schtasks.exe": console.schtasks,
     "shutdown.exe": console.shutdown,
+    "cscript.exe": console.cscript,
     "icacls.exe": console.icacls,
 }
 
@@ -48,6 +50,10 @@ class FakeWindows:
         power_cut: number of the change that is not made any more, because the power fails.
         broken: programs that end with exit code 1 and print this.
         warnings: what cmdlets have warned of; PowerShell prints it among the output.
+        internet_after: when the network reaches Microsoft, which it did not before.
+        addresses: MAC address of an adapter -> its IPv4 address and where that is from.
+        leases: MAC addresses of the adapters that use DHCP.
+        revived: service whose start Windows sets back to manual when it starts, as it does with its updates.
     """
 
     def __init__(self, *, secure_boot: bool = False, internet: bool = False) -> None:
@@ -71,6 +77,7 @@ class FakeWindows:
             r"service\allowunencrypted": "false",
             r"service\auth\basic": "false",
             "maxtimeoutms": "60000",
+            r"shell\idletimeout": "7200000",
             r"shell\maxshellsperuser": "30",
             r"shell\maxprocessespershell": "25",
             r"shell\maxmemorypershellmb": "1024",
@@ -83,6 +90,15 @@ class FakeWindows:
         self.power_cut: int | None = None
         self.broken: dict[str, str] = {}
         self.warnings: list[str] = []
+        self.revived = ""
+        self.internet_after: float | None = None
+        self.addresses = {CONTROL_MAC: ("10.0.2.15", "Dhcp")}
+        self.leases = {CONTROL_MAC}
+        self.licence: dict[str, object] = {
+            "LicenseStatus": 2,  # out-of-box grace
+            "EvaluationEndDate": "1601-01-01T00:00:00",
+            "GracePeriodRemaining": 10 * 24 * 60,
+        }
         self._time = 0.0
         self._seed()
         self._start()
@@ -106,6 +122,8 @@ class FakeWindows:
         """What the kernel and the service control manager take over when they start."""
         self.power = "on"
         self._pending = False
+        if self.revived:
+            self.registry[rf"{SERVICES}\{self.revived}".lower(), "start"] = RegistryData(Kind.DWORD, 3)
         self.running_services = set()
         for name in self.services:
             delayed = self.value(rf"{SERVICES}\{name}", "DelayedAutostart") == RegistryData(Kind.DWORD, 1)
@@ -154,10 +172,16 @@ class FakeWindows:
         self.store(rf"{SERVICES}\sshd", "ImagePath", image)
         self.store(rf"{SERVICES}\sshd", "Start", RegistryData(Kind.DWORD, 3))
 
-    def run_script(self, path: str) -> list[Item]:
-        """A PowerShell script file; only Win32-OpenSSH's own is known."""
+    def run_script(self, path: str, *, asks: bool) -> list[Item]:
+        """A PowerShell script file; only Win32-OpenSSH's own is known.
+
+        Args:
+            asks: whether it may ask for confirmation, which nobody gives.
+        """
         if path.lower() != INSTALL_SCRIPT or INSTALL_SCRIPT not in self.files:
             raise PowerShellError(f"The term '{path}' is not recognized as the name of a script file.")
+        if asks:
+            raise PowerShellError("Windows PowerShell is in NonInteractive mode. Read and Prompt ...")
         self.install_sshd()
         return ["[SC] SetServiceObjectSecurity SUCCESS"]
 
@@ -226,3 +250,8 @@ class FakeWindows:
     def monotonic(self) -> float:
         self._time += 0.25
         return self._time
+
+    def pause(self, seconds: float) -> None:
+        self._time += seconds
+        if self.internet_after is not None and self._time >= self.internet_after:
+            self.internet = True

@@ -187,6 +187,11 @@ def set_local_user(machine: FakeWindows, given: Parameters, items: list[Item]) -
 
 
 def cim_instance(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
+    if given["classname"] == "SoftwareLicensingProduct":
+        wanted = "ApplicationID='55c92734-d682-4d71-983e-d6ec3f16059f' AND PartialProductKey IS NOT NULL"
+        if given.get("filter") != wanted:
+            raise PowerShellError("Get-CimInstance: Invalid query")
+        return [dict(machine.licence)]
     if (given["namespace"], given["classname"]) != (
         r"root\Microsoft\Windows\DeviceGuard",
         "Win32_DeviceGuard",
@@ -195,12 +200,64 @@ def cim_instance(machine: FakeWindows, given: Parameters, items: list[Item]) -> 
     return [{"VirtualizationBasedSecurityStatus": machine.running_vbs}]
 
 
+def get_date(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
+    if given.get("format") != "yyyy-MM-dd":
+        raise PowerShellError("Get-Date: only this format is untranslated.")
+    return [item[:10] for item in items]
+
+
 def get_acl(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
     path = given["path"].lower()
     if path not in machine.files:
         raise PowerShellError(f"Get-Acl: Cannot find path '{path}' because it does not exist.")
     owner, rights = machine.access.get(path, machine.inherited_access)
     return [{"Sddl": f"O:{owner}G:DUD:{rights}"}]
+
+
+def adapters(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
+    return [{"MacAddress": mac, "InterfaceAlias": "Ethernet"} for mac in machine.addresses]
+
+
+def set_ip_interface(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
+    """Without DHCP, the address that it gave is gone."""
+    if given["dhcp"] != "Disabled" or given["addressfamily"] != "IPv4" or not items:
+        raise PowerShellError("Set-NetIPInterface: Cannot validate argument on parameter 'Dhcp'.")
+    for item in items:
+        machine.changed()
+        machine.leases.discard(item["MacAddress"])
+        if machine.addresses[item["MacAddress"]][1] == "Dhcp":
+            machine.addresses[item["MacAddress"]] = ("", "")
+    return []
+
+
+def ip_addresses(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
+    found = []
+    for item in items:
+        address, origin = machine.addresses[item["MacAddress"]]
+        found += [{**item, "IPAddress": address, "PrefixOrigin": origin}] if address else []
+    if not found:
+        raise PowerShellError("Get-NetIPAddress: No matching MSFT_NetIPAddress objects found.")
+    return found
+
+
+def remove_ip_address(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
+    if given.get("confirm") is not False and items:
+        raise PowerShellError("Windows PowerShell is in NonInteractive mode. Read and Prompt ...")
+    for item in items:
+        machine.changed()
+        machine.addresses[item["MacAddress"]] = ("", "")
+    return []
+
+
+def new_ip_address(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
+    if len(items) != 1 or not isinstance(given["prefixlength"], int):
+        raise PowerShellError("New-NetIPAddress: Invalid parameter InterfaceAlias.")
+    mac = items[0]["MacAddress"]
+    if machine.addresses[mac][0] == given["ipaddress"]:
+        raise PowerShellError("New-NetIPAddress: Instance MSFT_NetIPAddress already exists.")
+    machine.changed()
+    machine.addresses[mac] = (given["ipaddress"], "Manual")
+    return [{"IPAddress": given["ipaddress"]}]
 
 
 def add_capability(machine: FakeWindows, given: Parameters, items: list[Item]) -> list[Item]:
@@ -271,7 +328,13 @@ CMDLETS: Mapping[str, Cmdlet] = {
     "get-netfirewallportfilter": Cmdlet(port_filter),
     "get-localuser": Cmdlet(local_user, ("Name",)),
     "set-localuser": Cmdlet(set_local_user, ("Name", "PasswordNeverExpires")),
-    "get-ciminstance": Cmdlet(cim_instance, ("Namespace", "ClassName")),
+    "get-ciminstance": Cmdlet(cim_instance, ("Namespace", "ClassName", "Filter")),
+    "get-date": Cmdlet(get_date, ("Format",)),
     "get-acl": Cmdlet(get_acl, ("Path",)),
+    "get-netadapter": Cmdlet(adapters),
+    "set-netipinterface": Cmdlet(set_ip_interface, ("AddressFamily", "Dhcp")),
+    "get-netipaddress": Cmdlet(ip_addresses, ("AddressFamily",)),
+    "remove-netipaddress": Cmdlet(remove_ip_address, (), ("Confirm",)),
+    "new-netipaddress": Cmdlet(new_ip_address, ("IPAddress", "PrefixLength")),
     "add-windowscapability": Cmdlet(add_capability, ("Name",), ("Online",)),
 }

@@ -164,6 +164,21 @@ def _options(arguments: list[str], flags: set[str]) -> dict[str, str]:
     return found
 
 
+def cscript(machine: FakeWindows, arguments: list[str]) -> Completed:
+    """`slmgr.vbs /ato`: needs the network; without it the licensing service's error is the exit code."""
+    match [word.lower() for word in arguments]:
+        case ["//nologo", r"c:\windows\system32\slmgr.vbs", "/ato"]:
+            pass
+        case _:
+            return failed(1, "Input Error: Can not find script file.")
+    if not machine.internet:
+        return Completed(0xC004F074, "Fehler: 0xC004F074 Der Softwarelizenzierungsdienst ...\r\n", "")
+    machine.changed()
+    machine.licence |= {"LicenseStatus": 1, "GracePeriodRemaining": 180 * 24 * 60}
+    machine.licence["EvaluationEndDate"] = "2027-05-29T00:00:00"
+    return done("Das Produkt wurde erfolgreich aktiviert.\r\n")
+
+
 def shutdown(machine: FakeWindows, arguments: list[str]) -> Completed:
     match arguments:
         case ["/r" | "/s" as how, "/f", "/t", seconds] if seconds.isdigit():

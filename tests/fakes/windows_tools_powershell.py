@@ -95,7 +95,11 @@ class _Session:
     def _command(self, items: list[Item]) -> list[Item]:
         name = self._take()
         if name == "&":
-            return self._machine.run_script(str(self._value()))
+            path = str(self._value())
+            asks = self._tokens[:1] != ["-Confirm:$false"]
+            if not asks:
+                self._take()
+            return self._machine.run_script(path, asks=asks)
         cmdlet = self._cmdlets.get(name.lower())
         if cmdlet is None:
             raise PowerShellError(f"The term '{name}' is not recognized as the name of a cmdlet.")
@@ -103,6 +107,10 @@ class _Session:
         while self._tokens and self._tokens[0] not in (";", "|", ")"):
             word = self._tokens[0]
             key = word[1:].lower()
+            if key.endswith(":$false") and key.removesuffix(":$false") in map(str.lower, cmdlet.switches):
+                self._take()
+                parameters[key.removesuffix(":$false")] = False
+                continue
             if word.startswith("-") and key in map(str.lower, cmdlet.switches):
                 self._take()
                 parameters[key] = True

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from provision.plan import boot, certificates, closing, crash, quiet, ssh, verifier, winrm
+from provision.plan import (
+    boot,
+    certificates,
+    closing,
+    crash,
+    defender,
+    licence,
+    network,
+    quiet,
+    ssh,
+    verifier,
+    winrm,
+)
 from provision.settings import Settings
 from provision.steps import Step
 from provision.supplied import Supplied
@@ -15,16 +27,19 @@ def steps(settings: Settings, files: Supplied) -> tuple[Step, ...]:
         *boot.steps(settings),
         *crash.steps(settings),
         *verifier.steps(settings),
+        *network.steps(settings),
         *winrm.steps(settings, files),
         *ssh.steps(settings, files),
+        *licence.steps(settings),
         # After OpenSSH: Windows downloads it through the update service, which this step switches off.
         *quiet.steps(settings),
+        *defender.steps(settings),
     )
 
 
 def closing_steps(settings: Settings) -> tuple[Step, ...]:
     """The steps after the restart. The firewall opens last, so that a client connects to a ready guest."""
-    return tuple(closing.steps(settings))
+    return (*network.closing_steps(settings), *closing.steps(settings))
 
 
 def last_steps(settings: Settings, files: Supplied) -> tuple[Step, ...]:

@@ -45,6 +45,7 @@ def _crash_control(crash: CrashSettings) -> tuple[Setting, ...]:
         dword(CRASH_CONTROL, "Overwrite", 1),  # else an old MEMORY.DMP keeps a new one from being written
         dword(CRASH_CONTROL, "AlwaysKeepMemoryDump", 1),  # else it is deleted below 25 GB of free space
         dword(CRASH_CONTROL, "LogEvent", 1),
+        dword(CRASH_CONTROL, "NMICrashDump", 1),  # newer Windows crashes at an NMI without it
         dword(CRASH_CONTROL, "MinidumpsCount", crash.minidumps),
         registry_value(CRASH_CONTROL, "DumpFile", Kind.EXPAND_SZ, r"%SystemRoot%\MEMORY.DMP"),
         registry_value(CRASH_CONTROL, "MinidumpDir", Kind.EXPAND_SZ, r"%SystemRoot%\Minidump"),

@@ -20,9 +20,10 @@ def steps(settings: Settings) -> list[Step]:
     found = []
     if settings.quiet:
         found += [
-            Step("updates", _updates(), restart=True),
-            Step("sleep and fast start-up", _power(), restart=True),
-            Step("error boxes and UAC", _prompts(), restart=True),
+            # Windows switches its update service on again by itself.
+            Step("updates", _updates(), restart=True, wished=True),
+            Step("sleep and fast start-up", _power(), restart=True, wished=True),
+            Step("error boxes and UAC", _prompts(), restart=True, wished=True),
         ]
     if settings.user:
         found.append(Step("account", (_no_expiry(settings.user),)))
@@ -42,7 +43,13 @@ def _sc_config(name: str, start: str) -> Command:
 
 def _updates() -> tuple[Setting, ...]:
     policy = r"SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU"
-    return dword(policy, "NoAutoUpdate", 1), service_start("wuauserv", "disabled", DISABLED)
+    maintenance = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\Schedule\Maintenance"
+    return (
+        dword(policy, "NoAutoUpdate", 1),
+        service_start("wuauserv", "disabled", DISABLED),
+        # Automatic maintenance scans, defragments and compiles whenever the guest is idle.
+        dword(maintenance, "MaintenanceDisabled", 1),
+    )
 
 
 def _power() -> tuple[Setting, ...]:

@@ -10,7 +10,18 @@ from provision.plan.keys import SERVICES
 from provision.plan.quiet import AUTOMATIC, service_start
 from provision.powershell import powershell, printed
 from provision.settings import Settings, Ssh
-from provision.steps import Action, Command, CopyFile, CopyFolder, Digest, Setting, Step, Value, no_file
+from provision.steps import (
+    Action,
+    Command,
+    CopyFile,
+    CopyFolder,
+    Digest,
+    Retried,
+    Setting,
+    Step,
+    Value,
+    no_file,
+)
 from provision.supplied import Supplied
 
 PORT = 22
@@ -18,7 +29,12 @@ PROGRAM_FOLDER = r"C:\Program Files\OpenSSH"
 DATA_FOLDER = r"C:\ProgramData\ssh"
 HOST_KEY = "ssh_host_ed25519_key"
 CAPABILITY = "OpenSSH.Server~~~~0.0.1.0"
-DOWNLOAD_S = 1500.0  # less than the half hour without progress after which the host gives up
+DOWNLOAD_S = 500.0  # all tries take less than the half hour without progress after which the host gives up
+DOWNLOADS, PAUSE_S = 3, 20.0
+EXPLAINED = (
+    ("0x800f0954", "Windows found no source: no network, or a policy that names an update server of its own"),
+    ("0x80070422", "the update service, through which it is downloaded, is disabled"),
+)
 # By number: the groups' names are translated.
 ADMINISTRATORS, SYSTEM = "*S-1-5-32-544", "*S-1-5-18"
 
@@ -44,11 +60,16 @@ def _installed(ssh: Ssh, files: Supplied) -> Setting:
     install: dict[str, tuple[Action, ...]] = {
         "present": (),
         "capability": (
-            powershell(f"Add-WindowsCapability -Online -Name {CAPABILITY} | Out-Null", DOWNLOAD_S),
+            Retried(
+                powershell(f"Add-WindowsCapability -Online -Name {CAPABILITY} | Out-Null", DOWNLOAD_S),
+                DOWNLOADS,
+                PAUSE_S,
+                EXPLAINED,
+            ),
         ),
         "bundle": (
             CopyFolder(files.path(ssh.bundle), PROGRAM_FOLDER),
-            powershell(rf"& '{PROGRAM_FOLDER}\install-sshd.ps1' | Out-Null"),
+            powershell(rf"& '{PROGRAM_FOLDER}\install-sshd.ps1' -Confirm:$false | Out-Null"),
         ),
     }
     reading = Value(rf"{SERVICES}\sshd", "ImagePath", find=r"sshd\.exe")

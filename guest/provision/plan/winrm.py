@@ -28,6 +28,7 @@ OPTIONS = {
     r"Service\AllowUnencrypted": "$false",
     r"Service\Auth\Basic": "$true",
     "MaxTimeoutms": "1800000",
+    r"Shell\IdleTimeout": f"{UNLIMITED}",  # ms, 24 days: a saved guest's shell waits for weeks of guest time
     r"Shell\MaxShellsPerUser": f"{UNLIMITED}",
     r"Shell\MaxProcessesPerShell": f"{UNLIMITED}",
     r"Shell\MaxMemoryPerShellMB": f"{UNLIMITED}",

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from provision.machine import Data, Kind, RegistryData
+from provision.plan.network import UNIDENTIFIED
 from provision.runner import PROVISIONED, STATE, Outcome
 from provision.staging import FOLDER, RESUME
 
 from tests.fakes.provision_machine import HOST_KEY, KEY, PASSWORD, Run, certificate, prepared, registry
-from tests.fakes.windows_tools import HOST_KEYS, WINLOGON, PowerCut
+from tests.fakes.windows_tools import CONTROL_MAC, HOST_KEYS, WINLOGON, PowerCut
 
 SESSION_MANAGER = r"SYSTEM\CurrentControlSet\Control\Session Manager"
 AUTHORIZED_KEYS = r"c:\programdata\ssh\administrators_authorized_keys"
@@ -77,6 +78,12 @@ def test_boot_configuration(run: Run) -> None:
         (r"SYSTEM\CurrentControlSet\Control\Power", "HibernateEnabled", 0),
         (r"SYSTEM\CurrentControlSet\Services\wuauserv", "Start", 4),
         (r"SYSTEM\CurrentControlSet\Services\WinRM", "Start", 2),
+        (r"SYSTEM\CurrentControlSet\Control\CrashControl", "NMICrashDump", 1),
+        (r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\Schedule\Maintenance", "MaintenanceDisabled", 1),
+        (r"SOFTWARE\Policies\Microsoft\Windows Defender\Exclusions", "Exclusions_Paths", 1),
+        (r"SOFTWARE\Policies\Microsoft\Windows Defender\Exclusions\Paths", r"C:\winvm", "0"),
+        (r"SOFTWARE\Policies\Microsoft\Windows Defender\Scan", "ScheduleDay", 8),
+        (UNIDENTIFIED, "Category", 1),
         (r"SYSTEM\CurrentControlSet\Services\WinRM", "DelayedAutostart", 1),
         (r"SYSTEM\CurrentControlSet\Services\sshd", "Start", 2),
         (r"SYSTEM\CurrentControlSet\Control\DeviceGuard", "EnableVirtualizationBasedSecurity", 0),
@@ -99,6 +106,9 @@ def test_what_the_tools_keep(run: Run) -> None:
     assert machine.networks == {"Ethernet": "Private", "Ethernet (Kernel Debugger)": "Public"}
     assert machine.wsman[r"service\auth\basic"] == "true"
     assert machine.wsman[r"service\allowunencrypted"] == "false"
+    assert machine.wsman[r"shell\idletimeout"] == "2147483647"
+    assert machine.addresses == {CONTROL_MAC: ("10.0.2.15", "Manual")}
+    assert machine.leases == set()
     assert machine.expiry == {"winvm": None}
     assert set(machine.timeouts.values()) == {0}
     assert {rule["localport"]: rule["profile"] for rule in machine.rules.values()} == {5986: "Any", 22: "Any"}
@@ -189,14 +199,14 @@ def test_a_power_cut_at_any_change_leads_to_the_same_machine(run: Run) -> None:
 def test_a_step_that_was_carried_out_is_not_carried_out_again_after_the_restart() -> None:
     run = Run(prepared())
     assert run.process() is Outcome.RESTARTING
-    policy = r"SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU"
+    policy = r"SYSTEM\CurrentControlSet\Control\CrashControl"
     run.machine.restart()
-    run.machine.set_value(policy, "NoAutoUpdate", RegistryData(Kind.DWORD, 0))
+    run.machine.set_value(policy, "AutoReboot", RegistryData(Kind.DWORD, 0))
     assert run.process(resumed=True) is Outcome.FAILED
-    assert run.wrong() == ["NoAutoUpdate"]
-    assert registry(run, policy, "NoAutoUpdate") == 0
+    assert run.wrong() == ["AutoReboot"]
+    assert registry(run, policy, "AutoReboot") == 0
     assert run.machine.power == "off"
-    assert run.events[-1]["message"] == "1 settings are not as wanted: NoAutoUpdate"
+    assert run.events[-1]["message"] == "1 settings are not as wanted: AutoReboot"
     assert registry(run, STATE, PROVISIONED) == ""
 
 

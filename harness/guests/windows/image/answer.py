@@ -31,6 +31,7 @@ _FIRST_NETWORK = (
     r"HKLM\SOFTWARE\Policies\Microsoft\Windows NT\CurrentVersion\NetworkList\Signatures\FirstNetwork"
 )
 _OOBE = r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\OOBE"
+_OOBE_POLICY = r"HKLM\SOFTWARE\Policies\Microsoft\Windows\OOBE"
 
 Command = tuple[str, str]
 """Description and command line."""
@@ -77,7 +78,7 @@ class Answers:
             specialize_commands=[
                 _phase("specialize"),
                 _registry(_FIRST_NETWORK, "Category", 1),  # private: WinRM is refused on a public network
-                *([] if server else [_registry(_OOBE, "BypassNRO", 1)]),  # no page that wants a network
+                *([] if server else _CLIENT_PAGES),
             ],
             logon_commands=[("winvm: provisioning", _first_logon())],
             computer=COMPUTER,
@@ -100,6 +101,12 @@ def _phase(name: str) -> Command:
 
 def _registry(key: str, name: str, value: int) -> Command:
     return f"winvm: {name}", f'reg.exe add "{key}" /v {name} /t REG_DWORD /d {value} /f'
+
+
+_CLIENT_PAGES = [
+    _registry(_OOBE, "BypassNRO", 1),  # no page that wants a network
+    _registry(_OOBE_POLICY, "DisablePrivacyExperience", 1),  # no privacy page at the first logon
+]
 
 
 def _first_logon() -> str:

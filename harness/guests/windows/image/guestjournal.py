@@ -17,7 +17,7 @@ LINE_LIMIT = 8 << 10
 TEXT_LIMIT = 1000
 ENTRIES_LIMIT = 20_000
 READ_BYTES = 256 << 10
-_KEYS = ("step", "phase", "state", "message", "setting", "wanted", "found")
+_KEYS = ("step", "phase", "state", "message", "setting", "wanted", "found", "wished")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Entry:
     setting: str = ""
     wanted: str = ""
     found: str = ""
+    wished: str = ""
 
     @property
     def ends(self) -> bool:

@@ -15,6 +15,9 @@ from harness.errors import ConfigurationError
 from harness.guests.windows.image.credentials import WindowsSecrets
 from harness.guests.windows.image.openssh import FOLDER as OPENSSH
 from harness.guests.windows.spec.profile import (
+    CONTROL_ADDRESS,
+    CONTROL_MAC,
+    CONTROL_PREFIX,
     JOURNAL_COM,
     KD_COM,
     KDNET_BUSPARAMS,
@@ -61,12 +64,18 @@ class Driver:
 
 
 def files(
-    profile: WindowsProfile, secrets: WindowsSecrets, driver: Driver | None, *, bundled: bool
+    profile: WindowsProfile,
+    secrets: WindowsSecrets,
+    driver: Driver | None,
+    *,
+    bundled: bool,
+    evaluation: bool = False,
 ) -> Mapping[str, bytes]:
     """Name -> content of `SETTINGS` and what lies beside it.
 
     Args:
         bundled: whether a folder with OpenSSH's server lies there too.
+        evaluation: whether this Windows is one, which is activated.
 
     Raises:
         ConfigurationError: the profile wants Driver Verifier, and there is no driver; or the provisioning
@@ -84,6 +93,7 @@ def files(
     }
     found = {name: path.read_bytes() for name, path in keys.items()}
     settings = _settings(profile, secrets, driver=driver, bundled=bundled)
+    settings["activate"] = evaluation
     found[SETTINGS] = json.dumps(settings, indent=1).encode("ascii")
     if driver:
         found[TEST_CERTIFICATE] = driver.certificate
@@ -112,6 +122,11 @@ def _settings(
             "dump": provision.dump,
             "auto_reboot": provision.auto_reboot,
             "dedicated_file_mib": provision.dump_file_mib,
+        },
+        "network": {
+            "mac": CONTROL_MAC.replace(":", "-").upper(),
+            "address": CONTROL_ADDRESS,
+            "prefix": CONTROL_PREFIX,
         },
         "verifier": {"drivers": [f"{driver.name}.sys"] if driver and provision.driver_verifier else []},
         "winrm": {

@@ -16,7 +16,7 @@ from typing import Self
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
-from harness.guests.windows.spec.profile import KDNET_BUSPARAMS, WindowsProfile
+from harness.guests.windows.spec.profile import CONTROL_ADDRESS, CONTROL_MAC, KDNET_BUSPARAMS, WindowsProfile
 from harness.machine.accelerator import Accelerator
 from harness.machine.channels import SOCKETS
 from harness.machine.domain import ADDRESS, UUIDS, HostSide, render_template, state_key
@@ -39,6 +39,7 @@ class WindowsSpec:
     session: version of the guest-side command that the ready state holds running.
     media: ISO images in the CD-ROM drives, the one to install from first: the machine then begins with an
         empty disk and fresh firmware variables, and `base.qcow2` need not be there.
+    settings: ISO image in a CD-ROM drive of a guest that is installed already, and is to be provisioned.
     online: the guest reaches the host's networks; only an installation that downloads needs that.
     """
 
@@ -47,6 +48,7 @@ class WindowsSpec:
     accelerator: Accelerator
     session: str = ""
     media: tuple[Path, ...] = ()
+    settings: Path | None = None
     online: bool = False
 
     @classmethod
@@ -118,7 +120,7 @@ class WindowsSpec:
             folder=host.overlay.parent,
             overlay=host.overlay,
             vnc_socket=host.vnc_socket,
-            media=self.media,
+            media=(*self.media, *([self.settings] if self.settings else [])),
             online=self.online,
             console=console,
             journal=journal,
@@ -126,6 +128,8 @@ class WindowsSpec:
             kdnet_socket=KDNET_SOCKET,
             kd_slot=int(KDNET_BUSPARAMS.split(".")[1]),
             address=ADDRESS,
+            control_mac=CONTROL_MAC,
+            control_address=CONTROL_ADDRESS,
             ports=host.ports,
         )
 

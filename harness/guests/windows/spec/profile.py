@@ -13,6 +13,8 @@ KDNET_HOST, KDNET_PORT, KDNET_BUSPARAMS = "10.0.3.2", 50000, "0.4.0"
 """Settings of a KDNET target (`bcdedit /dbgsettings net`, `/set {dbgsettings} busparams`): the debugger's
 address on the NIC's network, the UDP port, and the PCI address (bus.device.function, decimal) of the NIC. The
 network is not that of the control NIC (10.0.2.0/24): Windows uses the debugger's NIC as well."""
+CONTROL_MAC, CONTROL_ADDRESS, CONTROL_PREFIX = "52:54:00:12:34:56", "10.0.2.15", 24
+"""The control NIC, and the address that the host's forwards lead to; Windows has it as a static one."""
 KDNET_LEASE = "10.0.3.15"
 """The address that the guest gets there by DHCP."""
 HYPERV_VENDOR, OTHER_VENDOR = "Microsoft Hv", "KVMKVMKVM"
