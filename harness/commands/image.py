@@ -1,13 +1,13 @@
-"""`winvm image build|key|list|profiles|probe|capabilities`: guest images in the bench's home."""
+"""`winvm image build|provision|report|key|list|profiles|probe|capabilities`: images in the bench's home."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
@@ -18,6 +18,7 @@ from harness.project import config as configuration
 
 if TYPE_CHECKING:
     from harness.cli import Invocation
+    from harness.guests.flavour import BuildOption
     from harness.journal import Journal
     from harness.project.config import Config
 
@@ -25,24 +26,34 @@ if TYPE_CHECKING:
 class _BuildCommand(click.Command):
     """Has the options of all image flavours, and looks them up when it is called."""
 
+    left_out: ClassVar[frozenset[str]] = frozenset()
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         from harness.guests.registry import build_options
 
-        options: list[click.Parameter] = [
-            click.Option(
-                [f"--{option.name}", f"path_{option.name}".replace("-", "_")],
-                type=click.Path(path_type=Path, dir_okay=option.folder, file_okay=not option.folder),
-                metavar=option.metavar,
-                help=option.help,
-            )
-            for option in build_options()
-        ]
+        options = [_option(option) for option in build_options() if option.name not in self.left_out]
         argument, *own = super().get_params(ctx)
         return [argument, *options, *own]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         warn_of_broken_flavours()  # first: an option that is unknown may be one of theirs
         return super().parse_args(ctx, args)
+
+
+class _ProvisionCommand(_BuildCommand):
+    """The options without those that Setup alone uses."""
+
+    left_out = frozenset({"iso", "virtio-iso", "dry-run", "resume", "keep", "edition"})
+
+
+def _option(option: BuildOption) -> click.Parameter:
+    names = [f"--{option.name}", f"option_{option.name}".replace("-", "_")]
+    if option.kind == "flag":
+        return click.Option(names, is_flag=True, help=option.help)
+    kind = click.Path(path_type=Path, dir_okay=option.folder, file_okay=not option.folder)
+    return click.Option(
+        names, type=str if option.kind == "word" else kind, metavar=option.metavar, help=option.help
+    )
 
 
 @click.group()
@@ -69,7 +80,7 @@ def build(
     mirror: str | None,
     console: bool,
     as_json: bool,
-    **paths: Path | None,
+    **options: Path | str | bool | None,
 ) -> None:
     """Build an image, unless one with the same inputs exists.
 
@@ -77,34 +88,93 @@ def build(
     windows-server-2022, windows-server-2025, or your own. Windows is installed from your own ISO. reactos-x64
     is made from the live CD of a ReactOS that was built for WinDbg; no run uses it yet.
     """
-    from harness.guests.flavour import BuildRequest, DryRun
-    from harness.guests.registry import build_options, flavour_of
     from harness.images.mirror import VARIABLE, chosen
-    from harness.project.profiles import find_profile, listed, misnamed
 
     if mirror is not None:
         os.environ[VARIABLE] = mirror  # as if it had been there: every way to an image reads it
     chosen()
+    _build(invocation, name, options, console=console, as_json=as_json)
+
+
+@image.command(cls=_ProvisionCommand)
+@click.argument("name")
+@click.option("--console", is_flag=True, help="Say how to watch it; open a viewer if there is one.")
+@click.option("--json", "as_json", is_flag=True, help="Print the image as JSON.")
+@click.pass_obj
+def provision(
+    invocation: Invocation, /, name: str, console: bool, as_json: bool, **options: Path | str | bool | None
+) -> None:
+    """Provision an installed Windows again, without Windows Setup, and seal the image.
+
+    It needs the end of Setup, which a failed build keeps, and a build with --keep.
+    """
+    _build(invocation, name, options, console=console, as_json=as_json, again=True)
+
+
+@image.command()
+@click.argument("name")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The archive to write.")
+@click.pass_obj
+def report(invocation: Invocation, /, name: str, output: Path | None) -> None:
+    """Pack the evidence of a failed installation into one zip, to attach to a bug report.
+
+    NAME is the profile. The zip holds the guest's journal, screenshots, the logs from its disk, the profile
+    and versions of this host's programs. It holds no password, key or answer file.
+    """
+    from harness.images.evidence import pack
+    from harness.images.hostfacts import facts
+    from harness.project.profiles import find_profile
+
+    profile = find_profile(name, _project(invocation))
+    target = output or Path(f"winvm-{name}-report.zip")
+    packed = pack(configuration.home(), name, target, facts(profile))
+    click.echo(f"{target}: {len(packed)} files")
+
+
+def _build(
+    invocation: Invocation,
+    name: str,
+    given: Mapping[str, Path | str | bool | None],
+    *,
+    console: bool,
+    as_json: bool,
+    again: bool = False,
+) -> None:
+    """Builds, or provisions again, and prints what was made."""
+    from harness.guests.flavour import BuildRequest, DryRun
+    from harness.guests.registry import build_options, flavour_of
+    from harness.project.profiles import find_profile, listed, misnamed
+
     project = _project(invocation)
     known = [one.name for one in listed(project)]
     if name not in known and all(file.stem != name for file in misnamed(project)):
         known.sort(key=lambda one: (one != configuration.DEFAULT_PROFILE, one))
         raise ConfigurationError(f"There is no image {name!r}.", remedy=f"Known images: {', '.join(known)}.")
     profile = find_profile(name, project)
-    options = {
-        option.name: path
-        for option in build_options()
-        if (path := paths[f"path_{option.name}".replace("-", "_")]) is not None
-    }
+    paths: dict[str, Path] = {}
+    words: dict[str, str] = {}
+    for option in build_options():
+        value = given.get(f"option_{option.name}".replace("-", "_"))
+        if isinstance(value, Path):
+            paths[option.name] = value
+        elif value:
+            words[option.name] = value if isinstance(value, str) else ""
+    flavour = flavour_of(profile)
+    if again and all(option.name != "keep" for option in flavour.build_options):
+        raise ConfigurationError(
+            f"The image {name} is not made in stages.", remedy=f"Build it again: winvm image build {name}"
+        )
     request = BuildRequest(
         profile,
-        options,
+        paths,
         configuration.home(),
         lambda: _config(invocation),
-        lambda folder: _show(folder, name) if console else None,
+        words=words,
+        again=again,
+        shown=lambda folder: _show(folder, name) if console else None,
     )
     with _told() as journal:
-        built = flavour_of(profile).build(request, journal)
+        built = flavour.build(request, journal)
     if isinstance(built, DryRun):
         files = [str(path) for path in built.files]
         described: dict[str, object] = {"folder": str(built.folder), "files": files}
@@ -146,10 +216,13 @@ def list_(as_json: bool) -> None:
             )
             continue
         if as_json:
-            click.echo(json.dumps({"folder": str(found.folder), "bytes": size, **found.versions}))
+            more = {"warnings": found.warnings} if found.warnings else {}
+            click.echo(json.dumps({"folder": str(found.folder), "bytes": size, **found.versions, **more}))
         else:
             versions = " ".join(f"{name} {value}" for name, value in found.versions.items())
             click.echo(printable(f"{found.folder.name}  {size / 2**20:.0f} MiB  {versions}"))
+            for warning in found.warnings:
+                click.echo(printable(f"    warning: {warning}"))
 
 
 @image.command()

@@ -8,9 +8,9 @@ object, so that object imports inside its methods what only a run needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from harness.debuggers.kd.line import KernelLine
@@ -39,17 +39,19 @@ class Installed:
 
 @dataclass(frozen=True)
 class BuildOption:
-    """An option of `winvm image build`, which names a path.
+    """An option of `winvm image build`, which names a path unless it is of another kind.
 
     Attributes:
         name: as it is written, without `--`: `virtio-iso`.
         folder: whether the path names a folder; otherwise it names a file.
+        kind: `word` takes any text, `flag` nothing.
     """
 
     name: str
     metavar: str
     help: str
     folder: bool = False
+    kind: Literal["path", "word", "flag"] = "path"
 
 
 ISO = BuildOption("iso", "PATH", "The installation ISO of Windows, or the live CD of ReactOS.")
@@ -62,7 +64,9 @@ class BuildRequest:
 
     Attributes:
         options: option that was given -> path; may hold options of other flavours.
+        words: likewise for options that name no path; a flag's text is empty.
         project: returns the project in whose folder the command runs; None if there is none.
+        again: provision an installation again whose end of Setup is kept, without its ISO.
         shown: called with the folder of a machine that a build has started, so that a person can look at it.
     """
 
@@ -70,7 +74,14 @@ class BuildRequest:
     options: Mapping[str, Path]
     home: Path
     project: Callable[[], Config | None] = lambda: None
+    words: Mapping[str, str] = field(default_factory=dict)
+    again: bool = False
     shown: Callable[[Path], None] = lambda folder: None  # noqa: ARG005
+
+    @property
+    def given(self) -> set[str]:
+        """Names of all options that were given."""
+        return {*self.options, *self.words}
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,19 @@ class Link(Protocol):
 
 
 @runtime_checkable
+class StartsInterpreter(Protocol):
+    """A `Link` to a guest that may end the interpreter that its saved state holds."""
+
+    def new_interpreter(self, deadline: Deadline) -> dict[str, str]:
+        """Starts another one; returns what `Link.agent` needs to find it.
+
+        Raises:
+            BootError: it does not start.
+            TransportError, DeadlineError: the guest does not answer.
+        """
+
+
+@runtime_checkable
 class InstallsPackages(Protocol):
     """A `Link` to a guest that installs drivers by INF packages (capability `inf-package`)."""
 

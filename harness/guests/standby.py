@@ -78,14 +78,26 @@ def make_ready(
     await_answer(machine, transport, deadline)
     try:
         before()
-        process = transport.start(argv, deadline)
-        output = b""
-        for _, data in process.receive(deadline):
-            output = (output + data)[-CONSOLE_TAIL:]
-            if b'"standby"' in output:
-                return process.facts
+        return start_interpreter(transport, argv, deadline, remedy=remedy)
     except (DeadlineError, TransportError) as error:
         raise _not_ready(error, machine) from error
+
+
+def start_interpreter(
+    transport: StandbyTransport, argv: Sequence[str], deadline: Deadline, *, remedy: str
+) -> dict[str, str]:
+    """Starts the interpreter in a guest that answers; returns when it waits, and what finds it again.
+
+    Raises:
+        BootError: it ended, or did not start in time; `detail` holds its output.
+        TransportError, DeadlineError: the guest does not answer.
+    """
+    process = transport.start(argv, deadline)
+    output = b""
+    for _, data in process.receive(deadline):
+        output = (output + data)[-CONSOLE_TAIL:]
+        if b'"standby"' in output:
+            return process.facts
     ended = "did not start in time" if process.exit_code is None else f"ended with {process.exit_code:#x}"
     raise BootError(
         f"The standby interpreter in the guest {ended}.",

@@ -73,6 +73,7 @@ class DiskImage:
 
     digest: hex SHA-256 over everything the image was made from; its first 12 digits are in the folder's name.
     versions: what the image holds (`wine`, `kernel`, `python`, `debian`; `windows`, `python`).
+    warnings: what is not as it was wished when the image was made.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class DiskImage:
     disk_size: int
     disk_sha256: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def manifest(self) -> Path:

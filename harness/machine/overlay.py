@@ -45,6 +45,17 @@ def create_empty(disk: Path, size: int, deadline: Deadline) -> None:
     _qemu_img(["create", "-q", "-f", "qcow2", str(disk), str(size)], deadline)
 
 
+def flatten(overlay: Path, target: Path, deadline: Deadline) -> None:
+    """Copies an overlay and all below it into one new file, without unused clusters.
+
+    Raises:
+        HostError: qemu-img is missing.
+        MachineError: the disk is full, or a file of the chain cannot be read.
+        DeadlineError: it was not copied in time.
+    """
+    _qemu_img(["convert", "-q", "-f", "qcow2", "-O", "qcow2", str(overlay), str(target)], deadline)
+
+
 def set_backing(overlay: Path, backing: str, deadline: Deadline) -> None:
     """Changes the recorded backing file, not the data; a relative name is relative to `overlay`."""
     _qemu_img(["rebase", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", backing, str(overlay)], deadline)

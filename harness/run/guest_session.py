@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from harness.agent.conversation import CRASH_GRACE_S
 from harness.agent.handover import Handover
 from harness.agent.protocol import Unloaded
-from harness.agent.session import AgentSession, start_agent
+from harness.agent.session import AgentSession
 from harness.bundle.payload import Payload
 from harness.crash.dump_source import DumpSource
 from harness.deadline import Deadline
@@ -24,6 +24,7 @@ from harness.machine.protocol import Machine
 from harness.outcome import KernelCrash
 from harness.project.profile import Profile
 from harness.run.artifacts import Artifacts
+from harness.run.interpreter import started
 from harness.run.loading import LOAD_DEADLINE_S, Loading
 
 CONNECT_DEADLINE_S = 120.0
@@ -150,7 +151,7 @@ class GuestSession:
         self._deployed = {}
         self._push(deadline)
         with self._journal.step(StepKind.DEPLOY, "start agent"):
-            start_agent(self.link.agent(self._standby), self._agent_path, deadline)
+            self._standby = started(self.link, self._standby, self._agent_path, deadline)
 
     def meet(self) -> None:
         """Connects to the agent that waits; no driver is loaded afterwards.

@@ -1,6 +1,7 @@
 # Stands in for Windows Setup on an installation ISO: asks for a key, reports its phases on COM2, "installs" itself
-# onto the disk, restarts, goes on from there, and switches the machine off. BIOS, real mode, loaded to 0x7c00 whole
-# from the CD (El Torito) and by its first sector from the disk. HANG: stops after its first line.
+# onto the disk, restarts, goes on from there to the first logon, and switches the machine off. Started once more, it
+# provisions. BIOS, real mode, loaded to 0x7c00 whole from the CD (El Torito) and by its first sector from the disk,
+# whose fifth sector says that Setup is done. HANG: stops after its first line. FAIL: the provisioning fails.
 # clang-19 -c --target=i386-none-none install_payload.S; ld.lld-19 -Ttext=0x7c00 --oformat=binary
 .code16
 .globl start
@@ -46,13 +47,24 @@ shown:
     jmp stop
 
 installed:
-    movw $0x0203, %ax               # read the other three
+    movw $0x0204, %ax               # read the others, and the one that says how far it got
     movw $0x7e00, %bx
     movw $0x0002, %cx
     movw $0x0080, %dx
     int $0x13
     jc stop
     movw $rest, %si
+    cmpb $0, 0x8400                 # the fifth sector
+    jne off
+    movb $1, 0x8400
+    movw $0x0301, %ax               # write it
+    movw $0x8400, %bx
+    movw $0x0005, %cx
+    movw $0x0080, %dx
+    int $0x13
+    jc stop
+    movw $logon, %si
+off:
     call say
     movw $0x0604, %dx               # PM1a control of the chipset, as SeaBIOS places it: soft off
     movw $0x2000, %ax
@@ -84,12 +96,19 @@ prompt:
     .word 0xaa55
 setup:
     .asciz "{\"step\":\"windowsPE\",\"phase\":\"setup\",\"state\":\"running\"}\n"
-rest:
+logon:
     .ascii "{\"step\":\"specialize\",\"phase\":\"setup\",\"state\":\"running\"}\n"
     .ascii "{\"step\":\"first logon\",\"phase\":\"setup\",\"state\":\"running\"}\n"
+    .asciz "{\"step\":\"setup done\",\"phase\":\"end\",\"state\":\"ok\"}\n"
+rest:
+    .ascii "{\"step\":\"configuration\",\"phase\":\"setup\",\"state\":\"running\"}\n"
     .ascii "{\"step\":\"provision\",\"phase\":\"start\",\"state\":\"running\",\"seconds\":0,\"message\":\"\"}\n"
     .ascii "{\"step\":\"test signing\",\"phase\":\"apply\",\"state\":\"running\",\"seconds\":0,\"message\":\"\"}\n"
     .ascii "{\"step\":\"test signing\",\"phase\":\"check\",\"state\":\"ok\",\"seconds\":0,\"message\":\"\","
     .ascii "\"setting\":\"testsigning\",\"wanted\":\"Yes\",\"found\":\"Yes\"}\n"
+#ifdef FAIL
+    .asciz "{\"step\":\"provision\",\"phase\":\"end\",\"state\":\"failed\",\"message\":\"sshd is not as wanted\"}\n"
+#else
     .asciz "{\"step\":\"provision\",\"phase\":\"end\",\"state\":\"ok\",\"seconds\":9,\"message\":\"\"}\n"
+#endif
 .org 2048

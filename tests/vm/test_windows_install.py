@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,12 @@ def home() -> Iterator[Path]:
         yield Path(name)
 
 
-def command(iso: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "tests.vm.windows_installing", str(iso), *options]
+def command(iso: Path | None, *options: str) -> list[str]:
+    named = [str(iso)] if iso else []
+    return [sys.executable, "-m", "tests.vm.windows_installing", *named, *options]
 
 
-def building(home: Path, iso: Path, *options: str) -> tuple[int, dict[str, Any]]:
+def building(home: Path, iso: Path | None, *options: str) -> tuple[int, dict[str, Any]]:
     """Exit code of a build, and what it printed."""
     done = subprocess.run(
         command(iso, *options),
@@ -178,6 +180,8 @@ def test_an_installation_from_the_iso_to_the_sealed_image(home: Path, iso: Path)
         "image: Windows Setup, copying",
         "image: Windows Setup, configuring",
         "image: first logon",
+        "image: shutdown of Windows",
+        "image: start of the installed Windows",
         "image: set up test signing",
         "image: shutdown of Windows",
     ]
@@ -194,7 +198,7 @@ def test_an_installation_from_the_iso_to_the_sealed_image(home: Path, iso: Path)
     assert image.secrets.folder.stat().st_mode & 0o777 == 0o700
     assert not list(image.folder.rglob("*.iso"))  # the configuration ISO, a secret, is gone
     assert list((image.folder / "install" / "screenshots").glob("*.png"))
-    assert (image.folder / "install" / "journal.jsonl").read_text().count("\n") == 7
+    assert (image.folder / "install" / "journal.jsonl").read_text().count("\n") == 9
 
 
 def test_what_setup_wrote_is_on_the_disk(home: Path, tmp_path: Path) -> None:
@@ -224,3 +228,70 @@ def test_a_damaged_image_is_no_image(home: Path) -> None:
     with pytest.raises(ImageError, match="not the"):
         load(image.folder)
     assert find(home, "windows-10") is None
+
+
+@pytest.fixture(scope="module")
+def failing_iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("failing")
+    return windows_iso(folder, WINDOWS_10, boot=payload(folder, "-DFAIL"))
+
+
+def test_a_provisioning_that_failed_is_repeated_without_setup(home: Path, failing_iso: Path) -> None:
+    code, said = building(home, failing_iso)
+    assert code == 3
+    assert "sshd is not as wanted" in said["error"]
+    assert "winvm image report windows-10" in said["detail"]
+    evidence = home / "installations" / "windows-10"
+    assert "NTFS" in (evidence / "logs" / "logs.txt").read_text()
+    assert json.loads((evidence / "error.json").read_text())["error"] == said["error"]
+    stage = home / "images" / ".stage-windows-10"
+    setup = json.loads((stage / "setup.json").read_text())
+    assert setup["iso"]["name"] == failing_iso.name
+    assert not (stage / "provisioned.json").exists()
+    # The same again from the end of Setup; it fails again, since nothing was mended.
+    code, said = building(home, failing_iso, "--resume", "--keep")
+    assert code == 3
+    before = (stage / "setup.json").stat().st_mtime_ns
+    assert (stage / "failed.qcow2").exists()
+    assert str(stage / "failed.qcow2") in said["detail"]
+    code, said = building(home, None)
+    assert code == 3
+    assert (stage / "setup.json").stat().st_mtime_ns == before
+    assert left_behind(home) == []
+
+
+def test_the_evidence_of_a_failure_is_one_archive_without_secrets(home: Path, tmp_path: Path) -> None:
+    secret = (home / "images" / ".stage-windows-10" / "secrets" / "password").read_text().strip()
+    (home / "installations" / "windows-10" / "logs" / "panther.log").write_bytes(secret.encode("utf-16-le"))
+    target = tmp_path / "report.zip"
+    subprocess.run(
+        [WINVM, "image", "report", "windows-10", "--output", target],
+        env={**os.environ, "WINVM_HOME": str(home)},
+        cwd=tmp_path,
+        check=True,
+    )
+    with zipfile.ZipFile(target) as archive:
+        names = set(archive.namelist())
+        content = b"".join(archive.read(name) for name in names)
+    assert {"journal.jsonl", "last.png", "error.json", "facts.json", "logs/logs.txt"} <= names
+    assert any(name.startswith("screenshots/") for name in names)
+    assert secret.encode() not in content
+    assert secret.encode("utf-16-le") not in content
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_other_settings_are_provisioned_onto_the_same_installation(home: Path, iso: Path) -> None:
+    """As `winvm image provision` does: Setup has run once, and its ISO is not needed again."""
+    code, said = building(home, iso, "--keep", "--dump", "small")
+    assert code == 0, said
+    assert "image: Windows Setup, starting" in said["steps"]
+    again, there = building(home, None, "--dump", "complete")
+    assert again == 0, there
+    assert "image: Windows Setup, starting" not in there["steps"]
+    first, second = load(Path(said["folder"])), load(Path(there["folder"]))
+    assert first.settings != second.settings
+    assert first.secrets.password == second.secrets.password, "Windows has it since Setup"
+    assert not (home / "images" / ".stage-windows-10").exists()
+    code, said = building(home, None)
+    assert code == 2
+    assert "winvm image build windows-10 --iso PATH --keep" in said["remedy"]

@@ -68,7 +68,7 @@ def test_registry_commands_of_setup_are_taken(
     winvm: CommandLine, up: LiveGuest, answer_file: ET.Element
 ) -> None:
     added = [line for line in lines_of(answer_file, "Path") if line.startswith("reg.exe add")]
-    assert len(added) == 4
+    assert len(added) == 6
     for line in added:
         assert run_line(winvm, line) == 0
         key, name = re.findall(r'add "([^"]+)" /v (\w+)', line)[0]
@@ -76,7 +76,32 @@ def test_registry_commands_of_setup_are_taken(
         assert re.search(rf"{name}\s+REG_DWORD\s+0x1", shown)
 
 
-def test_the_first_logon_finds_its_cd_and_hands_over(
+def test_the_first_logon_plans_the_next_start_and_ends_the_stage_of_setup(
+    winvm: CommandLine, up: LiveGuest, answer_file: ET.Element, tmp_path: Path
+) -> None:
+    """Stand-ins for the two programs that would change the guest itself say what they were told."""
+    disc = contents("", b"", b"", {}, {}, {})
+    for name in ("start.cmd", "configuration.cmd"):
+        text = disc[f"winvm/{name}"].decode()
+        for program in ("schtasks.exe", "shutdown.exe"):
+            text = text.replace(f"{program} ", f"echo {program} ")
+        (tmp_path / name).write_bytes(text.encode())
+        winvm.ok("push", str(tmp_path / name), rf"C:\cd\winvm\{name}")
+    before = up.channels.journal.stat().st_size
+    said = winvm.run("exec", "--", "cmd.exe", "/c", r"C:\cd\winvm\start.cmd").stdout.decode()
+    assert written(up, before, 2) == [
+        Entry("first logon", "setup", "running"),
+        Entry("setup done", "end", "ok"),
+    ]
+    assert "shutdown.exe /s /f /t 5" in said
+    planned = next(line for line in said.splitlines() if line.startswith("schtasks.exe /create "))
+    assert '/tr "cmd.exe /c C:\\winvm\\configuration.cmd"' in planned
+    assert "/tn winvm-configuration /sc onstart /delay 0000:30 /ru SYSTEM /rl highest /f" in planned
+    winvm.ok("pull", r"C:\winvm\configuration.cmd", str(tmp_path / "planned.cmd"))
+    assert (tmp_path / "planned.cmd").read_bytes() == (tmp_path / "configuration.cmd").read_bytes()
+
+
+def test_a_start_with_the_cd_in_a_drive_hands_over_to_the_provisioning(
     winvm: CommandLine, up: LiveGuest, answer_file: ET.Element, tmp_path: Path
 ) -> None:
     """C: is the CD here, and Python is there already; the settings are wrong, so that nothing is changed."""
@@ -84,13 +109,14 @@ def test_the_first_logon_finds_its_cd_and_hands_over(
     (tmp_path / "start.cmd").write_bytes(start)
     (tmp_path / "provision.json").write_text('{"version": 1, "profile": "windows-11", "jurnal": "COM2"}')
     build_provision(tmp_path / "provision.pyz")
-    for name in ("start.cmd", "provision.json", "provision.pyz"):
+    (tmp_path / "configuration.cmd").write_bytes(b"@rem the first logon has put it here\r\n")
+    for name in ("start.cmd", "provision.json", "provision.pyz", "configuration.cmd"):
         winvm.ok("push", str(tmp_path / name), rf"C:\winvm\{name}")
     before = up.channels.journal.stat().st_size
     (line,) = lines_of(answer_file, "CommandLine")
     assert "(D E F G H I)" in line
     run_line(winvm, line.replace("(D E F G H I)", "(Y C)"))
     first, second = written(up, before, 2)
-    assert first == Entry("first logon", "setup", "running")
+    assert first == Entry("configuration", "setup", "running")
     assert (second.phase, second.state) == ("start", "failed")
     assert "jurnal is not a known key" in second.message

@@ -1,6 +1,7 @@
 """A process that builds a Windows image from an ISO without a Windows.
 
-`python -m tests.vm.windows_installing ISO` prints the image as JSON, or the error with its remedy and detail.
+`python -m tests.vm.windows_installing [ISO]` prints the image as JSON, or the error with its remedy and
+detail.
 The profile is windows-10's on a small BIOS machine; install_payload.S stands on the ISO in place of Setup.
 libvirt's driver allows one root a process, so this is one.
 """
@@ -35,7 +36,10 @@ def small(stall: float) -> WindowsProfile:
 def main(arguments: list[str]) -> int:
     """Builds; returns the exit code."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("iso", type=Path)
+    parser.add_argument("iso", type=Path, nargs="?")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--dump", default="kernel", help="a setting of the provisioning that may differ")
     parser.add_argument("--stall", type=float, default=120.0)
     options = parser.parse_args(arguments)
     steps: list[str] = []
@@ -48,7 +52,16 @@ def main(arguments: list[str]) -> int:
     journal = Journal()
     journal.listen(listen)
     try:
-        image = build(Request(small(options.stall), options.iso, driver=DRIVER), config.home(), journal)
+        profile = small(options.stall)
+        provision = profile.provision.model_copy(update={"dump": options.dump})
+        request = Request(
+            profile.model_copy(update={"provision": provision}),
+            options.iso,
+            driver=DRIVER,
+            resume=options.resume,
+            keep=options.keep,
+        )
+        image = build(request, config.home(), journal)
     except WinvmError as error:
         said = {"error": error.message, "remedy": error.remedy, "detail": error.detail}
         print(json.dumps(said))

@@ -96,7 +96,7 @@ class ReactosFlavour:
         from harness.guests.reactos.image.build import build
 
         profile = ReactosProfile.checked(request.profile)
-        if other := sorted(request.options.keys() - {ISO}):
+        if other := sorted(request.given - {ISO}):
             raise ConfigurationError(
                 f"The image {profile.name} has no use for --{other[0]}.", remedy=f"It takes --{ISO}."
             )

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from harness.project.config import Config
 
 ISO, VIRTIO_ISO, OPENSSH, DRY_RUN = flavour.ISO.name, "virtio-iso", "openssh", "dry-run"
+RESUME, KEEP = "resume", "keep"
+WARNED_DAYS = 2
+"""How many days before its evaluation ends a run warns: from day 8 of the ten without activation."""
 
 
 class WindowsFlavour:
@@ -44,6 +47,15 @@ class WindowsFlavour:
             "FOLDER",
             "Write all that would be used to a new folder, and install nothing.",
             folder=True,
+        ),
+        BuildOption(
+            RESUME,
+            "",
+            "Go on from the last stage that a failed build completed, if there is one.",
+            kind="flag",
+        ),
+        BuildOption(
+            KEEP, "", "Keep the stages of a build that succeeds, and the disk of one that fails.", kind="flag"
         ),
     )
 
@@ -176,6 +188,7 @@ class WindowsFlavour:
     ) -> Installed:
         from harness.guests.windows.guest import WindowsGuest, session_version
 
+        _require_dump(image, profile)
         _warn_of_end(image, journal)
         spec = self.spec_type.checked(image.folder, profile, accelerator, session_version(verified))
         return Installed(image, WindowsGuest(image, profile, verified), spec)
@@ -185,12 +198,12 @@ def _request(asked: BuildRequest) -> Request:
     from harness.guests.windows.image.preparation import Request
 
     profile, known = asked.profile, [option.name for option in WindowsFlavour.build_options]
-    if other := sorted(asked.options.keys() - set(known)):
+    if other := sorted(asked.given - set(known)):
         raise ConfigurationError(
             f"The image {profile.name} has no use for --{other[0]}.",
             remedy=f"It takes --{', --'.join(known)}.",
         )
-    if ISO not in asked.options:
+    if ISO not in asked.options and not asked.again:
         raise ConfigurationError(
             f"{profile.name} is installed from an ISO, and none is named.",
             remedy=f"Run: winvm image build {profile.name} --iso PATH",
@@ -199,7 +212,14 @@ def _request(asked: BuildRequest) -> Request:
     wanted = WindowsProfile.checked(profile).image_profile
     driver = _driver(asked.project())
     return Request(
-        wanted, options[ISO], options.get(VIRTIO_ISO), options.get(OPENSSH), driver, shown=asked.shown
+        wanted,
+        options.get(ISO),
+        options.get(VIRTIO_ISO),
+        options.get(OPENSSH),
+        driver,
+        resume=RESUME in asked.words,
+        keep=KEEP in asked.words or asked.again,
+        shown=asked.shown,
     )
 
 
@@ -214,11 +234,34 @@ def _driver(config: Config | None) -> Driver | None:
     return Driver(config.driver.name, certificate.certificate.read_bytes())
 
 
-def _warn_of_end(image: WindowsImage, journal: Journal) -> None:
-    """An expired evaluation shuts the guest down without a crash; warn about it here."""
-    from datetime import UTC, datetime
+def _require_dump(image: WindowsImage, profile: WindowsProfile) -> None:
+    """A machine that stops at a bugcheck leaves its dump to the host, which cannot always make one."""
+    import shutil
 
-    if image.runs_out and image.runs_out < datetime.now(UTC).date():
+    from harness.crash.dump_rungs import CONVERTER
+    from harness.guests.windows.image.drivers import DUMP
+
+    if profile.hardware.on_bugcheck == "stop" and DUMP not in image.drivers and not shutil.which(CONVERTER):
+        raise ConfigurationError(
+            f'{profile.name} has on_bugcheck = "stop", and no dump could be made of its guest: its image has'
+            f" no {DUMP} driver, and this host has no {CONVERTER}.",
+            remedy='Set on_bugcheck = "dump", build the image with --virtio-iso, or install the'
+            f" {CONVERTER} that belongs to QEMU.",
+        )
+
+
+def _warn_of_end(image: WindowsImage, journal: Journal) -> None:
+    """An expired evaluation shuts the guest down without a crash; warn about it here, and two days before."""
+    from datetime import UTC, datetime, timedelta
+
+    today = datetime.now(UTC).date()
+    if image.runs_out and today <= image.runs_out <= today + timedelta(days=WARNED_DAYS):
+        journal.warn(
+            f"the evaluation in {image.folder.name} ends on {image.runs_out}: then its Windows shuts itself"
+            " down about every hour. Build the image again; an evaluation that was not activated, because the"
+            " network was closed or Microsoft not reached, runs for 10 days"
+        )
+    if image.runs_out and image.runs_out < today:
         journal.warn(
             f"the evaluation in {image.folder.name} ended on {image.runs_out}: its Windows shuts itself down"
             f" about every hour. Remove {image.folder}, and build it again"

@@ -19,7 +19,7 @@ from harness.deadline import Deadline
 from harness.errors import TransportError
 from harness.guests.link import GuestLink
 from harness.guests.protocol import Reachable
-from harness.guests.standby import await_answer, make_ready
+from harness.guests.standby import await_answer, make_ready, start_interpreter
 from harness.guests.windows import pnputil
 from harness.guests.windows.debug_stream import WindowsDebugStream
 from harness.guests.windows.debugger import WindowsStream, debugger_of
@@ -35,6 +35,8 @@ from harness.transports.winrm import WinRmTransport
 
 PYTHON = r"C:\Python\python.exe"
 STANDBY = r"C:\winvm\standby.py"
+STANDBY_COMMAND = (PYTHON, "-u", STANDBY)
+STANDBY_REMEDY = "Its Python may be damaged: build the image again."
 MEMORY_DUMP = r"C:\Windows\MEMORY.DMP"
 DRIVE_C = "/C:"
 """How Windows' OpenSSH server writes the drive in SFTP paths."""
@@ -67,7 +69,7 @@ def system_time(unix_time: float) -> str:
 
 
 class WindowsLink(GuestLink):
-    """Connections to one running Windows guest; implements `Link` and `InstallsPackages`."""
+    """Connections to one running Windows guest; implements `Link` and what it may do beside."""
 
     def install_package(self, inf: PureWindowsPath, certificates: Iterable[str], deadline: Deadline) -> str:
         """See `InstallsPackages`."""
@@ -76,6 +78,10 @@ class WindowsLink(GuestLink):
     def uninstall_package(self, published: str, deadline: Deadline) -> None:
         """See `InstallsPackages`."""
         pnputil.uninstall(self.transport, published, deadline)
+
+    def new_interpreter(self, deadline: Deadline) -> dict[str, str]:
+        """See `StartsInterpreter`: Windows ends a shell that was idle for too long by its clock."""
+        return start_interpreter(self.transport, STANDBY_COMMAND, deadline, remedy=STANDBY_REMEDY)
 
     def set_clock(self, deadline: Deadline) -> None:
         """See `Link`.
@@ -156,7 +162,7 @@ class WindowsGuest:
         return make_ready(
             machine,
             link.transport,
-            [PYTHON, "-u", STANDBY],
+            STANDBY_COMMAND,
             deadline,
             remedy=build_again(self.profile.name),
             before=lambda: link.files.push(standby_script(), STANDBY, deadline),

@@ -82,8 +82,8 @@ class WineFlavour:
         """See `Flavour`."""
         from harness.images import wine
 
-        if request.options:
-            given = f"--{min(request.options)}"
+        if request.given:
+            given = f"--{min(request.given)}"
             raise ConfigurationError(
                 f"The image {request.profile.name} has no use for {given}: it is made from packages, "
                 "takes no ISO and has no dry run.",

@@ -77,7 +77,9 @@ def test_a_dry_run_wants_a_folder_of_its_own(tmp_path: Path) -> None:
         dry_run(request, tmp_path / "home", tmp_path / "used" / "file", Journal())
 
 
-def sealed(home: Path, digest: str = "0123456789abcdef", firmware: str = "uefi") -> WindowsImage:
+def sealed(
+    home: Path, digest: str = "0123456789abcdef", firmware: str = "uefi", **more: object
+) -> WindowsImage:
     """An image as a build seals it, with a disk of a few bytes."""
     images = home / "images"
     draft = images / ".install-windows-11-x" / "image"
@@ -93,6 +95,7 @@ def sealed(home: Path, digest: str = "0123456789abcdef", firmware: str = "uefi")
         "firmware": firmware,
         "runs_out": "2027-02-19",
         "versions": {"windows": "10.0.26100.1742"},
+        **more,
     }
     return seal(draft, images / f"windows-11-{digest[:12]}", manifest)
 

@@ -1,7 +1,8 @@
 """The configuration ISO: the second CD, with the answer file in its root and all that the first logon needs.
 
     autounattend.xml      Setup looks for it in the root of every CD
-    winvm/                start.cmd, python.zip, provision.pyz, provision.json and the files it names
+    winvm/                start.cmd, configuration.cmd, python.zip, provision.pyz, provision.json and what
+                          it names
     winvm/openssh/        only where Windows has no SSH server of its own
     drivers/<driver>/     only for virtio hardware
 
@@ -24,6 +25,8 @@ from harness.host.resources import vm_folder
 
 ANSWER_FILE = "autounattend.xml"
 LABEL = "WINVM"
+SCRIPTS = ("start.cmd", "configuration.cmd")
+"""In vm/windows/."""
 _FOLDER = "winvm"
 _JOLIET_LIMIT = 64
 """Characters of the longest name that every reader of Joliet accepts."""
@@ -38,13 +41,14 @@ def contents(
     drivers: Mapping[str, bytes],
 ) -> dict[str, bytes]:
     """Path in the ISO -> content."""
-    start = (vm_folder() / "windows" / "start.cmd").read_text(encoding="ascii")
     found = {
         ANSWER_FILE: answer.encode("utf-8"),
-        f"{_FOLDER}/start.cmd": start.replace("\n", "\r\n").encode("ascii"),  # cmd.exe loses labels otherwise
         f"{_FOLDER}/python.zip": python,
         f"{_FOLDER}/{PROGRAM}": program,
     }
+    for name in SCRIPTS:
+        script = (vm_folder() / "windows" / name).read_text(encoding="ascii")
+        found[f"{_FOLDER}/{name}"] = script.replace("\n", "\r\n").encode("ascii")  # else cmd.exe loses labels
     found |= {f"{_FOLDER}/{name}": content for name, content in settings.items()}
     found |= {f"{_FOLDER}/{OPENSSH}/{name}": content for name, content in openssh.items()}
     return found | {f"{DRIVERS}/{name}": content for name, content in drivers.items()}

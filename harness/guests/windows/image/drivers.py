@@ -1,4 +1,4 @@
-"""virtio drivers out of the virtio-win ISO: those that the profile's hardware needs, for its Windows only.
+"""virtio drivers out of the virtio-win ISO: those that the profile's hardware needs, and fwcfg for dumps.
 
 Its layout is <driver>/<Windows>/amd64. Setup fails if it finds a driver for several versions of Windows.
 """
@@ -17,6 +17,10 @@ from harness.guests.windows.image.iso import names_in, opened, readable_size
 from harness.guests.windows.spec.profile import WindowsProfile
 
 STORAGE, NETWORK = "viostor", "NetKVM"
+DUMP = "fwcfg"
+"""Tells QEMU what it needs to write a Windows dump; taken whenever there is an ISO that has it."""
+OPTIONAL = "?"
+"""Begins the name of a folder that the ISO may lack."""
 SUFFIXES = (".inf", ".cat", ".sys", ".dll", ".exe")
 """Files that an INF may name. Symbol files are left out: they are larger than all the others."""
 FILES_LIMIT = 40
@@ -41,7 +45,7 @@ def read_drivers(profile: WindowsProfile, iso: Path | None, deadline: Deadline) 
         DeadlineError: it was not read in time.
     """
     needed = needed_drivers(profile)
-    if not needed:
+    if not needed and iso is None:
         return {}
     if iso is None:
         raise ConfigurationError(
@@ -49,7 +53,9 @@ def read_drivers(profile: WindowsProfile, iso: Path | None, deadline: Deadline) 
         )
     readable_size(iso, _WHICH)
     with tempfile.TemporaryDirectory(prefix="winvm-drivers-") as folder:
-        ask(__name__, iso, [folder, *(f"{name}/{profile.install.virtio}/amd64" for name in needed)], deadline)
+        below = f"{profile.install.virtio}/amd64"
+        folders = [*(f"{name}/{below}" for name in needed), f"{OPTIONAL}{DUMP}/{below}"]
+        ask(__name__, iso, [folder, *folders], deadline)
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in sorted(Path(folder).rglob("*"))
@@ -64,9 +70,12 @@ def _extract(arguments: list[str]) -> dict[str, Any]:
     key = next((key for key, there in keys.items() if there), None)
     if key is None:
         raise FileRefusedError("has none of the long file names that the virtio-win ISO has", _WHICH)
-    for folder in folders:
+    for wanted in folders:
+        folder = wanted.removeprefix(OPTIONAL)
         names = [name for name in names_in(iso, **{key: f"/{folder}"}) if name.lower().endswith(SUFFIXES)]
         if not any(name.lower().endswith(".inf") for name in names):
+            if wanted.startswith(OPTIONAL):
+                continue
             raise FileRefusedError(f"holds no driver in {folder}", _WHICH)
         if len(names) > FILES_LIMIT:
             raise FileRefusedError(f"holds {len(names)} files in {folder}", _WHICH)

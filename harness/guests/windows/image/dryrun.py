@@ -75,6 +75,7 @@ def _claim(target: Path) -> None:
 
 def _domain(preparation: Preparation, settings: Path, home: Path) -> str:
     request = preparation.request
+    assert request.iso
     accelerator = choose_accelerator(home / "accelerator.json", Deadline.after(PROBE_S)).accelerator
     media = (request.iso.resolve(), settings.resolve())
     folder = settings.resolve().parent

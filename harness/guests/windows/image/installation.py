@@ -29,12 +29,21 @@ SCREENSHOT_DEADLINE_S = 20.0
 KEPT_ENTRIES = 30
 """Journal entries that an error shows."""
 NAME_LIMIT = 60
+BLOCK = 512
+SETUP_WRITES = 1 << 20
+"""Bytes on the disk that only Setup writes: the firmware and the CD's loader write none."""
+PROVISIONING_WRITES = 16 << 20
+"""Bytes of growth that are progress after the first logon; an idle Windows writes less in a minute."""
+STARTING = "image: Windows Setup, starting"
 
+CONFIGURATION = "configuration"
 FIRST_LOGON = "first logon"
+DESKTOP = (FIRST_LOGON, CONFIGURATION)
 SETUP_STEPS = {
     "windowsPE": "image: Windows Setup, copying",
     "specialize": "image: Windows Setup, configuring",
     FIRST_LOGON: "image: first logon",
+    CONFIGURATION: "image: provisioning",
 }
 """What the journal's phase `setup` names -> the step that a person sees."""
 
@@ -45,8 +54,8 @@ class Limits:
 
     Attributes:
         stall: no change of journal, screen and disk.
-        keys: how long after power on a key is pressed, for 'Press any key to boot from CD or DVD'. Over long
-            before the first restart, which must not boot from the CD again.
+        keys: how long after power on a key is pressed, for 'Press any key to boot from CD or DVD'. It ends
+            when Setup speaks or the disk grows: the first restart must not boot from the CD again.
     """
 
     stall: float
@@ -80,6 +89,8 @@ class Installation:
         evidence: existing folder that gets journal.jsonl and the screenshots, one a minute.
         pause: waits between two looks, given the seconds.
         started: called once, when the machine runs.
+        first: the step until the guest's journal names one.
+        pictures: begins the names of the screenshots.
     """
 
     def __init__(
@@ -92,6 +103,8 @@ class Installation:
         clock: Clock = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
         started: Callable[[], None] = lambda: None,
+        first: str = STARTING,
+        pictures: str = "",
     ) -> None:
         self._machine = machine
         self._evidence = evidence
@@ -100,6 +113,8 @@ class Installation:
         self._clock = clock
         self._pause = pause
         self._started = started
+        self._first = first
+        self._pictures = pictures
         self._entries: list[Entry] = []
         self._checks: dict[tuple[str, str], Entry] = {}
         self._step = ""
@@ -119,7 +134,7 @@ class Installation:
         guest = GuestJournal(self._machine.channels.journal, self._evidence / "journal.jsonl")
         try:
             with ExitStack() as self._steps:
-                self._enter("image: Windows Setup, starting")
+                self._enter(self._first)
                 self._machine.start(deadline)
                 self._started()
                 return self._watch(guest, began, deadline)
@@ -131,6 +146,7 @@ class Installation:
 
     def _watch(self, guest: GuestJournal, began: float, deadline: Deadline) -> Report:
         alive = _SignOfLife(began)
+        empty = self._disk_bytes()
         while True:
             # Read first: the journal read below then has all that the guest wrote before it powered off.
             state = self._machine.state()
@@ -143,23 +159,29 @@ class Installation:
                 return Report(tuple(self._checks.values()), now - began)
             if now >= self._screenshot_due:
                 self._screenshot_due = now + SCREENSHOT_S
-                screen = self._screenshot(f"{int((now - began) / SCREENSHOT_S):04}")
-                if not self._provisioning:
+                screen = self._screenshot(f"{self._pictures}{int((now - began) / SCREENSHOT_S):04}")
+                if not self._on_the_desktop:
                     alive.note("screen", screen, now)
-                    alive.note("disk", self._disk_blocks(), now)
+                unit = PROVISIONING_WRITES if self._on_the_desktop else BLOCK
+                alive.note("disk", self._disk_bytes() // unit, now)
             if now - alive.at >= self._limits.stall:
                 raise self._stalled()
             self._check(deadline)
-            if now - began < self._limits.keys and not self._entries:
+            started = self._entries or self._disk_bytes() - empty >= SETUP_WRITES
+            if now - began < self._limits.keys and not started:
                 with suppress(MachineError):  # it ended just now
                     self._machine.press_key(KEY_ENTER, deadline)
             bound(self._machine.channels)
             self._pause(LOOK_S)
 
     @property
-    def _provisioning(self) -> bool:
-        """Whether only the journal shows progress: a desktop's clock changes the screen each minute."""
-        return any(entry.phase != "setup" or entry.step == FIRST_LOGON for entry in self._entries)
+    def _on_the_desktop(self) -> bool:
+        """Whether the screen changes by itself: a desktop's clock does each minute.
+
+        It does not while Windows restarts or shuts down: "Working on updates" is progress then.
+        """
+        last = self._entries[-1] if self._entries else None
+        return last is not None and (last.phase not in ("setup", "restart", "end") or last.step in DESKTOP)
 
     @property
     def _where(self) -> str:
@@ -176,6 +198,8 @@ class Installation:
         elif entry.phase == "check":
             self._enter("image: self-check")
             self._checks[entry.step, entry.setting] = entry
+            if entry.wished and entry.state != "ok":
+                self._journal.warn(f"in the guest: {entry.setting} is {entry.found}, not {entry.wanted}")
         elif entry.phase == "end" and entry.state == "ok":
             self._enter("image: shutdown of Windows")
         if entry.state == "failed" and not entry.ends:
@@ -200,7 +224,7 @@ class Installation:
         raise ImageError(f"The machine is {state}{why} before Windows was set up ({self._where}).")
 
     def _stalled(self) -> ImageError:
-        what = "its journal has" if self._provisioning else "its journal, screen and disk have"
+        what = "its journal has" if self._on_the_desktop else "its journal, screen and disk have"
         return ImageError(
             f"The installation does not go on: {what} not changed for {self._limits.stall:g} s"
             f" ({self._where})."
@@ -226,9 +250,10 @@ class Installation:
             return ""  # going off, or busy
         return hashlib.sha256(picture.read_bytes()).hexdigest()
 
-    def _disk_blocks(self) -> int:
+    def _disk_bytes(self) -> int:
+        """What the disk takes on the host."""
         try:
-            return self._machine.disk.stat().st_blocks
+            return self._machine.disk.stat().st_blocks * BLOCK
         except OSError:
             return 0
 

@@ -14,7 +14,9 @@ from harness.project.profiles import shipped
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?")
 EVALUATION = "Eval"
 CLIENT_DAYS, SERVER_DAYS = 90, 180
-"""How long an evaluation runs."""
+"""The term of an evaluation."""
+UNACTIVATED_SERVER_DAYS = 10
+"""In which a Server's must be activated (Microsoft Evaluation Center)."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,22 @@ class Choice:
     language: str
 
     @property
+    def evaluation(self) -> bool:
+        """Whether this Windows runs for a time only, and then shuts itself down about hourly."""
+        return self.image.edition.endswith(EVALUATION)
+
+    @property
     def evaluation_days(self) -> int:
-        """After how many days this Windows begins to shut itself down about hourly; 0 if it never does."""
-        if not self.image.edition.endswith(EVALUATION):
+        """The term of this Windows; 0 if it is no evaluation."""
+        if not self.evaluation:
             return 0
         return CLIENT_DAYS if self.image.installation == "Client" else SERVER_DAYS
+
+    @property
+    def certain_days(self) -> int:
+        """How many days it runs at least, whatever its licence state."""
+        server = self.evaluation and self.image.installation != "Client"
+        return UNACTIVATED_SERVER_DAYS if server else self.evaluation_days
 
 
 def choose(media: Media, profile: WindowsProfile) -> Choice:

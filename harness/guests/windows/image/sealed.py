@@ -42,6 +42,7 @@ class WindowsImage(DiskImage):
         edition: EDITIONID of install.wim.
         firmware: `uefi` or `bios`.
         runs_out: the last day of its Windows, if that is an evaluation.
+        drivers: those that Setup was given, e.g. `fwcfg`.
     """
 
     profile: str = ""
@@ -49,6 +50,7 @@ class WindowsImage(DiskImage):
     edition: str = ""
     firmware: str = ""
     runs_out: datetime.date | None = None
+    drivers: tuple[str, ...] = ()
 
     @property
     def nvram(self) -> Path:
@@ -128,6 +130,8 @@ def load(folder: Path) -> WindowsImage:
             str(manifest["edition"]),
             str(manifest["firmware"]),
             datetime.date.fromisoformat(manifest["runs_out"]) if manifest["runs_out"] else None,
+            tuple(map(str, manifest.get("drivers", ()))),
+            warnings=tuple(map(str, manifest.get("warnings", ()))),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ImageError(

@@ -177,6 +177,12 @@ def test_drivers_are_taken_only_where_the_hardware_needs_them(tmp_path: Path) ->
     subprocess.run(["genisoimage", "-quiet", "-J", "-R", "-o", iso, tree], check=True)
     profile, deadline = PROFILES["windows-11"], Deadline.after(60)
     assert read_drivers(profile, None, deadline) == {}
+    assert read_drivers(profile, iso, deadline) == {}
+    (tree / "fwcfg" / "w11" / "amd64").mkdir(parents=True)
+    (tree / "fwcfg" / "w11" / "amd64" / "fwcfg.inf").write_text("dump")
+    with_dump = tmp_path / "newer.iso"
+    subprocess.run(["genisoimage", "-quiet", "-J", "-R", "-o", with_dump, tree], check=True)
+    assert read_drivers(profile, with_dump, deadline) == {"fwcfg/fwcfg.inf": b"dump"}
     hardware = profile.hardware.model_copy(update={"disk_bus": "virtio", "control_nic": "virtio"})
     virtio = profile.model_copy(update={"hardware": hardware})
     found = read_drivers(virtio, iso, deadline)

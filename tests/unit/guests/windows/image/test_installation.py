@@ -295,3 +295,79 @@ def test_texts_of_an_entry_are_strings_and_short() -> None:
     entry = parse(b'{"step":{"a":1},"phase":["x"],"state":true,"message":"' + b"m" * 5000 + b'"}')
     assert entry is not None
     assert (entry.step, entry.state, len(entry.message)) == ("{'a': 1}", "True", 1000)
+
+
+def grow(bytes_: int) -> Act:
+    def act(machine: FakeMachine) -> None:
+        machine.disk.write_bytes(b"x" * bytes_)
+
+    return act
+
+
+def test_no_key_is_pressed_once_setup_writes_to_the_disk(tmp_path: Path) -> None:
+    installed = Installed(tmp_path, {20: grow(2 << 20), **SUCCESS})
+    installed.run()
+    assert installed.machine.calls.count(f"press_key {KEY_ENTER}") == 20
+
+
+def test_working_on_updates_at_a_restart_is_progress(tmp_path: Path) -> None:
+    """The screen counts until the provisioning goes on: no desktop with a clock is shown then."""
+    script: dict[float, Act] = {
+        70: phase("configuration"),
+        80: provisioning(("provision", "restart", "running")),
+        4000: says({"step": "provision", "phase": "start", "state": "resumed"}),
+    }
+    error, installed = failing(tmp_path, script)
+    assert "its journal has not changed for 900 s" in error.message
+    assert 4900 <= installed.now < 4910
+
+
+def test_a_disk_that_grows_much_is_progress_of_the_provisioning(tmp_path: Path) -> None:
+    script: dict[float, Act] = {
+        100: provisioning(("OpenSSH", "apply", "running")),
+        700: grow(40 << 20),
+        1500: grow(41 << 20),
+    }
+    _, installed = failing(tmp_path, script)
+    assert 1600 <= installed.now < 1700
+
+
+def test_the_first_step_and_the_pictures_are_named_by_the_stage(tmp_path: Path) -> None:
+    installed = Installed(
+        tmp_path, {70: phase("configuration"), 90: provisioning(("provision", "end", "ok")), 95: off}
+    )
+    shown: list[int] = []
+    journal = Journal()
+    journal.listen(installed.events.append)
+    clock: Callable[[], float] = lambda: installed.now  # noqa: E731
+    Installation(
+        installed.machine,
+        installed.evidence,
+        journal,
+        LIMITS,
+        clock=clock,
+        pause=installed.pause,
+        started=lambda: shown.append(1),
+        first="image: start of the installed Windows",
+        pictures="p",
+    ).run(Deadline.after(600, clock))
+    assert shown == [1]
+    assert installed.steps[0] == "image: start of the installed Windows"
+    pictures = {file.name for file in (installed.evidence / "screenshots").iterdir()}
+    assert pictures == {"p0000.png", "p0001.png"}
+
+
+def test_a_wished_setting_that_is_not_there_is_warned_of(tmp_path: Path) -> None:
+    wrong = {
+        "step": "updates",
+        "phase": "check",
+        "state": "wrong",
+        "setting": "wuauserv start",
+        "wished": "yes",
+    }
+    installed = Installed(
+        tmp_path, {**SUCCESS, 1415: says({**wrong, "wanted": "DWORD 4", "found": "DWORD 3"})}
+    )
+    assert len(installed.run().checks) == 3
+    warnings = [event["text"] for event in installed.events if event["event"] == "warning"]
+    assert warnings == ["in the guest: wuauserv start is DWORD 3, not DWORD 4"]
