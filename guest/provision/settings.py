@@ -27,6 +27,8 @@ the medium that carries them as secret.
                 "dedicated_file_mib": 0},
       "verifier": {"drivers": ["winvm.sys"]},        an empty list switches Driver Verifier off
       "winrm": {"certificate": "winrm.pfx", "password": "...", "thumbprint": "40 hexadecimal digits"},
+      "own": {"files": ["tool.exe", "setup.cmd"], "script": "setup.cmd"},
+                                             into C:\\winvm\\files; the script is one of them, and is run
       "ssh": {"install": "bundle", "bundle": "openssh", "host_key": "ssh_host_ed25519_key",
               "authorized_keys": "authorized_keys"}
     }
@@ -141,6 +143,14 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Own:
+    """Files of the user's own, and the one of them that is run: .cmd, .bat, .ps1 or .py; empty for none."""
+
+    files: tuple[str, ...]
+    script: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole file; see the module."""
 
@@ -160,6 +170,7 @@ class Settings:
     winrm: Winrm | None
     ssh: Ssh | None
     network: Network | None
+    own: Own | None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -181,6 +192,8 @@ class Settings:
         found = list(self.certificates)
         if self.winrm:
             found.append(self.winrm.certificate)
+        if self.own:
+            found += self.own.files
         if self.ssh:
             found += [self.ssh.host_key, self.ssh.authorized_keys]
         return tuple(found)
@@ -230,6 +243,7 @@ def _settings(fields: Fields) -> Settings:
         winrm=fields.section("winrm", _winrm),
         ssh=fields.section("ssh", _ssh),
         network=fields.section("network", _network),
+        own=fields.section("own", _own),
     )
     debugger = settings.kernel_debugger
     if isinstance(debugger, SerialDebugger) and settings.journal == f"COM{debugger.port}":
@@ -316,6 +330,16 @@ def _network(fields: Fields) -> Network:
     )
     _require_ipv4(fields, "address", network.address)
     return network
+
+
+def _own(fields: Fields) -> Own:
+    own = Own(
+        files=fields.texts("files", FILE_NAME, FILE_RULE),
+        script=fields.text("script", "", r"[\w.-]+\.(?i:cmd|bat|ps1|py)", "a .cmd, .bat, .ps1 or .py file"),
+    )
+    if own.script and own.script not in own.files:
+        fields.problem("script", "must be one of the files")
+    return own
 
 
 def _require_ipv4(fields: Fields, key: str, address: str) -> None:

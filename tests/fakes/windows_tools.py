@@ -31,6 +31,7 @@ CONSOLE: Mapping[str, Callable[[FakeWindows, list[str]], Completed]] = {
     "schtasks.exe": console.schtasks,
     "shutdown.exe": console.shutdown,
     "cscript.exe": console.cscript,
+    "cmd.exe": console.script,
     "icacls.exe": console.icacls,
 }
 
@@ -91,6 +92,7 @@ class FakeWindows:
         self.broken: dict[str, str] = {}
         self.warnings: list[str] = []
         self.revived = ""
+        self.ran: list[str] = []
         self.internet_after: float | None = None
         self.addresses = {CONTROL_MAC: ("10.0.2.15", "Dhcp")}
         self.leases = {CONTROL_MAC}

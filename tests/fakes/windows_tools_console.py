@@ -179,6 +179,16 @@ def cscript(machine: FakeWindows, arguments: list[str]) -> Completed:
     return done("Das Produkt wurde erfolgreich aktiviert.\r\n")
 
 
+def script(machine: FakeWindows, arguments: list[str]) -> Completed:
+    """`cmd.exe /c FILE`: remembers that it ran; a file that says so fails."""
+    match arguments:
+        case ["/c", path] if path.lower() in machine.files:
+            machine.ran.append(path)
+            wrong = b"exit /b 3" in machine.files[path.lower()]
+            return Completed(3 if wrong else 0, "what it printed", "")
+    return failed(1, "The system cannot find the path specified.")
+
+
 def shutdown(machine: FakeWindows, arguments: list[str]) -> Completed:
     match arguments:
         case ["/r" | "/s" as how, "/f", "/t", seconds] if seconds.isdigit():

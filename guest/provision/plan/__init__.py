@@ -10,6 +10,7 @@ from provision.plan import (
     defender,
     licence,
     network,
+    own,
     quiet,
     ssh,
     verifier,
@@ -31,6 +32,7 @@ def steps(settings: Settings, files: Supplied) -> tuple[Step, ...]:
         *winrm.steps(settings, files),
         *ssh.steps(settings, files),
         *licence.steps(settings),
+        *own.steps(settings, files),
         # After OpenSSH: Windows downloads it through the update service, which this step switches off.
         *quiet.steps(settings),
         *defender.steps(settings),

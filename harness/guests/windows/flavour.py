@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.project.config import Config
 
 ISO, VIRTIO_ISO, OPENSSH, DRY_RUN = flavour.ISO.name, "virtio-iso", "openssh", "dry-run"
-RESUME, KEEP = "resume", "keep"
+RESUME, KEEP, EDITION = "resume", "keep", "edition"
 WARNED_DAYS = 2
 """How many days before its evaluation ends a run warns: from day 8 of the ten without activation."""
 
@@ -47,6 +47,12 @@ class WindowsFlavour:
             "FOLDER",
             "Write all that would be used to a new folder, and install nothing.",
             folder=True,
+        ),
+        BuildOption(
+            EDITION,
+            "NAME",
+            "The edition to install: its EDITIONID, name or index; by default the profile's favourite.",
+            kind="word",
         ),
         BuildOption(
             RESUME,
@@ -217,6 +223,7 @@ def _request(asked: BuildRequest) -> Request:
         options.get(VIRTIO_ISO),
         options.get(OPENSSH),
         driver,
+        edition=asked.words.get(EDITION, ""),
         resume=RESUME in asked.words,
         keep=KEEP in asked.words or asked.again,
         shown=asked.shown,

@@ -218,3 +218,28 @@ def test_an_evaluation_is_activated_where_the_network_is_open_and_its_state_is_r
         assert found["GracePeriodRemaining"] == "14400"
         assert run.wrong() == ["LicenseStatus"]
         assert "licensing service refuses" in "".join(event["message"] for event in run.events)
+
+
+def owned(script: bytes) -> Run:
+    document = {**full(), "own": {"files": ["tool.exe", "setup.cmd"], "script": "setup.cmd"}}
+    machine = prepared(document=document)
+    machine.files |= {
+        r"c:\winvm\provision\tool.exe": b"MZ",
+        r"c:\winvm\provision\setup.cmd": script,
+    }
+    return Run(machine, document)
+
+
+def test_files_and_a_script_of_ones_own() -> None:
+    run = owned(b"tool.exe")
+    assert run.whole() is Outcome.OK, run.wrong()
+    assert run.machine.files[r"c:\winvm\files\tool.exe"] == b"MZ"
+    assert run.machine.ran == [r"C:\winvm\files\setup.cmd"], "once, the restart included"
+
+
+def test_a_script_of_ones_own_that_fails_fails_the_image() -> None:
+    run = owned(b"exit /b 3")
+    assert run.whole() is Outcome.FAILED
+    assert "setup.cmd" in run.wrong()
+    failed = next(event for event in run.events if event["state"] == "failed")
+    assert failed["message"] == "setup.cmd: cmd.exe ended with exit code 3: what it printed"

@@ -68,6 +68,8 @@ def test_an_edition_that_is_said_is_preferred(project: Path) -> None:
     [
         ("memory_mib = 16384\nvcpus = 4", True),
         ('on_bugcheck = "stop"', True),
+        ('devices = ["edu"]', True),
+        ("hyperv = false", True),
         ("disk_gib = 128", False),
         ('firmware = "bios"', False),
         ('control_nic = "virtio"', False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NoReturn
 
 from harness.errors import ConfigurationError
 from harness.guests.windows.image.iso import Media
@@ -51,10 +52,13 @@ class Choice:
         return UNACTIVATED_SERVER_DAYS if server else self.evaluation_days
 
 
-def choose(media: Media, profile: WindowsProfile) -> Choice:
-    """The edition of `media` that the profile prefers.
+def choose(media: Media, profile: WindowsProfile, edition: str = "") -> Choice:
+    """The edition of `media` that the profile prefers, or the one that is asked for.
 
     Setup gets the image's index: on some consumer media an edition has the name of another Windows.
+
+    Args:
+        edition: EDITIONID, name or index of one that the profile takes.
 
     Raises:
         ConfigurationError: the ISO holds no edition that the profile takes; says why, and which profile
@@ -65,8 +69,21 @@ def choose(media: Media, profile: WindowsProfile) -> Choice:
     fitting.sort(key=lambda image: (wanted.index(image.edition), image.index))
     if not fitting:
         raise _refusal(media, profile)
+    if edition:
+        fitting = [image for image in fitting if _is(image, edition)] or _no_such(fitting, edition)
     image = fitting[0]
     return Choice(image, profile.install.editions[image.edition], image.languages[0])
+
+
+def _is(image: WimImage, edition: str) -> bool:
+    return edition.casefold() in (image.edition.casefold(), image.name.casefold(), str(image.index))
+
+
+def _no_such(fitting: list[WimImage], edition: str) -> NoReturn:
+    known = ", ".join(f"{image.index}: {image.edition} ({image.name or 'unnamed'})" for image in fitting)
+    raise ConfigurationError(
+        f"The ISO holds no edition {edition!r} that the profile takes.", remedy=f"It has {known}."
+    )
 
 
 def _unfit(image: WimImage, install: Install) -> str:

@@ -23,15 +23,15 @@ from harness.guests.windows.image.python import python_zip
 from harness.guests.windows.image.sealed import settings_digest
 from harness.guests.windows.image.tools import HostTools
 from harness.guests.windows.image.wim import WimImage
-from harness.guests.windows.spec.profile import WindowsProfile
+from harness.guests.windows.spec.profile import BOUND, WindowsProfile
 from harness.host.resources import vm_folder
 from harness.images.recipe import input_digest
 from harness.journal import Journal, StepKind
 
 PREPARE_S = 600.0
 """Reading the ISOs takes a second; the rest is for the download of Python."""
-SETUP_HARDWARE = {"machine", "firmware", "tpm", "disk_gib", "disk_bus", "control_nic"}
-"""Hardware that Windows Setup adapts Windows to; it takes the rest as it finds it at each start."""
+SETUP_HARDWARE = BOUND - {"kd"}
+"""Hardware that Windows Setup adapts Windows to; the debugger is set later."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Request:
         openssh: Win32-OpenSSH's zip; without it, Windows versions that bring no SSH server download theirs.
         iso: None provisions the installation again whose end of Setup is kept.
         driver: the project's driver, whose test certificate the guest is to trust.
+        edition: which to install; empty for the one that the profile prefers.
         resume: go on from the last stage that is kept. keep: remove no stage, nor the disk of a failed one.
         shown: called with the folder of each machine that is started.
     """
@@ -52,6 +53,7 @@ class Request:
     virtio_iso: Path | None = None
     openssh: Path | None = None
     driver: Driver | None = None
+    edition: str = ""
     resume: bool = False
     keep: bool = False
     shown: Callable[[Path], None] = lambda folder: None  # noqa: ARG005
@@ -106,6 +108,9 @@ class Preparation:
         }
         files = {"parts": json.dumps(parts, sort_keys=True).encode(), "program": provisioning.program()}
         files |= {path.name: path.read_bytes() for path in scripts}
+        files |= {
+            f"own/{name}": content for name, content in provisioning.own_files(self.request.profile).items()
+        }
         return input_digest(files | {f"openssh/{name}": content for name, content in self.openssh.items()})
 
     def configuration(self, secrets: WindowsSecrets) -> dict[str, bytes]:
@@ -149,7 +154,7 @@ def prepare(
     if request.iso:
         with journal.step(StepKind.IMAGE, "image: read the installation ISO") as found:
             media = read_media(request.iso, deadline)
-            choice = choose(media, request.profile)
+            choice = choose(media, request.profile, request.edition)
             image = choice.image
             found |= {"edition": image.edition, "build": image.build, "index": image.index}
         drivers = read_drivers(request.profile, request.virtio_iso, deadline)

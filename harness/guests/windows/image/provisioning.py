@@ -31,6 +31,10 @@ from harness.toolchain.provision import build_provision, check_settings
 SETTINGS = "provision.json"
 PROGRAM = "provision.pyz"
 TEST_CERTIFICATE = "test.cer"
+OWN_FILE_LIMIT = 256 << 20
+OWN_NAMES = ("winrm.pfx", "ssh_host_ed25519_key", "authorized_keys", "python.zip", "start.cmd")
+RESERVED = {SETTINGS, PROGRAM, TEST_CERTIFICATE, OPENSSH, "configuration.cmd", *OWN_NAMES}
+"""Names that the configuration ISO uses itself."""
 DBGPRINT_MASK = 0xF
 """Error, warning, trace and info: DbgPrint and KdPrint are info, which Windows hides by default."""
 SERVER_WITH_SSH = 26100
@@ -94,6 +98,10 @@ def files(
     found = {name: path.read_bytes() for name, path in keys.items()}
     settings = _settings(profile, secrets, driver=driver, bundled=bundled)
     settings["activate"] = evaluation
+    if profile.provision.files:
+        own = own_files(profile)
+        found |= own
+        settings["own"] = {"files": sorted(own), "script": Path(profile.provision.script).name}
     found[SETTINGS] = json.dumps(settings, indent=1).encode("ascii")
     if driver:
         found[TEST_CERTIFICATE] = driver.certificate
@@ -141,6 +149,34 @@ def _settings(
             "authorized_keys": "authorized_keys",
         },
     }
+
+
+def own_files(profile: WindowsProfile) -> dict[str, bytes]:
+    """Name -> content of the files that the profile names.
+
+    Raises:
+        ConfigurationError: one cannot be read, is too large, or has the name of another.
+    """
+    found: dict[str, bytes] = {}
+    for file in profile.provision.paths:
+        try:
+            if file.stat().st_size > OWN_FILE_LIMIT:
+                raise ConfigurationError(
+                    f"{file} is larger than {OWN_FILE_LIMIT >> 20} MiB.", remedy="Name a smaller file."
+                )
+            content = file.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{file}, which [provision] of {profile.name} names, cannot be read: {error.strerror}.",
+                remedy="Paths in provision.files begin in the folder that winvm is run in.",
+            ) from error
+        if file.name in found or file.name in RESERVED:
+            raise ConfigurationError(
+                f"[provision] of {profile.name} names two files {file.name}, or one of winvm's own.",
+                remedy="Rename one of them.",
+            )
+        found[file.name] = content
+    return found
 
 
 def _debugger(profile: WindowsProfile, secrets: WindowsSecrets) -> dict[str, object]:

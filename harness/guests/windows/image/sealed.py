@@ -69,9 +69,7 @@ class WindowsImage(DiskImage):
 
 def settings_digest(profile: WindowsProfile) -> str:
     """Hex SHA-256 over what an installed image depends on: hardware, media and settings, not deadlines."""
-    parts = profile.model_dump(mode="json", include={"name", "hardware", "install", "provision"})
-    for limit in ("deadline", "stall"):
-        del parts["install"][limit]
+    parts = {"name": profile.name, **profile.bound()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -22,8 +23,12 @@ HYPERV_VENDOR, OTHER_VENDOR = "Microsoft Hv", "KVMKVMKVM"
 KD_COM, JOURNAL_COM = 1, 2
 """Numbers of the COM ports that the kernel's debugger (where it is serial) and the agent's journal use."""
 
-FREE = ("memory_mib", "vcpus", "forwards", "on_bugcheck")
-"""Hardware that an installed Windows does not depend on."""
+BOUND = {"machine", "firmware", "tpm", "disk_gib", "disk_bus", "control_nic", "kd"}
+"""Hardware that an image was made for; Windows takes the rest as it finds it at each start."""
+DEVICE = r"^[A-Za-z][A-Za-z0-9_.-]*(,[A-Za-z][A-Za-z0-9_.-]*=[A-Za-z0-9_.:/+-]*)*$"
+"""A model of QEMU's and its properties; no comma in a value."""
+FILE_MODELS = ("loader", "guest-loader")
+"""Models that copy a file of the host into the guest."""
 COMPLETE_DUMP_MIB = 257
 """What a complete dump takes beside the memory (Microsoft Learn: Overview of memory dump file options)."""
 
@@ -50,6 +55,8 @@ class WindowsHardware(Hardware):
     """Hyper-V enlightenments, and the panic device, which is one of them."""
     hyperv_vendor: Annotated[str, StringConstraints(pattern=r"^[ -~]{0,12}$")] = ""
     """The vendor name that the enlightenments report; empty: see `vendor`."""
+    devices: tuple[Annotated[str, StringConstraints(pattern=DEVICE)], ...] = ()
+    """More devices, each as QEMU's `-device` takes it: `edu`, `vfio-pci,host=0000:03:00.0`."""
     on_bugcheck: Literal["dump", "stop"] = "dump"
     """What the machine does once the panic device has reported a bugcheck: `dump` lets Windows go on, write
     its own dump and restart; `stop` stops the CPUs, so that only the host can dump the memory."""
@@ -62,6 +69,14 @@ class WindowsHardware(Hardware):
         the NIC. Under another name it is not confirmed that Windows reports a bugcheck to the panic device.
         """
         return self.hyperv_vendor or (OTHER_VENDOR if self.kd == "kdnet" else HYPERV_VENDOR)
+
+    @field_validator("devices")
+    @classmethod
+    def _are_devices(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+        for device in devices:
+            if device.partition(",")[0] in FILE_MODELS:
+                raise ValueError(f"{device!r} would read a file of the host")
+        return devices
 
     @field_validator("kd")
     @classmethod
@@ -128,6 +143,21 @@ class Provision(Table):
     """Hypervisor-protected code integrity (HVCI)."""
     driver_verifier: bool = False
     """Driver Verifier's standard settings for the driver under test."""
+    files: tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...] = ()
+    """Files of the user's own that provisioning copies to `C:\\winvm\\files`; host paths."""
+    script: str = ""
+    """One of `files`, which provisioning runs there once, as SYSTEM: .cmd, .bat, .ps1 or .py."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files as host paths."""
+        return tuple(Path(name).expanduser() for name in self.files)
+
+    @model_validator(mode="after")
+    def _script_is_a_file(self) -> Self:
+        if self.script and self.script not in self.files:
+            raise ValueError(f"provision.script {self.script!r} is none of provision.files")
+        return self
 
 
 class WindowsProfile(Profile):
@@ -149,16 +179,16 @@ class WindowsProfile(Profile):
         return self.image_of or self
 
     def shared_image(self, base: Self) -> Self | None:
-        """See `Profile`. Windows adapts to the hardware in `FREE`; every other setting binds the image."""
-        return base.image_profile if self._bound() == base._bound() else None  # type: ignore[return-value]
+        """See `Profile`."""
+        same = self.bound() == base.bound()
+        return base.image_profile if same else None  # type: ignore[return-value]
 
-    def _bound(self) -> dict[str, object]:
-        document = self.model_dump(mode="json", include={"hardware", "install", "provision"})
-        for free in FREE:
-            del document["hardware"][free]
+    def bound(self) -> dict[str, object]:
+        """What an image depends on: media, settings and the hardware in `BOUND`; JSON."""
+        document = self.model_dump(mode="json", include={"install", "provision"})
         for limit in ("deadline", "stall"):
             del document["install"][limit]
-        return document
+        return {**document, "hardware": self.hardware.model_dump(mode="json", include=BOUND)}
 
     @model_validator(mode="after")
     def _complete_dump_fits(self) -> Self:

@@ -277,7 +277,13 @@ def test_a_missing_image_says_how_to_build_it(tmp_path: Path) -> None:
 def test_an_image_of_other_settings_is_refused(tmp_path: Path, secrets: Path) -> None:
     image_in(tmp_path, secrets, windows_profile("windows-11"))
     with pytest.raises(ImageError, match=r"before vm/profiles/windows-11\.toml was changed"):
-        find_flavour(profile_with(memory_mib=8192), Accelerator.TCG, tmp_path, Journal())
+        find_flavour(profile_with(disk_gib=128), Accelerator.TCG, tmp_path, Journal())
+
+
+def test_memory_processors_and_devices_need_no_other_image(tmp_path: Path, secrets: Path) -> None:
+    image_in(tmp_path, secrets, windows_profile("windows-11"))
+    changed = profile_with(memory_mib=8192, vcpus=4, hyperv=False, devices=("edu",))
+    assert find_flavour(changed, Accelerator.TCG, tmp_path, Journal()).spec.profile == changed
 
 
 @pytest.mark.parametrize(("days", "warned"), [(-1, True), (5, False), (None, False)])

@@ -18,7 +18,7 @@ from harness.guests.windows.image.configuration import ANSWER_FILE, contents, li
 from harness.guests.windows.image.credentials import WindowsSecrets, make_windows_secrets
 from harness.guests.windows.image.drivers import read_drivers
 from harness.guests.windows.image.openssh import NEEDED, read_openssh
-from harness.guests.windows.image.provisioning import Driver, files, program, ssh_source
+from harness.guests.windows.image.provisioning import RESERVED, Driver, files, program, ssh_source
 from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project.profiles import shipped
 
@@ -242,3 +242,29 @@ def test_the_run_time_is_held_to_its_digest_and_the_rest_to_their_signer(tmp_pat
     (tmp_path / "python.exe").write_bytes(b"MZ unsigned")
     with pytest.raises(ImageError, match=r"python\.exe carries no valid signature"):
         python.verify(tmp_path, "Python Software Foundation", {"vcruntime140.dll": digest})
+
+
+def with_files(*names: str, script: str = "") -> WindowsProfile:
+    provision = PROFILES["windows-11"].provision
+    wanted = provision.model_validate({**provision.model_dump(), "files": names, "script": script})
+    return PROFILES["windows-11"].model_copy(update={"provision": wanted})
+
+
+def test_files_and_a_script_of_ones_own_are_on_the_iso(secrets: WindowsSecrets, tmp_path: Path) -> None:
+    (tmp_path / "tool.exe").write_bytes(b"MZ")
+    (tmp_path / "setup.cmd").write_bytes(b"tool.exe")
+    names = [str(tmp_path / name) for name in ("tool.exe", "setup.cmd")]
+    found = files(with_files(*names, script=names[1]), secrets, DRIVER, bundled=True)
+    assert found["tool.exe"] == b"MZ"
+    settings = json.loads(found["provision.json"])
+    assert settings["own"] == {"files": ["setup.cmd", "tool.exe"], "script": "setup.cmd"}
+    assert {name for name in found if name not in ("tool.exe", "setup.cmd")} <= RESERVED
+
+
+def test_files_that_cannot_be_used_are_named(secrets: WindowsSecrets, tmp_path: Path) -> None:
+    (tmp_path / "python.zip").write_bytes(b"PK")
+    for name, words in (("none.exe", "cannot be read"), ("python.zip", "one of winvm's own")):
+        with pytest.raises(ConfigurationError, match=words):
+            files(with_files(str(tmp_path / name)), secrets, DRIVER, bundled=True)
+    with pytest.raises(ValueError, match="is none of"):
+        with_files(script="setup.cmd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import struct
 import subprocess
@@ -13,9 +14,9 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, WinvmError
-from harness.guests.windows.image.iso import read_media
+from harness.guests.windows.image.iso import Media, read_media
 from harness.guests.windows.image.media import choose
-from harness.guests.windows.image.wim import WimError, read_images
+from harness.guests.windows.image.wim import WimError, WimImage, read_images
 from tests.fakes.profiles import windows_profile
 from tests.fakes.windows_media import ENTERPRISE_11, iso, server, wim, windows_iso
 
@@ -223,3 +224,26 @@ def test_editions_are_read_as_wimlib_reads_them(tmp_path: Path) -> None:
         return [convert(value.strip()) for name, _, value in lines if name.strip() == key]
 
     assert ours == list(zip(values("Name"), values("Edition ID"), values("Build", int), strict=True))
+
+
+@pytest.mark.parametrize("asked", ["Professional", "professional", "2", "Windows 11 Pro"])
+def test_an_edition_that_is_asked_for_is_taken(asked: str) -> None:
+    enterprise = WimImage(
+        1, "Windows 11 Enterprise", "Enterprise", "Client", "amd64", 26100, 1, ("en-US",), 9
+    )
+    professional = dataclasses.replace(enterprise, index=2, name="Windows 11 Pro", edition="Professional")
+    media = Media(Path("w.iso"), 1, "install.wim", (enterprise, professional))
+    profile = windows_profile("windows-11")
+    assert choose(media, profile).image is enterprise
+    chosen = choose(media, profile, asked)
+    assert chosen.image is professional
+    assert chosen.product_key == profile.install.editions["Professional"]
+    with pytest.raises(ConfigurationError, match="no edition 'Core'") as caught:
+        choose(media, profile, "Core")
+    assert "2: Professional (Windows 11 Pro)" in caught.value.remedy
+
+
+def test_iot_enterprise_ltsc_is_taken() -> None:
+    image = WimImage(1, "", "IoTEnterpriseS", "Client", "amd64", 26100, 1, ("en-US",), 9)
+    media = Media(Path("w.iso"), 1, "install.wim", (image,))
+    assert choose(media, windows_profile("windows-11")).product_key

@@ -242,3 +242,20 @@ def test_a_bugcheck_is_read_out_of_qemus_event() -> None:
 )
 def test_a_panic_without_a_code_is_still_one(details: str) -> None:
     assert parse(details, 1.0) == Panic(1.0)
+
+
+def test_devices_of_ones_own_are_qemus(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, devices=("edu,dma_mask=4294967295", "vfio-pci,host=0000:03:00.0"))
+    validate(spec, tmp_path)
+    given = arguments(tree_of(spec, tmp_path))
+    for device in spec.profile.hardware.devices:
+        assert given[given.index(device) - 1] == "-device"
+
+
+@pytest.mark.parametrize(
+    "device", ["", "edu,", "edu -drive", "loader,file=/etc/shadow", "a,b=c,d", "x,y=a b"]
+)
+def test_what_is_no_device_is_refused(device: str) -> None:
+    hardware = windows_profile("windows-11").hardware
+    with pytest.raises(ValueError, match="devices"):
+        hardware.model_validate({**hardware.model_dump(), "devices": [device]})
