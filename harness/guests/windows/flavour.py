@@ -196,7 +196,8 @@ class WindowsFlavour:
 
         _require_dump(image, profile)
         _warn_of_end(image, journal)
-        spec = self.spec_type.checked(image.folder, profile, accelerator, session_version(verified))
+        watched = " ".join([verified, *(profile.verifier if verified else ())])
+        spec = self.spec_type.checked(image.folder, profile, accelerator, session_version(watched))
         return Installed(image, WindowsGuest(image, profile, verified), spec)
 
 

@@ -157,7 +157,7 @@ class WindowsGuest:
             return transport
 
         if self.verified:
-            verify_driver(self.verified, PYTHON, connect, deadline)
+            verify_driver(self.verified, PYTHON, connect, deadline, self.profile.checks)
         link = self.link(machine)
         return make_ready(
             machine,

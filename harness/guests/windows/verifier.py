@@ -1,13 +1,14 @@
 """Sets Driver Verifier for the driver under test, once, before the guest's ready state is saved.
 
-Syntax and exit codes are those of Microsoft's documentation of `verifier.exe`. `/standard` is used, not the
-number of its flags: on Windows 10 1803 and later the number leaves out some of the standard rules.
+Syntax and exit codes are those of Microsoft's documentation of `verifier.exe`. `/standard` is used where no
+more is asked for, not the number of its flags: on Windows 10 1803 and later the number leaves out some of the
+standard rules.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harness.deadline import Deadline
 from harness.errors import BootError, DeadlineError, TransportError
@@ -25,10 +26,17 @@ UPTIME = (
 """Prints the milliseconds since boot: fewer than before mean that the guest has restarted."""
 
 
-def verify_driver(driver: str, python: str, connect: Callable[[], Transport], deadline: Deadline) -> None:
-    """Sets Driver Verifier's standard settings for `driver` (a file name) and restarts the guest.
+def verify_driver(
+    driver: str,
+    python: str,
+    connect: Callable[[], Transport],
+    deadline: Deadline,
+    checks: Sequence[str] = ("/standard",),
+) -> None:
+    """Sets Driver Verifier for `driver` (a file name) and restarts the guest.
 
     Args:
+        checks: its settings, as verifier.exe takes them.
         python: path of the guest's interpreter.
         connect: returns a connection to the guest once it answers; called again after the restart.
 
@@ -39,7 +47,7 @@ def verify_driver(driver: str, python: str, connect: Callable[[], Transport], de
     transport = connect()
     try:
         before = _uptime(transport, python, deadline)
-        done = transport.run([VERIFIER, "/standard", "/driver", driver], deadline)
+        done = transport.run([VERIFIER, *checks, "/driver", driver], deadline)
         if done.exit_code not in DONE:
             raise BootError(
                 f"Driver Verifier refused {driver}: exit code {done.exit_code}.",

@@ -29,6 +29,16 @@ DEVICE = r"^[A-Za-z][A-Za-z0-9_.-]*(,[A-Za-z][A-Za-z0-9_.-]*=[A-Za-z0-9_.:/+-]*)
 """A model of QEMU's and its properties; no comma in a value."""
 FILE_MODELS = ("loader", "guest-loader")
 """Models that copy a file of the host into the guest."""
+STANDARD_CHECKS = 0x209BB
+"""Driver Verifier's standard settings as flags (Microsoft Learn: Driver Verifier options)."""
+MoreCheck = Literal["low-resources", "systematic-low-resources", "force-pending-io", "irp-logging"]
+MORE_CHECKS: dict[MoreCheck, int] = {
+    "low-resources": 0x4,
+    "systematic-low-resources": 0x40000,
+    "force-pending-io": 0x200,
+    "irp-logging": 0x400,
+}
+"""Checks that are not among them -> their flags."""
 COMPLETE_DUMP_MIB = 257
 """What a complete dump takes beside the memory (Microsoft Learn: Overview of memory dump file options)."""
 
@@ -170,6 +180,8 @@ class WindowsProfile(Profile):
     install: Install
     provision: Provision = Provision()
     transport: Literal["network"] = "network"
+    verifier: tuple[MoreCheck, ...] = ()
+    """What Driver Verifier does beyond its standard settings, in runs that switch it on."""
     image_of: WindowsProfile | None = None
     """The profile that this one extends and whose image it shares; set by the loader, never in a file."""
 
@@ -189,6 +201,14 @@ class WindowsProfile(Profile):
         for limit in ("deadline", "stall"):
             del document["install"][limit]
         return {**document, "hardware": self.hardware.model_dump(mode="json", include=BOUND)}
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """Driver Verifier's settings, as verifier.exe takes them."""
+        flags = STANDARD_CHECKS
+        for name in self.verifier:
+            flags |= MORE_CHECKS[name]
+        return ("/flags", f"{flags:#x}") if self.verifier else ("/standard",)
 
     @model_validator(mode="after")
     def _complete_dump_fits(self) -> Self:

@@ -280,6 +280,18 @@ def test_an_image_of_other_settings_is_refused(tmp_path: Path, secrets: Path) ->
         find_flavour(profile_with(disk_gib=128), Accelerator.TCG, tmp_path, Journal())
 
 
+def test_a_state_under_other_checks_of_driver_verifier_is_another(tmp_path: Path, secrets: Path) -> None:
+    profile = windows_profile("windows-11")
+    image_in(tmp_path, secrets, profile)
+    low = profile.model_copy(update={"verifier": ("low-resources",)})
+
+    def session(of: WindowsProfile, verified: str) -> str:
+        return find_flavour(of, Accelerator.TCG, tmp_path, Journal(), verified).spec.session
+
+    assert session(low, "") == session(profile, "")
+    assert session(low, "drv.sys") != session(profile, "drv.sys") == session_version("drv.sys")
+
+
 def test_memory_processors_and_devices_need_no_other_image(tmp_path: Path, secrets: Path) -> None:
     image_in(tmp_path, secrets, windows_profile("windows-11"))
     changed = profile_with(memory_mib=8192, vcpus=4, hyperv=False, devices=("edu",))

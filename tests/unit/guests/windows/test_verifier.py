@@ -9,8 +9,10 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import BootError, TransportError
 from harness.guests.windows.guest import PYTHON
+from harness.guests.windows.spec.profile import WindowsProfile
 from harness.guests.windows.verifier import SHUTDOWN, VERIFIER, verify_driver
 from harness.interfaces import CommandResult, GuestProcess
+from tests.fakes.profiles import windows_profile
 
 SOON = 10.0
 
@@ -71,3 +73,14 @@ def test_a_guest_that_does_not_restart_for_driver_verifier_is_reported_at_once()
     with pytest.raises(BootError, match="refuses to restart: shutdown ended with exit code 5"):
         verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON))
     assert guest.open == 0
+
+
+def test_more_checks_than_the_standard_ones_are_flags() -> None:
+    document = windows_profile("windows-11").model_dump()
+    more = WindowsProfile.model_validate({**document, "verifier": ["low-resources", "irp-logging"]})
+    guest = Rebooting([b"90000\r\n", b"1200\r\n"])
+    verify_driver("drv.sys", PYTHON, guest.connect, Deadline.after(SOON), more.checks)
+    assert guest.ran[0] == [VERIFIER, "/flags", "0x20dbf", "/driver", "drv.sys"]
+    assert windows_profile("windows-11").checks == ("/standard",)
+    with pytest.raises(ValueError, match="verifier"):
+        WindowsProfile.model_validate({**document, "verifier": ["special-pool-of-mine"]})
