@@ -195,6 +195,11 @@ class WindowsFlavour:
         from harness.guests.windows.guest import WindowsGuest, session_version
 
         _require_dump(image, profile)
+        if profile.hardware.secure_boot:
+            journal.warn(
+                f"{profile.name} has Secure Boot: Windows loads drivers that Microsoft signed (attestation or"
+                " WHQL), and refuses those that are signed with a test certificate, as winvm signs them"
+            )
         _warn_of_end(image, journal)
         watched = " ".join([verified, *(profile.verifier if verified else ())])
         spec = self.spec_type.checked(image.folder, profile, accelerator, session_version(watched))

@@ -54,7 +54,9 @@ class Answers:
     @property
     def _bypassed(self) -> list[str]:
         """Setup's checks that this machine would not pass."""
-        passed = {"BypassTPMCheck"} if self.profile.hardware.tpm else set()
+        hardware = self.profile.hardware
+        there = {"BypassTPMCheck": hardware.tpm, "BypassSecureBootCheck": hardware.secure_boot}
+        passed = {name for name, passes in there.items() if passes}
         return [name for name in self.profile.install.bypass if name not in passed]
 
     def render(self) -> str:

@@ -121,11 +121,12 @@ def _settings(
         "user": USER,
         "finish": "shut-down",
         "quiet": True,
-        "test_signing": True,
+        # Secure Boot protects both: Windows refuses to change them.
+        "test_signing": None if profile.hardware.secure_boot else True,
         "memory_integrity": provision.memory_integrity,
         "certificates": [TEST_CERTIFICATE] if driver else [],
         "dbgprint_mask": DBGPRINT_MASK,
-        "kernel_debugger": _debugger(profile, secrets),
+        "kernel_debugger": None if profile.hardware.secure_boot else _debugger(profile, secrets),
         "crash": {
             "dump": provision.dump,
             "auto_reboot": provision.auto_reboot,

@@ -23,7 +23,7 @@ HYPERV_VENDOR, OTHER_VENDOR = "Microsoft Hv", "KVMKVMKVM"
 KD_COM, JOURNAL_COM = 1, 2
 """Numbers of the COM ports that the kernel's debugger (where it is serial) and the agent's journal use."""
 
-BOUND = {"machine", "firmware", "tpm", "disk_gib", "disk_bus", "control_nic", "kd"}
+BOUND = {"machine", "firmware", "secure_boot", "tpm", "disk_gib", "disk_bus", "control_nic", "kd"}
 """Hardware that an image was made for; Windows takes the rest as it finds it at each start."""
 DEVICE = r"^[A-Za-z][A-Za-z0-9_.-]*(,[A-Za-z][A-Za-z0-9_.-]*=[A-Za-z0-9_.:/+-]*)*$"
 """A model of QEMU's and its properties; no comma in a value."""
@@ -47,13 +47,15 @@ ProductKey = Annotated[str, StringConstraints(pattern=r"^(|[A-Z0-9]{5}(-[A-Z0-9]
 
 
 class WindowsHardware(Hardware):
-    """The machine of a Windows guest: q35, standard VGA, Secure Boot off, which test signing needs.
+    """The machine of a Windows guest: q35, standard VGA; Secure Boot is off unless it is asked for.
 
     Every Windows includes drivers for SATA and e1000e; dumps through virtio depend on an added driver.
     """
 
     machine: Literal["q35"] = "q35"
     firmware: Literal["uefi", "bios"]
+    secure_boot: bool = False
+    """Secure Boot with Microsoft's keys: only drivers that Microsoft signed load, and no kernel debugger."""
     tpm: bool = False
     """An emulated TPM 2.0; needs swtpm on the host."""
     disk_gib: Annotated[int, Field(ge=20, le=2048)]
@@ -94,6 +96,14 @@ class WindowsHardware(Hardware):
         if name not in DEBUGGERS.names():
             raise ValueError(f"{name!r} is none of {', '.join(DEBUGGERS.names())}")
         return name
+
+    @model_validator(mode="after")
+    def _secure_boot_forbids(self) -> Self:
+        if self.secure_boot and self.firmware != "uefi":
+            raise ValueError("secure_boot needs the firmware uefi")
+        if self.secure_boot and self.kd != "none":
+            raise ValueError('secure_boot forbids a kernel debugger: set kd = "none"')
+        return self
 
     @model_validator(mode="after")
     def _kdnet_is_heard(self) -> Self:

@@ -14,6 +14,7 @@ from harness.guests.windows.image.media import Choice
 from harness.guests.windows.image.wim import WimImage
 from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project.profiles import shipped
+from tests.fakes.profiles import windows_profile
 
 NAMESPACE = "{urn:schemas-microsoft-com:unattend}"
 ACTION = "{http://schemas.microsoft.com/WMIConfig/2002/State}action"
@@ -340,3 +341,14 @@ def test_the_answer_file_of_windows_11(golden: Callable[[str, str], None]) -> No
     profile = PROFILES["windows-11"]
     choice = Choice(image(profile, "EnterpriseEval"), "", "en-US")
     golden("windows/autounattend-windows-11.xml", Answers(profile, choice, "not a secret").render())
+
+
+def test_a_check_that_the_machine_passes_is_not_bypassed() -> None:
+    profile = windows_profile("windows-11")
+    hardware = profile.hardware.model_copy(update={"secure_boot": True, "tpm": True, "kd": "none"})
+    image = WimImage(1, "", "EnterpriseEval", "Client", "amd64", 26100, 1, ("en-US",), 0)
+    changed = profile.model_copy(update={"hardware": hardware})
+    text = Answers(changed, Choice(image, "", "en-US"), "password").render()
+    assert "BypassRAMCheck" in text
+    assert "BypassSecureBootCheck" not in text
+    assert "BypassTPMCheck" not in text

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from provision.runner import Outcome
 
 from harness.deadline import Deadline
 from harness.errors import ConfigurationError, ImageError
@@ -21,6 +22,7 @@ from harness.guests.windows.image.openssh import NEEDED, read_openssh
 from harness.guests.windows.image.provisioning import RESERVED, Driver, files, program, ssh_source
 from harness.guests.windows.spec.profile import WindowsProfile
 from harness.project.profiles import shipped
+from tests.fakes.provision_machine import Run, full, prepared
 
 PROFILES = {profile.name: profile for profile in shipped(WindowsProfile)}
 DRIVER = Driver("mydriver", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
@@ -268,3 +270,14 @@ def test_files_that_cannot_be_used_are_named(secrets: WindowsSecrets, tmp_path: 
             files(with_files(str(tmp_path / name)), secrets, DRIVER, bundled=True)
     with pytest.raises(ValueError, match="is none of"):
         with_files(script="setup.cmd")
+
+
+def test_under_secure_boot_neither_test_signing_nor_the_debugger_is_touched(secrets: WindowsSecrets) -> None:
+    profile = PROFILES["windows-11"]
+    hardware = profile.hardware.model_copy(update={"secure_boot": True, "kd": "none"})
+    found = files(profile.model_copy(update={"hardware": hardware}), secrets, DRIVER, bundled=True)
+    settings = json.loads(found["provision.json"])
+    assert settings["test_signing"] is settings["kernel_debugger"] is None
+    document = {**full(), "test_signing": None, "kernel_debugger": None}
+    run = Run(prepared(document=document, secure_boot=True), document)
+    assert run.whole() is Outcome.OK, run.wrong()

@@ -83,6 +83,7 @@ def test_libvirt_accepts_the_choices_of_a_profile(tmp_path: Path, accelerator: A
         {"tpm": True},
         {"hyperv": False},
         {"on_bugcheck": "stop"},
+        {"secure_boot": True, "kd": "none"},
         {"vcpus": 4, "hyperv_vendor": "a & <b>"},
     ):
         spec = spec_of(tmp_path, installing=True, **changes)
@@ -259,3 +260,12 @@ def test_what_is_no_device_is_refused(device: str) -> None:
     hardware = windows_profile("windows-11").hardware
     with pytest.raises(ValueError, match="devices"):
         hardware.model_validate({**hardware.model_dump(), "devices": [device]})
+
+
+@pytest.mark.parametrize("change", [{"kd": "serial"}, {"kd": "none", "firmware": "bios"}])
+def test_secure_boot_forbids_what_cannot_be_under_it(change: dict[str, str]) -> None:
+    hardware = windows_profile("windows-11").hardware
+    with pytest.raises(ValueError, match="secure_boot"):
+        hardware.model_validate({**hardware.model_dump(), "secure_boot": True, **change})
+    allowed = {**hardware.model_dump(), "secure_boot": True, "kd": "none"}
+    assert hardware.model_validate(allowed).secure_boot
