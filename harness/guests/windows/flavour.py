@@ -143,11 +143,15 @@ class WindowsFlavour:
         return list_windows_images(home)
 
     def stored(self, home: Path) -> Iterator[StoredImage]:
-        """See `Flavour`. Each profile's newest is the present one."""
+        """See `Flavour`. Each profile's newest is the present one; stages go when they are old."""
+        from harness.guests.windows.image.stages import kept_stages
+
         profiles = set()
         for image in self.images(home):
             yield StoredImage(image.folder, image.profile, image.profile not in profiles)
             profiles.add(image.profile)
+        for folder, building in kept_stages(home):
+            yield StoredImage(folder, folder.name, building)
 
     def unfinished(self, images: Path) -> Iterator[tuple[Path, bool]]:
         """See `Flavour`."""

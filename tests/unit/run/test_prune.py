@@ -8,7 +8,8 @@ import struct
 from pathlib import Path
 
 from harness.guests.windows.image.credentials import WindowsSecrets
-from harness.guests.windows.image.sealed import seal
+from harness.guests.windows.image.sealed import lock_file, seal
+from harness.guests.windows.image.stages import Stages
 from harness.host.locks import hold
 from harness.run.artifacts import Artifacts
 from harness.run.prune import Item, inventory, mark_used, old, qemu_has_open, remove, superseded
@@ -154,3 +155,16 @@ def test_qemus_lock_on_an_image_is_seen(tmp_path: Path) -> None:
         fcntl.fcntl(held, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 100, 1, 0))
         assert qemu_has_open(disk)
     assert not qemu_has_open(disk)
+
+
+def test_the_stages_of_an_installation_go_when_they_are_old_and_none_that_is_built(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for profile in ("windows-10", "windows-11"):
+        stages = Stages.of(images, profile)
+        images.mkdir(exist_ok=True)
+        stages.begin()
+        os.utime(stages.folder, (NOW - 20 * DAY, NOW - 20 * DAY))
+    with hold(lock_file(images, "windows-11"), lambda: None):
+        found = inventory(tmp_path, None)
+        assert names(superseded(found, NOW)) == [".stage-windows-10"]
+    assert names(superseded(inventory(tmp_path, None), NOW - 10 * DAY)) == []

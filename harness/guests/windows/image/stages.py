@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.guests.windows.image.credentials import WindowsSecrets, make_windows_secrets
+from harness.guests.windows.image.sealed import lock_file
 from harness.guests.windows.spec.domain import NVRAM
+from harness.host.locks import is_held
+from harness.images.base import images_folder
 
 PREFIX = ".stage-"
 SET_UP, PROVISIONED = "setup", "provisioned"
@@ -102,3 +105,10 @@ class Stages:
         """Disk and firmware variables of a stage; the latter are there under UEFI only."""
         disk, nvram = _DISKS[stage]
         return self.folder / disk, self.folder / nvram
+
+
+def kept_stages(home: Path) -> Iterator[tuple[Path, bool]]:
+    """Folders of stages, and whether their profile is being built just now."""
+    images = images_folder(home)
+    for folder in images.glob(f"{PREFIX}*"):
+        yield folder, is_held(lock_file(images, folder.name.removeprefix(PREFIX)))
