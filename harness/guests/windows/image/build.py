@@ -75,13 +75,10 @@ def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
         lock_file(images, profile),
         lambda: journal.note(f"waiting for another process that is installing {profile}"),
     ):
-        kept = stages.kept(SET_UP) if request.resume or request.iso is None else None
-        setup = preparation.setup_digest(iso_sha256) if request.iso else str((kept or {}).get("setup"))
-        if kept and kept["setup"] != setup:
-            journal.note(
-                "the end of Setup that is kept is of another ISO or other settings: from the beginning"
-            )
-            kept = None
+        kept = stages.kept(SET_UP)
+        if request.iso is None and kept is None:
+            raise _no_stage(profile)
+        setup = preparation.setup_digest(iso_sha256) if request.iso else str((kept or {})["setup"])
         digest = preparation.digest(setup)
         place = images / f"{profile}-{digest[:12]}"
         if request.iso:
@@ -93,7 +90,7 @@ def build(request: Request, home: Path, journal: Journal) -> WindowsImage:
         try:
             with journal.step(StepKind.IMAGE, f"image: install {profile}", digest=digest):
                 making = _Making(preparation, iso_sha256, digest, home, work, stages, journal)
-                image = making.image(kept, place)
+                image = making.image(_resumed(request, kept, setup, journal), place)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         if not request.keep:
@@ -105,14 +102,38 @@ def _prepared(request: Request, home: Path, stages: Stages, journal: Journal) ->
     if request.iso is None:
         kept = stages.kept(SET_UP)
         if kept is None:
-            raise ConfigurationError(
-                f"No end of Windows Setup is kept of {request.profile.name}.",
-                remedy=f"Install it first: winvm image build {request.profile.name} --iso PATH --keep",
-            )
+            raise _no_stage(request.profile.name)
         return prepare(request, home, journal, kept), ""
     preparation = prepare(request, home, journal)
     with journal.step(StepKind.IMAGE, "image: SHA-256 of the installation ISO"):
         return preparation, file_sha256(request.iso)
+
+
+def _no_stage(profile: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"No end of Windows Setup is kept of {profile}.",
+        remedy=f"Install it first: winvm image build {profile} --iso PATH --keep",
+    )
+
+
+def _resumed(
+    request: Request, kept: dict[str, Any] | None, setup: str, journal: Journal
+) -> dict[str, Any] | None:
+    """The end of Setup to go on from; notes why it is another one than the user may think."""
+    if request.iso is None:
+        return kept
+    if not request.resume:
+        if kept:
+            journal.note(
+                "the end of an earlier Setup is kept, and now replaced; --resume would go on from it"
+            )
+        return None
+    if kept is None:
+        journal.note("no end of Setup is kept: from the beginning")
+    elif kept["setup"] != setup:
+        journal.note("the end of Setup that is kept is of another ISO or other settings: from the beginning")
+        return None
+    return kept
 
 
 @dataclass

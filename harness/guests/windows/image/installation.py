@@ -7,6 +7,7 @@ none of them changes for too long, it gives the installation up and keeps the la
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -259,8 +260,11 @@ class Installation:
 
     def _add_evidence(self, error: InfrastructureError) -> None:
         last = self._evidence / "last.png"
-        with suppress(MachineError, DeadlineError):
+        try:
             self._machine.screenshot(last, Deadline.after(SCREENSHOT_DEADLINE_S, self._clock))
+        except (MachineError, DeadlineError):  # it is off already: the newest of the pictures is the last
+            if pictures := list((self._evidence / "screenshots").glob("*.png")):
+                shutil.copyfile(max(pictures, key=lambda path: path.stat().st_mtime_ns), last)
         shown = last if last.exists() else self._evidence
         error.remedy = error.remedy or f"Look at {shown}: Setup shows there what it waits for."
         lines = [entry.line for entry in self._entries[-KEPT_ENTRIES:]]

@@ -12,7 +12,7 @@ import pytest
 from provision.journal import Journal as Provisioning
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineError, ImageError, WinvmError
+from harness.errors import DeadlineError, ImageError, MachineError, WinvmError
 from harness.guests.windows.image.guestjournal import ENTRIES_LIMIT, GuestJournal, parse
 from harness.guests.windows.image.installation import KEY_ENTER, Installation, Limits, Report
 from harness.journal import Event, Journal
@@ -371,3 +371,18 @@ def test_a_wished_setting_that_is_not_there_is_warned_of(tmp_path: Path) -> None
     assert len(installed.run().checks) == 3
     warnings = [event["text"] for event in installed.events if event["event"] == "warning"]
     assert warnings == ["in the guest: wuauserv start is DWORD 3, not DWORD 4"]
+
+
+def test_the_last_picture_of_a_guest_that_is_off_is_the_newest_that_was_taken(tmp_path: Path) -> None:
+    class Off(Screen):
+        def screenshot(self, file: Path, deadline: Deadline) -> Path:
+            if file.name == "last.png":
+                raise MachineError("The domain is not running.")
+            return super().screenshot(file, deadline)
+
+    installed = Installed(tmp_path, {70: phase("windowsPE"), 150: off})
+    installed.machine = Off(tmp_path / "machine")
+    with pytest.raises(ImageError):
+        installed.run()
+    newest = installed.evidence / "screenshots" / "0002.png"
+    assert (installed.evidence / "last.png").read_bytes() == newest.read_bytes()
