@@ -20,7 +20,7 @@ from harness.errors import WinvmError
 from harness.host import interrupts
 from harness.project import config as configuration
 from harness.testing.ending import Ended, ending_the_session, instead_of_the_place, leave
-from harness.testing.junit import add_subresults, write_junit
+from harness.testing.junit import add_subresults, attach, write_junit
 from harness.testing.need import needs_guest
 from harness.testing.partial import is_partial
 from harness.testing.session_plan import SessionPlan
@@ -211,14 +211,15 @@ class Session:
             return
         from harness.display.progress import Progress
         from harness.run.artifacts import Artifacts
-        from harness.run.origin import origin
+        from harness.run.origin import DRIVER, origin
 
         interrupts.install()  # only in sessions with a guest: others' signals are pytest's
         with ending_the_session():
             self.plan(guests[0].path)
             self._what.require_one_project(item.path for item in guests)
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
-            self._origin = origin(self.plan().config.root)
+            config = self.plan().config
+            self._origin = {DRIVER: config.driver.name, **origin(config.root)}
         self._progress = Progress(unmuted=self._below_the_dots)
         self._artifacts.journal.listen(self._progress)
         self._planned = len(guests)
@@ -259,8 +260,11 @@ class Session:
 
     def _add_subresults(self) -> None:
         path = self._config.option.xmlpath
-        if self.tally.subresults and path and Path(path).is_file():
-            add_subresults(Path(path), self.tally.subresults)
+        if path and Path(path).is_file():
+            if self.tally.subresults:
+                add_subresults(Path(path), self.tally.subresults)
+            if self.tally.screenshots:
+                attach(Path(path), self.tally.screenshots)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
