@@ -252,8 +252,8 @@ class Session:
                 with ending_the_session():
                     yield
                     self._add_subresults()
-                if self._ended and self.by_command and not self.uses_guest:
-                    instead_of_the_place(self._config, "")  # nothing ran, and winvm's paragraph says why
+                if self._ended and self.by_command:
+                    instead_of_the_place(self._config, "")  # winvm's paragraph says why
         except Ended as ended:
             self._ended = ended.error
             raise
