@@ -8,14 +8,23 @@
  * MiniDumpWriteDump asks for its context, and then the debugger waits forever. And it loads the window system
  * and prints registers and stack, which costs seconds on an emulated processor.
  *
+ * A driver that was built for coverage has its counters in a section of its own. They become a stream of the dump,
+ * because a normal minidump holds no data of modules.
+ *
  * The file appears under its name when it is complete. A process that cannot be dumped within LIMIT_MS ends
  * without a dump: it must not block the driver's service for longer. */
 #include <windows.h>
 #include <dbghelp.h>
+#include <psapi.h>
 #include <winternl.h>
 
 #define LIMIT_MS 20000
 #define PATH_LIMIT 260
+#define MODULE_LIMIT 256
+#define HEAD_LIMIT 4096
+#define COUNTERS_SECTION ".lprfc"
+#define COUNTERS_STREAM 0x57430001u  // "WC", the first: harness/coverage/crashed.py reads it
+#define COUNTERS_LIMIT (16u << 20)
 #define UNHANDLED_EXCEPTION 0xC0000144u  // STATUS_UNHANDLED_EXCEPTION
 
 NTSTATUS NTAPI DbgUiConnectToDbg(void);
@@ -49,6 +58,42 @@ static ULONG_PTR Number(const char *digits) {
     return number;
 }
 
+/* Copies the section of a module's counters out of the process; FALSE if it has none. */
+static BOOL ReadCounters(HMODULE module, MINIDUMP_USER_STREAM *stream) {
+    static union {
+        IMAGE_DOS_HEADER dos;
+        char bytes[HEAD_LIMIT];
+    } head;
+    SIZE_T got = 0;
+    if (!ReadProcessMemory(crashed, module, &head, sizeof(head), &got) || got != sizeof(head)) return FALSE;
+    ULONG at = (ULONG)head.dos.e_lfanew;
+    if (head.dos.e_magic != IMAGE_DOS_SIGNATURE || at > HEAD_LIMIT - sizeof(IMAGE_NT_HEADERS64)) return FALSE;
+    const IMAGE_NT_HEADERS64 *nt = (const void *)(head.bytes + at);
+    ULONG first = at + FIELD_OFFSET(IMAGE_NT_HEADERS64, OptionalHeader) + nt->FileHeader.SizeOfOptionalHeader;
+    for (ULONG i = 0; i < nt->FileHeader.NumberOfSections; i++) {
+        if (first + (i + 1) * sizeof(IMAGE_SECTION_HEADER) > HEAD_LIMIT) return FALSE;
+        const IMAGE_SECTION_HEADER *section = (const void *)(head.bytes + first + i * sizeof(*section));
+        ULONG size = section->Misc.VirtualSize;
+        if (lstrcmpA((const char *)section->Name, COUNTERS_SECTION) != 0 || size > COUNTERS_LIMIT) continue;
+        stream->Type = COUNTERS_STREAM;
+        stream->BufferSize = size;
+        stream->Buffer = HeapAlloc(GetProcessHeap(), 0, size);
+        return stream->Buffer &&
+               ReadProcessMemory(crashed, (char *)module + section->VirtualAddress, stream->Buffer, size, &got);
+    }
+    return FALSE;
+}
+
+static BOOL FindCounters(MINIDUMP_USER_STREAM *stream) {
+    static HMODULE modules[MODULE_LIMIT];
+    DWORD needed = 0;
+    if (!K32EnumProcessModules(crashed, modules, sizeof(modules), &needed)) return FALSE;
+    for (DWORD i = 0; i < MODULE_LIMIT && i < needed / sizeof(HMODULE); i++) {
+        if (ReadCounters(modules[i], stream)) return TRUE;
+    }
+    return FALSE;
+}
+
 static BOOL WriteDump(const char *file, DWORD process, DEBUG_EVENT *event) {
     static CONTEXT context;  // 16-byte aligned by its type
     char partial[PATH_LIMIT];
@@ -62,7 +107,11 @@ static BOOL WriteDump(const char *file, DWORD process, DEBUG_EVENT *event) {
     MINIDUMP_EXCEPTION_INFORMATION information = {event->dwThreadId, &pointers, FALSE};
     HANDLE dump = CreateFileA(partial, GENERIC_READ | GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, 0, NULL);
     if (dump == INVALID_HANDLE_VALUE) return FALSE;
-    BOOL written = MiniDumpWriteDump(crashed, process, dump, MiniDumpNormal, &information, NULL, NULL);
+    MINIDUMP_USER_STREAM counters;
+    MINIDUMP_USER_STREAM_INFORMATION streams = {1, &counters};
+    BOOL counted = FindCounters(&counters);
+    BOOL written =
+        MiniDumpWriteDump(crashed, process, dump, MiniDumpNormal, &information, counted ? &streams : NULL, NULL);
     CloseHandle(dump);
     return written && MoveFileExA(partial, file, MOVEFILE_REPLACE_EXISTING);
 }

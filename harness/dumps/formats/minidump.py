@@ -94,6 +94,11 @@ class Minidump:
         offset, size = self._streams.get(kind, (0, 0))
         return offset, self._file.read(offset, min(size, limit))
 
+    def stream(self, kind: int, limit: int) -> bytes:
+        """A stream's content, as of a writer's own kind; empty without one, or with a longer one."""
+        offset, size = self._streams.get(kind, (0, 0))
+        return self._file.read(offset, size) if size <= limit else b""
+
     def _list(self, kind: int, size: int, limit: int) -> list[bytes]:
         """The records of a list stream; other writers pad the count to 8 bytes."""
         _, total = self._streams.get(kind, (0, 0))
