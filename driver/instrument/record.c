@@ -29,7 +29,8 @@ NTSTATUS WinvmRecord(ULONG Part, const VOID *Content, ULONGLONG Size) {
         ZwCreateFile(&file, FILE_APPEND_DATA | SYNCHRONIZE, &attributes, &block, NULL, FILE_ATTRIBUTE_NORMAL, 0,
                      FILE_OPEN_IF, FILE_SYNCHRONOUS_IO_NONALERT | FILE_NON_DIRECTORY_FILE, NULL, 0);
     if (!NT_SUCCESS(status)) {
-        DbgPrint("winvm: instrument: %wZ cannot be opened, status 0x%08X\n", &Path, (ULONG)status);
+        DbgPrint("winvm: instrument: %.*ws cannot be opened, status 0x%08X\n", (int)(Path.Length / sizeof(WCHAR)),
+                 Path.Buffer, (ULONG)status);
         return status;
     }
     status = ZwWriteFile(file, NULL, NULL, NULL, &block, &record, sizeof(record), NULL, NULL);

@@ -21,6 +21,7 @@ from agent.doing import Doing, doing
 from agent.errors import RegistryError, WaitTimeoutError, Win32Error
 from agent.guest import Guest
 from agent.inbox import Command, Inbox
+from agent.instrument import COVERAGE, RECORDS, Instrumented, Taken, read_channel
 from agent.journal import Journal, discard
 from agent.marker import Marker
 from agent.operations import Operations
@@ -37,6 +38,7 @@ DYING_S = 0.2
 """Seconds after a failed scenario in which the end of its driver is still looked for."""
 POLL_S = 0.05
 LOOK_S = 5.0
+TAKE_S = 20.0
 STOPPING_S = 10.0
 """Seconds after a scenario's end in which a driver that it asked to stop may do so."""
 MARGIN_S = 2.0  # a scenario's waits end so much (at most a tenth) before the host reports it as hung
@@ -59,6 +61,7 @@ class Runner:
         self._service = ""
         self._driver_path = ""
         self._made = Making()
+        self._instrumented = Instrumented(None, "", read_channel)
         self._driver_exit = 0
         self._stopping = 0.0
         self._watched = ""
@@ -125,6 +128,8 @@ class Runner:
         )
         if main:
             self._service, self._watched = "", service
+            counted = service if COVERAGE in command.get("instruments", ()) else None
+            self._instrumented = Instrumented(counted, RECORDS, read_channel)
         started = time.perf_counter()
         scope = self._scope()
         try:
@@ -132,27 +137,35 @@ class Runner:
             mismatch = contract_mismatch(contract, self._guest, scope) if contract else ""
         except (Win32Error, AssertionError, ImportError, OSError) as error:  # also a wait that ran out
             code = error.code if isinstance(error, Win32Error) else 0
-            self._wire.send("loaded", ok=False, error_code=code, message=str(error), contract_mismatch=False)
+            left = asdict(self._take(runs=False)) if main else {}  # of an entry point that failed
+            message = str(error)
+            self._wire.send(
+                "loaded", ok=False, error_code=code, message=message, contract_mismatch=False, **left
+            )
             return
         if mismatch:
             self._wire.send("loaded", ok=False, error_code=0, message=mismatch, contract_mismatch=True)
             return
         if main:
             self._service, self._driver_path, self._made = service, path, made
-        self._wire.send("loaded", ok=True, seconds=_since(started))
+        taken = self._take() if main else Taken()
+        self._wire.send("loaded", ok=True, seconds=_since(started), **asdict(taken))
 
     def _unload(self, command: Command) -> None:
         service = _field(command, "service")
         started = time.perf_counter()
+        main = service == self._watched
         if service == self._service:
             self._service = ""
         try:
             self._guest.unload(service, self._scope())
         except (Win32Error, WaitTimeoutError) as error:
             code = error.code if isinstance(error, Win32Error) else 0
-            self._wire.send("unloaded", ok=False, error_code=code, message=str(error))
+            taken = self._take() if main else Taken()
+            self._wire.send("unloaded", ok=False, error_code=code, message=str(error), **asdict(taken))
             return
-        self._wire.send("unloaded", ok=True, seconds=_since(started))
+        taken = self._take(runs=False) if main else Taken()
+        self._wire.send("unloaded", ok=True, seconds=_since(started), **asdict(taken))
 
     def _run(self, command: Command) -> None:
         number, name = int(_field(command, "id")), str(_field(command, "scenario"))
@@ -191,6 +204,8 @@ class Runner:
         if left_out:
             context.note(f"{left_out} further tests were reported")
         self._marker.end(number, name)
+        gone = self._driver_exit or self._stopping or not self._service
+        taken = self._take(runs=not gone)
         self._context = None
         self._journal.enter("")
         self._wire.send(
@@ -207,6 +222,7 @@ class Runner:
             subresults=[asdict(test) for test in tests],
             driver_exit=self._driver_exit,
             stopping=self._stopping,
+            **asdict(taken),
         )
 
     def _attempt(self, needs: Sequence[str], run: Body, context: Context) -> ScenarioVerdict:
@@ -272,6 +288,10 @@ class Runner:
         except (Win32Error, WaitTimeoutError) as error:
             problems.append(f"the driver could not be loaded again: {error}")
         return problems
+
+    def _take(self, *, runs: bool = True) -> Taken:
+        """What the driver counted since the last time; not journalled: no operation of a scenario."""
+        return self._instrumented.take(Operations(lambda *_: None, Deadline.after(TAKE_S)), runs=runs)
 
     def _scope(self) -> Operations:
         return Operations(self._journal.record, Deadline.after(SERVICE_DEADLINE_S))

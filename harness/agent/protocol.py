@@ -20,6 +20,8 @@ _Name = Annotated[str, Field(max_length=1000)]
 _Text = Annotated[str, Field(max_length=64_000)]
 _Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 _Code = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+_Counters = Annotated[str, Field(max_length=LINE_LIMIT)]
+"""What `agent.instrument.Taken` says: base64 of compressed numbers, `harness.coverage.counters` reads it."""
 _Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 
@@ -53,6 +55,8 @@ class Loaded(_Event):
     message: _Text = ""
     contract_mismatch: bool = False
     seconds: _Seconds = 0.0
+    counters: _Counters = ""
+    trouble: _Text = ""
 
 
 class Unloaded(_Event):
@@ -63,6 +67,8 @@ class Unloaded(_Event):
     error_code: _Code = 0
     message: _Text = ""
     seconds: _Seconds = 0.0
+    counters: _Counters = ""
+    trouble: _Text = ""
 
 
 class SubresultEntry(BaseModel):
@@ -96,6 +102,8 @@ class Finished(_Event):
     driver_exit: _Code = 0
     stopping: _Seconds = 0.0
     subresults: Annotated[list[SubresultEntry], Field(max_length=5000)] = []
+    counters: _Counters = ""
+    trouble: _Text = ""
 
 
 class Looked(_Event):

@@ -146,6 +146,8 @@ class AgentSession:
         self._debug = debug
         self._nonce = nonce
         self._last_scenario = ""
+        self.counted: Callable[[Loaded | Unloaded | Finished], None] = lambda _: None
+        """Called with each answer that may carry counters."""
 
     def hello(
         self,
@@ -185,6 +187,7 @@ class AgentSession:
         *,
         made: ServiceSection | None = None,
         main: bool = True,
+        instruments: Sequence[str] = (),
     ) -> Loaded | KernelCrash:
         """Installs and starts a driver, replacing a service of that name.
 
@@ -193,6 +196,7 @@ class AgentSession:
         Args:
             made: how the service is made.
             main: whether it is the driver under test, whose end the agent watches.
+            instruments: what the agent reads from it.
 
         Raises `ContractError` or `DriverLoadError` when Windows or the contract refuses it. A driver that
         crashes in DriverEntry, or never returns from it, gives a `KernelCrash`.
@@ -201,6 +205,8 @@ class AgentSession:
         fields |= (made or ServiceSection()).model_dump(mode="json", exclude_defaults=True)
         if not main:
             fields["main"] = False
+        if instruments:
+            fields["instruments"] = list(instruments)
         named = sys_path or f"the installed service {service}"
         began = time.time()
         answer = self._ask(Loaded, deadline, f"load {named}", "load", **fields)
@@ -275,6 +281,7 @@ class AgentSession:
                 raise self._conversation.error(
                     f"The agent sent a result for {answer.scenario!r} ({answer.id}), which was not running."
                 )
+            self.counted(answer)
             # The end marker follows a crash report on the same channel: if the marker is here without a
             # crash report, there was no crash.
             complete = self._debug.wait_for_end_marker(scenario_id, Deadline.after(MARKER_GRACE_S))
@@ -331,6 +338,8 @@ class AgentSession:
             return hang(
                 f"The guest did not {what} within {deadline.seconds:g} s, and its agent still answers."
             )
+        if isinstance(answer, Loaded | Unloaded):
+            self.counted(answer)
         return answer
 
     def late_crash(self, deadline: Deadline) -> KernelCrash | None:
