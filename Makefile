@@ -65,8 +65,9 @@ coverage: setup test-host ## line and branch coverage of the unit and host-side 
 	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile \
 	    --cov --cov-report=term --cov-report=html:build/coverage
 
+# COVERAGE=1: with the lines of the driver that ran
 vm-test: guest ## test the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
-	$(AS_USER) $(BIN)/pytest tests/vm/test_scenarios.py --winvm-guest $(GUEST)
+	$(AS_USER) $(BIN)/pytest tests/vm/test_scenarios.py --winvm-guest $(GUEST) $(if $(COVERAGE),--winvm-coverage)
 
 # ONLY=failed: the tests that failed last time
 self-test: root setup ## test the bench itself in a VM: its commands, crashes, faults, other drivers

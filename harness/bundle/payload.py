@@ -27,6 +27,7 @@ class Payload:
         made: how the driver's service is made.
         files: path below the guest's folder of files, with `/` -> the file.
         companions: the project's other drivers, in their order.
+        instruments: what the agent reads from the driver, names of `harness.toolchain.instrument`.
     """
 
     agent: Path
@@ -39,3 +40,4 @@ class Payload:
     made: ServiceSection = field(default_factory=ServiceSection)
     files: Mapping[str, Path] = field(default_factory=dict)
     companions: tuple[Companion, ...] = ()
+    instruments: tuple[str, ...] = ()

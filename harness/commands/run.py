@@ -43,6 +43,19 @@ from harness.testing.session import Session
 )
 @click.option("--verifier", is_flag=True, help="Let Driver Verifier watch the driver.")
 @click.option("--coverage", is_flag=True, help="Show which lines of the driver the run executes.")
+@click.option(
+    "--coverage-fail-under",
+    "least",
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100),
+    help="Fail unless so many of the driver's lines run.",
+)
+@click.option(
+    "--coverage-diff",
+    "revision",
+    metavar="REVISION",
+    help="Show lines changed since a git revision that no scenario runs.",
+)
 @click.option("--guard", is_flag=True, help="Let the guard library watch the driver.")
 @click.option("--hold", is_flag=True, help="Leave the guest as it is at a crash, until Enter or Ctrl-C.")
 @click.option(
@@ -69,6 +82,8 @@ def run(
     repeat: int,
     verifier: bool,
     coverage: bool,
+    least: float | None,
+    revision: str | None,
     guard: bool,
     hold: bool,
     artifacts: str | None,
@@ -93,7 +108,8 @@ def run(
     if invocation.config_path:
         arguments[2] = str(invocation.config_path.resolve())
     named = {"--winvm-guest": guest, "-k": keyword, "-m": marker, "--winvm-artifacts": artifacts}
-    for option, value in {**named, "--winvm-libvirt-uri": uri}.items():
+    named |= {"--winvm-libvirt-uri": uri, "--winvm-coverage-diff": revision}
+    for option, value in named.items():
         arguments += [option, value] if value is not None else []
     arguments += [f"--winvm-scenario={name}" for name in names]
     arguments += [f"--winvm-build={build}" for build in builds]
@@ -102,6 +118,7 @@ def run(
     arguments += [f"--winvm-repeat={repeat}"]
     arguments += ["--winvm-verifier"] if verifier else []
     arguments += ["--winvm-coverage"] if coverage else []
+    arguments += [f"--winvm-coverage-fail-under={least}"] if least is not None else []
     arguments += ["--winvm-guard"] if guard else []
     arguments += ["--winvm-hold"] if hold else []
     arguments += ["-x"] if first else []

@@ -76,6 +76,7 @@ class CrashKeeper:
             self._guest.release_kernel()
         with journal.step(StepKind.CRASH, "keep crash evidence", scenario=scenario, crash=describe(report)):
             crash = self._gathered(report, scenario, folder)
+            self._guest.counting.crashed(scenario, folder)
             if presumed:
                 crash = dataclasses.replace(
                     crash, cause=f"{crash.cause} {presumed}", notes=(*crash.notes, presumed)

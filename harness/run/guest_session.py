@@ -24,6 +24,7 @@ from harness.machine.protocol import Machine
 from harness.outcome import KernelCrash
 from harness.project.profile import Profile
 from harness.run.artifacts import Artifacts
+from harness.run.counting import Counting
 from harness.run.interpreter import started
 from harness.run.loading import LOAD_DEADLINE_S, Loading
 
@@ -53,6 +54,7 @@ class GuestSession:
         debug: the guest's live debug output.
         loaded: the driver build that is loaded; empty when none is.
         newest: the driver build that was loaded last, or failed to load.
+        counting: keeps what the driver counted.
         occupied: whether a driver may be loaded still, by whatever name.
         handed_over: whether another process suspended the guest; else its machine has just started.
     """
@@ -87,6 +89,7 @@ class GuestSession:
             self.debug.watch(names | {f"{name}.sys" for name in self._drivers.services})
         self._installed = ""  # the driver store's name of the INF package
         self.loaded = self.newest = ""
+        self.counting = Counting(payload, lambda: self.newest)
         self.occupied = False
         environment["seed"] = str(payload.seed)
         self._next_id = handover.next_id if handover else 1
@@ -336,7 +339,9 @@ class GuestSession:
 
     def _session(self) -> AgentSession:
         process, lifetime = self.link.agent(self._standby), Deadline.after(SESSION_LIFETIME_S)
-        return AgentSession(process, self.debug, self._nonce, lifetime, self.machine.trouble)
+        session = AgentSession(process, self.debug, self._nonce, lifetime, self.machine.trouble)
+        session.counted = self.counting.take
+        return session
 
     def _checkpoint(self) -> None:
         """Saves the guest with the agent imported; later restores begin there."""

@@ -53,7 +53,14 @@ class Loading:
                 answer = agent.load(name, path, None, deadline, made=other.service, main=False)
             else:
                 named = None if build in payload.packages else self._driver(build)
-                answer = agent.load(name, named, payload.contract or None, deadline, made=payload.made)
+                answer = agent.load(
+                    name,
+                    named,
+                    payload.contract or None,
+                    deadline,
+                    made=payload.made,
+                    instruments=payload.instruments,
+                )
             if isinstance(answer, KernelCrash):
                 return answer
         return None

@@ -54,6 +54,7 @@ from harness.toolchain.builds import build_companions, build_drivers
 from harness.toolchain.deployed import deployed_files
 from harness.toolchain.identity import code_digest
 from harness.toolchain.inspect import require_frameworks
+from harness.toolchain.instrument import instruments
 from harness.toolchain.package import take_package
 
 PROBE_DEADLINE_S = 30.0
@@ -256,6 +257,7 @@ def prepare(
         made=plan.config.service,
         files=deployed_files(plan.config.root, plan.config.deploy.files),
         companions=companions,
+        instruments=tuple(sorted(instruments(plan.config))),
     )
     manifest = installed.image.manifest
     here = measure if measure and not plan.config.guest.uri else None

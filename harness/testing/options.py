@@ -14,8 +14,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from harness.testing.coverage import add_coverage_options
+
 PREFIX = "--winvm-"
-SHORT = ("guest", "build", "param", "label", "repeat", "verifier", "coverage", "guard", "hold", "libvirt-uri")
+SHORT: tuple[str, ...] = (
+    *("guest", "build", "param", "label", "repeat", "verifier"),
+    *("coverage", "coverage-fail-under", "coverage-diff", "guard", "hold", "libvirt-uri"),
+)
 """Options that also have a form without the prefix."""
 
 
@@ -70,9 +75,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="run each chosen scenario N times in a row; it passes if every run does",
     )
     group.addoption("--winvm-verifier", action="store_true", help="let Driver Verifier watch the driver")
-    group.addoption(
-        "--winvm-coverage", action="store_true", help="show which lines of the driver the run executes"
-    )
+    add_coverage_options(group)
     group.addoption("--winvm-guard", action="store_true", help="let the guard library watch the driver")
     group.addoption(
         "--winvm-hold",

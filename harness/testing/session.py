@@ -19,8 +19,9 @@ from harness.display.terminal import paragraph
 from harness.errors import WinvmError
 from harness.host import interrupts
 from harness.project import config as configuration
+from harness.testing.coverage import RunCoverage
 from harness.testing.ending import Ended, ending_the_session, instead_of_the_place, leave
-from harness.testing.junit import add_subresults, attach, write_junit
+from harness.testing.junit import add_subresults, write_junit
 from harness.testing.need import needs_guest
 from harness.testing.partial import is_partial
 from harness.testing.session_plan import SessionPlan
@@ -67,6 +68,7 @@ class Session:
         self.unusable: WinvmError | None = None
         self.run: RunResult | None = None
         self.reports: Reports | None = None
+        self.coverage = RunCoverage(config.getoption)
 
     @classmethod
     def of(cls, config: pytest.Config) -> Session:
@@ -211,15 +213,15 @@ class Session:
             return
         from harness.display.progress import Progress
         from harness.run.artifacts import Artifacts
-        from harness.run.origin import DRIVER, origin
+        from harness.run.origin import origin
 
         interrupts.install()  # only in sessions with a guest: others' signals are pytest's
         with ending_the_session():
             self.plan(guests[0].path)
             self._what.require_one_project(item.path for item in guests)
+            self.coverage.require_revision(self.plan().config.root)
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
-            config = self.plan().config
-            self._origin = {DRIVER: config.driver.name, **origin(config.root)}
+            self._origin = origin(self.plan().config.root)
         self._progress = Progress(unmuted=self._below_the_dots)
         self._artifacts.journal.listen(self._progress)
         self._planned = len(guests)
@@ -252,19 +254,16 @@ class Session:
                 with ending_the_session():
                     yield
                     self._add_subresults()
-                if self._ended and self.by_command:
-                    instead_of_the_place(self._config, "")  # winvm's paragraph says why
+                if self._ended and self.by_command and not self.uses_guest:
+                    instead_of_the_place(self._config, "")  # nothing ran, and winvm's paragraph says why
         except Ended as ended:
             self._ended = ended.error
             raise
 
     def _add_subresults(self) -> None:
         path = self._config.option.xmlpath
-        if path and Path(path).is_file():
-            if self.tally.subresults:
-                add_subresults(Path(path), self.tally.subresults)
-            if self.tally.screenshots:
-                attach(Path(path), self.tally.screenshots)
+        if self.tally.subresults and path and Path(path).is_file():
+            add_subresults(Path(path), self.tally.subresults)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -303,9 +302,14 @@ class Session:
                 source="night" if NIGHT in self._origin else "run",
                 partial=is_partial(session),
             )
-            self._report(self._artifacts)
-            if self._progress:
-                self._progress.close()
+            root = self.plan().config.root
+            try:
+                if self._bench and not self.coverage.write(self._bench, self._artifacts.path, root):
+                    session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
+            finally:
+                self._report(self._artifacts)
+                if self._progress:
+                    self._progress.close()
 
     def _report(self, artifacts: Artifacts) -> None:
         """Writes history and reports from the results; a failure here does not fail the run."""
@@ -327,6 +331,8 @@ class Session:
             return
         terminalreporter.section("winvm")
         for line in summary(self.run, self.tally, names=self.by_command):
+            terminalreporter.line(line)
+        for line in self.coverage.summary():
             terminalreporter.line(line)
         if self.reports and self.reports.since and (changed := self.reports.since.news.headline):
             terminalreporter.line(f"since the previous run: {changed}")

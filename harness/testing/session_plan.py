@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import ConfigurationError
 from harness.project import config as configuration
+from harness.testing.coverage import RunCoverage
 from harness.testing.options import PREFIX
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class SessionPlan:
             config = configuration.load(path).with_changes(
                 option("--winvm-artifacts"),
                 option("--winvm-libvirt-uri"),
-                coverage=option("--winvm-coverage"),
+                coverage=RunCoverage(option).wanted,
                 guard=option("--winvm-guard"),
             )
             guest, builds, parameters = map(option, ("--winvm-guest", "--winvm-build", "--winvm-param"))

@@ -21,6 +21,7 @@ from harness.results import write_json
 from tests.bench import (
     bundling,
     cold_boot,
+    covering,
     deploying,
     dryrun,
     dump,
@@ -99,6 +100,7 @@ def _measure(quick: bool, add: Callable[[str, list[Row]], None], environment: di
         add("revert", restoring.rows(reverts, boots))
         add("smoke", smoke.measure(made, repetitions))
         add("parallel runs", parallel.measure(made))
+        add("coverage", covering.measure(made))
         add("serial line", serial_line.measure(made))
         add("dry runs", dryrun.measure())
     add("kernel debugging", kdnet.measure())

@@ -1,1 +1,0 @@
-"""What differs between versions of a driver: the first bad commit, and two builds or commits compared."""
