@@ -89,7 +89,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING) {
 """
 SCENARIOS = r'''
 """Each takes another way through the driver."""
-from agent import Context, scenario
+from agent import Context, Crash, scenario
 
 
 @scenario()
@@ -107,7 +107,7 @@ def larger_second(t: Context) -> None:
         device.ioctl(0x222008)
 
 
-@scenario(expect_crash={"exception": 0xC0000005})
+@scenario(expect_crash=Crash(exception=0xC0000005))
 def falls(t: Context) -> None:
     """A write through a null pointer."""
     with t.open(r"\\.\Covered") as device:
