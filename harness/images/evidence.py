@@ -23,7 +23,8 @@ FACTS = "facts.json"
 SCREENSHOTS = "screenshots"
 KEPT_SCREENSHOTS = 30
 """The last ones go into the archive: one a minute is taken."""
-FILE_LIMIT, FILES_LIMIT = 64 << 20, 500
+FILE_LIMIT, FILES_LIMIT, WHOLE_LIMIT = 64 << 20, 500, 512 << 20
+"""Bytes of one file, number of files, bytes of all: a hostile guest's logs fill neither memory nor disk."""
 SECRET_FILES = ("password", "kd.key")
 MASK = "***"
 
@@ -84,8 +85,13 @@ def _files(folder: Path) -> Iterator[Path]:
     found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
     pictures = [path for path in found if path.parent.name == SCREENSHOTS]
     old = set(sorted(pictures, key=lambda path: path.stat().st_mtime)[:-KEPT_SCREENSHOTS])
-    fitting = [path for path in found if path not in old and path.stat().st_size <= FILE_LIMIT]
-    yield from fitting[:FILES_LIMIT]
+    left, whole = FILES_LIMIT, 0
+    for path in found:
+        size = path.stat().st_size
+        if path in old or size > FILE_LIMIT or not left or whole + size > WHOLE_LIMIT:
+            continue
+        left, whole = left - 1, whole + size
+        yield path
 
 
 def _secrets(home: Path) -> Iterator[str]:

@@ -119,4 +119,7 @@ def test_a_start_with_the_cd_in_a_drive_hands_over_to_the_provisioning(
     first, second = written(up, before, 2)
     assert first == Entry("configuration", "setup", "running")
     assert (second.phase, second.state) == ("start", "failed")
+    at = up.channels.journal.stat().st_size
+    run_line(winvm, line.replace("(D E F G H I)", "(Y C)"))
+    assert up.channels.journal.stat().st_size == at, "a later start does not provision once more"
     assert "jurnal is not a known key" in second.message

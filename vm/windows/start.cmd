@@ -18,8 +18,10 @@ rem A moment later: this command of the first logon ends before Windows does.
 shutdown.exe /s /f /t 5
 goto end
 :configuration
+rem The task that called this stays until the provisioning removes it: Windows may end what a deleted task runs.
+if exist C:\winvm\provisioning goto end
+echo started>C:\winvm\provisioning
 echo {"step":"configuration","phase":"setup","state":"running"}>%PORT%
-schtasks.exe /delete /tn winvm-configuration /f
 if exist C:\Python\python.exe goto provision
 mkdir C:\Python
 "%SystemRoot%\System32\tar.exe" -xf "%HERE%python.zip" -C C:\Python

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from provision.machine import Kind, RegistryData
 from provision.runner import Outcome
+from provision.staging import RESUME
 
 from tests.fakes.provision_machine import KEY, Run, full, prepared, registry
 from tests.fakes.windows_tools import CONTROL_MAC
@@ -243,3 +244,13 @@ def test_a_script_of_ones_own_that_fails_fails_the_image() -> None:
     assert "setup.cmd" in run.wrong()
     failed = next(event for event in run.events if event["state"] == "failed")
     assert failed["message"] == "setup.cmd: cmd.exe ended with exit code 3: what it printed"
+
+
+def test_the_task_of_the_first_logon_is_removed_at_the_end() -> None:
+    run = Run(prepared())
+    assert run.process() is Outcome.RESTARTING
+    run.machine.tasks["winvm-configuration"] = r"cmd.exe /c C:\winvm\configuration.cmd"
+    assert set(run.machine.tasks) == {"winvm-provision", "winvm-configuration"}
+    assert run.machine.restart() == RESUME
+    assert run.process(resumed=True) is Outcome.OK
+    assert run.machine.tasks == {}

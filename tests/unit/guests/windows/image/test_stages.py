@@ -26,7 +26,7 @@ from harness.guests.windows.image.media import Choice
 from harness.guests.windows.image.preparation import Preparation, Request, prepare, record_of
 from harness.guests.windows.image.stages import PROVISIONED, SET_UP, Stages
 from harness.guests.windows.image.wim import WimImage
-from harness.images.evidence import pack, without
+from harness.images.evidence import FILE_LIMIT, pack, without
 from harness.journal import Event, Journal
 from harness.machine.accelerator import Accelerator
 from tests.fakes.profiles import windows_profile
@@ -238,3 +238,12 @@ def test_a_machine_that_stops_at_a_bugcheck_needs_a_way_to_its_dump(
     with pytest.raises(ConfigurationError, match="no dump could be made") as caught:
         FLAVOUR.find(stopping, Accelerator.KVM, tmp_path, Journal(), "")
     assert "--virtio-iso" in caught.value.remedy
+
+
+def test_a_report_leaves_out_what_is_too_large(tmp_path: Path) -> None:
+    logs = tmp_path / "installations" / "windows-11" / "logs"
+    logs.mkdir(parents=True)
+    for name, size in (("huge", FILE_LIMIT + 1), ("fits", 10)):
+        with (logs / name).open("wb") as file:
+            file.truncate(size)
+    assert pack(tmp_path, "windows-11", tmp_path / "out.zip", {}) == ["facts.json", "logs/fits"]
