@@ -37,12 +37,15 @@ PROVISIONING_WRITES = 16 << 20
 """Bytes of growth that are progress after the first logon; an idle Windows writes less in a minute."""
 STARTING = "image: Windows Setup, starting"
 
+WINDOWS_PE, SPECIALIZE = "windowsPE", "specialize"
+BEGINNINGS = {WINDOWS_PE: 2, SPECIALIZE: 3}
+"""How often a phase of Setup may begin; without trouble each begins once."""
 CONFIGURATION = "configuration"
 FIRST_LOGON = "first logon"
 DESKTOP = (FIRST_LOGON, CONFIGURATION)
 SETUP_STEPS = {
-    "windowsPE": "image: Windows Setup, copying",
-    "specialize": "image: Windows Setup, configuring",
+    WINDOWS_PE: "image: Windows Setup, copying",
+    SPECIALIZE: "image: Windows Setup, configuring",
     FIRST_LOGON: "image: first logon",
     CONFIGURATION: "image: provisioning",
 }
@@ -191,6 +194,7 @@ class Installation:
     def _take(self, entry: Entry) -> None:
         self._entries.append(entry)
         if entry.phase == "setup":
+            self._require_progress(entry.step)
             self._enter(SETUP_STEPS.get(entry.step, f"image: {entry.step[:NAME_LIMIT]}"))
         elif entry.phase == "apply" and entry.state == "running":
             self._enter(f"image: set up {entry.step[:NAME_LIMIT]}")
@@ -209,6 +213,16 @@ class Installation:
             raise ImageError(
                 f"Windows was installed, but could not be set up: {entry.message or entry.state}.",
                 remedy="Correct what the guest's journal names, and build the image again.",
+            )
+
+    def _require_progress(self, step: str) -> None:
+        """A phase of Setup that begins again is a loop, whose screen changes for ever."""
+        began = sum(entry.phase == "setup" and entry.step == step for entry in self._entries)
+        if began > BEGINNINGS.get(step, began):
+            again = "The machine started from the CD again" if step == WINDOWS_PE else "Windows restarts"
+            raise ImageError(
+                f"Windows Setup goes round in a loop: its phase {step} began {began} times. {again}.",
+                remedy="Look at the screenshots and at the logs of Setup: winvm image report packs them.",
             )
 
     def _enter(self, step: str) -> None:

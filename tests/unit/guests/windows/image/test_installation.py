@@ -386,3 +386,16 @@ def test_the_last_picture_of_a_guest_that_is_off_is_the_newest_that_was_taken(tm
         installed.run()
     newest = installed.evidence / "screenshots" / "0002.png"
     assert (installed.evidence / "last.png").read_bytes() == newest.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("step", "times", "words"), [("windowsPE", 3, "from the CD again"), ("specialize", 4, "restarts")]
+)
+def test_setup_that_goes_round_in_a_loop_is_given_up(
+    step: str, times: int, words: str, tmp_path: Path
+) -> None:
+    script: dict[float, Act] = {70.0 + 400 * number: phase(step) for number in range(times + 3)}
+    error, installed = failing(tmp_path, script)
+    assert f"its phase {step} began {times} times" in error.message
+    assert words in error.message
+    assert installed.now < 70 + 400 * times
