@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.report.history import History, Sighting
     from harness.report.story import ScenarioStory, Seen
 
-MARKS = {"passed": ".", "failed": "F", "error": "E", "crashed": "C", "hung": "H", "lost": "L"}
+MARKS = {"passed": ".", "differs": "d", "failed": "F", "error": "E", "crashed": "C", "hung": "H", "lost": "L"}
 """Outcomes in a strip of a scenario's executions."""
 
 

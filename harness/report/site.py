@@ -19,7 +19,7 @@ import jinja2
 
 from harness.display.terminal import printable
 from harness.errors import HostError
-from harness.outcome import Outcome
+from harness.outcome import GOOD, Outcome
 from harness.report.digest import BAD
 from harness.report.history import History, RunEntry, Sighting
 from harness.report.page import duration, moment
@@ -195,7 +195,8 @@ def _nights(history: History, runs: Sequence[RunEntry]) -> list[NightPage]:
             night = place[run.run] = found.setdefault(name, NightPage(name))
             night.runs.append(run)
     rows = history.rows(
-        "SELECT run, scenario, outcome FROM executions WHERE kind = 'night' AND outcome != 'passed'"
+        "SELECT run, scenario, outcome FROM executions WHERE kind = 'night'"
+        " AND outcome NOT IN ('passed', 'differs')"
         " ORDER BY scenario"
     )
     for run_id, scenario, outcome in rows:
@@ -231,8 +232,6 @@ def _environment() -> jinja2.Environment:
         "branch": lambda run: printable(run.environment.get(BRANCH, "")),
         "commit": lambda git: git[:10] + ("+" if git.endswith("+") else ""),
         "bad": lambda run: sum(run.counts.get(outcome, 0) for outcome in BAD),
-        "mark": lambda outcome: (
-            "p" if outcome == Outcome.PASSED else "c" if outcome == Outcome.CRASHED else "f"
-        ),
+        "mark": lambda outcome: "p" if outcome in GOOD else "c" if outcome == Outcome.CRASHED else "f",
     }
     return environment
