@@ -9,7 +9,7 @@ from harness.journal import Journal
 from harness.project.config import Config
 from harness.toolchain.clang.cmake import build_cmake
 from harness.toolchain.clang.compiler import compile_driver
-from harness.toolchain.clang.editor import write_editor_files
+from harness.toolchain.clang.editor import write_editor_files, write_editor_files_of
 from harness.toolchain.clang.kit import find_kit
 from harness.toolchain.clang.meson import build_meson
 from harness.toolchain.clang.sources import DriverSources, folder_sources, listed_sources
@@ -35,9 +35,13 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
     driver = config.driver
     added = additions(instruments(config), output)
     if driver.cmake:
-        return build_cmake(config.root / driver.cmake, driver.name, name, output, added)
+        made = build_cmake(config.root / driver.cmake, driver.name, name, output, added)
+        write_editor_files_of(config.root, output / "cmake")
+        return made
     if driver.meson:
-        return build_meson(config.root / driver.meson, driver.name, name, output, added)
+        made = build_meson(config.root / driver.meson, driver.name, name, output, added)
+        write_editor_files_of(config.root, output / "meson")
+        return made
     sources = driver_sources(config, name)
     if sources is None:
         tools = write_tools(added, output / "tools") if added.objects else None

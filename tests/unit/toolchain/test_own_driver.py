@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def test_the_walk_through_of_another_build_system(
     documented_driver = config.load(tmp_path / "shown.toml").driver
     assert (written.name, getattr(written, language)) == ("lamp", ".")
     assert documented_driver == written
+    (entry,) = json.loads((tmp_path / "compile_commands.json").read_text())
+    assert (Path(entry["arguments"][0]).name, Path(entry["file"]).name) == ("clang-19", "lamp.c")
+    subprocess.run(
+        [*entry["arguments"], "-fsyntax-only"], cwd=entry["directory"], check=True, capture_output=True
+    )
+    assert (tmp_path / ".clangd").is_file()
+    (tmp_path / "compile_commands.json").write_text("[]")
+    documented.shell("winvm build", tmp_path, tmp_path / "home")
+    assert (tmp_path / "compile_commands.json").read_text() == "[]", "the user's own"
 
 
 def test_the_walk_through_of_a_prebuilt_driver(tmp_path: Path) -> None:
