@@ -17,7 +17,7 @@ from harness.toolchain.inspect import inspect_driver, is_signed
 from harness.toolchain.instrument import build_output
 from harness.toolchain.package import take_package
 from harness.toolchain.prebuilt import take_prebuilt
-from harness.toolchain.rules import judge
+from harness.toolchain.rules import RuleFinding, judge
 from harness.toolchain.sign import TestCertificate, sign, verify
 
 
@@ -102,8 +102,8 @@ def _package_notes(config: Config, build: str) -> list[str]:
     inf = config.package(build)
     if inf is None:
         return []
-    findings = check_inf(inf, take_package(inf).files, config.driver.name)
-    refused, noted = judge(findings, config.check.rules)
+    found = check_inf(inf, take_package(inf).files, config.driver.name)
+    refused, noted = judge([RuleFinding(*one) for one in found], config.check.rules)
     if refused:
         raise BuildError(
             f"The driver package {inf} fails {len(refused)} check{'s' * (len(refused) > 1)}.",

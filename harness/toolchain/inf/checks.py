@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.display.terminal import printable
 from harness.toolchain.inf.document import SIZE_LIMIT, Entry, Inf, Section, read_inf
 from harness.toolchain.inf.services import file_name, services_in
-from harness.toolchain.rules import RuleFinding
 
 FINDINGS_LIMIT = 40
 SHOWN = 120  # characters of a name from an INF
@@ -33,7 +33,14 @@ LISTS = ("CopyFiles", "DelFiles", "RenFiles", "AddReg", "DelReg", "BitReg", "Upd
 _VERSION = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})\Z")
 
 
-def check_inf(path: Path, files: Iterable[Path], service: str = "") -> list[RuleFinding]:
+class InfFinding(NamedTuple):
+    """A rule of the static check that an INF breaks; file, line, what breaks it, and the remedy."""
+
+    rule: str
+    text: str
+
+
+def check_inf(path: Path, files: Iterable[Path], service: str = "") -> list[InfFinding]:
     """What is wrong with an INF and its package; at most `FINDINGS_LIMIT` findings.
 
     Args:
@@ -42,7 +49,7 @@ def check_inf(path: Path, files: Iterable[Path], service: str = "") -> list[Rule
     """
     inf = read_inf(path)
     if inf is None:
-        return [RuleFinding("inf-version", f"{path.name} cannot be read. Correct driver.inf in winvm.toml")]
+        return [InfFinding("inf-version", f"{path.name} cannot be read. Correct driver.inf in winvm.toml")]
     return list(islice(_Checks(inf, files).findings(service), FINDINGS_LIMIT))
 
 
@@ -57,7 +64,7 @@ class _Checks:
         disks = [section for name in DISK_FILES if (section := inf.section(name))]
         self._on_disks = {inf.text(entry.key).lower(): entry for disk in disks for entry in disk.entries}
 
-    def findings(self, service: str) -> Iterator[RuleFinding]:
+    def findings(self, service: str) -> Iterator[InfFinding]:
         """All of them, in the order in which Windows reads the file."""
         if not self._inf.whole:
             yield self._at(0, "inf-version", f"it is longer than {SIZE_LIMIT >> 20} MiB", "Shorten it")
@@ -66,7 +73,7 @@ class _Checks:
         found = False
         for entry, name in installs:
             if entry is None:
-                yield RuleFinding("inf-platform", name)
+                yield InfFinding("inf-platform", name)
                 continue
             found = True
             yield from self._install(entry, name)
@@ -82,7 +89,7 @@ class _Checks:
         yield from self._named_service(service)
         yield from self._tokens()
 
-    def _version(self) -> Iterator[RuleFinding]:
+    def _version(self) -> Iterator[InfFinding]:
         version = self._inf.section("Version")
         if version is None:
             yield self._at(
@@ -107,7 +114,7 @@ class _Checks:
         found = _VERSION.match(text)
         return found is not None and 1 <= int(found[1]) <= 12 and 1 <= int(found[2]) <= 31
 
-    def _catalogue(self, version: Section) -> Iterator[RuleFinding]:
+    def _catalogue(self, version: Section) -> Iterator[InfFinding]:
         entry = version.first(*(f"CatalogFile{suffix}" for suffix in reversed(SUFFIXES)))
         if entry is None or not entry.value(0):
             text, remedy = (
@@ -144,7 +151,7 @@ class _Checks:
                 for model in section.entries if section else ():
                     yield model, self._inf.text(model.value(0))
 
-    def _install(self, model: Entry, name: str) -> Iterator[RuleFinding]:
+    def _install(self, model: Entry, name: str) -> Iterator[InfFinding]:
         if not self._first_time("install", name):
             return
         sections = self._variants(name)
@@ -154,7 +161,7 @@ class _Checks:
             yield from self._installed(section)
         yield from self._services(name)
 
-    def _installed(self, section: Section) -> Iterator[RuleFinding]:
+    def _installed(self, section: Section) -> Iterator[InfFinding]:
         for directive in LISTS:
             for entry in section.of(directive):
                 for name in filter(None, map(self._inf.text, entry.values)):
@@ -166,14 +173,14 @@ class _Checks:
                     elif directive == "CopyFiles" and self._first_time("files", name):
                         yield from self._copies(listed)
 
-    def _copies(self, listed: Section) -> Iterator[RuleFinding]:
+    def _copies(self, listed: Section) -> Iterator[InfFinding]:
         for entry in listed.entries:
             target, source = self._inf.text(entry.value(0)), self._inf.text(entry.value(1))
             self._copied.add(target.lower())
             if target:
                 yield from self._is_there(entry, source or target)
 
-    def _is_there(self, entry: Entry, name: str) -> Iterator[RuleFinding]:
+    def _is_there(self, entry: Entry, name: str) -> Iterator[InfFinding]:
         """A file that is copied is in the package, and SourceDisksFiles says where."""
         if file_name(name).lower() not in self._files:
             text = f"the file {self._shown(name)} is not in the package"
@@ -182,7 +189,7 @@ class _Checks:
             text = f"the file {self._shown(name)} is not in [SourceDisksFiles]"
             yield self._at(entry.line, "inf-section", text, f"Add {self._shown(name)} = 1 there")
 
-    def _sources(self) -> Iterator[RuleFinding]:
+    def _sources(self) -> Iterator[InfFinding]:
         """Disks that SourceDisksFiles names exist."""
         named = [section for name in DISK_NAMES if (section := self._inf.section(name))]
         disks = {self._inf.text(entry.key) for section in named for entry in section.entries}
@@ -191,7 +198,7 @@ class _Checks:
                 text = f"[SourceDisksNames] has no disk {self._shown(disk) or '1'}"
                 yield self._at(entry.line, "inf-section", text, 'Add 1 = %Disk%,,,"" there')
 
-    def _services(self, name: str) -> Iterator[RuleFinding]:
+    def _services(self, name: str) -> Iterator[InfFinding]:
         for section in self._variants(name, ".Services"):
             for entry in section.of("AddService"):
                 if not entry.value(2):
@@ -202,7 +209,7 @@ class _Checks:
                 elif self._first_time("service", installed.name):
                     yield from self._service(installed)
 
-    def _service(self, section: Section) -> Iterator[RuleFinding]:
+    def _service(self, section: Section) -> Iterator[InfFinding]:
         for key in ("ServiceType", "StartType", "ErrorControl", "ServiceBinary"):
             if section.first(key) is None:
                 text = f"the service section [{self._shown(section.name)}] has no {key}"
@@ -213,13 +220,13 @@ class _Checks:
             text = f"ServiceBinary names {self._shown(name)}, which CopyFiles does not copy"
             yield self._at(binary.line, "inf-service", text, "Name the .sys that the package installs")
 
-    def _named_service(self, service: str) -> Iterator[RuleFinding]:
+    def _named_service(self, service: str) -> Iterator[InfFinding]:
         names = [found.name for found in services_in(self._inf)]
         if service and names and service.lower() not in (name.lower() for name in names):
             text = f"it installs the service {self._shown(', '.join(names))}, and driver.name is {service}"
             yield self._at(0, "inf-service", text, "Give driver.name in winvm.toml the service's name")
 
-    def _tokens(self) -> Iterator[RuleFinding]:
+    def _tokens(self) -> Iterator[InfFinding]:
         told: set[str] = set()
         for section in self._inf.sections.values():
             for entry in section.entries:
@@ -239,13 +246,13 @@ class _Checks:
         self._seen.add((what, name.lower()))
         return new
 
-    def _missing(self, entry: Entry, by: str, name: str) -> RuleFinding:
+    def _missing(self, entry: Entry, by: str, name: str) -> InfFinding:
         text = f"{by} names the section [{name}], which is missing"
         return self._at(entry.line, "inf-section", text, "Write it, or correct the name")
 
-    def _at(self, line: int, rule: str, text: str, remedy: str) -> RuleFinding:
+    def _at(self, line: int, rule: str, text: str, remedy: str) -> InfFinding:
         place = f"{self._inf.path.name}:{line}" if line else self._inf.path.name
-        return RuleFinding(rule, f"{place}: {text}. {remedy}")
+        return InfFinding(rule, f"{place}: {text}. {remedy}")
 
     def _shown(self, text: str) -> str:
         return printable(text)[:SHOWN]
