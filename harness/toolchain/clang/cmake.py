@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import BuildError
+from harness.host.llvm import found
 from harness.host.resources import wdk_folder
 from harness.toolchain.clang import flags
 from harness.toolchain.clang.additions import NOTHING, Additions
@@ -107,8 +108,8 @@ def _write_toolchain(folder: Path, output: Path, debug: bool, added: Additions) 
     lines = [
         "set(CMAKE_SYSTEM_NAME Windows)",
         "set(CMAKE_SYSTEM_PROCESSOR AMD64)",
-        f"set(CMAKE_C_COMPILER {flags.CLANG})",
-        f"set(CMAKE_CXX_COMPILER {flags.CLANGXX})",
+        f"set(CMAKE_C_COMPILER {found(flags.CLANG)})",
+        f"set(CMAKE_CXX_COMPILER {found(flags.CLANGXX)})",
         *(
             _quoted(f"CMAKE_{language}_COMPILER_LAUNCHER", str(output / "compile"))
             for language in ("C", "CXX")
@@ -136,7 +137,7 @@ def _write_toolchain(folder: Path, output: Path, debug: bool, added: Additions) 
 
 def _rules(language: str, libraries: Sequence[str], added: Additions) -> list[str]:
     """How executables of a language are linked: as drivers."""
-    words = [flags.LINK, *flags.STANDARD_LINK, *added.link("DriverEntry"), "/out:<TARGET>"]
+    words = [found(flags.LINK), *flags.STANDARD_LINK, *added.link("DriverEntry"), "/out:<TARGET>"]
     words += ["/pdbaltpath:%_PDB%", "<OBJECTS>", "<LINK_LIBRARIES>", *libraries]
     return [
         _quoted(f"CMAKE_{language}_LINK_EXECUTABLE", " ".join(words)),

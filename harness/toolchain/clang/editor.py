@@ -61,8 +61,7 @@ def write_editor_files_of(root: Path, tree: Path) -> None:
 def _arguments(entry: dict[str, str]) -> list[str]:
     """A command's words from the compiler on: the launcher before it is the build's alone."""
     words = shlex.split(entry.pop("command"))
-    compilers = (flags.CLANG, flags.CLANGXX)
-    first = next(number for number, word in enumerate(words) if Path(word).name in compilers)
+    first = next(number for number, word in enumerate(words) if Path(word).name.startswith("clang"))
     return words[first:]
 
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from harness.deadline import Deadline
 from harness.errors import BuildError
 from harness.host import programs
+from harness.host.llvm import found
 from harness.toolchain.clang import flags
 from harness.toolchain.clang.additions import NOTHING, Additions
 from harness.toolchain.clang.build_system import LAUNCHER, driver_kit, keep, run_step, take_driver
 from harness.toolchain.clang.sources import is_debug
 
 INTROSPECT_S = 60.0
+AR, STRIP = "llvm-ar-19", "llvm-strip-19"
 COMPILER = """#!/bin/sh
 # Compiles with clang. What is to be called *.sys is linked as a driver: from the objects and libraries that
 # Meson names, with all import libraries of the driver kit in place of those that it names by -l.
@@ -101,7 +103,7 @@ def _write_cross_file(folder: Path, output: Path, debug: bool, added: Additions)
     common, libraries = driver_kit(folder, output, debug, added)
     launcher = keep(output / "compile", LAUNCHER)
     launcher.chmod(0o755)
-    link = [flags.LINK, *flags.STANDARD_LINK, *added.link("DriverEntry"), "/pdbaltpath:%_PDB%"]
+    link = [found(flags.LINK), *flags.STANDARD_LINK, *added.link("DriverEntry"), "/pdbaltpath:%_PDB%"]
     words = {
         "launcher": shlex.quote(str(launcher)),
         "link": shlex.join(link),
@@ -115,10 +117,10 @@ def _write_cross_file(folder: Path, output: Path, debug: bool, added: Additions)
     target = [*flags.TARGET, "-fuse-ld=lld"]  # so that Meson finds the linker for Windows
     lines = [
         "[binaries]",
-        f"c = {_list([str(wrapper), flags.CLANG, *target])}",
-        f"cpp = {_list([str(wrapper), flags.CLANGXX, *target])}",
-        "ar = 'llvm-ar-19'",
-        "strip = 'llvm-strip-19'",
+        f"c = {_list([str(wrapper), found(flags.CLANG), *target])}",
+        f"cpp = {_list([str(wrapper), found(flags.CLANGXX), *target])}",
+        f"ar = '{found(AR)}'",
+        f"strip = '{found(STRIP)}'",
         "[built-in options]",
         f"c_args = {_list(common)}",
         f"cpp_args = {_list([*common, *flags.CXX])}",
