@@ -13,7 +13,6 @@ from provision.journal import Journal as Provisioning
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineError, ImageError, MachineError, WinvmError
-from harness.guests.windows.image.guestjournal import ENTRIES_LIMIT, GuestJournal, parse
 from harness.guests.windows.image.installation import KEY_ENTER, Installation, Limits, Report
 from harness.journal import Event, Journal
 from tests.fakes.machine import PNG, FakeMachine
@@ -266,35 +265,6 @@ def test_the_deadline_is_the_profiles(tmp_path: Path) -> None:
         error.message == "The installation of Windows did not finish within 600 s (Windows Setup, copying)."
     )
     assert "install.deadline" in error.remedy
-
-
-def test_hostile_lines_are_passed_over_and_bounded(tmp_path: Path) -> None:
-    line = b'{"step":"a","phase":"apply","state":"done","message":"\\u001b[2J\\u202e"}\n'
-    junk = [
-        b"\xff\xfe\x00",
-        b"{",
-        b"[]",
-        b"null",
-        b'{"step":1}',
-        b"{" * 5000,
-        b"x" * 100_000,
-        b'{"step":"a"}',
-    ]
-    file = tmp_path / "com2"
-    file.write_bytes(b"\n".join(junk) + b"\n" + line * (ENTRIES_LIMIT + 50))
-    journal = GuestJournal(file, tmp_path / "copy")
-    found = journal.read()
-    assert len(found) == ENTRIES_LIMIT
-    assert found[0].message == "\\x1b[2J\\u202e"
-    assert journal.read() == []
-    file.write_bytes(file.read_bytes() + line)
-    assert journal.read() == []
-
-
-def test_texts_of_an_entry_are_strings_and_short() -> None:
-    entry = parse(b'{"step":{"a":1},"phase":["x"],"state":true,"message":"' + b"m" * 5000 + b'"}')
-    assert entry is not None
-    assert (entry.step, entry.state, len(entry.message)) == ("{'a': 1}", "True", 1000)
 
 
 def grow(bytes_: int) -> Act:
