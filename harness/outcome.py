@@ -110,8 +110,8 @@ class KernelCrash:
     driver dead and nothing else reported why). `code` is that of the bugcheck or exception, or the exit code
     of the service. `parameters` are the four bugcheck parameters; for an exception they hold (code,
     instruction address, accessed address, 1 for a write). `time` is host UNIX time in seconds, `text` the
-    line that reported it, `notes` the driver images that were loaded. `hint` is filled in by the guest's
-    debug stream.
+    line that reported it, `notes` the driver images that were loaded. `hint` and `stack` are filled in by the
+    guest's debug stream; `stack` are addresses in the driver, innermost first, where the driver's guard told.
     """
 
     kind: str
@@ -121,6 +121,7 @@ class KernelCrash:
     text: str = ""
     notes: tuple[str, ...] = ()
     hint: CrashHint = CrashHint()
+    stack: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

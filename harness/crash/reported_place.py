@@ -1,4 +1,4 @@
-"""The place of an exception that left no dump: from the address reported, and from where the driver was."""
+"""The place of a crash that left no dump: from the addresses reported, and from where the driver was."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.dumps.dumpfile import DumpFile
 from harness.dumps.image import Image
 from harness.dumps.pe_file import image_memory
-from harness.dumps.summary import NoMemory, Place, Summary
+from harness.dumps.summary import Found, NoMemory, Place, StackFrame, Summary
 from harness.dumps.symbol_path import SymbolPath
 from harness.dumps.symbols import positions
 from harness.errors import DumpError
@@ -21,15 +21,24 @@ _MAX_IMAGE = 1 << 30
 
 
 def reported_summary(crash: KernelCrash, image: Path) -> Summary | None:
-    """A summary of type `none` that holds the place alone; None where `reported_place` finds none."""
-    place = reported_place(crash, image)
-    if place is None:
+    """A summary of type `none` that holds the reported places alone; None where none is in the driver.
+
+    The stack is that of a bugcheck by the driver's guard. For an exception there is only its address.
+    """
+    places = reported_places(crash, image)
+    if not places:
         return None
-    return Summary("none", "x64", {}, None, None, {}, place, SOURCE, (), (), (), False, ())
+    stack = tuple(StackFrame(place, 0, 0, Found.REGISTERS) for place in places) if crash.stack else ()
+    return Summary("none", "x64", {}, None, None, {}, places[0], SOURCE, (), (), stack, False, ())
 
 
 def reported_place(crash: KernelCrash, image: Path) -> Place | None:
-    """The place in the driver, with function and line where its PDB is beside it; None if it is elsewhere.
+    """The innermost of `reported_places`; None without any."""
+    return next(iter(reported_places(crash, image)), None)
+
+
+def reported_places(crash: KernelCrash, image: Path) -> tuple[Place, ...]:
+    """The places in the driver, with function and line where its PDB is beside it.
 
     Args:
         crash: its notes name the images that were loaded, with their base addresses.
@@ -38,26 +47,31 @@ def reported_place(crash: KernelCrash, image: Path) -> Place | None:
     Raises:
         HostError: llvm-symbolizer is missing.
     """
-    if crash.kind != "exception" or len(crash.parameters) < 2:
-        return None
+    told = crash.parameters[1:2] if crash.kind == "exception" else crash.stack
     bases = [
         int(found["base"], 16)
         for found in map(_LOADED.fullmatch, crash.notes)
         if found and found["name"].lower() == image.name.lower()
     ]
-    offset = crash.parameters[1] - bases[-1] if bases else -1
-    if not 0 <= offset < _MAX_IMAGE:
-        return None
+    inside = [address for address in told if bases and 0 <= address - bases[-1] < _MAX_IMAGE]
+    if not inside:
+        return ()
     try:
         loaded = Image(NoMemory(), 0, image_memory(DumpFile(image)))
     except DumpError:
-        return None
-    if not any(start <= offset < end for start, end in loaded.sections):
-        return None
-    place = Place(crash.parameters[1], image.name, offset)
+        return ()
+    offsets = {
+        address: address - bases[-1]
+        for address in inside
+        if any(start <= address - bases[-1] < end for start, end in loaded.sections)
+    }
     identity = loaded.pdb()
     pdb = SymbolPath("", folders=[image.parent]).pdb(identity) if identity else None
-    if identity is None or pdb is None:
-        return place
-    found = positions({image.name: (pdb, identity)}, {image.name: {offset: offset}}, [])
-    return Place(place.address, image.name, offset, found.get((image.name, offset), ()))
+    found = {}
+    if identity is not None and pdb is not None and offsets:
+        wanted = {offset: offset for offset in offsets.values()}
+        found = positions({image.name: (pdb, identity)}, {image.name: wanted}, [])
+    return tuple(
+        Place(address, image.name, offset, found.get((image.name, offset), ()))
+        for address, offset in offsets.items()
+    )

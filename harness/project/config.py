@@ -223,6 +223,10 @@ class Config(_Section):
     parameters: dict[ParameterName, Parameter] = Field(default_factory=dict)
     root: Path = Field(default=Path(), exclude=True)
 
+    def without_guard(self) -> Self:
+        """This configuration for a guest that watches the driver itself."""
+        return self.model_copy(update={"driver": self.driver.model_copy(update={"guard": False})})
+
     def with_changes(
         self,
         artifacts: str | None = None,

@@ -19,6 +19,7 @@ from harness.errors import ConfigurationError
 
 INF_PACKAGE = "inf-package"
 VERIFIER = "driver-verifier"
+IRQL = "irql"
 
 CAPABILITIES: frozenset[str] = frozenset(
     {
@@ -27,7 +28,7 @@ CAPABILITIES: frozenset[str] = frozenset(
         "exclusive-device",  # IoCreateDevice(Exclusive=TRUE) is enforced by the kernel
         INF_PACKAGE,  # a driver installs by its INF (pnputil)
         "irp-cleanup",  # IRP_MJ_CLEANUP is sent, and the pid in IRP_MJ_CLOSE means something
-        "irql",
+        IRQL,
         "kernel-dump",
         "kernel-seh",  # a __try in a driver catches an access violation
         "pool-tags",
@@ -156,6 +157,10 @@ class Profile(Table):
     def without(self, capability: str) -> Self:
         """This profile for a run in which the guest lacks one more capability."""
         return self.model_copy(update={"missing_capabilities": self.missing_capabilities | {capability}})
+
+    def having(self, capabilities: frozenset[str]) -> Self:
+        """This profile for a run that gives the guest more capabilities."""
+        return self.model_copy(update={"missing_capabilities": self.missing_capabilities - capabilities})
 
     @classmethod
     def checked(cls, profile: Profile) -> Self:

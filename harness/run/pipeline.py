@@ -40,7 +40,7 @@ from harness.machine.runfolder import RunFolder
 from harness.project import config as configuration
 from harness.project import measured
 from harness.project.measured import Measured
-from harness.project.profile import VERIFIER, Profile
+from harness.project.profile import Profile
 from harness.results import DRIVER_CODE
 from harness.run import live
 from harness.run.artifacts import Artifacts
@@ -262,7 +262,7 @@ def prepare(
     manifest = installed.image.manifest
     here = measure if measure and not plan.config.guest.uri else None
     found = here(plan.profile, journal, manifest) if here else measured.read(manifest)
-    profile = measured.limited(plan.profile, found, frozenset({VERIFIER} if plan.verifier else ()))
+    profile = measured.limited(plan.profile, found, plan.provided)
     return _prepared(profile, payload, installed, accelerator, journal)
 
 

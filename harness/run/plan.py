@@ -17,11 +17,15 @@ from harness.outcome import Scenario
 from harness.project.config import Config, Parameter
 from harness.project.parameters import parameters_of
 from harness.project.patterns import PatternError, compile_pattern
-from harness.project.profile import CAPABILITIES, INF_PACKAGE, VERIFIER, Profile
+from harness.project.profile import CAPABILITIES, INF_PACKAGE, IRQL, VERIFIER, Profile
 from harness.project.profiles import find_profile
 from harness.toolchain.agent import build_agent, collect
 
 ALL_BUILDS = "all"
+GUARDED_GUESTS = ("wine",)
+"""Flavours of guest whose drivers run in a process, which the guard needs."""
+GUARD_PROVIDES = frozenset({VERIFIER, IRQL})
+"""Capabilities that a guest has while the guard watches the driver."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,13 @@ class Plan:
     def left_out(self) -> Mapping[str, int]:
         """Build that was not asked for -> number of scenarios that run only against it."""
         return Counter(self.elsewhere.values())
+
+    @property
+    def provided(self) -> frozenset[str]:
+        """Capabilities that the run itself switches on."""
+        if self.config.driver.guard:
+            return GUARD_PROVIDES
+        return frozenset({VERIFIER} if self.verifier else ())
 
     @property
     def verified(self) -> str:
@@ -92,8 +103,10 @@ def make_plan(
             f"Guest {name} lacks the capability {VERIFIER}.",
             remedy="Run without Driver Verifier, or choose a guest that has it.",
         )
-    verifier = verifier or profile.verified
-    if not verifier:
+    config, verifier = _watched(config, profile, verifier=verifier)
+    if config.driver.guard:
+        profile = profile.having(GUARD_PROVIDES)
+    elif not verifier:
         profile = profile.without(VERIFIER)  # the guest has Driver Verifier, but this run does not use it
     with hold(config.build_lock):
         agent = build_agent(config.build_folder / "agent.pyz", config.scenario_folders)
@@ -108,6 +121,28 @@ def make_plan(
     order = {build: number for number, build in enumerate(("", *config.driver.builds))}
     scenarios = sorted(found, key=lambda s: (order[s.build], s.expect_crash is not None))
     return Plan(config, profile, agent, tuple(scenarios), values, elsewhere, verifier)
+
+
+def _watched(config: Config, profile: Profile, *, verifier: bool) -> tuple[Config, bool]:
+    """The configuration, and whether Driver Verifier watches: where a guest has it, it is the guard.
+
+    Raises:
+        ConfigurationError: the driver cannot be guarded in this guest.
+    """
+    if config.driver.guard and VERIFIER in profile.capabilities:
+        return config.without_guard(), True
+    if config.driver.guard and profile.guest not in GUARDED_GUESTS:
+        raise ConfigurationError(
+            f"Guest {profile.name} cannot guard a driver: it has no Driver Verifier, and the guard runs on "
+            f"{', '.join(GUARDED_GUESTS)} guests only.",
+            remedy="Run without --guard and without driver.guard, or choose another guest.",
+        )
+    if config.driver.guard and config.driver.prebuilt:
+        raise ConfigurationError(
+            f"{config.driver.name} is prebuilt, and the guard is linked into a driver when it is built.",
+            remedy="Run without --guard and without driver.guard, or choose a guest with Driver Verifier.",
+        )
+    return config, verifier or profile.verified
 
 
 def _chosen_builds(config: Config, builds: Sequence[str]) -> tuple[str, ...]:

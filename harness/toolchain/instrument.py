@@ -40,14 +40,19 @@ UNIT_OPTIONS: dict[Instrument, tuple[str, ...]] = {
         "-fcoverage-mapping",
         "-fprofile-update=atomic",
     ),
-    Instrument.GUARD: (),
+    # A call in tail position leaves no frame of the function that made it, which a violation could name.
+    Instrument.GUARD: ("-fno-optimize-sibling-calls",),
 }
 """Options for the driver's own units."""
 
 SHARED = ("entry", "channel", "record")
 SOURCES: dict[Instrument, tuple[str, ...]] = {
     Instrument.COVERAGE: ("coverage",),
-    Instrument.GUARD: (),
+    Instrument.GUARD: (
+        *("guard", "guard_arena", "guard_fail", "guard_fault", "guard_irp", "guard_irql", "guard_locks"),
+        *("guard_mdl", "guard_mutex", "guard_objects", "guard_pool", "guard_real", "guard_report"),
+        *("guard_spin", "guard_thread", "guard_timers", "guard_work"),
+    ),
 }
 """C files of `driver/instrument/`, without `.c`, that an instrument needs beside the shared ones."""
 
@@ -188,5 +193,5 @@ for word do
   done
 done
 [ -n "$driver" ] || exec "$real" "$@"
-exec "$real" "$@" {objects} /entry:{entry} "/alternatename:{own}=$entry"
+exec "$real" {objects} "$@" /entry:{entry} "/alternatename:{own}=$entry"
 """

@@ -42,6 +42,7 @@ _CONVERSION = re.compile(
 _POINTERS = frozenset("sSnZ")
 _CODE = re.compile(r"\bGetExceptionCode\s*\(\s*\)")
 _FILTER = re.compile(r"\b__except\s*\(")
+_EXECUTABLE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_EXECUTE"]
 _SOURCES = {".c", ".cc", ".cpp", ".cxx"}
 _MAX_DATA, _MAX_SOURCE = 16 << 20, 1 << 20
 _MAX_FINDINGS, _MAX_FILES = 50, 2000
@@ -123,8 +124,10 @@ def _imports(image: pefile.PE) -> Iterator[tuple[int, str]]:
 
 
 def _formats(image: pefile.PE) -> Iterator[tuple[int, bytes]]:
-    """(RVA, text) of every string that holds %wZ or %Z."""
+    """(RVA, text) of every string that holds %wZ or %Z; instructions hold none, and may look like one."""
     for section in image.sections:
+        if section.Characteristics & _EXECUTABLE:
+            continue
         data = section.get_data()[:_MAX_DATA]
         for found in _FORMAT.finditer(data):
             yield section.VirtualAddress + found.start(), found[0][:-1]

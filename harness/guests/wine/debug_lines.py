@@ -207,8 +207,11 @@ class WineLines:
         return self._crash(code, (code, _hex(address), 0, 0), line, time)
 
     def _crash(self, code: int, parameters: tuple[int, ...], line: str, time: float) -> KernelCrash:
-        images = tuple(f"{driver.path} at {driver.base:#x}" for driver in self._drivers.values())[-8:]
-        return KernelCrash("exception", code, parameters, time=time, text=line, notes=images)
+        return KernelCrash("exception", code, parameters, time=time, text=line, notes=self.images())
+
+    def images(self) -> tuple[str, ...]:
+        """The driver images loaded so far with their base addresses, as in a crash's notes."""
+        return tuple(f"{driver.path} at {driver.base:#x}" for driver in self._drivers.values())[-8:]
 
     def _prints_for_driver(self, pid: str) -> bool:
         """Whether a process is a driver's; any may be one as long as no driver image was seen."""

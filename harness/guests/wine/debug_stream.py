@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -73,7 +74,13 @@ class WineDebugStream(LoggedStream):
     def crash(self) -> KernelCrash | None:
         """See `DebugStream`."""
         crash = super().crash()
-        return log_hints.hinted(crash, self.tail()) if crash else None
+        if crash is None:
+            return None
+        hinted = log_hints.hinted(crash, self.tail())
+        if not hinted.stack or hinted.notes:
+            return hinted
+        with self._reading:
+            return dataclasses.replace(hinted, notes=self._lines.images())
 
     def entry_status(self, records: Iterable[DebugRecord]) -> EntryStatus | None:
         """See `ReadsLog`."""

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
+from harness.guests.wine.guard_lines import violation
 from harness.interfaces import EntryStatus
 from harness.outcome import CrashHint, DebugRecord, KernelCrash
 
@@ -31,6 +32,8 @@ def hinted(crash: KernelCrash, records: Iterable[DebugRecord]) -> KernelCrash:
     Args:
         records: the debug output before the crash.
     """
+    if crash.kind == "bugcheck":
+        return _guarded(crash, records)
     if found := _UNIMPLEMENTED.match(crash.text):
         hint = CrashHint(
             what=f"call of {found[1]}, which is not implemented by Wine",
@@ -51,6 +54,15 @@ def hinted(crash: KernelCrash, records: Iterable[DebugRecord]) -> KernelCrash:
     else:
         return crash
     return dataclasses.replace(crash, hint=hint)
+
+
+def _guarded(crash: KernelCrash, records: Iterable[DebugRecord]) -> KernelCrash:
+    """A bugcheck that the driver's guard raised, with its words and its stack."""
+    found = violation(records)
+    if found is None:
+        return crash
+    hint = CrashHint(cause=f"is at fault, by the guard's report: {found.what}")
+    return dataclasses.replace(crash, hint=hint, stack=found.stack)
 
 
 def _cookie(records: Iterable[DebugRecord]) -> int:

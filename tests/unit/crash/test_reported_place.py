@@ -96,3 +96,18 @@ def test_a_minidump_without_its_exception_takes_the_reported_place(driver: Path,
     assert document["signature"] == "c0000409-t.sys-Stop"
     assert "There is no exception in this dump." in document["warnings"]
     assert document["fault"]["frames"][0]["line"] == 3
+
+
+def test_the_stack_of_a_guards_bugcheck_is_named(driver: Path, tmp_path: Path) -> None:
+    inner, foreign = BASE + offset_of(driver, b"\xcd\x29"), BASE - 0x5000
+    crash = replace(
+        crash_at(0),
+        kind="bugcheck",
+        code=0xC4,
+        parameters=(0x13, 0, 0x1000, 0),
+        stack=(inner, inner, foreign),
+    )
+    document = analyse(crash, Circumstances("t.stops", "t.sys", image=driver), tmp_path, driver.parent)
+    assert document["signature"] == "c4-t.sys-Stop"
+    assert [frame["frames"][0]["function"] for frame in document["stack"]] == ["Stop"]
+    assert document["fault"]["frames"][0]["line"] == 3

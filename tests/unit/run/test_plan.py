@@ -149,3 +149,31 @@ def test_a_profile_of_the_project_is_planned_with(project: Path) -> None:
     (project / "profiles" / "small.toml").write_text('extends = "wine"\n[hardware]\nmemory_mib = 512\n')
     made = make_plan(config.load(project / "winvm.toml"), "small")
     assert (made.profile.name, made.profile.hardware.memory_mib) == ("small", 512)
+
+
+def test_the_guard_gives_wine_what_it_watches(project: Path) -> None:
+    guarded = make_plan(config.load(project / "winvm.toml").with_changes(guard=True), None)
+    assert guarded.config.driver.guard
+    assert not guarded.verifier
+    assert guarded.provided == {"driver-verifier", "irql"}
+    assert {"driver-verifier", "irql"} <= guarded.profile.capabilities
+
+
+def test_on_windows_driver_verifier_is_the_guard(project: Path) -> None:
+    guarded = make_plan(config.load(project / "winvm.toml").with_changes(guard=True), "windows-11")
+    assert guarded.verifier
+    assert not guarded.config.driver.guard
+    assert guarded.verified == "mine.sys"
+    assert guarded.provided == {"driver-verifier"}
+
+
+def test_a_guest_that_cannot_guard_is_reported(project: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Guest reactos-x64 cannot guard a driver"):
+        make_plan(config.load(project / "winvm.toml").with_changes(guard=True), "reactos-x64")
+
+
+def test_a_prebuilt_driver_cannot_be_guarded_on_wine(project: Path) -> None:
+    (project / "winvm.toml").write_text(TOML.replace('name = "mine"', 'name = "mine"\nprebuilt = "m.sys"'))
+    with pytest.raises(ConfigurationError, match="mine is prebuilt, and the guard is linked into a driver"):
+        make_plan(config.load(project / "winvm.toml").with_changes(guard=True), None)
+    assert make_plan(config.load(project / "winvm.toml").with_changes(guard=True), "windows-11").verifier
