@@ -173,6 +173,32 @@ class SeesExceptions(Protocol):
         """What these records say of exceptions in the driver that did not end it; empty for none."""
 
 
+@dataclass(frozen=True)
+class KeptBlocks:
+    """Blocks of pool that a driver allocated in a scenario at one place, and still had at its end.
+
+    Attributes:
+        tag: their pool tag.
+        stack: addresses in the driver, innermost first.
+    """
+
+    count: int
+    bytes: int
+    tag: str
+    stack: tuple[int, ...]
+
+
+@runtime_checkable
+class SeesPool(Protocol):
+    """Additional methods of a `DebugStream` that a driver's guard prints to."""
+
+    def kept_blocks(self, records: Iterable[DebugRecord]) -> tuple[KeptBlocks, ...]:
+        """What these records of one scenario say of blocks that the driver kept."""
+
+    def images(self) -> tuple[str, ...]:
+        """The driver images loaded so far with their base addresses, as in a crash's notes."""
+
+
 @runtime_checkable
 class WatchesDriver(Protocol):
     """Additional method of a `DebugStream` to which a kernel reports breakpoints instead of stopping."""

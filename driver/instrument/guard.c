@@ -11,6 +11,24 @@ DRIVER_INITIALIZE WinvmOwnEntry;
 static GUARD_CALL Call;
 static ULONG_PTR Unload;
 
+/* The agent's word that a scenario begins: Offset is the plan of allocations that fail. */
+static ULONG ScenarioBegins(ULONGLONG Offset, PVOID Buffer, ULONG Length) {
+    UNREFERENCED_PARAMETER(Buffer);
+    UNREFERENCED_PARAMETER(Length);
+    GuardPoolMark();
+    GuardFailPlan(Offset);
+    return 0;
+}
+
+static ULONG ScenarioEnds(ULONGLONG Offset, PVOID Buffer, ULONG Length) {
+    UNREFERENCED_PARAMETER(Offset);
+    UNREFERENCED_PARAMETER(Buffer);
+    UNREFERENCED_PARAMETER(Length);
+    GuardFailPlan(0);
+    GuardPoolKept();
+    return 0;
+}
+
 VOID WinvmGuardBegin(PDRIVER_OBJECT DriverObject) {
     GuardFindRoutines();
     GuardFindLimited();
@@ -22,12 +40,15 @@ VOID WinvmGuardBegin(PDRIVER_OBJECT DriverObject) {
     GuardObjectsBegin();
     GuardMdlsBegin();
     GuardFaultsBegin();
+    WinvmChannelAdd(WINVM_PART_GUARD_BEGIN, ScenarioBegins);
+    WinvmChannelAdd(WINVM_PART_GUARD_END, ScenarioEnds);
     Call = GuardEnter(PASSIVE_LEVEL);
     InterlockedExchange(&GuardOn, 1);
 }
 
 /* What is left when the driver is no more. Its name is in the first parameter of Windows' bugcheck, too. */
 static VOID CheckLeft(PDRIVER_OBJECT DriverObject, ULONG_PTR Routine, PCSTR When) {
+    GuardNothingLeft();
     GuardTimersLeft(Routine);
     ULONG count = GuardWorkLeft() + GuardPoolLeft() + GuardMdlsLeft() + GuardObjectsLeft(DriverObject);
 

@@ -93,27 +93,24 @@ extern volatile LONG GuardOn; /* whether calls are judged: from before DriverEnt
 extern PDRIVER_OBJECT GuardDriver;
 
 /* guard_real.c: the kernel's own routines, by number; NULL where this kernel lacks one. */
-#define GUARD_ROUTINES(X)                                                                                              \
-    X(ExAcquireFastMutex)                                                                                              \
-    X(ExAcquireFastMutexUnsafe) X(ExAcquireResourceExclusiveLite) X(ExAcquireResourceSharedLite) X(ExAllocatePool) X(  \
-        ExAllocatePool2) X(ExAllocatePoolWithQuotaTag) X(ExAllocatePoolWithTag) X(ExDeleteResourceLite) X(ExFreePool)  \
-        X(ExFreePoolWithTag) X(ExInitializeNPagedLookasideList) X(ExInitializePagedLookasideList) X(                   \
-            ExReleaseFastMutex) X(ExReleaseFastMutexUnsafe) X(ExReleaseResourceLite) X(ExReleaseResourceForThreadLite) \
-            X(IoAcquireCancelSpinLock) X(IoAllocateIrp) X(IoAllocateMdl) X(IoAllocateWorkItem) X(IoCancelIrp)          \
-                X(IoCreateDevice) X(IoCreateSymbolicLink) X(IoDeleteDevice) X(IoDeleteSymbolicLink) X(IoFreeIrp)       \
-                    X(IoFreeMdl) X(IoFreeWorkItem) X(IoQueueWorkItem) X(IoReleaseCancelSpinLock) X(IofCallDriver)      \
-                        X(IofCompleteRequest) X(KeAcquireInStackQueuedSpinLock)                                        \
-                            X(KeAcquireInStackQueuedSpinLockAtDpcLevel) X(KeAcquireSpinLockAtDpcLevel)                 \
-                                X(KeAcquireSpinLockRaiseToDpc) X(KeCancelTimer) X(KeDelayExecutionThread)              \
-                                    X(KeEnterCriticalRegion) X(KeInitializeDpc) X(KeInsertQueueDpc)                    \
-                                        X(KeLeaveCriticalRegion) X(KeReleaseInStackQueuedSpinLock)                     \
-                                            X(KeReleaseInStackQueuedSpinLockFromDpcLevel) X(KeReleaseSpinLock)         \
-                                                X(KeReleaseSpinLockFromDpcLevel) X(KeSetEvent) X(KeSetTimer)           \
-                                                    X(KeSetTimerEx) X(KeWaitForMultipleObjects)                        \
-                                                        X(KeWaitForSingleObject) X(MmIsAddressValid)                   \
-                                                            X(MmMapLockedPagesSpecifyCache) X(MmProbeAndLockPages)     \
-                                                                X(MmUnlockPages) X(MmUnmapLockedPages)                 \
-                                                                    X(PsCreateSystemThread) X(PsTerminateSystemThread)
+/* clang-format off */
+#define GUARD_ROUTINES(X) \
+    X(ExAcquireFastMutex) X(ExAcquireFastMutexUnsafe) X(ExAcquireResourceExclusiveLite) \
+    X(ExAcquireResourceSharedLite) X(ExAllocatePool) X(ExAllocatePool2) X(ExAllocatePoolWithQuotaTag) \
+    X(ExAllocatePoolWithTag) X(ExDeleteResourceLite) X(ExFreePool) X(ExFreePoolWithTag) \
+    X(ExInitializeNPagedLookasideList) X(ExInitializePagedLookasideList) X(ExReleaseFastMutex) \
+    X(ExReleaseFastMutexUnsafe) X(ExReleaseResourceLite) X(ExReleaseResourceForThreadLite) \
+    X(IoAcquireCancelSpinLock) X(IoAllocateIrp) X(IoAllocateMdl) X(IoAllocateWorkItem) X(IoCancelIrp) \
+    X(IoCreateDevice) X(IoCreateSymbolicLink) X(IoDeleteDevice) X(IoDeleteSymbolicLink) X(IoFreeIrp) X(IoFreeMdl) \
+    X(IoFreeWorkItem) X(IoQueueWorkItem) X(IoReleaseCancelSpinLock) X(IofCallDriver) X(IofCompleteRequest) \
+    X(KeAcquireInStackQueuedSpinLock) X(KeAcquireInStackQueuedSpinLockAtDpcLevel) X(KeAcquireSpinLockAtDpcLevel) \
+    X(KeAcquireSpinLockRaiseToDpc) X(KeCancelTimer) X(KeDelayExecutionThread) X(KeEnterCriticalRegion) \
+    X(KeInitializeDpc) X(KeInsertQueueDpc) X(KeLeaveCriticalRegion) X(KeReleaseInStackQueuedSpinLock) \
+    X(KeReleaseInStackQueuedSpinLockFromDpcLevel) X(KeReleaseSpinLock) X(KeReleaseSpinLockFromDpcLevel) \
+    X(KeSetEvent) X(KeSetTimer) X(KeSetTimerEx) X(KeWaitForMultipleObjects) X(KeWaitForSingleObject) \
+    X(MmIsAddressValid) X(MmMapLockedPagesSpecifyCache) X(MmProbeAndLockPages) X(MmUnlockPages) \
+    X(MmUnmapLockedPages) X(PsCreateSystemThread) X(PsTerminateSystemThread) X(RtlRaiseStatus)
+/* clang-format on */
 #define GUARD_NUMBER(name) GuardReal_##name,
 enum { GUARD_ROUTINES(GUARD_NUMBER) GuardRealCount };
 extern PVOID GuardReals[GuardRealCount];
@@ -139,6 +136,7 @@ DECLSPEC_NORETURN VOID GuardViolationLeft(ULONG_PTR Routine, PCSTR What, ULONG C
 DECLSPEC_NORETURN VOID GuardViolationAt(const CONTEXT *Context, PCSTR What, ULONG Code, ULONG_PTR First,
                                         ULONG_PTR Second, ULONG_PTR Third);
 VOID GuardSite(ULONG_PTR Caller, GUARD_SITE *Site);
+VOID GuardNothingLeft(VOID); /* what was printed as left is not what GuardViolationLeft is about */
 VOID GuardPrintLeft(PCSTR What, ULONG_PTR Address, ULONGLONG Bytes, ULONG Tag, const GUARD_SITE *Site);
 BOOLEAN GuardInImage(ULONG_PTR Address);
 BOOLEAN GuardInPagedCode(ULONG_PTR Address);
@@ -179,8 +177,6 @@ typedef struct GUARD_BLOCK {
     ULONG Next;     /* free record */
     GUARD_SITE Site;
 } GUARD_BLOCK;
-typedef VOID GUARD_BLOCK_VISIT(PVOID Context, ULONG_PTR Block, SIZE_T Size, ULONG Tag, ULONGLONG Born,
-                               const GUARD_SITE *Site);
 VOID GuardPoolBegin(VOID);
 VOID GuardPoolEnd(VOID);
 GUARD_PAGE GuardPageOf(ULONG_PTR Address);
@@ -189,8 +185,9 @@ PVOID GuardTakeBlock(ULONG_PTR Caller, ULONG Type, SIZE_T Size, ULONG Tag, BOOLE
 VOID GuardRetireBlock(GUARD_BLOCK *Block);
 VOID GuardCheckAround(ULONG_PTR Caller, const GUARD_BLOCK *Block);
 VOID GuardPoolDescribe(ULONG_PTR Address); /* prints the block that is, or was, there */
-ULONG GuardPoolVisit(GUARD_BLOCK_VISIT *Visit, PVOID Context);
-ULONG GuardPoolLeft(VOID); /* prints what is still allocated, returns how many */
+ULONG GuardPoolLeft(VOID);                 /* prints what is still allocated, returns how many */
+VOID GuardPoolMark(VOID);
+VOID GuardPoolKept(VOID); /* prints what was allocated since the mark, and is still */
 
 /* guard_pool.c */
 PVOID NTAPI GuardExAllocatePoolWithTag(POOL_TYPE Type, SIZE_T Size, ULONG Tag);
@@ -199,7 +196,6 @@ VOID NTAPI GuardExFreePoolWithTag(PVOID Block, ULONG Tag);
 
 /* guard_fail.c */
 VOID GuardFailPlan(ULONGLONG Argument);
-VOID GuardFailState(ULONG *Allocations, ULONG *Failures);
 BOOLEAN GuardFails(ULONG_PTR Caller); /* whether this allocation is made to fail */
 
 /* guard_locks.c */

@@ -10,6 +10,8 @@
 #define LIVE_LIMIT 12000u /* two mappings each, of the 65,530 that Linux gives a process */
 #define BLOCK_LIMIT (64u << 20)
 #define FILL_LIMIT 65536u /* bytes that a new block is filled up to */
+#define NEVER (~0ULL)
+#define KEPT_LIMIT 64u /* blocks that are told after a scenario */
 #define ALLOCATED_FILL 0xDA
 #define AROUND_FILL 0xE5
 #define RAISE_IF_FAILURE 16
@@ -20,6 +22,7 @@ static ULONG *Owner; /* by page: 1 + record, 0 for a page that was never used */
 static GUARD_BLOCK *Records;
 static ULONG FreeRecord, FreshRecord, Cursor, Live;
 static ULONGLONG Born;
+static ULONGLONG Marked = NEVER; /* the last allocation before the scenario */
 
 static PVOID Reserve(SIZE_T Bytes, ULONG How, ULONG Protect) {
     PVOID base = NULL;
@@ -230,26 +233,34 @@ VOID GuardCheckAround(ULONG_PTR Caller, const GUARD_BLOCK *Record) {
     }
 }
 
-/* Calls Visit with each block that is allocated now. */
-ULONG GuardPoolVisit(GUARD_BLOCK_VISIT *Visit, PVOID Context) {
+static VOID Print(PCSTR What, const GUARD_BLOCK *Block) {
+    GuardPrintLeft(What, (ULONG_PTR)Block->Block, Block->Size, Block->Tag, &Block->Site);
+}
+
+ULONG GuardPoolLeft(VOID) {
     ULONG count = 0;
 
     for (ULONG i = 0; i < FreshRecord; i++) {
-        const GUARD_BLOCK *record = &Records[i];
-        if (record->Live && record->Block) {
+        if (Records[i].Live && Records[i].Block) {
             count++;
-            Visit(Context, (ULONG_PTR)record->Block, record->Size, record->Tag, record->Born, &record->Site);
+            Print("pool", &Records[i]);
         }
     }
     return count;
 }
 
-static VOID PrintBlock(PVOID Context, ULONG_PTR Block, SIZE_T Size, ULONG Tag, ULONGLONG Born, const GUARD_SITE *Site) {
-    UNREFERENCED_PARAMETER(Context);
-    UNREFERENCED_PARAMETER(Born);
-    GuardPrintLeft("pool", Block, Size, Tag, Site);
+VOID GuardPoolMark(VOID) {
+    Marked = Born;
 }
 
-ULONG GuardPoolLeft(VOID) {
-    return GuardPoolVisit(PrintBlock, NULL);
+VOID GuardPoolKept(VOID) {
+    ULONG printed = 0;
+
+    for (ULONG i = 0; Marked != NEVER && i < FreshRecord && printed < KEPT_LIMIT; i++) {
+        if (Records[i].Live && Records[i].Block && Records[i].Born > Marked) {
+            printed++;
+            Print("kept", &Records[i]);
+        }
+    }
+    Marked = NEVER;
 }

@@ -6,9 +6,9 @@
 
 #define PER_MILLION 1000000u
 
-static volatile LONG FailAt;          /* the allocation that fails, counted from 1; 0 for none */
-static volatile LONG Chance;          /* of each, in millionths */
-static volatile LONG Counted, Failed; /* allocations since the plan was set, and how many failed */
+static volatile LONG FailAt;  /* the allocation that fails, counted from 1; 0 for none */
+static volatile LONG Chance;  /* of each, in millionths */
+static volatile LONG Counted; /* allocations since the plan was set */
 static ULONGLONG Random;
 
 /* Argument of the part: bits 0 to 31 a number, 32 to 39 what it is: 1 the allocation to fail, 2 a chance in millionths;
@@ -18,14 +18,9 @@ VOID GuardFailPlan(ULONGLONG Argument) {
     ULONG kind = (ULONG)(Argument >> 32) & 0xFF;
 
     Random = (Argument >> 40) * 2 + 1;
-    Counted = Failed = 0;
+    Counted = 0;
     Chance = kind == 2 ? number : 0;
     FailAt = kind == 1 ? number : 0;
-}
-
-VOID GuardFailState(ULONG *Allocations, ULONG *Failures) {
-    *Allocations = (ULONG)Counted;
-    *Failures = (ULONG)Failed;
 }
 
 static BOOLEAN Falls(VOID) {
@@ -44,7 +39,6 @@ BOOLEAN GuardFails(ULONG_PTR Caller) {
 
     if (fails) {
         GUARD_SITE site;
-        InterlockedIncrement(&Failed);
         GuardSite(Caller, &site);
         DbgPrint("winvm-guard: failed: allocation %d at %p %p %p %p %p %p\n", number, site.Frames[0], site.Frames[1],
                  site.Frames[2], site.Frames[3], site.Frames[4], site.Frames[5]);

@@ -100,6 +100,12 @@ static VOID CheckCompletion(ULONG_PTR Caller, PIRP Irp, const TRACKED *Tracked) 
     }
 }
 
+/* A completed IRP has no current stack location, and when its memory is free it is no IRP. The memory of one that was
+   completed may hold another since, which came to a driver object whose dispatch routines are not watched. */
+static BOOLEAN IsUnderWay(PIRP Irp) {
+    return Irp->Type == IO_TYPE_IRP && Irp->CurrentLocation >= 1 && Irp->CurrentLocation <= Irp->StackCount;
+}
+
 VOID FASTCALL GuardIofCompleteRequest(PIRP Irp, CCHAR Boost) {
     BOOLEAN again = FALSE;
     TRACKED copy = {0};
@@ -108,6 +114,9 @@ VOID FASTCALL GuardIofCompleteRequest(PIRP Irp, CCHAR Boost) {
         GuardLock();
         TRACKED *tracked = Find(Irp);
         if (tracked) {
+            if (tracked->State == Completed && IsUnderWay(Irp)) {
+                tracked->State = Unused;
+            }
             again = tracked->State == Completed;
             copy = *tracked;
         }

@@ -126,7 +126,7 @@ PVOID NTAPI GuardMmMapLockedPagesSpecifyCache(PMDLX Mdl, KPROCESSOR_MODE Mode, M
                 Mode == KernelMode ? 0x76 : 0x77, (ULONG_PTR)Mdl, (ULONG_PTR)Mode);
     if (GuardOn && GuardFails(CALLER)) {
         if (Mode == UserMode) {
-            RtlRaiseStatus(STATUS_INSUFFICIENT_RESOURCES); /* as its page says of user mode */
+            REAL(RtlRaiseStatus)(STATUS_INSUFFICIENT_RESOURCES); /* as its page says of user mode */
         }
         return NULL;
     }

@@ -50,7 +50,7 @@ static BOOLEAN Serve(ULONG_PTR Caller, ULONG Type, SIZE_T Size, ULONG Tag, BOOLE
 
 static PVOID OrRaise(PVOID Block, BOOLEAN Raise) {
     if (Block == NULL && Raise) {
-        RtlRaiseStatus(STATUS_INSUFFICIENT_RESOURCES);
+        REAL(RtlRaiseStatus)(STATUS_INSUFFICIENT_RESOURCES);
     }
     return Block;
 }

@@ -175,6 +175,10 @@ VOID GuardViolationLeft(ULONG_PTR Routine, PCSTR What, ULONG Code, ULONG_PTR Fir
     Crash(What, &site, Code, First, Second, Third, Fourth);
 }
 
+VOID GuardNothingLeft(VOID) {
+    RtlZeroMemory(&LeftAt, sizeof(LeftAt));
+}
+
 VOID GuardPrintLeft(PCSTR What, ULONG_PTR Address, ULONGLONG Bytes, ULONG Tag, const GUARD_SITE *Site) {
     CHAR tag[5] = {0};
 

@@ -25,7 +25,8 @@
    has the same numbers. */
 #define WINVM_PART_IDENTITY 0
 #define WINVM_PART_COUNTERS 1
-#define WINVM_PART_VIOLATIONS 2
+#define WINVM_PART_GUARD_BEGIN 2 /* the offset is guard_fail.c's plan; no bytes */
+#define WINVM_PART_GUARD_END 3   /* no bytes: what is left is printed */
 
 /* Precedes each record in the file of records. */
 typedef struct WINVM_RECORD {

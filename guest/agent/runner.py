@@ -19,6 +19,7 @@ from agent.deadline import Deadline
 from agent.debugger import Debugger
 from agent.doing import Doing, doing
 from agent.errors import RegistryError, WaitTimeoutError, Win32Error
+from agent.guarded import guarded, silent
 from agent.guest import Guest
 from agent.inbox import Command, Inbox
 from agent.instrument import COVERAGE, RECORDS, Instrumented, Taken, read_channel
@@ -38,7 +39,6 @@ DYING_S = 0.2
 """Seconds after a failed scenario in which the end of its driver is still looked for."""
 POLL_S = 0.05
 LOOK_S = 5.0
-TAKE_S = 20.0
 STOPPING_S = 10.0
 """Seconds after a scenario's end in which a driver that it asked to stop may do so."""
 MARGIN_S = 2.0  # a scenario's waits end so much (at most a tenth) before the host reports it as hung
@@ -62,6 +62,7 @@ class Runner:
         self._driver_path = ""
         self._made = Making()
         self._instrumented = Instrumented(None, "", read_channel)
+        self._guarded = guarded({})
         self._driver_exit = 0
         self._stopping = 0.0
         self._watched = ""
@@ -128,8 +129,9 @@ class Runner:
         )
         if main:
             self._service, self._watched = "", service
-            counted = service if COVERAGE in command.get("instruments", ()) else None
-            self._instrumented = Instrumented(counted, RECORDS, read_channel)
+            watched = dict.fromkeys(command.get("instruments", ()), service)
+            self._instrumented = Instrumented(watched.get(COVERAGE), RECORDS, read_channel)
+            self._guarded = guarded(watched)
         started = time.perf_counter()
         scope = self._scope()
         try:
@@ -190,6 +192,7 @@ class Runner:
         self._marker.begin(number, name)
         self._driver_exit, self._stopping = 0, 0.0
         self._context = context
+        self._guarded.begin(command.get("fail"))
         debugger = self.debugger if command.get("debugger") else None
         post_mortem = bool(command.get("post_mortem"))
         if operations is not None:
@@ -203,8 +206,9 @@ class Runner:
         tests, left_out = fitting(context.subresults)
         if left_out:
             context.note(f"{left_out} further tests were reported")
+        if not (gone := bool(self._driver_exit or self._stopping or not self._service)):
+            self._guarded.end()
         self._marker.end(number, name)
-        gone = self._driver_exit or self._stopping or not self._service
         taken = self._take(runs=not gone)
         self._context = None
         self._journal.enter("")
@@ -291,7 +295,7 @@ class Runner:
 
     def _take(self, *, runs: bool = True) -> Taken:
         """What the driver counted since the last time; not journalled: no operation of a scenario."""
-        return self._instrumented.take(Operations(lambda *_: None, Deadline.after(TAKE_S)), runs=runs)
+        return self._instrumented.take(silent(), runs=runs)
 
     def _scope(self) -> Operations:
         return Operations(self._journal.record, Deadline.after(SERVICE_DEADLINE_S))

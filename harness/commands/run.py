@@ -57,6 +57,12 @@ from harness.testing.session import Session
     help="Show lines changed since a git revision that no scenario runs.",
 )
 @click.option("--guard", is_flag=True, help="Let the guard library watch the driver.")
+@click.option(
+    "--guard-fail",
+    metavar="N|SHARE",
+    help="Make the N-th allocation of each scenario fail, or a share of all, as 0.05.",
+)
+@click.option("--guard-sweep", is_flag=True, help="Run each scenario once for each allocation, which fails.")
 @click.option("--hold", is_flag=True, help="Leave the guest as it is at a crash, until Enter or Ctrl-C.")
 @click.option(
     "--artifacts", metavar="FOLDER", help="Write the results below this folder; default is winvm.toml's."
@@ -85,6 +91,8 @@ def run(
     least: float | None,
     revision: str | None,
     guard: bool,
+    guard_fail: str | None,
+    guard_sweep: bool,
     hold: bool,
     artifacts: str | None,
     uri: str | None,
@@ -119,7 +127,9 @@ def run(
     arguments += ["--winvm-verifier"] if verifier else []
     arguments += ["--winvm-coverage"] if coverage else []
     arguments += [f"--winvm-coverage-fail-under={least}"] if least is not None else []
-    arguments += ["--winvm-guard"] if guard else []
+    arguments += ["--winvm-guard"] if guard or guard_fail or guard_sweep else []
+    arguments += [f"--winvm-guard-fail={guard_fail}"] if guard_fail else []
+    arguments += ["--winvm-guard-sweep"] if guard_sweep else []
     arguments += ["--winvm-hold"] if hold else []
     arguments += ["-x"] if first else []
     arguments += ["--winvm-last-failed"] if last_failed else []

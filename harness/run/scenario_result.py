@@ -15,6 +15,7 @@ from harness.run.blame import NOT_EXPECTED, is_early, presumption
 from harness.run.crashes import CrashKeeper
 from harness.run.guest_limits import missing_line_limit
 from harness.run.guest_session import GuestSession
+from harness.run.kept import kept_notes
 
 LATE_GRACE_S = 3.0
 """How long after a scenario's end an expected debug line may still arrive: Wine answers CreateFile and
@@ -36,6 +37,7 @@ def finished(guest: GuestSession, scenario: Scenario, scenario_id: int, answer: 
             outcome, message = Outcome.FAILED, missing
     stream = guest.debug
     caught = stream.caught(records) if isinstance(stream, SeesExceptions) else ""
+    kept = kept_notes(stream, records, guest.driver_file)
     return ScenarioResult(
         scenario.name,
         scenario.kind,
@@ -45,7 +47,7 @@ def finished(guest: GuestSession, scenario: Scenario, scenario_id: int, answer: 
         guest_seconds=answer.seconds,
         operations=answer.operations,
         dbgprint=records,
-        notes=(*answer.notes, *([caught] if caught else [])),
+        notes=(*answer.notes, *([caught] if caught else []), *kept),
         subresults=tuple(
             Subresult(test.name, Outcome(test.outcome), test.message) for test in answer.subresults
         ),

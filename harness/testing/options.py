@@ -14,12 +14,22 @@ from collections.abc import Sequence
 
 import pytest
 
+from harness.testing import low_memory
 from harness.testing.coverage import add_coverage_options
 
 PREFIX = "--winvm-"
 SHORT: tuple[str, ...] = (
     *("guest", "build", "param", "label", "repeat", "verifier"),
-    *("coverage", "coverage-fail-under", "coverage-diff", "guard", "hold", "libvirt-uri"),
+    *(
+        "coverage",
+        "coverage-fail-under",
+        "coverage-diff",
+        "guard",
+        "guard-fail",
+        "guard-sweep",
+        "hold",
+        "libvirt-uri",
+    ),
 )
 """Options that also have a form without the prefix."""
 
@@ -77,6 +87,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--winvm-verifier", action="store_true", help="let Driver Verifier watch the driver")
     add_coverage_options(group)
     group.addoption("--winvm-guard", action="store_true", help="let the guard library watch the driver")
+    low_memory.add_options(group)
     group.addoption(
         "--winvm-hold",
         action="store_true",

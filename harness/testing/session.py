@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -162,10 +162,9 @@ class Session:
 
         return debugging(self._config, quiet, self._artifacts.journal.warn)
 
-    @property
-    def repeat(self) -> int:
-        """How often each scenario is run."""
-        return int(self._config.getoption("--winvm-repeat"))
+    def option(self, name: str) -> Any:
+        """The value of one of pytest's options."""
+        return self._config.getoption(name)
 
     def record(self, result: ScenarioResult) -> None:
         """Adds a result to the run."""

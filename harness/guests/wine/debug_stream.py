@@ -11,9 +11,9 @@ from pathlib import Path
 from harness.debuggers.log import LOG_LIMIT
 from harness.debuggers.logged import LINE_LIMIT, LoggedStream
 from harness.debuggers.tail import FileTail
-from harness.guests.wine import log_hints
+from harness.guests.wine import guard_lines, log_hints
 from harness.guests.wine.debug_lines import CONTINUED, LoadedDriver, WineLines
-from harness.interfaces import EntryStatus
+from harness.interfaces import EntryStatus, KeptBlocks
 from harness.outcome import DebugRecord, KernelCrash
 
 POLL_S = 0.02
@@ -25,7 +25,7 @@ UNREAD_LIMIT = 1 << 30
 
 
 class WineDebugStream(LoggedStream):
-    """Implements `DebugStream`, `ToldByLog` and `ReadsLog` of `harness.interfaces` on the file of the guest's
+    """Implements `DebugStream`, `ToldByLog`, `ReadsLog` and `SeesPool` on the file of the guest's
     `org.winvm.dbgprint` port.
 
     Args:
@@ -79,8 +79,7 @@ class WineDebugStream(LoggedStream):
         hinted = log_hints.hinted(crash, self.tail())
         if not hinted.stack or hinted.notes:
             return hinted
-        with self._reading:
-            return dataclasses.replace(hinted, notes=self._lines.images())
+        return dataclasses.replace(hinted, notes=self.images())
 
     def entry_status(self, records: Iterable[DebugRecord]) -> EntryStatus | None:
         """See `ReadsLog`."""
@@ -89,6 +88,18 @@ class WineDebugStream(LoggedStream):
     def caught(self, records: Iterable[DebugRecord]) -> str:
         """See `SeesExceptions`."""
         return log_hints.caught(records)
+
+    def kept_blocks(self, records: Iterable[DebugRecord]) -> tuple[KeptBlocks, ...]:
+        """See `SeesPool`."""
+        places: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        for block in guard_lines.kept(records):
+            places.setdefault((block.tag, block.stack), []).append(block.bytes)
+        return tuple(KeptBlocks(len(sizes), sum(sizes), tag, stack) for (tag, stack), sizes in places.items())
+
+    def images(self) -> tuple[str, ...]:
+        """See `SeesPool`."""
+        with self._reading:
+            return self._lines.images()
 
     def is_noise(self, text: str) -> bool:
         """See `ReadsLog`."""

@@ -26,6 +26,8 @@ _LEFT = re.compile(
 )
 _LEFT_AT = re.compile(r"winvm-guard: left at (?P<frames>(?:[0-9A-Fa-f]{1,16} ?){1,16})")
 _MOST_LEFT = 1000
+KEPT = "kept"
+"""What such a block is called in the lines."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Violation:
 
 def violation(records: Iterable[DebugRecord]) -> Violation | None:
     """The last violation among the records of the driver; None without one."""
-    what, stack = "", ()
+    what = ""
+    stack: tuple[int, ...] = ()
     left: list[Left] = []
     for record in records:
         if record.source != "dbgprint":
@@ -74,6 +77,19 @@ def violation(records: Iterable[DebugRecord]) -> Violation | None:
         elif (found := _STACK.match(record.text)) and what:
             stack = _addresses(found["frames"])
     return Violation(what, stack, tuple(left)) if what else None
+
+
+def kept(records: Iterable[DebugRecord]) -> tuple[Left, ...]:
+    """The blocks that the driver had at the end of a scenario and not at its beginning."""
+    blocks: list[Left] = []
+    printed = [record.text for record in records if record.source == "dbgprint"]
+    for text, after in zip(printed, [*printed[1:], ""], strict=True):
+        if (found := _LEFT.match(text)) and found["what"] == KEPT and len(blocks) < _MOST_LEFT:
+            at = _LEFT_AT.match(after)
+            block = _left(found)
+            stack = _addresses(at["frames"]) if at else ()
+            blocks.append(Left(block.what, block.address, block.bytes, block.tag, stack))
+    return tuple(blocks)
 
 
 def _left(found: re.Match[str]) -> Left:

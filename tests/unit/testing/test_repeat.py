@@ -18,7 +18,7 @@ class Repeated:
     post_mortem = False
 
     def __init__(self, *outcomes: Outcome) -> None:
-        self.repeat = len(outcomes)
+        self._options: dict[str, Any] = {"--winvm-repeat": len(outcomes)}
         self.recorded: list[ScenarioResult] = []
         self.sections: list[str] = []
         self._results = iter(
@@ -27,6 +27,9 @@ class Repeated:
             )
             for number, outcome in enumerate(outcomes)
         )
+
+    def option(self, name: str) -> Any:
+        return self._options.get(name)
 
     def plan(self) -> Any:
         return SimpleNamespace(profile=SimpleNamespace(capabilities=frozenset()))

@@ -111,11 +111,12 @@ def test_the_tools_leave_other_links_alone(tmp_path: Path) -> None:
         return [line.strip("<>") for line in done.stdout.splitlines()]
 
     assert said("lld-link", "/dll", "x y.o") == ["/dll", "x y.o"]
-    added = [f"{tmp_path}/a b.o", "/entry:WinvmInstrumentedEntry"]
-    assert said("lld-link", "/DRIVER", "/entry:Own") == [
+    assert said("lld-link", "/DRIVER", "/entry:Own", "ntoskrnl.lib") == [
+        f"{tmp_path}/a b.o",  # before the libraries, whose routines it may stand for
         "/DRIVER",
         "/entry:Own",
-        *added,
+        "ntoskrnl.lib",
+        "/entry:WinvmInstrumentedEntry",
         "/alternatename:WinvmOwnEntry=Own",
     ]
     assert said("lld-link", "@answers.rsp")[-1] == "/alternatename:WinvmOwnEntry=Begin"
