@@ -76,7 +76,8 @@ typedef struct GUARD_THREAD {
     volatile LONG Used;
     LONG Depth; /* calls into the driver that the guard has seen; its IRQL is known while there is one */
     KIRQL Irql;
-    LONG Critical; /* KeEnterCriticalRegion without KeLeaveCriticalRegion */
+    LONG Critical;  /* KeEnterCriticalRegion without KeLeaveCriticalRegion */
+    BOOLEAN Unsure; /* whether APCs are enabled is not known: a mutex or a guarded region */
     ULONG HeldCount;
     GUARD_HELD Held[GUARD_HELD_LIMIT];
 } GUARD_THREAD;
@@ -104,7 +105,7 @@ extern PDRIVER_OBJECT GuardDriver;
     X(IoCreateDevice) X(IoCreateSymbolicLink) X(IoDeleteDevice) X(IoDeleteSymbolicLink) X(IoFreeIrp) X(IoFreeMdl) \
     X(IoFreeWorkItem) X(IoQueueWorkItem) X(IoReleaseCancelSpinLock) X(IofCallDriver) X(IofCompleteRequest) \
     X(KeAcquireInStackQueuedSpinLock) X(KeAcquireInStackQueuedSpinLockAtDpcLevel) X(KeAcquireSpinLockAtDpcLevel) \
-    X(KeAcquireSpinLockRaiseToDpc) X(KeCancelTimer) X(KeDelayExecutionThread) X(KeEnterCriticalRegion) \
+    X(KeAcquireSpinLockRaiseToDpc) X(KeCancelTimer) X(KeDelayExecutionThread) X(KeEnterCriticalRegion) X(KeEnterGuardedRegion) \
     X(KeInitializeDpc) X(KeInsertQueueDpc) X(KeLeaveCriticalRegion) X(KeReleaseInStackQueuedSpinLock) \
     X(KeReleaseInStackQueuedSpinLockFromDpcLevel) X(KeReleaseSpinLock) X(KeReleaseSpinLockFromDpcLevel) \
     X(KeSetEvent) X(KeSetTimer) X(KeSetTimerEx) X(KeWaitForMultipleObjects) X(KeWaitForSingleObject) \
@@ -205,6 +206,9 @@ KIRQL GuardReleased(ULONG_PTR Caller, PVOID Lock, ULONG Kind, KIRQL Otherwise);
 VOID GuardReleasedIfHeld(PVOID Lock);
 VOID GuardSetIrql(KIRQL Irql);
 VOID GuardForgetLocks(ULONG_PTR Start, ULONG_PTR End);
+
+/* guard_mutex.c */
+VOID GuardRegionUnsure(VOID);
 
 /* guard_irp.c */
 VOID GuardWrapDispatch(PDRIVER_OBJECT DriverObject);

@@ -8,34 +8,25 @@
    nf-<header>-<routine in lower case>. */
 /* clang-format off */
 #define LIMITED(X) \
-    X(IoAttachDevice, 0, wdm) X(IoAttachDeviceToDeviceStack, 2, wdm) X(IoBuildDeviceIoControlRequest, 0, wdm) \
-    X(IoBuildSynchronousFsdRequest, 0, wdm) X(IoCreateDeviceSecure, 1, wdmsec) X(IoCreateFile, 0, wdm) \
-    X(IoCreateNotificationEvent, 0, wdm) X(IoCreateSynchronizationEvent, 0, wdm) \
-    X(IoGetDeviceObjectPointer, 0, wdm) X(IoGetDeviceProperty, 0, wdm) X(IoOpenDeviceRegistryKey, 0, wdm) \
-    X(IoRegisterDeviceInterface, 0, wdm) X(IoSetDeviceInterfaceState, 0, wdm) X(KeReleaseMutex, 2, wdm) \
-    X(KeReleaseSemaphore, 2, wdm) X(                \
-            MmAllocateContiguousMemory, 0, wdm) \
+    X(IoAttachDevice, 0, wdm) X(IoAttachDeviceToDeviceStack, 2, wdm) X(IoBuildDeviceIoControlRequest, 1, wdm) \
+    X(IoBuildSynchronousFsdRequest, 1, wdm) X(IoCreateFile, 0, wdm) X(IoCreateNotificationEvent, 0, wdm) \
+    X(IoCreateSynchronizationEvent, 0, wdm) X(IoGetDeviceObjectPointer, 0, wdm) X(IoGetDeviceProperty, 0, wdm) \
+    X(IoOpenDeviceRegistryKey, 0, wdm) X(IoRegisterDeviceInterface, 0, wdm) X(IoSetDeviceInterfaceState, 0, wdm) \
+    X(KeReleaseMutex, 2, wdm) X(KeReleaseSemaphore, 2, wdm) X(MmAllocateContiguousMemory, 2, wdm) \
     X(ObReferenceObjectByHandle, 0, wdm) X(PsLookupProcessByProcessId, 1, ntifs) \
-    X(PsLookupThreadByThreadId, 1, ntifs) \
-    X(                           \
-                PsSetCreateProcessNotifyRoutine, 0, ntddk) \
+    X(PsLookupThreadByThreadId, 1, ntifs) X(PsSetCreateProcessNotifyRoutine, 0, ntddk) \
     X(PsSetLoadImageNotifyRoutine, 0, ntddk) X(RtlAnsiStringToUnicodeString, 0, wdm) \
-    X(RtlCheckRegistryKey, 0, wdm) \
-    X(                              \
-                    RtlCompareUnicodeString, 0, wdm) \
-    X(RtlConvertSidToUnicodeString, 0, ntifs) X(RtlCreateRegistryKey, 0, wdm) X(RtlDeleteRegistryValue, 0, wdm) \
-    X(RtlEqualUnicodeString, 0, wdm) X(RtlIntegerToUnicodeString, 0, wdm) X(RtlQueryRegistryValues, 0, wdm) \
-    X(                      \
-                            RtlUnicodeStringToAnsiString, 0, wdm) \
-    X(RtlUnicodeStringToInteger, 0, wdm) X(RtlUpcaseUnicodeString, 0, wdm) X(RtlWriteRegistryValue, 0, wdm) \
-    X(ProbeForRead, 1, wdm) X(ProbeForWrite, 1, wdm) X(ZwClose, 0, ntifs) X(ZwCreateFile, 0, ntifs) \
-    X(ZwCreateKey, 0, wdm) X(ZwCreateSection, 0, wdm) X(ZwDeleteKey, 0, wdm) X(ZwDeleteValueKey, 0, wdm) \
-    X(ZwEnumerateKey, 0, wdm) X(ZwEnumerateValueKey, 0, wdm) X(ZwMapViewOfSection, 0, wdm) \
-    X(            \
-                                                ZwOpenFile, 0, ntifs) X(ZwOpenKey, 0, wdm) \
-    X(ZwOpenProcess, 0, ntddk) X(ZwQueryInformationFile, 0, wdm) X(ZwQueryKey, 0, wdm) X(ZwQueryValueKey, 0, wdm) \
-    X(ZwReadFile, 0, wdm) X(ZwSetInformationFile, 0, wdm) X(ZwSetValueKey, 0, wdm) X(ZwUnmapViewOfSection, 0, wdm) \
-    X(ZwWriteFile, 0, wdm)
+    X(RtlCheckRegistryKey, 0, wdm) X(RtlCompareUnicodeString, 0, wdm) X(RtlConvertSidToUnicodeString, 1, ntifs) \
+    X(RtlCreateRegistryKey, 0, wdm) X(RtlDeleteRegistryValue, 0, wdm) X(RtlEqualUnicodeString, 0, wdm) \
+    X(RtlIntegerToUnicodeString, 0, wdm) X(RtlQueryRegistryValues, 0, wdm) \
+    X(RtlUnicodeStringToAnsiString, 0, wdm) X(RtlUnicodeStringToInteger, 0, wdm) \
+    X(RtlUpcaseUnicodeString, 1, ntddk) X(RtlWriteRegistryValue, 0, wdm) X(ProbeForRead, 1, wdm) \
+    X(ProbeForWrite, 1, wdm) X(ZwClose, 0, wdm) X(ZwCreateFile, 0, wdm) X(ZwCreateKey, 0, wdm) \
+    X(ZwCreateSection, 0, wdm) X(ZwDeleteKey, 0, wdm) X(ZwDeleteValueKey, 0, wdm) X(ZwEnumerateKey, 0, wdm) \
+    X(ZwEnumerateValueKey, 0, wdm) X(ZwMapViewOfSection, 0, wdm) X(ZwOpenFile, 0, wdm) X(ZwOpenKey, 0, wdm) \
+    X(ZwOpenProcess, 0, ntddk) X(ZwQueryInformationFile, 0, wdm) X(ZwQueryKey, 0, wdm) \
+    X(ZwQueryValueKey, 0, wdm) X(ZwReadFile, 0, wdm) X(ZwSetInformationFile, 0, wdm) X(ZwSetValueKey, 0, wdm) \
+    X(ZwUnmapViewOfSection, 0, wdm) X(ZwWriteFile, 0, wdm)
 /* clang-format on */
 
 typedef struct LIMIT {
@@ -104,6 +95,8 @@ VOID GuardAtMost(ULONG_PTR Caller, KIRQL Most, PCSTR Routine, ULONG Kind, ULONG_
     }
 }
 
+#define MUTANT 2 /* type of a KMUTEX, whose owner runs with APCs disabled */
+
 static VOID CheckWait(ULONG_PTR Caller, ULONG_PTR Object, const LARGE_INTEGER *Timeout) {
     KIRQL irql;
     BOOLEAN waits = Timeout == NULL || Timeout->QuadPart != 0;
@@ -117,6 +110,9 @@ static VOID CheckWait(ULONG_PTR Caller, ULONG_PTR Object, const LARGE_INTEGER *T
 NTSTATUS NTAPI GuardKeWaitForSingleObject(PVOID Object, KWAIT_REASON Reason, KPROCESSOR_MODE Mode, BOOLEAN Alertable,
                                           PLARGE_INTEGER Timeout) {
     CheckWait(CALLER, (ULONG_PTR)Object, Timeout);
+    if (((DISPATCHER_HEADER *)Object)->Type == MUTANT) {
+        GuardRegionUnsure();
+    }
     return REAL(KeWaitForSingleObject)(Object, Reason, Mode, Alertable, Timeout);
 }
 
@@ -124,6 +120,7 @@ NTSTATUS NTAPI GuardKeWaitForMultipleObjects(ULONG Count, PVOID Objects[], WAIT_
                                              KPROCESSOR_MODE Mode, BOOLEAN Alertable, PLARGE_INTEGER Timeout,
                                              PKWAIT_BLOCK Blocks) {
     CheckWait(CALLER, (ULONG_PTR)Objects[0], Timeout);
+    GuardRegionUnsure(); /* one of them may be a mutex */
     return REAL(KeWaitForMultipleObjects)(Count, Objects, Type, Reason, Mode, Alertable, Timeout, Blocks);
 }
 

@@ -44,10 +44,24 @@ VOID FASTCALL GuardExReleaseFastMutexUnsafe(PFAST_MUTEX Mutex) {
     GuardIdle(GuardThread(FALSE));
 }
 
+/* From now on it is not known whether APCs are enabled in this thread. */
+VOID GuardRegionUnsure(VOID) {
+    GUARD_THREAD *thread = GuardOn ? GuardThread(FALSE) : NULL;
+
+    if (thread) {
+        thread->Unsure = TRUE;
+    }
+}
+
+VOID NTAPI GuardKeEnterGuardedRegion(VOID) {
+    GuardRegionUnsure();
+    REAL(KeEnterGuardedRegion)();
+}
+
 static VOID CheckRegion(ULONG_PTR Caller, ULONG Kind, PERESOURCE Resource) {
     const GUARD_THREAD *thread = GuardOn ? GuardThread(FALSE) : NULL;
 
-    if (thread && thread->Depth > 0 && thread->Critical == 0 && thread->Irql < APC_LEVEL) {
+    if (thread && thread->Depth > 0 && thread->Critical == 0 && !thread->Unsure && thread->Irql < APC_LEVEL) {
         GuardViolation(Caller,
                        Kind == 0x37 ? "resource acquired with APCs enabled" : "resource released with APCs enabled",
                        VERIFIER_VIOLATION, Kind, thread->Irql, 0, (ULONG_PTR)Resource);
@@ -138,4 +152,5 @@ GUARD_IMPORT(ExReleaseFastMutexUnsafe);
 GUARD_IMPORT(ExReleaseResourceForThreadLite);
 GUARD_IMPORT(ExReleaseResourceLite);
 GUARD_IMPORT(KeEnterCriticalRegion);
+GUARD_IMPORT(KeEnterGuardedRegion);
 GUARD_IMPORT(KeLeaveCriticalRegion);

@@ -49,6 +49,7 @@ GUARD_THREAD *GuardThread(BOOLEAN Create) {
             thread->Depth = 0;
             thread->Irql = PASSIVE_LEVEL;
             thread->Critical = 0;
+            thread->Unsure = FALSE;
             thread->HeldCount = 0;
             __writegsqword((ULONG)offset, (ULONG_PTR)thread);
         }
