@@ -21,6 +21,8 @@ COMMANDS = {
     "smoke": ("harness.commands.smoke", "Run a quick subset in a guest that is kept warm."),
     "up": ("harness.commands.live", "Start a guest with the driver loaded, and leave it running."),
     "down": ("harness.commands.live", "End every guest that `up` or `smoke` left behind."),
+    "bisect": ("harness.commands.bisect", "Find the first bad commit, in a warm guest."),
+    "compare": ("harness.commands.compare", "Compare two builds or commits, in turns, in a warm guest."),
     "report": ("harness.commands.report", "Write a run's report.html again."),
     "history": ("harness.commands.history", "Show new, fixed, flaky and known failures and crashes."),
     "prune": ("harness.commands.prune", "Remove old images, saved states, downloads and artifacts."),

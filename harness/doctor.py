@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,22 @@ TOOLS = (
     Tool("file system maker", ("mkfs.ext4",), "e2fsprogs", arguments=("-V",)),
     Tool("disk images", ("qemu-img",), "qemu-utils"),
 )
+
+
+IMAGE_ONLY = frozenset({"image builder", "file system maker"})
+"""Needs of an image's build alone: runs do without them, as they do without root."""
+
+
+def able(broken: Iterable[str], user: int) -> dict[str, tuple[str, ...]]:
+    """What this host can do -> the needs that it lacks for it; `root` is one of a build's.
+
+    Args:
+        broken: the needs that are not met.
+        user: the effective user id.
+    """
+    lacking = tuple(broken)
+    run = tuple(need for need in lacking if need not in IMAGE_ONLY)
+    return {"run scenarios": run, "build the wine image": (*lacking, *(["root"] if user else []))}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import click
 
@@ -17,7 +18,7 @@ from harness.project import config
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
     """Check what winvm needs: found, version, works or not, remedy. Exit code 3 if a need is not met."""
-    from harness.doctor import diagnose
+    from harness.doctor import able, diagnose
 
     warn_of_broken_flavours()
     broken = []
@@ -32,6 +33,8 @@ def doctor(context: click.Context, as_json: bool) -> None:
         click.echo(f"{click.style(mark, fg=colour)}  {check.need:<18} {found}{note}")
         if not check.works and check.remedy:
             click.echo(f"    {printable(check.remedy)}")
+    for what, lacking in able(broken, os.geteuid()).items() if not as_json else ():
+        click.echo(f"can {what}: {'no, lacks ' + ', '.join(lacking) if lacking else 'yes'}")
     if broken:
         click.echo(
             f"winvm: {len(broken)} of the bench's requirements not met: {', '.join(broken)}.", err=True

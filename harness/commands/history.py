@@ -86,10 +86,10 @@ def history(
     if not runs:
         click.echo("No run yet.")
         return
-    click.echo(f"{'run':22} {'kind':6} {'cell':16} {'commit':13} scenarios")
+    click.echo(f"{'run':22} {'kind':5} {'cell':14} {'commit':9} scenarios")
     for run in runs:
-        commit = run.commit[:12] + "+" * run.commit.endswith("+")
-        click.echo(f"{run.run:22} {run.kind:6} {printable(run.cell):16} {commit:13} {_counts(run)}")
+        commit = run.commit[:8] + "+" * run.commit.endswith("+")
+        click.echo(f"{run.run:22} {run.kind:5} {printable(run.cell):14} {commit:9} {_counts(run)}".rstrip())
     for cell, changed in news.items():
         _show_news(cell, newest[cell], changed)
     if signatures:

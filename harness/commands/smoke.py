@@ -19,7 +19,7 @@ from harness.display.keyboard import Keyboard
 from harness.display.progress import Progress
 from harness.display.terminal import paragraph
 from harness.display.unexpected import as_winvm_error
-from harness.errors import BuildError, DriverLoadError, WinvmError
+from harness.errors import BuildError, ConfigurationError, DriverLoadError, WinvmError
 from harness.host.resources import guest_folder
 from harness.outcome import GOOD, ScenarioResult
 from harness.report.shown import printed_lines, result_lines
@@ -28,6 +28,9 @@ from harness.smoke.run import smoke as run_once
 from harness.smoke.verdict import SmokeVerdict
 from harness.smoke.watch import Sources
 
+BISECT_CODES = {0: 0, 2: 125, 3: 255, 130: 255}
+"""Exit code -> that of `git bisect run`: 125 skips a commit, over 127 ends the search (git-bisect(1))."""
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -35,6 +38,9 @@ from harness.smoke.watch import Sources
 @click.option("-k", "keyword", metavar="EXPRESSION", help="Scenarios whose name matches, as pytest's -k.")
 @click.option(
     "-m", "marker", metavar="EXPRESSION", help="Scenarios of a kind or tag, as pytest's -m; default smoke."
+)
+@click.option(
+    "--bisect", "for_bisect", is_flag=True, help="Exit codes for `git bisect run`: 125 where nothing builds."
 )
 @click.option("--watch", is_flag=True, help="Run again on every save, until Ctrl-C; the guest stays warm.")
 @click.pass_context
@@ -45,6 +51,7 @@ def smoke(
     keyword: str | None,
     marker: str | None,
     watch: bool,
+    for_bisect: bool,
 ) -> None:
     """Run a quick subset in a guest that is kept warm, suspended, until `winvm down`.
 
@@ -57,7 +64,14 @@ def smoke(
 
     if watch:
         _watch(invocation, request)
-    context.exit(_smoke(request(), time.monotonic()))
+    if not for_bisect:
+        context.exit(_smoke(request(), time.monotonic()))
+    try:
+        code = _smoke(request(), time.monotonic())
+    except ConfigurationError as error:
+        click.echo(paragraph(error), err=True)
+        code = error.exit_code
+    context.exit(BISECT_CODES.get(code, 1))
 
 
 def _watch(invocation: Invocation, request: Callable[[], Request]) -> None:

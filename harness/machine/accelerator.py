@@ -125,7 +125,9 @@ def qemu_version(run: Run, deadline: Deadline) -> str:
     code, output = run([QEMU, "--version"], deadline.at_most(PROBE_SECONDS).remaining())
     match = re.search(r"version (\d+(?:\.\d+)+)", output)
     if code != 0 or match is None:
-        raise HostError(f"{QEMU} does not run: {output.strip() or code}.", remedy="Install qemu-system-x86.")
+        raise HostError(
+            f"{QEMU} does not run: {output.strip().rstrip('.') or code}.", remedy="Install qemu-system-x86."
+        )
     return match[1]
 
 

@@ -69,7 +69,7 @@ def write_project(
     for key, value in (settings or {}).items():
         shown = f"{key} = {json.dumps(value, ensure_ascii=False)}"
         toml = re.sub(rf"^# {key} = .*$", lambda _, line=shown: line, toml, count=1, flags=re.MULTILINE)  # type: ignore[misc]
-    return _write({**texts, "winvm.toml": toml, **(files or {})}, folder)
+    return write_files({**texts, "winvm.toml": toml, **(files or {})}, folder)
 
 
 def write_driver(folder: Path, name: str) -> Written:
@@ -98,7 +98,7 @@ def write_driver(folder: Path, name: str) -> Written:
         _named(path, name).replace("gitignore", ".gitignore"): _named(text, name)
         for path, text in _template(TEMPLATES / "driver").items()
     }
-    written = _write(template, folder)
+    written = write_files(template, folder)
     header = folder / "include" / f"{name}_contract.h"
     contract = folder / "scenarios" / "contract.py"
     contract.write_text(render(read_contract(header, name.upper()), header.name), encoding="utf-8")
@@ -127,8 +127,12 @@ def _template(folder: Path) -> dict[str, str]:
     }
 
 
-def _write(files: Mapping[str, str], folder: Path) -> Written:
-    """Writes the files that do not exist."""
+def write_files(files: Mapping[str, str], folder: Path) -> Written:
+    """Writes the files (path -> text) that do not exist in `folder`; leaves the others alone.
+
+    Raises:
+        ConfigurationError: the folder cannot be written to.
+    """
     new, kept = [], []
     for path, text in files.items():
         target = folder / path

@@ -103,10 +103,15 @@ class News:
 
 @dataclass(frozen=True)
 class Since:
-    """What changed, and since which run; `run` is empty for the first run of a cell."""
+    """What changed, and since which run; `run` is empty for the first run of a cell.
+
+    Attributes:
+        failing: scenario that does not pass -> the run in which that began, and its commit, as text.
+    """
 
     news: News
     run: str = ""
+    failing: Mapping[str, str] = field(default_factory=dict)
 
 
 def news(previous: State, current: State) -> News:

@@ -6,6 +6,8 @@ content security policy forbids scripts and any request.
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,6 +26,7 @@ from harness.report.news import News, Since
 from harness.report.recorded import RecordedRun
 from harness.report.timeline import LANES, timeline
 from harness.report.writer import Reported
+from harness.run.origin import BRANCH, COMMIT, DIRTY, DRIVER, URL
 
 FILE_NAME = "report.html"
 SHOWN_ROWS = 1500
@@ -67,6 +70,10 @@ def render(run: RecordedRun, digest: Digest, since: Since | None) -> str:
         ],
         "unexpected": sum(group.unexpected for group in groups),
         "since": since,
+        "failing": since.failing if since else {},
+        "origin": _origin(digest),
+        "again": _again,
+        "artifacts": f"{digest.folder.resolve().parent.name}/{digest.folder.name}",
         "marks": _marks(since.news if since else News()),
         "bad": bad[:SHOWN_FAILURES],
         "told": {row.name for row in bad[:SHOWN_FAILURES]},
@@ -127,6 +134,26 @@ def duration(seconds: float) -> str:
 def moment(unix: float) -> str:
     """A date and time in UTC; `unknown` for 0."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix)) if unix else "unknown"
+
+
+def _origin(digest: Digest) -> list[tuple[str, str, str]]:
+    """(title, text, address) of the driver, its commit, and the CI job; what is not known is left out."""
+    known = digest.record.environment
+    commit = known.get(COMMIT, "")[:12] + (" with changes" if known.get(DIRTY) else "")
+    branch = f" on {known[BRANCH]}" if known.get(BRANCH) else ""
+    url = known.get(URL, "")
+    rows = [
+        ("Driver", known.get(DRIVER, ""), ""),
+        ("Commit", f"{commit}{branch}" if known.get(COMMIT) else "", ""),
+    ]
+    rows += [("CI", "the job", url)] if re.fullmatch(r"https?://[!-~]+", url) else []
+    return [row for row in rows if row[1]]
+
+
+def _again(row: Row) -> str:
+    """The command that runs a scenario again, on the build that it ran against."""
+    name, _, build = row.name.partition("@")
+    return f"winvm run {shlex.quote(name)}" + (f" --build {shlex.quote(build)}" if build else "")
 
 
 def _verdict(digest: Digest) -> tuple[str, str]:

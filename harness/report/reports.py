@@ -14,12 +14,16 @@ from harness.display.terminal import printable
 from harness.display.unexpected import as_winvm_error
 from harness.errors import HostError
 from harness.plugins import REPORTS
-from harness.report.digest import Digest, digest
+from harness.report.digest import BAD, Digest, digest
 from harness.report.findings import Finding, findings
 from harness.report.history import History
 from harness.report.news import Since
 from harness.report.recorded import RecordedRun
+from harness.report.story import of_scenario
 from harness.report.writer import Reported, ReportWriter
+
+FAILING_SINCE = 50
+"""Scenarios of which the history is asked since when they do not pass."""
 
 _T = TypeVar("_T")
 
@@ -78,7 +82,15 @@ def _remember(run: Digest, artifacts: Path, warn: Callable[[str], None]) -> Sinc
                 " and a new one was made from the runs in its folder."
             )
         history.record(run)
-        return Since(history.news(run.record.run), history.previous(run.record.run))
+        run_id, cell = run.record.run, run.record.cell or run.record.guest
+        failing = {}
+        for name in [row.name for row in run.rows.values() if row.outcome in BAD][:FAILING_SINCE]:
+            first = next(
+                (story.first_bad for story in of_scenario(history, name) if story.cell == cell), None
+            )
+            if first and first.run != run_id:
+                failing[name] = f"{first.run}, commit {first.commit[:12]}" if first.commit else first.run
+        return Since(history.news(run_id), history.previous(run_id), failing)
 
 
 def attempt(what: str, make: Callable[[], _T], warn: Callable[[str], None]) -> _T | None:

@@ -14,8 +14,10 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineError, HostError
 from harness.host import programs
 
+DRIVER = "driver"
 COMMIT, BRANCH, DIRTY, URL, NIGHT = "git commit", "git branch", "git dirty", "CI run", "night"
-"""Keys of a run's environment. `git dirty` is there, as `yes`, when tracked files differ from the commit."""
+"""Keys of a run's environment; `driver` is the driver's name. `git dirty` is there, as `yes`, when tracked
+files differ from the commit."""
 NIGHT_VARIABLE = "WINVM_NIGHT"
 """Environment variable that names the night's folder to the processes of a night."""
 GIT_S = 10.0

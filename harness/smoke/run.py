@@ -25,13 +25,13 @@ from harness.run.artifacts import Artifacts
 from harness.run.bench import Bench
 from harness.run.known import of_present_image
 from harness.run.live import project_key
-from harness.run.origin import origin
+from harness.run.origin import DRIVER, origin
 from harness.run.pipeline import Prepared, prepare, start_guest
 from harness.run.plan import Plan, make_plan
 from harness.run.probing import ensure_probed
 from harness.run.prune import tidy
 from harness.run.skip import skipped
-from harness.smoke.selection import select
+from harness.smoke.selection import DEFAULT_MARKER, select
 from harness.smoke.verdict import SmokeVerdict
 from harness.smoke.warm import WarmGuest, find, unfit
 
@@ -42,7 +42,8 @@ ATTACH_DEADLINE_S = 10.0
 class Request:
     """What the user asks for; see `select` for `keyword`, `marker` and `words`.
 
-    debugging: who answers breakpoint(); None if nobody does.
+    debugging: who answers breakpoint(); None if nobody does. builds: as for `make_plan`. default: the marker
+    where nothing chooses; None for all scenarios. only: of the chosen ones, those of these exact names.
     """
 
     config: Config
@@ -51,6 +52,9 @@ class Request:
     marker: str | None = None
     words: tuple[str, ...] = ()
     debugging: Debugging | None = None
+    builds: tuple[str, ...] = ()
+    default: str | None = DEFAULT_MARKER
+    only: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,8 @@ def smoke(request: Request, told: Told, started: float) -> int:
     locks = home / "smoke"
     locks.mkdir(parents=True, exist_ok=True)
     with hold(locks / f"{project}.lock", told.waiting):
-        plan = make_plan(config, request.guest)
-        chosen = select(plan.scenarios, request.keyword, request.marker, request.words)
+        plan = make_plan(config, request.guest, request.builds)
+        chosen = _chosen(plan, request)
         artifacts = Artifacts(config.artifacts_folder / "smoke")
         artifacts.journal.listen(told.step)
         environment: dict[str, str] = {}
@@ -99,12 +103,23 @@ def smoke(request: Request, told: Told, started: float) -> int:
                 plan.profile.name,
                 time.time() - (time.monotonic() - started),
                 missing,
-                {**origin(config.root), **environment},
+                {DRIVER: config.driver.name, **origin(config.root), **environment},
                 planned=len(chosen),
                 source="smoke",
                 partial=True,
             )
             told.finished(artifacts.path)
+
+
+def _chosen(plan: Plan, request: Request) -> tuple[Scenario, ...]:
+    chosen = select(plan.scenarios, request.keyword, request.marker, request.words, request.default)
+    if request.only is None:
+        return chosen
+    chosen = tuple(one for one in chosen if one.name in request.only)
+    if not chosen:
+        named = ", ".join(sorted(request.only)[:3])
+        raise ConfigurationError(f"There is no scenario {named}.", remedy="List them with `winvm list`.")
+    return chosen
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,34 @@ def add_subresults(path: Path, found: Mapping[str, Sequence[Subresult]]) -> None
         _add(suite, "tests", len(added))
         _add(suite, "failures", sum(test.outcome is Outcome.FAILED for test in added))
         _add(suite, "skipped", sum(test.outcome is Outcome.SKIPPED for test in added))
+    _write(tree, path)
+
+
+def attach(path: Path, found: Mapping[str, Path], project: str | None = None) -> None:
+    """Names a file of each scenario in its case, as GitLab shows it beside a failed test.
+
+    Args:
+        found: scenario -> its file.
+        project: what paths are relative to; by default `CI_PROJECT_DIR`. Without it, they are absolute.
+
+    Source: "Unit test reports", view test screenshots, of GitLab's documentation.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    project = os.environ.get("CI_PROJECT_DIR", "") if project is None else project
+    tree = ET.parse(path)  # noqa: S314  pytest has just written it
+    for case in tree.iter("testcase"):
+        file = found.get(case.get("name", "").partition("[")[2].removesuffix("]"))
+        if file is not None:
+            shown = os.path.relpath(file, project) if project else str(file.resolve())
+            said = case.find("system-out")
+            said = ET.SubElement(case, "system-out") if said is None else said
+            said.text = f"{said.text or ''}[[ATTACHMENT|{shown}]]"
+    _write(tree, path)
+
+
+def _write(tree: ET.ElementTree[ET.Element], path: Path) -> None:
     partial = path.with_name(f"{path.name}.partial")
     tree.write(partial, encoding="utf-8", xml_declaration=True)
     partial.replace(path)

@@ -21,7 +21,7 @@ from harness.host import interrupts
 from harness.project import config as configuration
 from harness.testing.coverage import RunCoverage
 from harness.testing.ending import Ended, ending_the_session, instead_of_the_place, leave
-from harness.testing.junit import add_subresults, write_junit
+from harness.testing.junit import add_subresults, attach, write_junit
 from harness.testing.need import needs_guest
 from harness.testing.partial import is_partial
 from harness.testing.session_plan import SessionPlan
@@ -212,7 +212,7 @@ class Session:
             return
         from harness.display.progress import Progress
         from harness.run.artifacts import Artifacts
-        from harness.run.origin import origin
+        from harness.run.origin import DRIVER, origin
 
         interrupts.install()  # only in sessions with a guest: others' signals are pytest's
         with ending_the_session():
@@ -220,7 +220,8 @@ class Session:
             self._what.require_one_project(item.path for item in guests)
             self.coverage.require_revision(self.plan().config.root)
             self._artifacts = Artifacts(self.plan().config.artifacts_folder)
-            self._origin = origin(self.plan().config.root)
+            config = self.plan().config
+            self._origin = {DRIVER: config.driver.name, **origin(config.root)}
         self._progress = Progress(unmuted=self._below_the_dots)
         self._artifacts.journal.listen(self._progress)
         self._planned = len(guests)
@@ -253,16 +254,19 @@ class Session:
                 with ending_the_session():
                     yield
                     self._add_subresults()
-                if self._ended and self.by_command and not self.uses_guest:
-                    instead_of_the_place(self._config, "")  # nothing ran, and winvm's paragraph says why
+                if self._ended and self.by_command:
+                    instead_of_the_place(self._config, "")  # winvm's paragraph says why
         except Ended as ended:
             self._ended = ended.error
             raise
 
     def _add_subresults(self) -> None:
         path = self._config.option.xmlpath
-        if self.tally.subresults and path and Path(path).is_file():
-            add_subresults(Path(path), self.tally.subresults)
+        if path and Path(path).is_file():
+            if self.tally.subresults:
+                add_subresults(Path(path), self.tally.subresults)
+            if self.tally.screenshots:
+                attach(Path(path), self.tally.screenshots)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:

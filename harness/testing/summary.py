@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.display.terminal import printable, wrapped
@@ -16,6 +17,7 @@ SHOWN_SIGNATURES = 20
 SHOWN_SKIPS = 20
 SHOWN_BAD = 50
 SHOWN_DIFFERING = 50
+SCREENSHOT = "screenshot.png"
 LACKS = "guest lacks "
 
 
@@ -28,6 +30,7 @@ class Tally:
         differing: known differences of the guest that were seen: scenario -> what its profile says.
         bad: outcome and name of what neither passed nor was skipped.
         subresults: scenario -> the tests that a program of its newest run reported.
+        screenshots: scenario -> the picture of a crash that it did not expect.
     """
 
     def __init__(self) -> None:
@@ -36,6 +39,7 @@ class Tally:
         self.differing: dict[str, str] = {}
         self.bad: list[tuple[str, str]] = []
         self.subresults: dict[str, Sequence[Subresult]] = {}
+        self.screenshots: dict[str, Path] = {}
 
     def add(self, result: ScenarioResult) -> None:
         """Counts one result."""
@@ -45,6 +49,8 @@ class Tally:
         self.unexpected += result.crash is not None and not good
         if result.subresults:
             self.subresults[result.name] = result.subresults
+        if result.crash and not good and (picture := result.crash.folder / SCREENSHOT).is_file():
+            self.screenshots[result.name] = picture
         if not good:
             self.bad.append((result.outcome, printable(result.name)))
         if result.outcome is Outcome.DIFFERS:

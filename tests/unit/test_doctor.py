@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.doctor import HEADERS, Check, Host, checks
+from harness.doctor import HEADERS, Check, Host, able, checks
 from harness.errors import HostError
 from harness.host import llvm
 from harness.host.confined import Confinement
@@ -68,6 +68,15 @@ def test_a_missing_tool_names_its_package(host: Host, name: str, need: str) -> N
     assert check.need == need
     assert check.found == ""
     assert name in check.remedy
+
+
+def test_what_a_host_can_do_is_told_apart() -> None:
+    assert able((), 0) == {"run scenarios": (), "build the wine image": ()}
+    assert able(("image builder",), 1000) == {
+        "run scenarios": (),
+        "build the wine image": ("image builder", "root"),
+    }
+    assert able(("QEMU",), 0) == {"run scenarios": ("QEMU",), "build the wine image": ("QEMU",)}
 
 
 def test_a_newer_compiler_will_do(host: Host) -> None:

@@ -28,6 +28,8 @@ RUN_BY = {
     "winvm new-driver": ("tests/vm/test_documented.py", "winvm new-driver"),
     "winvm smoke": ("tests/vm/test_smoke.py", '"smoke"'),
     "winvm image": ("tests/vm/test_windows_install.py", '"image", "build"'),
+    "winvm bisect": ("tests/vm/test_versions.py", '"bisect", *arguments'),
+    "winvm compare": ("tests/vm/test_versions.py", '"compare", '),
     "winvm host": ("tests/unit/host/test_setup.py", '"host", "install"'),
     "winvm nightly": ("tests/vm/test_nightly.py", '"nightly"'),
     "make nightly": ("tests/vm/test_nightly.py", '"nightly"'),

@@ -28,9 +28,8 @@ def count(t: Context, number: int) -> None:
 '''
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+def build_wheel(folder: Path) -> Path:
+    """winvm's wheel, built into a folder."""
     command = [
         sys.executable,
         "-m",
@@ -45,6 +44,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     (built,) = folder.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +83,7 @@ def test_the_wheel_ships_what_runs_in_the_guest(wheel: Path) -> None:
         "harness/templates/driver/Makefile",
         "harness/templates/driver/gitignore",
         "harness/templates/init/winvm.toml",
+        "harness/templates/ci/github.yml",
         "harness/_bundled/vm/host/install.sh",
         "harness/_bundled/vm/host/packages-fedora.txt",
     ):
@@ -101,7 +106,7 @@ def test_it_installs_and_answers_where_libvirt_is_not(python: Path, tmp_path: Pa
     assert doctor.returncode == 3
     assert "libvirt's Python module cannot be loaded" in doctor.stdout
     assert "Run: winvm host install" in doctor.stdout
-    assert winvm("init", "--name", "mine").returncode == 0
+    assert winvm("init", "--name", "mine", "--ci", "gitlab").returncode == 0
     run = winvm("run")
     assert run.returncode in (2, 3)
     for done in (doctor, run):

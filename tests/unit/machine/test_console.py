@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,29 +25,30 @@ from harness.machine.rfb import Keyboard
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Path]:
+def runs() -> Iterator[Path]:
     """Two guests of QEMU itself, stopped at power on; what a third left has nobody listening."""
-    guests = []
-    for name in ("0101-a/guest", "0102-b/guest"):
-        sockets = tmp_path / "runs" / name / "sockets"
-        sockets.mkdir(parents=True)
-        argv = ["qemu-system-x86_64", "-accel", "tcg", "-nodefaults", "-vga", "std", "-m", "16", "-vnc"]
-        argv += [f"unix:{sockets}/vnc.sock", "-trace", f"input_event_key_*,file={sockets.parent}/trace.log"]
-        guests.append(subprocess.Popen(argv))
-    stale = tmp_path / "runs" / "0103-c" / "guest" / "sockets"
-    stale.mkdir(parents=True)
-    with socket.socket(socket.AF_UNIX) as gone:
-        gone.bind(str(stale / "vnc.sock"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="wvc-") as made, contextlib.ExitStack() as guests:
+        folder = Path(made) / "runs"  # pytest's own is too long for a socket's name
+        stale = folder / "0103-c" / "guest" / "sockets"
+        stale.mkdir(parents=True)
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(stale / "vnc.sock"))
+        for name in ("0101-a/guest", "0102-b/guest"):
+            sockets = folder / name / "sockets"
+            sockets.mkdir(parents=True)
+            argv = ["qemu-system-x86_64", "-accel", "tcg", "-nodefaults", "-vga", "std", "-m", "16", "-vnc"]
+            argv += [
+                f"unix:{sockets}/vnc.sock",
+                "-trace",
+                f"input_event_key_*,file={sockets.parent}/trace.log",
+            ]
+            guest = guests.enter_context(subprocess.Popen(argv))
+            guests.callback(guest.kill)
         end = time.monotonic() + 30
-        while len(consoles(tmp_path / "runs")) < 2:
+        while len(consoles(folder)) < 2:
             assert time.monotonic() < end
             time.sleep(0.05)
-        yield tmp_path / "runs"
-    finally:
-        for guest in guests:
-            guest.kill()
-            guest.wait()
+        yield folder
 
 
 def test_every_guest_that_runs_is_found_and_one_is_named(runs: Path) -> None:

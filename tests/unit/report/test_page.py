@@ -374,3 +374,23 @@ def test_tests_of_a_program_are_rows_of_their_scenario(tmp_path: Path) -> None:
     assert rows.count("<tr>") == 200
     assert "101 more are in results.json." in page
     outline(page)
+
+
+def test_it_names_driver_commit_and_job_and_how_to_run_it_again(tmp_path: Path) -> None:
+    origin = {"driver": "echo", "git commit": "a" * 40, "git branch": "<b>", "git dirty": "yes"}
+    bad = result("a.one@fault", Outcome.FAILED)
+    made = []
+    for run, url in ((RUN.replace("21-", "20-"), "javascript:x()"), (RUN, "https://forge.example/7")):
+        started = STARTED - 60 if run != RUN else STARTED
+        folder = write_run(
+            tmp_path / "artifacts", run, [bad], environment={**origin, "CI run": url}, started=started
+        )
+        made.append(make_reports(folder, folder, tmp_path / "artifacts", pytest.fail).page)
+    first, second = (page.read_text() for page in made if page)
+    assert "<dd>echo</dd>" in second
+    assert "<dd>aaaaaaaaaaaa with changes on &lt;b&gt;</dd>" in second
+    assert '<a href="https://forge.example/7" rel="noreferrer">' in second
+    assert 'href="javascript' not in first
+    assert "Run again: <code>winvm run a.one --build fault</code>" in second
+    assert "Failing since" not in first
+    assert f"Failing since {RUN.replace('21-', '20-')}, commit aaaaaaaaaaaa" in second

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from harness.outcome import Outcome, Subresult
-from harness.testing.junit import add_subresults
+from harness.testing.junit import add_subresults, attach
 
 WRITTEN = """<?xml version="1.0" encoding="utf-8"?><testsuites name="pytest tests"><testsuite name="pytest"
  errors="0" failures="1" skipped="0" tests="2" time="1.2"><testcase classname="test_driver"
@@ -38,3 +38,15 @@ def test_each_is_a_case_behind_its_scenario(tmp_path: Path) -> None:
     failure, skipped = suite[2][0], suite[3][0]
     assert (failure.get("message"), failure.text) == ("expected 0", "expected 0\ngot <1>\\x1b")
     assert (skipped.tag, skipped.get("message")) == ("skipped", "no dimmer")
+
+
+def test_a_crashs_picture_is_named_in_its_case(tmp_path: Path) -> None:
+    file = tmp_path / "junit.xml"
+    file.write_text(WRITTEN)
+    picture = tmp_path / "crashes" / "01-a" / "screenshot.png"
+    attach(file, {"programs.lamp_test": picture}, str(tmp_path))
+    first, second = ET.parse(file).getroot()[0]
+    assert first.findtext("system-out") == "[[ATTACHMENT|crashes/01-a/screenshot.png]]"
+    assert second.find("system-out") is None
+    attach(file, {"basics.size[64]": picture}, "")
+    assert ET.parse(file).getroot()[0][1].findtext("system-out") == f"[[ATTACHMENT|{picture}]]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -182,6 +183,23 @@ def test_the_end_marker_wakes_the_waiting_thread(guest: Guest) -> None:
     started = time.monotonic()
     assert guest.stream.wait_for_end_marker(7, Deadline.after(5))
     assert time.monotonic() - started < 1
+
+
+def test_who_waits_for_a_marker_does_not_wait_for_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.guests.wine.debug_stream.POLL_S", 30.0)
+    guest = Guest(tmp_path)
+    with guest.file.open("ab", buffering=0) as file:
+        file.write(f"{MARK} begin 8 s.one\n{MARK} end 8 s.one\n".encode())
+        assert guest.stream.wait_for_end_marker(8, Deadline.after(5))
+        late = threading.Timer(
+            0.02, lambda: file.write(f"{MARK} begin 9 s.two\n{MARK} end 9 s.two\n".encode())
+        )
+        late.start()
+        assert guest.stream.wait_for_end_marker(9, Deadline.after(5)), "the guest's relay is behind"
+        late.join()
+    guest.stream.close()
 
 
 def test_partial_lines_wait_for_their_end(guest: Guest) -> None:

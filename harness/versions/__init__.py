@@ -1,0 +1,1 @@
+"""What differs between versions of a driver: the first bad commit, and two builds or commits compared."""
