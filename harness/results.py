@@ -81,7 +81,7 @@ class ResultsFile:
 def crash_document(crash: CrashRecord) -> dict[str, Any]:
     """A crash as JSON-ready data: crash.json, and `crash` of a result; flat, with the report's fields.
 
-    `hint` is there where the guest's log said something.
+    `hint` is there where the guest's log said something, `stack` where the driver's guard told one.
     """
     hint = {name: said for name, said in vars(crash.report.hint).items() if said}
     return {
@@ -99,6 +99,7 @@ def crash_document(crash: CrashRecord) -> dict[str, Any]:
         "bundle": crash.bundle,
         "cause": crash.cause,
         **({"hint": hint} if hint else {}),
+        **({"stack": [f"0x{address:x}" for address in crash.report.stack]} if crash.report.stack else {}),
     }
 
 
@@ -109,11 +110,12 @@ def crash_fields(document: Mapping[str, Any]) -> dict[str, Any]:
         KeyError, TypeError, ValueError: the document has another form.
     """
     own = {field.name for field in dataclasses.fields(CrashRecord)}
-    written = [field.name for field in dataclasses.fields(KernelCrash) if field.name != "hint"]
+    written = [field.name for field in dataclasses.fields(KernelCrash) if field.name not in ("hint", "stack")]
     report = {name: document[name] for name in written}
     report["code"] = int(report["code"], 16)
     report["parameters"] = [int(value, 16) for value in report["parameters"]]
     report["hint"] = document.get("hint", {})
+    report["stack"] = [int(address, 16) for address in document.get("stack", ())]
     # A crash without a folder is from an earlier version, which kept no evidence.
     kept = {"folder": document["folder"] or NO_FOLDER}
     return {**{name: value for name, value in document.items() if name in own}, **kept, "report": report}

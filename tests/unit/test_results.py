@@ -58,3 +58,13 @@ def test_what_the_guest_s_log_said_of_a_crash_is_kept(tmp_path: Path) -> None:
     (read,) = RecordedRun(folder).results()
     assert read.crash
     assert read.crash.report.hint == hint
+
+
+def test_the_stack_that_a_guard_told_is_kept(tmp_path: Path) -> None:
+    crash = replace(CRASH, report=replace(CRASH.report, stack=(0x7FFF00001000, 0x7FFF00002000)))
+    assert crash_document(crash)["stack"] == ["0x7fff00001000", "0x7fff00002000"]
+    assert "stack" not in crash_document(CRASH)
+    folder = write_run(tmp_path, "one", [ScenarioResult("s.down", "s", Outcome.CRASHED, crash=crash)])
+    (read,) = RecordedRun(folder).results()
+    assert read.crash
+    assert read.crash.report.stack == crash.report.stack
