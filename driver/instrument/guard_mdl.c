@@ -68,7 +68,7 @@ VOID NTAPI GuardIoFreeMdl(PMDL Mdl) {
         tracked->Mdl = NULL;
     }
     GuardUnlock();
-    if (copy.Mapped && !(Mdl->MdlFlags & MDL_SOURCE_IS_NONPAGED_POOL)) {
+    if (copy.Mapped && !(Mdl->MdlFlags & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL))) {
         GuardViolation(CALLER, "MDL freed whose pages are mapped", VERIFIER_VIOLATION, 0xB8, (ULONG_PTR)Mdl,
                        (ULONG_PTR)Mdl->MdlFlags, 0);
     }

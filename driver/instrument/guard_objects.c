@@ -34,8 +34,31 @@ VOID NTAPI GuardIoDeleteDevice(PDEVICE_OBJECT DeviceObject) {
     REAL(IoDeleteDevice)(DeviceObject);
 }
 
+/* The last part of a name: \\DosDevices, \\?? and \\GLOBAL?? are the same directory. */
+static UNICODE_STRING Last(PCUNICODE_STRING Name) {
+    USHORT start = Name->Length / sizeof(WCHAR);
+
+    while (start > 0 && Name->Buffer[start - 1] != L'\\') {
+        start--;
+    }
+    USHORT length = (USHORT)(Name->Length - start * sizeof(WCHAR));
+    return (UNICODE_STRING){length, length, Name->Buffer + start};
+}
+
 static BOOLEAN IsLink(const LINK *Link, PCUNICODE_STRING Name) {
-    return Link->Length == Name->Length && RtlCompareMemory(Link->Name, Name->Buffer, Name->Length) == Name->Length;
+    UNICODE_STRING known = {Link->Length, Link->Length, (PWSTR)(ULONG_PTR)Link->Name};
+    UNICODE_STRING one = Last(&known);
+    UNICODE_STRING other = Last(Name);
+
+    if (one.Length != other.Length) {
+        return FALSE;
+    }
+    for (USHORT i = 0; i < one.Length / sizeof(WCHAR); i++) {
+        if (RtlUpcaseUnicodeChar(one.Buffer[i]) != RtlUpcaseUnicodeChar(other.Buffer[i])) {
+            return FALSE;
+        }
+    }
+    return TRUE;
 }
 
 NTSTATUS NTAPI GuardIoCreateSymbolicLink(PUNICODE_STRING Name, PUNICODE_STRING Target) {

@@ -6,14 +6,13 @@
 
 #define TIMERS 256u
 #define DPCS 256u
-#ifndef TimerNotificationObject
-#define TimerNotificationObject 8
-#endif
+#define SYSTEM_TIME 0x7FFE0014ULL /* SystemTime of KUSER_SHARED_DATA in a process */
 
 typedef struct TIMER {
     PKTIMER Timer;
     PKDPC Dpc;
     BOOLEAN Periodic;
+    LONGLONG Due; /* system time at which it expires */
     GUARD_SITE Site;
 } TIMER;
 
@@ -31,9 +30,16 @@ VOID GuardTimersBegin(VOID) {
     RtlZeroMemory(Dpcs, sizeof(Dpcs));
 }
 
-static VOID RememberTimer(ULONG_PTR Caller, PKTIMER Timer, PKDPC Dpc, BOOLEAN Periodic) {
+/* The system time where a process sees it: the kernel's address of it faults here, which the log would tell. */
+static LONGLONG Now(VOID) {
+    return *(volatile LONGLONG *)SYSTEM_TIME;
+}
+
+static VOID RememberTimer(ULONG_PTR Caller, PKTIMER Timer, PKDPC Dpc, BOOLEAN Periodic, LARGE_INTEGER Due) {
     TIMER *free = NULL;
     GUARD_SITE site;
+
+    LONGLONG due = Due.QuadPart < 0 ? Now() - Due.QuadPart : Due.QuadPart;
 
     GuardSite(Caller, &site);
     GuardLock();
@@ -47,7 +53,7 @@ static VOID RememberTimer(ULONG_PTR Caller, PKTIMER Timer, PKDPC Dpc, BOOLEAN Pe
         }
     }
     if (free) {
-        *free = (TIMER){Timer, Dpc, Periodic, site};
+        *free = (TIMER){Timer, Dpc, Periodic, due, site};
     }
     GuardUnlock();
 }
@@ -62,16 +68,15 @@ static VOID ForgetTimer(PKTIMER Timer) {
     GuardUnlock();
 }
 
-/* A periodic timer goes on; one that expired is signaled, but a synchronization timer only until a wait ends. */
+/* A periodic timer goes on; another is over when its time has come, or it is signaled. */
 static BOOLEAN IsActive(const TIMER *Timer) {
-    return Timer->Timer != NULL && (Timer->Periodic || (Timer->Timer->Header.Type == TimerNotificationObject &&
-                                                        Timer->Timer->Header.SignalState == 0));
+    return Timer->Timer != NULL && (Timer->Periodic || (Now() < Timer->Due && Timer->Timer->Header.SignalState == 0));
 }
 
 BOOLEAN NTAPI GuardKeSetTimerEx(PKTIMER Timer, LARGE_INTEGER Due, LONG Period, PKDPC Dpc) {
     GuardAtMost(CALLER, DISPATCH_LEVEL, "KeSetTimerEx", 0xE5, 0, 0);
     if (GuardOn) {
-        RememberTimer(CALLER, Timer, Dpc, Period != 0);
+        RememberTimer(CALLER, Timer, Dpc, Period != 0, Due);
     }
     return REAL(KeSetTimerEx)(Timer, Due, Period, Dpc);
 }
@@ -79,7 +84,7 @@ BOOLEAN NTAPI GuardKeSetTimerEx(PKTIMER Timer, LARGE_INTEGER Due, LONG Period, P
 BOOLEAN NTAPI GuardKeSetTimer(PKTIMER Timer, LARGE_INTEGER Due, PKDPC Dpc) {
     GuardAtMost(CALLER, DISPATCH_LEVEL, "KeSetTimer", 0xE5, 0, 0);
     if (GuardOn) {
-        RememberTimer(CALLER, Timer, Dpc, FALSE);
+        RememberTimer(CALLER, Timer, Dpc, FALSE, Due);
     }
     return REAL(KeSetTimer)(Timer, Due, Dpc);
 }
