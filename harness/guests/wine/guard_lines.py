@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from harness.outcome import DebugRecord
 
@@ -83,7 +84,7 @@ def kept(records: Iterable[DebugRecord]) -> tuple[Left, ...]:
     """The blocks that the driver had at the end of a scenario and not at its beginning."""
     blocks: list[Left] = []
     printed = [record.text for record in records if record.source == "dbgprint"]
-    for text, after in zip(printed, [*printed[1:], ""], strict=True):
+    for text, after in zip_longest(printed, printed[1:], fillvalue=""):
         if (found := _LEFT.match(text)) and found["what"] == KEPT and len(blocks) < _MOST_LEFT:
             at = _LEFT_AT.match(after)
             block = _left(found)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.guests.wine.debug_stream import WineDebugStream
-from harness.guests.wine.guard_lines import Left, violation
+from harness.guests.wine.guard_lines import KEPT, Left, kept, violation
 from harness.outcome import DebugRecord
 
 LOADED = r'0120:0130:trace:loaddll:build_module Loaded L"C:\\sins.sys" at 00007FFFFF300000: native'
@@ -82,3 +82,14 @@ def test_a_bugcheck_of_the_driver_itself_has_no_hint(tmp_path: Path) -> None:
         stream.close()
     assert crash is not None
     assert (crash.hint.cause, crash.stack) == ("", ())
+
+
+def test_blocks_that_a_scenario_kept() -> None:
+    place = "winvm-guard: left at 00007FFFFF3012F3 0000000000000000 0000000000000000 0000000000000000"
+    block = f"winvm-guard: left: {KEPT} 00000000104FEFC0 64 bytes tag Sins"
+    assert kept(records(block, place, block)) == (
+        Left(KEPT, 0x104FEFC0, 64, "Sins", (0x7FFFFF3012F3,)),
+        Left(KEPT, 0x104FEFC0, 64, "Sins", ()),
+    )
+    assert kept(records()) == ()
+    assert kept(records(block, source="other")) == ()
