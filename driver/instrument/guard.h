@@ -213,6 +213,7 @@ VOID GuardRegionUnsure(VOID);
 /* guard_irp.c */
 VOID GuardWrapDispatch(PDRIVER_OBJECT DriverObject);
 ULONG GuardIrpsLeft(VOID);
+LONG GuardFilesOpen(VOID);
 
 /* guard_timers.c */
 VOID GuardTimersBegin(VOID);

@@ -25,6 +25,7 @@ typedef struct TRACKED {
 static TRACKED Irps[IRPS];
 static ULONG Serial;
 static PDRIVER_DISPATCH Own[IRP_MJ_MAXIMUM_FUNCTION + 1];
+static LONG FilesOpen;
 
 static ULONG Hash(PIRP Irp) {
     return (ULONG)(((ULONG_PTR)Irp >> 4) * 0x9E3779B97F4A7C15ULL >> 54) % IRPS;
@@ -209,6 +210,21 @@ static VOID CheckThread(PDEVICE_OBJECT DeviceObject, const GUARD_CALL *Call, PDR
     }
 }
 
+/* Counts the files that the driver has opened and not closed; by IRP_MJ_CLEANUP where it does not serve the close. */
+static VOID CountFiles(UCHAR Major, NTSTATUS Status) {
+    UCHAR last = Own[IRP_MJ_CLOSE] ? IRP_MJ_CLOSE : IRP_MJ_CLEANUP;
+
+    if (Major == IRP_MJ_CREATE && NT_SUCCESS(Status) && Own[last]) {
+        InterlockedIncrement(&FilesOpen);
+    } else if (Major == last) {
+        InterlockedDecrement(&FilesOpen);
+    }
+}
+
+LONG GuardFilesOpen(VOID) {
+    return FilesOpen;
+}
+
 static NTSTATUS NTAPI Dispatch(PDEVICE_OBJECT DeviceObject, PIRP Irp) {
     PIO_STACK_LOCATION stack = IoGetCurrentIrpStackLocation(Irp);
     UCHAR major = stack->MajorFunction;
@@ -231,6 +247,7 @@ static NTSTATUS NTAPI Dispatch(PDEVICE_OBJECT DeviceObject, PIRP Irp) {
     }
     GuardUnlock();
     NTSTATUS status = routine(DeviceObject, Irp);
+    CountFiles(major, status);
     if (GuardOn) {
         CheckThread(DeviceObject, &call, routine, before, critical);
     }
