@@ -69,9 +69,9 @@ coverage: setup test-host ## line and branch coverage of the unit and host-side 
 vm-test: guest ## test the driver in a VM: build, sign, deploy, run every scenario (GUEST=wine)
 	$(AS_USER) $(BIN)/pytest tests/vm/test_scenarios.py --winvm-guest $(GUEST) $(if $(COVERAGE),--winvm-coverage)
 
-# ONLY=failed: the tests that failed last time
+# ONLY=failed: the tests that failed last time. LONG=1: also those that take many minutes each.
 self-test: root setup ## test the bench itself in a VM: its commands, crashes, faults, other drivers
-	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py $(if $(filter failed,$(ONLY)),--last-failed --last-failed-no-failures none)
+	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py $(if $(LONG),--long) $(if $(filter failed,$(ONLY)),--last-failed --last-failed-no-failures none)
 
 SCALE ?= 1
 soak: root setup ## long, large and killed runs (SCALE=1: half an hour or more)

@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update", action="store_true", help="rewrite golden files with what the code gives now"
     )
+    parser.addoption("--long", action="store_true", help="also run the tests that take many minutes")
 
 
 @pytest.fixture

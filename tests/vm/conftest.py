@@ -24,9 +24,16 @@ TEST_SECONDS = 3600.0
 """For one test here: the first of a run may build a guest image on an emulated CPU."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives what boots guests more time than a unit test has."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker."""
+    config.addinivalue_line("markers", "long: takes many minutes, and runs with --long only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Gives what boots guests more time than a unit test has; skips the long ones unless they are wanted."""
     for item in items:
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="takes many minutes: make self-test LONG=1"))
         if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TEST_SECONDS))
 

@@ -23,6 +23,8 @@ from tests.unit.test_wheel import build_wheel
 from tests.vm.conftest import ROOT, CommandLine
 from tests.vm.test_versions import PLANTED, SOUND
 
+pytestmark = pytest.mark.long
+
 COMMAND_S = 900
 
 

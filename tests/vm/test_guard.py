@@ -11,6 +11,8 @@ import pytest
 
 from tests.vm.conftest import CommandLine
 
+pytestmark = pytest.mark.long
+
 SINS = Path(__file__).parent / "guard"
 
 

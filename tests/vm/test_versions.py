@@ -12,6 +12,8 @@ from harness.project.scaffold import write_driver
 from tests.unit.run.test_origin import git
 from tests.vm.conftest import CommandLine
 
+pytestmark = pytest.mark.long
+
 STEP_S = 12.0
 """Seconds of a step in which nothing crashes, on a busy host; 4 on a quiet one."""
 SOUND = "    State->Counters.length = 0;\n"
