@@ -107,7 +107,8 @@ class SerialLine:
                     )
                 link.begin()
                 self._nudge()
-                self._changed.wait(min(BEGIN_EVERY_S, max(0.01, limited.remaining())))
+                # Not woken by what the line itself sends: a flood of requests never lets a slow guest answer.
+                self._changed.wait_for(lambda: link.open, min(BEGIN_EVERY_S, max(0.01, limited.remaining())))
 
     def new_call(self) -> int:
         """The number of a call of our own, with an inbox."""
