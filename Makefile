@@ -58,8 +58,10 @@ check: setup ## format, lint, types, imports, contract drift; no VM
 	$(MAKE) --no-print-directory -C driver format-check
 	$(BIN)/python -m harness.contract --check
 
+# ONLY=failed: the tests that failed last time, one after the other
+AGAIN := $(if $(filter failed,$(ONLY)),--last-failed --last-failed-no-failures none)
 test: setup test-host ## unit tests and host-side tests: no guest; some start QEMU for a moment
-	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest tests/unit $(or $(AGAIN),-n auto --maxprocesses 4 --dist loadfile)
 
 coverage: setup test-host ## line and branch coverage of the unit and host-side tests (build/coverage)
 	$(BIN)/pytest tests/unit -n auto --maxprocesses 4 --dist loadfile \
@@ -71,7 +73,7 @@ vm-test: guest ## test the driver in a VM: build, sign, deploy, run every scenar
 
 # ONLY=failed: the tests that failed last time. LONG=1: also those that take many minutes each.
 self-test: root setup ## test the bench itself in a VM: its commands, crashes, faults, other drivers
-	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py $(if $(LONG),--long) $(if $(filter failed,$(ONLY)),--last-failed --last-failed-no-failures none)
+	$(BIN)/pytest tests/vm --ignore tests/vm/test_scenarios.py $(if $(LONG),--long) $(AGAIN)
 
 SCALE ?= 1
 soak: root setup ## long, large and killed runs (SCALE=1: half an hour or more)

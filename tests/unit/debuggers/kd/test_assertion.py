@@ -56,12 +56,23 @@ def opened() -> Iterator[list[KdDebugStream | SerialTarget]]:
         one.close()
 
 
-def listen(kernel: FakeKernel, folder: Path, opened: list[KdDebugStream | SerialTarget]) -> KdDebugStream:
+def listen(
+    kernel: FakeKernel,
+    folder: Path,
+    opened: list[KdDebugStream | SerialTarget],
+    *,
+    break_in: bool = False,
+) -> KdDebugStream:
     """A stream that watches the driver, once the kernel has gone on."""
+    script = list(kernel.script)
+    kernel.script.clear()
     target = SerialTarget(kernel)
     stream = KdDebugStream(KdcomWire(target.line, "line"), folder / "dbgprint.log", "nonce")
     opened += [stream, target]
     stream.watch(["winvm.sys"])
+    if break_in:
+        stream.host.break_in()
+    kernel.script.extend(script)  # not earlier: the stream reads already
     deadline = Deadline.after(20.0)
     while not any(record.text.endswith("went on") for record in stream.tail()):
         assert not deadline.expired
@@ -154,16 +165,7 @@ def test_the_kernels_own_assertion_is_not_the_driver_s(
 def test_a_break_in_that_is_asked_for_meanwhile_hides_no_assertion(
     tmp_path: Path, opened: list[KdDebugStream | SerialTarget]
 ) -> None:
-    kernel = asserting(DRIVER + 0x88)
-    target = SerialTarget(kernel)
-    stream = KdDebugStream(KdcomWire(target.line, "line"), tmp_path / "dbgprint.log", "nonce")
-    opened += [stream, target]
-    stream.watch(["winvm.sys"])
-    stream.host.break_in()
-    deadline = Deadline.after(20.0)
-    while not any(record.text.endswith("went on") for record in stream.tail()):
-        assert not deadline.expired
-        time.sleep(0.005)
+    stream = listen(asserting(DRIVER + 0x88), tmp_path, opened, break_in=True)
     crash = stream.crash()
     assert crash
     assert crash.notes[0].startswith("At winvm.sys+0x88. ")

@@ -13,7 +13,6 @@ import pytest
 from harness.deadline import Deadline
 from harness.debuggers.log import DebugLog
 from harness.debuggers.logged import LINE_LIMIT
-from harness.debuggers.tail import RECLAIM_STEP, FileTail
 from harness.guests.wine.debug_lines import WineLines
 from harness.guests.wine.debug_stream import WineDebugStream
 from harness.outcome import KernelCrash
@@ -350,31 +349,6 @@ def test_markers_with_hostile_ids_are_plain_text(guest: Guest) -> None:
     guest.print(f"{MARK} begin 99999999999999 a", f"{MARK} begin -1 a", f"{MARK} end 5 never-begun")
     assert guest.stream.slice(5) == ()
     assert len(guest.stream.records()) == 3
-
-
-def test_a_file_that_does_not_exist_yet_is_empty(tmp_path: Path) -> None:
-    tail = FileTail(tmp_path / "later")
-    assert tail.read(10) == b""
-    (tmp_path / "later").write_bytes(b"0123456789abc")
-    assert [tail.read(10), tail.read(10), tail.read(10)] == [b"0123456789", b"abc", b""]
-    tail.close()
-
-
-def test_what_was_read_takes_no_disk_space(tmp_path: Path) -> None:
-    raw = tmp_path / "raw"
-    block = bytes(range(256)) * 4096 * 4
-    tail = FileTail(raw, reclaim=True)
-    other = FileTail(raw)
-    with raw.open("ab") as file:  # appends as QEMU does, whatever is done to the beginning
-        for _ in range(16):
-            file.write(block)
-            file.flush()
-            assert tail.read(len(block)) == block
-    assert raw.stat().st_size == 16 * len(block)
-    assert raw.stat().st_blocks * 512 <= (RECLAIM_STEP + len(block))
-    assert other.read(1) != b"", "a second reader begins where data is left"
-    tail.close()
-    other.close()
 
 
 def test_a_guest_that_prints_faster_than_the_host_reads_is_given_up(tmp_path: Path) -> None:
