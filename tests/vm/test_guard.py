@@ -60,4 +60,5 @@ def test_the_sample_driver_is_clean(winvm: CommandLine) -> None:
         name: one["message"] for name, one in results.items() if one["outcome"] not in ("passed", "skipped")
     }
     assert others == {}
-    assert results["lifecycle.stop_under_an_open_handle"]["outcome"] == "passed"
+    unloads = [one for name, one in results.items() if name.startswith("lifecycle.stop_under_an_open_handle")]
+    assert [one["outcome"] for one in unloads] == ["passed"]
