@@ -149,18 +149,6 @@ def test_logs_show_the_driver(winvm: CommandLine, up: LiveGuest) -> None:
     assert {line["source"] for line in lines} == {"dbgprint"}
 
 
-def test_nothing_is_left_after_down(winvm: CommandLine) -> None:
-    winvm.ok("down")
-    assert list((winvm.home / "runs").iterdir()) == []
-    assert winvm.qemus() == []
-
-
-def test_commands_without_a_guest_say_so(winvm: CommandLine) -> None:
-    done = winvm.run("exec", "--", "cmd.exe")
-    assert done.returncode == 2
-    assert done.stderr.decode().strip() == "winvm: No guest is up. Run `winvm up` first."
-
-
 def test_keys_reach_the_guest_and_its_screen_is_where_the_console_says(
     winvm: CommandLine, up: LiveGuest
 ) -> None:
@@ -186,3 +174,15 @@ def test_keys_reach_the_guest_and_its_screen_is_where_the_console_says(
     assert interrupts() - before >= 46
     assert winvm.run("key", "shift+f13").returncode == 2
     assert winvm.run("type", "--guest", "windows-11", "x").returncode == 2
+
+
+def test_nothing_is_left_after_down(winvm: CommandLine) -> None:
+    winvm.ok("down")
+    assert list((winvm.home / "runs").iterdir()) == []
+    assert winvm.qemus() == []
+
+
+def test_commands_without_a_guest_say_so(winvm: CommandLine) -> None:
+    done = winvm.run("exec", "--", "cmd.exe")
+    assert done.returncode == 2
+    assert done.stderr.decode().strip() == "winvm: No guest is up. Run `winvm up` first."
