@@ -30,20 +30,21 @@ _signals: OrderedDict[int, int] = OrderedDict()
 """Process id of an adopted QEMU -> the signal that ended it; the newest."""
 
 
-def adopt_qemus() -> None:
+def adopt_qemus(root: Path) -> None:
     """Makes this process the parent of the daemonised QEMUs it starts, and reaps each when it has ended.
 
-    It becomes the parent of other orphans as well: of the inner process of a bubblewrap that was killed.
+    `root` is libvirt's, whose pidfiles tell a QEMU that died before its launcher gave it its name. This
+    process becomes the parent of other orphans as well: of the inner process of a bubblewrap that was killed.
 
     libvirt's destroy, save and capability probes wait until a dead QEMU's process id is gone, that is until
     its parent has reaped it. Where PID 1 is no real init that is late (1.5 s measured) or never.
     """
     if not any(thread.name == _REAPER for thread in threading.enumerate()):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        threading.Thread(target=_reap, name=_REAPER, daemon=True).start()
+        threading.Thread(target=_reap, args=(root,), name=_REAPER, daemon=True).start()
 
 
-def _reap() -> None:
+def _reap(root: Path) -> None:
     while True:
         try:
             # WNOWAIT does not reap: a child that was not adopted belongs to subprocess or to libvirt.
@@ -52,7 +53,7 @@ def _reap() -> None:
             time.sleep(_REAP_SECONDS)
             continue
         # The one that waitid names may be another's for long: each child is looked at.
-        reaped = [_reap_if_adopted(pid) for pid in _children()]
+        reaped = [_reap_if_adopted(pid, root) for pid in _children()]
         if not any(reaped):
             time.sleep(_REAP_SECONDS)
 
@@ -66,10 +67,10 @@ def _children() -> set[int]:
     return found
 
 
-def _reap_if_adopted(pid: int) -> bool:
+def _reap_if_adopted(pid: int, root: Path) -> bool:
     with contextlib.suppress(ChildProcessError):
         dead = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if dead is not None and _is_adopted(pid):
+        if dead is not None and _is_adopted(pid, root):
             if dead.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
                 _signals[pid] = dead.si_status
                 while len(_signals) > _REMEMBERED:
@@ -87,16 +88,20 @@ def ended_by(pid: int) -> int:
     return 0 if Path(f"/proc/{pid}").exists() else _signals.get(pid, 0)
 
 
-def _is_adopted(pid: int) -> bool:
+def _is_adopted(pid: int, root: Path) -> bool:
     """Whether a dead child is a QEMU that daemonised itself, or the inner process of a killed bubblewrap.
 
-    They have a session of their own, unlike direct children (proc(5), stat: fields 2 and 6).
+    They have a session of their own, unlike most direct children (proc(5), stat: fields 2 and 6). A dead
+    process has no command line any more, and the name of a launcher that is killed as it starts is that of
+    libvirt's thread, of a shell or of Python; then only libvirt's pidfile says that it is to be a QEMU.
     """
     try:
         name, rest = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)
     except OSError:
         return False
-    return ("(qemu-system" in name or name.endswith("(bwrap")) and int(rest.split()[3]) != os.getsid(0)
+    if int(rest.split()[3]) == os.getsid(0):
+        return False
+    return "(qemu-system" in name or name.endswith("(bwrap") or pid in _recorded(root)
 
 
 def qemu_processes(folder: Path) -> list[int]:
@@ -105,16 +110,18 @@ def qemu_processes(folder: Path) -> list[int]:
     Looks at every pidfile below it: the domains' (`run/qemu/*.pid`) and those of libvirt's capability probes.
     The folder of a machine's sockets is left out, since QEMU's user can put anything there.
     """
+    return sorted(pid for pid in _recorded(folder) if _is_qemu_of(pid, folder))
+
+
+def _recorded(folder: Path) -> set[int]:
     found = set()
     for place, inner, names in os.walk(folder):
         inner[:] = [name for name in inner if name != SOCKETS]
         for name in names:
             if name.endswith(".pid"):
                 with contextlib.suppress(OSError, ValueError), open_regular(Path(place, name)) as file:
-                    pid = int(file.read(_PIDFILE_BYTES))
-                    if _is_qemu_of(pid, folder):
-                        found.add(pid)
-    return sorted(found)
+                    found.add(int(file.read(_PIDFILE_BYTES)))
+    return found
 
 
 def end_process(pid: int, folder: Path, seconds: float = 10.0) -> bool:

@@ -173,7 +173,7 @@ class RunFolder:
         if self._connection is None and self.claim:
             self._connection = self._connected(self.claim.uri)
         elif self._connection is None:
-            adopt_qemus()
+            adopt_qemus(self.root)
             if self._cached.is_dir():  # probing QEMU anew takes 4 to 8 s; libvirt checks itself what is stale
                 try:
                     shutil.copytree(self._cached, self.root / "cache", dirs_exist_ok=True)
