@@ -68,7 +68,8 @@ OnPanic = Callable[[Panic], None]
 class Channels:
     """Stable host paths (symbolic links, see the module) of the guest's output.
 
-    console: COM1, the boot and login console. journal: COM2, the agent's write-ahead journal.
+    console: COM1, the boot and login console. journal: the agent's write-ahead journal, from COM2 or a virtio
+    port of its own.
     dbgprint: the virtio-serial port `org.winvm.dbgprint`. com3, com4: spare serial ports.
     """
 

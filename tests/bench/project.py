@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.project import config
 from tests.own_home import own_home
@@ -40,9 +42,33 @@ class Project:
         Raises:
             subprocess.CalledProcessError: it failed; its output was captured.
         """
-        command = [sys.executable, "-m", "harness", "--config", str(self.config_path), *arguments]
-        environment = {**os.environ, "WINVM_HOME": str(self.home)}
-        subprocess.run(command, cwd=self.folder, env=environment, check=True, capture_output=True, text=True)
+        subprocess.run(**self._command(*arguments), check=True, capture_output=True)
+
+    def seen(self, command: str, beginning: str) -> float:
+        """As `winvm`; returns the `time.monotonic()` at which a line with that beginning was printed.
+
+        Raises:
+            subprocess.CalledProcessError: it failed, or printed no such line.
+        """
+        when = 0.0
+        with subprocess.Popen(
+            **self._command(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as it:
+            assert it.stdout is not None
+            for line in it.stdout:
+                if line.startswith(beginning):
+                    when = time.monotonic()
+        if it.returncode or not when:
+            raise subprocess.CalledProcessError(it.returncode, it.args)
+        return when
+
+    def _command(self, *arguments: str) -> dict[str, Any]:
+        return {
+            "args": [sys.executable, "-m", "harness", "--config", str(self.config_path), *arguments],
+            "cwd": self.folder,
+            "env": {**os.environ, "WINVM_HOME": str(self.home)},
+            "text": True,
+        }
 
 
 @contextmanager

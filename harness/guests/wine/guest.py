@@ -72,7 +72,7 @@ class WineGuest:
     serial: bool = False
 
     run_folder = r"C:\winvm\run"
-    journal_port = r"\\.\COM2"
+    journal_port = r"\\.\COM6"
 
     @property
     def image_manifest(self) -> Path:

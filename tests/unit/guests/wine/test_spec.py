@@ -39,6 +39,20 @@ def xml_of(spec: MachineSpec, tmp_path: Path) -> str:
     return spec.render(host, name="guest", key="0123456789ab")
 
 
+def serial_types(root: ElementTree.Element) -> list[str | None]:
+    return [serial.get("type") for serial in root.findall("devices/serial")]
+
+
+def ports_of(root: ElementTree.Element) -> dict[str, str]:
+    found = {}
+    for channel in root.findall("devices/channel"):
+        target, source = channel.find("target"), channel.find("source")
+        assert target is not None
+        assert source is not None
+        found[target.attrib["name"]] = source.attrib["path"]
+    return found
+
+
 @pytest.mark.parametrize("accelerator", Accelerator)
 @pytest.mark.skipif(not shutil.which("virt-xml-validate"), reason="libvirt-clients is not installed")
 def test_libvirt_accepts_the_xml(spec: MachineSpec, tmp_path: Path, accelerator: Accelerator) -> None:
@@ -51,10 +65,15 @@ def test_libvirt_accepts_the_xml(spec: MachineSpec, tmp_path: Path, accelerator:
 def test_the_guest_gets_its_devices_and_no_way_out(spec: MachineSpec, tmp_path: Path) -> None:
     root = ElementTree.fromstring(xml_of(spec, tmp_path))
     assert root.findtext("os/cmdline") == "root=/dev/vda rw <&>"
-    assert [serial.get("type") for serial in root.findall("devices/serial")] == ["file"] * 4
+    assert serial_types(root) == ["file", "null", "file", "file"]
     target = root.find("devices/channel/target")
     assert target is not None
     assert target.get("name") == "org.winvm.dbgprint"
+    assert ports_of(root) == {
+        "org.winvm.dbgprint": str(tmp_path / "dbg.log"),
+        "org.winvm.journal": str(tmp_path / "com2.log"),
+        "org.winvm.clock": str(tmp_path / "clock"),
+    }
     network = [arg.get("value", "") for arg in root.iter(f"{QEMU}arg")][1]
     assert "restrict=on" in network
     assert "hostfwd=tcp:127.0.0.1:20001-10.0.2.15:5986" in network
@@ -67,9 +86,8 @@ def over_serial(spec: MachineSpec) -> MachineSpec:
 
 def test_a_guest_without_its_network_has_a_socket_for_com3(spec: MachineSpec, tmp_path: Path) -> None:
     root = ElementTree.fromstring(xml_of(over_serial(spec), tmp_path))
-    serials = root.findall("devices/serial")
-    assert [serial.get("type") for serial in serials] == ["file", "file", "unix", "file"]
-    source = serials[2].find("source")
+    assert serial_types(root) == ["file", "null", "unix", "file"]
+    source = root.findall("devices/serial")[2].find("source")
     assert source is not None
     assert source.get("path") == str(tmp_path / AGENT_SOCKET)
     assert root.findtext("os/cmdline") == "root=/dev/vda rw <&> winvm.transport=serial"
@@ -79,7 +97,7 @@ def test_a_virtio_console_is_another_line(spec: MachineSpec, tmp_path: Path) -> 
     root = ElementTree.fromstring(
         xml_of(dataclasses.replace(spec, profile=find_profile("wine-console")), tmp_path)
     )
-    assert [serial.get("type") for serial in root.findall("devices/serial")] == ["file"] * 4
+    assert serial_types(root) == ["file", "null", "file", "file"]
     (console,) = root.findall("devices/console")
     assert (console.get("type"), console.find("target").get("type")) == ("unix", "virtio")  # type: ignore[union-attr]
     assert console.find("source").get("path") == str(tmp_path / AGENT_SOCKET)  # type: ignore[union-attr]
