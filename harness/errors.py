@@ -104,6 +104,10 @@ class BootError(InfrastructureError):
     """The guest did not become ready; `detail` holds the console tail."""
 
 
+class BootCrashError(BootError):
+    """The guest's kernel reported a bugcheck before the guest was ready."""
+
+
 class TransportError(InfrastructureError):
     """WinRM or SFTP failed."""
 

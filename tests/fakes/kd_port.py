@@ -49,8 +49,11 @@ class KernelMachine(FakeMachine):
         self._hang_up()
         super().destroy()
 
+    def _new_kernel(self) -> FakeKernel:
+        return FakeKernel()
+
     def _listen(self) -> None:
-        self.kernels.append(FakeKernel())
+        self.kernels.append(self._new_kernel())
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.folder / KD_SOCKET))
         self._listener.listen(1)

@@ -9,18 +9,24 @@ from pathlib import Path
 from harness.crash.dump_source import DumpSource, GuestMinidump, KernelDump
 from harness.deadline import Deadline
 from harness.debuggers.kd.com.socket import KdcomSocket
-from harness.errors import TransportError
+from harness.errors import BootCrashError, TransportError
 from harness.guests.link import GuestSerialLink
 from harness.guests.protocol import Reachable
 from harness.guests.reactos.image.sealed import ReactosImage
 from harness.guests.reactos.spec.domain import AGENT_SOCKET, JOURNAL, KD_SOCKET
 from harness.guests.reactos.spec.profile import ReactosProfile, build_again
-from harness.guests.standby import make_ready
+from harness.guests.standby import CONSOLE_TAIL, make_ready
 from harness.guests.windows.debug_stream import WindowsDebugStream
 from harness.guests.windows.guest import PYTHON, SET_CLOCK, STANDBY, system_time
+from harness.host.fileend import last_text
+from harness.host.logger import logger
 from harness.interfaces import DebugStream
 from harness.machine.protocol import Machine
 from harness.outcome import KernelCrash
+
+BOOTS = 3
+"""Starts of the system until it is ready."""
+_LOG = logger("reactos")
 
 
 class ReactosLink(GuestSerialLink):
@@ -78,10 +84,26 @@ class ReactosGuest:
         return KernelDump(crash, "", connect=lambda machine: self.link(machine).files, waits=lambda: True)
 
     def wait_ready(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
-        """See `make_ready`. A debugger is there while it boots: without one, each line it prints waits."""
-        debug = WindowsDebugStream(
-            KdcomSocket(machine.folder / KD_SOCKET), machine.folder / "boot.log", "boot"
-        )
+        """See `make_ready`. A system whose kernel stops meanwhile is started `BOOTS` times in all.
+
+        One of three starts of a debug build was seen to end in bugcheck 0xC000021A (its winlogon dies).
+        """
+        starts = 1
+        while True:
+            try:
+                return self._booted(machine, deadline)
+            except BootCrashError as error:
+                _LOG.warning("start %d of %d: %s", starts, BOOTS, error.message)
+                if starts == BOOTS:
+                    error.remedy = f"It did so in each of {BOOTS} starts: try another build of the system."
+                    raise
+            machine.revert(deadline)
+            starts += 1
+
+    def _booted(self, machine: Machine, deadline: Deadline) -> dict[str, str]:
+        """A debugger is there while it boots: without one, each line it prints waits."""
+        log = machine.folder / "boot.log"
+        debug = WindowsDebugStream(KdcomSocket(machine.folder / KD_SOCKET), log, "boot")
         link = self.link(machine)
         try:
             return make_ready(
@@ -90,7 +112,11 @@ class ReactosGuest:
                 [PYTHON, "-u", STANDBY],
                 deadline,
                 remedy=build_again(self.profile.name),
+                crashed=debug.crash,
             )
+        except BootCrashError as error:
+            error.detail = last_text(log, CONSOLE_TAIL)
+            raise
         finally:
             link.close()
             debug.close()
