@@ -55,6 +55,8 @@ _ERRORS: dict[int, tuple[str, str]] = {
     1450: ("ERROR_NO_SYSTEM_RESOURCES", "DriverEntry ran out of resources; check what it allocates."),
 }
 
+SILENT = "Let its error paths print (DbgPrint), or read what DriverEntry asks for before it returns."
+
 
 def load_error(
     service: str,
@@ -108,6 +110,6 @@ def _entry_failed(service: str, sys_path: str, entry: EntryStatus, printed: Sequ
     return DriverLoadError(
         f"Windows did not start the driver service {service!r} with {sys_path}: DriverEntry returned "
         f"{returned}.{last}",
-        remedy="All that it printed is in dbgprint.log.",
+        remedy="All that it printed is in dbgprint.log." if printed else SILENT,
         detail="\n".join(printed),
     )

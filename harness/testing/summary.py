@@ -64,6 +64,8 @@ class Tally:
 def crashes_line(run: RunResult, unexpected: int) -> str:
     """`guest wine: 217 scenarios, 8 crashes: all expected`."""
     total = sum(run.counts.values())
+    if not total and not run.crashes:
+        return f"guest {run.guest}: no scenario ran"
     line = f"guest {run.guest}: {total} scenario{'' if total == 1 else 's'}"
     if not run.crashes:
         return f"{line}, no crash"

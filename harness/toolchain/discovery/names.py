@@ -7,8 +7,9 @@ from the text in a `.sys`. A name counts only if the driver creates links or dev
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from harness.toolchain.discovery.preprocess import OwnText
 
@@ -32,6 +33,13 @@ _LINKS = ("IoCreateSymbolicLink", "IoCreateUnprotectedSymbolicLink", "WdfDeviceC
 _DEVICES = ("IoCreateDevice", "IoCreateDeviceSecure", "WdfDeviceInitAssignName", "WdmlibIoCreateDeviceSecure")
 _INTERFACE = re.compile(r"\b(?:IoRegisterDeviceInterface|WdfDeviceCreateDeviceInterface)\s*\([^;]*?&\s*(\w+)")
 
+_ADD_DEVICE = re.compile(r"->\s*AddDevice\s*=\s*&?\s*(\w+)|\bWDF_DRIVER_CONFIG_INIT\s*\([^,;]*,\s*&?\s*(\w+)")
+LONGEST = 2000
+"""Characters of a routine's parameters."""
+ROUTINES = 8
+"""AddDevice routines that are looked at."""
+_MAKES_DEVICE = re.compile(rf"\b(?:{'|'.join(_DEVICES)}|WdfDeviceCreate)\s*\(")
+
 
 @dataclass(frozen=True)
 class DeviceNames:
@@ -41,11 +49,13 @@ class DeviceNames:
         links: names that a program opens as `\\\\.\\NAME`.
         devices: names below `\\Device`, for `\\\\.\\GLOBALROOT\\Device\\NAME`.
         interfaces: names of interface class GUIDs.
+        plug_and_play: whether the driver makes its devices only when plug and play finds one for it.
     """
 
     links: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
+    plug_and_play: bool = False
 
 
 def names_in_sources(units: Iterable[OwnText]) -> DeviceNames:
@@ -54,7 +64,8 @@ def names_in_sources(units: Iterable[OwnText]) -> DeviceNames:
     literals = [literal for text in texts for literal in wide_literals(text)]
     interfaces = dict.fromkeys(name for text in texts for name in _INTERFACE.findall(text))
     called = {name for text in texts for name in (*_LINKS, *_DEVICES) if re.search(rf"\b{name}\s*\(", text)}
-    return _names(literals, called, tuple(interfaces)[:LIMIT])
+    names = _names(literals, called, tuple(interfaces)[:LIMIT])
+    return replace(names, plug_and_play=_plug_and_play("\n".join(texts)))
 
 
 def names_in_driver(image: bytes, imported: Iterable[str]) -> DeviceNames:
@@ -70,6 +81,28 @@ def names_in_driver(image: bytes, imported: Iterable[str]) -> DeviceNames:
 def wide_literals(text: str) -> list[str]:
     """The wide string literals in C source text, adjacent ones joined and escapes replaced."""
     return [_ESCAPE.sub(_escaped, "".join(_LITERAL.findall(run))) for run in _LITERALS.findall(text)]
+
+
+def _plug_and_play(text: str) -> bool:
+    """Whether the routine that plug and play calls for a new device is all that makes devices."""
+    bodies = [
+        body
+        for found in islice(_ADD_DEVICE.finditer(text), ROUTINES)
+        for body in _bodies(text, found[1] or found[2])
+    ]
+    inside = sum(len(_MAKES_DEVICE.findall(body)) for body in bodies)
+    return inside > 0 and inside == len(_MAKES_DEVICE.findall(text))
+
+
+def _bodies(text: str, routine: str) -> Iterator[str]:
+    """What stands between the braces of each definition of a routine."""
+    for head in re.finditer(rf"\b{re.escape(routine)}\s*\([^;{{}}]{{0,{LONGEST}}}\)\s*\{{", text):
+        depth = 1
+        for brace in re.finditer(r"[{}]", text[head.end() :]):
+            depth += 1 if brace[0] == "{" else -1
+            if depth == 0:
+                yield text[head.end() : head.end() + brace.start()]
+                break
 
 
 def _escaped(found: re.Match[str]) -> str:

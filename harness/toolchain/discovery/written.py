@@ -41,15 +41,20 @@ def driver_runs(t: Context) -> None:
 '''
 OPENS = '''
 
-@scenario(tags=("smoke",), cases=DEVICES)
+@scenario(tags=("smoke",), cases=DEVICES{needs})
 def opens(t: Context, path: str) -> None:
-    """The device can be opened and closed."""
+    """The device can be opened and closed.{when}"""
     with t.open(path):
         pass
 '''
+PLUG_AND_PLAY_NEEDS = ', needs=("inf-package",)'
+PLUG_AND_PLAY = """
+
+    The driver makes it in its AddDevice routine: there is none until its INF is installed for a device.
+    """
 SURVIVES = '''
 
-@scenario(cases={code.name: code for code in Ioctl})
+@scenario(cases={code.name: code for code in Ioctl}NEEDS)
 def survives_empty_request(t: Context, code: Ioctl) -> None:
     """The driver answers, refuses or keeps the request without buffers; it must not crash of it."""
     with t.open(DEVICES["FIRST"], overlapped=True) as device:
@@ -111,8 +116,9 @@ def _example(examined: Examined) -> str:
         more="\nfrom scenarios.codes import Ioctl\n" if codes else "",
         devices="\n".join(["DEVICES = {", *table, "}", "\n"]) if devices else "",
     )
-    text += OPENS if devices else ""
-    return text + (SURVIVES.replace("FIRST", next(iter(devices))) if codes else "")
+    needs, when = (PLUG_AND_PLAY_NEEDS, PLUG_AND_PLAY) if examined.names.plug_and_play else ("", "")
+    text += OPENS.format(needs=needs, when=when) if devices else ""
+    return text + (SURVIVES.replace("FIRST", next(iter(devices))).replace("NEEDS", needs) if codes else "")
 
 
 def _remarks(folder: Path, examined: Examined) -> list[str]:
@@ -150,7 +156,8 @@ def summary(examined: Examined) -> Iterable[str]:
         return
     yield f"found  driver {driver.name}: {_first(driver.settings)}"
     for name in _devices(examined).values():
-        yield f"found  device {name}"
+        made = ", made in AddDevice: not before plug and play finds it" * examined.names.plug_and_play
+        yield f"found  device {name}{made}"
     if examined.codes:
         count, first = len(examined.codes), ", ".join(list(examined.codes)[:2])
         yield f"found  {count} control code{'s' * (count > 1)}: {first}{', ...' * (count > 2)}"

@@ -32,6 +32,10 @@ def test_crashes_are_counted_with_the_expected_ones(crashes: int, unexpected: in
     assert crashes_line(run(crashes, passed=9), unexpected) == says
 
 
+def test_a_run_in_which_nothing_ran_does_not_read_like_one_that_passed() -> None:
+    assert crashes_line(run(0), 0) == "guest wine: no scenario ran"
+
+
 def test_skips_are_one_line_for_each_capability() -> None:
     tally = Tally()
     for message in ("guest lacks irql", "guest lacks irql, wow64", "not\x1b today\nat all"):

@@ -16,7 +16,7 @@ from harness.toolchain.clang.sources import listed_sources
 from harness.toolchain.discovery.examine import examine
 from harness.toolchain.discovery.names import wide_literals
 from harness.toolchain.discovery.project import cmake_drivers
-from harness.toolchain.discovery.written import begin_project
+from harness.toolchain.discovery.written import begin_project, summary
 from harness.toolchain.inf.services import services_of
 from tests.unit.toolchain.clang.wdk_code import PLAIN
 
@@ -298,3 +298,38 @@ def test_wide_literals(text: str, literals: list[str]) -> None:
 )
 def test_drivers_of_cmake(text: str, names: list[str]) -> None:
     assert cmake_drivers(text) == names
+
+
+PLUG_AND_PLAY = """\
+#include <ntddk.h>
+DRIVER_INITIALIZE DriverEntry;
+static NTSTATUS Found(PDRIVER_OBJECT Driver, PDEVICE_OBJECT Below) {
+    UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\\\Device\\\\Shy");
+    UNICODE_STRING link = RTL_CONSTANT_STRING(L"\\\\??\\\\Shy");
+    PDEVICE_OBJECT made;
+    if (!Below) { return STATUS_NO_SUCH_DEVICE; }
+    NTSTATUS status = IoCreateDevice(Driver, 0, &name, FILE_DEVICE_UNKNOWN, 0, FALSE, &made);
+    return NT_SUCCESS(status) ? IoCreateSymbolicLink(&link, &name) : status;
+}
+NTSTATUS DriverEntry(PDRIVER_OBJECT Driver, PUNICODE_STRING Path) {
+    (void)Path;
+    Driver->DriverExtension->AddDevice = Found;
+    return BODY;
+}
+"""
+CONTROL = "IoCreateDevice(Driver, 0, NULL, FILE_DEVICE_UNKNOWN, 0, FALSE, &(PDEVICE_OBJECT){0})"
+
+
+@pytest.mark.parametrize(("body", "waits"), [("STATUS_SUCCESS", True), (CONTROL, False)])
+def test_a_device_that_plug_and_play_brings_is_asked_of_guests_with_it(
+    tmp_path: Path, body: str, waits: bool
+) -> None:
+    (tmp_path / "shy.c").write_text(PLUG_AND_PLAY.replace("BODY", body))
+    _, examined = begin_project(tmp_path)
+    assert examined.trouble == ""
+    assert examined.names.links == ("Shy",)
+    assert examined.names.plug_and_play is waits
+    written = (tmp_path / "scenarios" / "example.py").read_text()
+    assert ('needs=("inf-package",)' in written) is waits
+    compile(written, "example.py", "exec")
+    assert any("AddDevice" in line for line in summary(examined)) is waits
