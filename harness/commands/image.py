@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,12 +87,10 @@ def build(
     windows-server-2022, windows-server-2025, or your own. Windows is installed from your own ISO. reactos-x64
     is made from the live CD of a ReactOS that was built for WinDbg; no run uses it yet.
     """
-    from harness.images.mirror import VARIABLE, chosen
+    from harness.images.mirror import chosen
 
-    if mirror is not None:
-        os.environ[VARIABLE] = mirror  # as if it had been there: every way to an image reads it
-    chosen()
-    _build(invocation, name, options, console=console, as_json=as_json)
+    chosen(mirror)
+    _build(invocation, name, options, console=console, as_json=as_json, mirror=mirror)
 
 
 @image.command(cls=_ProvisionCommand)
@@ -138,6 +135,7 @@ def _build(
     *,
     console: bool,
     as_json: bool,
+    mirror: str | None = None,
     again: bool = False,
 ) -> None:
     """Builds, or provisions again, and prints what was made."""
@@ -170,6 +168,7 @@ def _build(
         configuration.home(),
         lambda: _config(invocation),
         words=words,
+        mirror=mirror,
         again=again,
         shown=lambda folder: _show(folder, name) if console else None,
     )

@@ -66,6 +66,7 @@ class BuildRequest:
         options: option that was given -> path; may hold options of other flavours.
         words: likewise for options that name no path; a flag's text is empty.
         project: returns the project in whose folder the command runs; None if there is none.
+        mirror: of Debian, for an image made of its packages; None where `--mirror` was not given.
         again: provision an installation again whose end of Setup is kept, without its ISO.
         shown: called with the folder of a machine that a build has started, so that a person can look at it.
     """
@@ -75,6 +76,7 @@ class BuildRequest:
     home: Path
     project: Callable[[], Config | None] = lambda: None
     words: Mapping[str, str] = field(default_factory=dict)
+    mirror: str | None = None
     again: bool = False
     shown: Callable[[Path], None] = lambda folder: None  # noqa: ARG005
 

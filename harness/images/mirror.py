@@ -1,4 +1,4 @@
-"""Where the packages of a Debian guest come from: `WINVM_MIRROR`, else the mirror of a host that is Debian.
+"""Where a Debian guest's packages come from: `--mirror`, `WINVM_MIRROR`, else the mirror of a Debian host.
 
 The mirror is no part of an image's digest: packages are verified by Debian's signatures, wherever they lie.
 """
@@ -20,29 +20,35 @@ _MIRROR = re.compile(r"(https?://|file:/|copy:/)[!-~]+")
 _CHOOSE = f"Name a mirror of Debian: `winvm image build --mirror URL`, or {VARIABLE}=URL in the environment."
 
 
-def chosen(environment: Mapping[str, str] = os.environ) -> str:
-    """The mirror that `WINVM_MIRROR` names; empty if it names none.
+def chosen(given: str | None = None, environment: Mapping[str, str] = os.environ) -> str:
+    """The mirror that was named; empty if none was.
+
+    Args:
+        given: by `--mirror`, where `WINVM_MIRROR` then means nothing, even if this is empty.
 
     Raises:
         ConfigurationError: it is no address of a mirror.
     """
-    named = environment.get(VARIABLE, "")
+    source, named = (VARIABLE, environment.get(VARIABLE, "")) if given is None else ("--mirror", given)
     if named and not _MIRROR.fullmatch(named):
         raise ConfigurationError(
-            f"{VARIABLE} is {named!r}, which is no address of a package mirror.",
+            f"{source} is {named!r}, which is no address of a package mirror.",
             remedy="Use an address that begins with http://, https://, file:/ or copy:/.",
         )
     return named
 
 
-def debian_mirror(os_release: Path = Path("/etc/os-release")) -> str:
+def debian_mirror(os_release: Path = Path("/etc/os-release"), given: str | None = None) -> str:
     """The mirror that was chosen, or that from which this host takes its own Debian release.
+
+    Args:
+        given: see `chosen`.
 
     Raises:
         ConfigurationError: see `chosen`.
         HostError: the host is not Debian, or apt is missing or names no mirror.
     """
-    if named := chosen():
+    if named := chosen(given):
         return named
     try:
         text = os_release.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from harness.deadline import Deadline
@@ -39,10 +40,14 @@ Build = Callable[[Inputs, Path, Path, Journal, Deadline], None]
 _WORK = ".build-"
 
 
-def ensure(home: Path, journal: Journal, build: Build | None = None) -> BaseImage:
+def ensure(home: Path, journal: Journal, build: Build | None = None, mirror: str | None = None) -> BaseImage:
     """The image of the installed recipe: the cached one, or a new one (needs root, a minute or two).
 
     Processes that ask at the same time wait for one build.
+
+    Args:
+        build: by default `build_image`.
+        mirror: of Debian, for `build_image`; None: see `debian_mirror`.
 
     Raises:
         HostError: not root, no disk space, a tool is missing.
@@ -61,7 +66,7 @@ def ensure(home: Path, journal: Journal, build: Build | None = None) -> BaseImag
         remove_leftovers(images)
         image = find(home, inputs)  # the other process may have built this one
         if image is None:
-            image = _build_into_place(inputs, home, journal, build or build_image)
+            image = _build_into_place(inputs, home, journal, build or partial(build_image, mirror=mirror))
     return image
 
 
@@ -86,7 +91,15 @@ def remove_leftovers(images: Path) -> list[Path]:
     return found
 
 
-def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadline: Deadline) -> None:
+def build_image(
+    inputs: Inputs,
+    home: Path,
+    work: Path,
+    journal: Journal,
+    deadline: Deadline,
+    *,
+    mirror: str | None = None,
+) -> None:
     """The build itself, step by step."""
     check_host()
     disk.check_space(home)
@@ -96,7 +109,7 @@ def build_image(inputs: Inputs, home: Path, work: Path, journal: Journal, deadli
     with journal.step(StepKind.IMAGE, "image: Windows Python, downloaded by hash"):
         sdist = windows_python.download(recipe, home / "downloads", tools)
     with journal.step(StepKind.IMAGE, "image: Debian and Wine packages"):
-        rootfs.make_rootfs(recipe, debian_mirror(), root, packages, tools)
+        rootfs.make_rootfs(recipe, debian_mirror(given=mirror), root, packages, tools)
         rootfs.add_overlay(recipe, root)
     with journal.step(StepKind.IMAGE, "image: Wine without debug sections"):
         rootfs.strip_wine(root, tools)

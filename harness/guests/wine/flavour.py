@@ -89,7 +89,7 @@ class WineFlavour:
                 "takes no ISO and has no dry run.",
                 remedy=f"Leave {given} out, or name a profile whose image takes it: windows-11 takes an ISO.",
             )
-        return wine.ensure(request.home, journal)
+        return wine.ensure(request.home, journal, mirror=request.mirror)
 
     def images(self, home: Path) -> list[BaseImage]:
         """See `Flavour`."""

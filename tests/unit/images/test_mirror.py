@@ -22,6 +22,18 @@ def test_what_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, named: s
         mirror.debian_mirror()
 
 
+@pytest.mark.parametrize("variable", ["http://mirror.example/debian", "no address"])
+def test_the_option_comes_before_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    monkeypatch.setenv(mirror.VARIABLE, variable)
+    assert mirror.debian_mirror(tmp_path / "none", "http://own.example/debian") == "http://own.example/debian"
+    with pytest.raises(ConfigurationError, match="--mirror is 'ftp://x/'"):
+        mirror.debian_mirror(tmp_path / "none", "ftp://x/")
+    with pytest.raises(HostError, match="is not known"):  # an empty one names none
+        mirror.debian_mirror(tmp_path / "none", "")
+
+
 @pytest.mark.parametrize(
     "text", ["", 'ID=ubuntu\nPRETTY_NAME="Ubuntu 26.04 LTS"\nVERSION_CODENAME=resolute\n']
 )
