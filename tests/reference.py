@@ -20,6 +20,7 @@ import agent  # noqa: E402  the path above leads to it
 from agent.win32.event import Event  # noqa: E402
 from agent.win32.memory import HeapMemory, Memory  # noqa: E402
 from agent.win32.native import NativeDevice, NativeResult  # noqa: E402
+from agent.win32.root_device import NodeStatus, RootDevice  # noqa: E402
 
 TARGET = ROOT / "docs" / "reference.md"
 EXAMPLES = ROOT / "guest" / "scenarios" / "examples.py"
@@ -36,7 +37,7 @@ Written by `python -m tests.reference` from the docstrings in `guest/agent`; cha
 
 Scenarios of the sample driver, from `guest/scenarios/examples.py`. They need these imports:
 """
-RETURNED = (Event, Memory, HeapMemory, NativeDevice, NativeResult)
+RETURNED = (Event, Memory, HeapMemory, NativeDevice, NativeResult, RootDevice, NodeStatus)
 """Classes that scenarios get from a method and do not import."""
 INTERNAL = ("listen", "finish", "close_leftovers")
 """Methods that the agent itself calls."""

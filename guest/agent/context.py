@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ntpath
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent.deadline import Deadline
-from agent.errors import SkipScenario
+from agent.errors import SkipScenario, Win32Error
 from agent.operations import Operations
 from agent.process import Process
 from agent.service import ServiceManager
@@ -16,7 +17,9 @@ from agent.win32.handle import Record
 
 if TYPE_CHECKING:
     from agent.program import Ended
+    from agent.win32.root_device import RootDevice
 
+INF_PACKAGE = "inf-package"
 MAX_NOTES = 100
 MAX_NOTE = 1000  # characters
 
@@ -58,6 +61,7 @@ class Context(Operations):
         self.subresults: list[Subresult] = []
         self.used_services = False
         self._processes: list[Process] = []
+        self._nodes: list[RootDevice] = []
 
     def has(self, capability: str) -> bool:
         """Whether the guest has a capability; for a scenario that checks more on guests that have it."""
@@ -101,6 +105,28 @@ class Context(Operations):
 
         return run_program(path, arguments, self, timeout_s)
 
+    def root_device(self, hardware_id: str, inf: str) -> RootDevice:
+        """Makes a device node `ROOT\\...` with this hardware id, and installs the driver of an INF on it.
+
+        Use the result in a `with` statement, at whose end the node is removed. The INF's package must be
+        signed by somebody whom the guest trusts. A guest that installs no packages skips the scenario, and
+        names the capability `inf-package`.
+
+        Args:
+            hardware_id: one of the INF's models, such as `Root\\Lamp`.
+            inf: its path in the folder that deploy.files fills, or its full path in the guest.
+
+        Raises `Win32Error` when Windows refuses.
+        """
+        if not self.has(INF_PACKAGE):
+            self.skip(f"guest lacks {INF_PACKAGE}, which a device node for {inf} needs")
+        from agent.program import FILES
+        from agent.win32.root_device import RootDevice
+
+        node = RootDevice.create(hardware_id, ntpath.join(str(FILES), inf.replace("/", "\\")), self)
+        self._nodes.append(node)
+        return node
+
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> Process:
         """Starts a second process that runs `function(child, *arguments)`; `child` is a `Child`.
 
@@ -112,11 +138,20 @@ class Context(Operations):
         return process
 
     def close_leftovers(self) -> list[str]:
-        """As `Operations.close_leftovers`, and kills second processes that still run."""
+        """As `Operations.close_leftovers`; kills second processes that run, and removes device nodes."""
         problems = []
         for process in self._processes:
             if process.running:
                 problems.append(f"process {process.pid} was left running")
                 process.kill()
         self._processes.clear()
-        return problems + super().close_leftovers()
+        problems += super().close_leftovers()  # first: a device with open handles is not removed
+        for node in self._nodes:
+            if node.exists:
+                problems.append(f"device node {node.instance} was left")
+                try:
+                    node.remove()
+                except (Win32Error, AssertionError) as error:
+                    problems.append(str(error))
+        self._nodes.clear()
+        return problems
