@@ -8,7 +8,7 @@ import pytest
 
 from harness.guests.wine.debug_stream import WineDebugStream
 from harness.guests.wine.guard_lines import KEPT, Left, kept, violation
-from harness.outcome import DebugRecord
+from harness.outcome import DebugRecord, KernelCrash
 
 LOADED = r'0120:0130:trace:loaddll:build_module Loaded L"C:\\sins.sys" at 00007FFFFF300000: native'
 PRINT = "0120:0130:warn:debugstr:vDbgPrintExWithPrefix 00000000:00000000: "
@@ -24,6 +24,20 @@ LINES = (
 
 def records(*lines: str, source: str = "dbgprint") -> list[DebugRecord]:
     return [DebugRecord(0.0, source, line) for line in lines]
+
+
+def crash_of(folder: Path, *lines: str) -> KernelCrash:
+    """The crash that the guest's debug output shows."""
+    source = folder / "raw"
+    source.write_text("".join(f"{line}\n" for line in lines))
+    stream = WineDebugStream(source, folder / "dbgprint.log", "00ff")
+    try:
+        stream.poll()
+        crash = stream.crash()
+    finally:
+        stream.close()
+    assert crash is not None
+    return crash
 
 
 def test_a_violation_its_stack_and_what_is_left() -> None:
@@ -55,16 +69,7 @@ def test_a_damaged_line_says_nothing(line: str) -> None:
 
 
 def test_a_bugcheck_of_the_guard_has_its_words_and_its_stack(tmp_path: Path) -> None:
-    source = tmp_path / "raw"
-    printed = [f"{PRINT}{line}" for line in LINES]
-    source.write_text("".join(f"{line}\n" for line in (LOADED, *printed, BUGCHECK)))
-    stream = WineDebugStream(source, tmp_path / "dbgprint.log", "00ff")
-    try:
-        stream.poll()
-        crash = stream.crash()
-    finally:
-        stream.close()
-    assert crash is not None
+    crash = crash_of(tmp_path, LOADED, *(f"{PRINT}{line}" for line in LINES), BUGCHECK)
     assert (crash.kind, crash.code, crash.parameters) == ("bugcheck", 0xC4, (0x13, 0, 0x104FEFC0, 0))
     assert crash.hint.cause == "is at fault, by the guard's report: pool freed twice"
     assert crash.stack == (0x7FFFFF3012A0, 0x7FFFFF301A1F)
@@ -72,15 +77,7 @@ def test_a_bugcheck_of_the_guard_has_its_words_and_its_stack(tmp_path: Path) -> 
 
 
 def test_a_bugcheck_of_the_driver_itself_has_no_hint(tmp_path: Path) -> None:
-    source = tmp_path / "raw"
-    source.write_text(f"{LOADED}\n{BUGCHECK}\n")
-    stream = WineDebugStream(source, tmp_path / "dbgprint.log", "00ff")
-    try:
-        stream.poll()
-        crash = stream.crash()
-    finally:
-        stream.close()
-    assert crash is not None
+    crash = crash_of(tmp_path, LOADED, BUGCHECK)
     assert (crash.hint.cause, crash.stack) == ("", ())
 
 
