@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from harness.errors import BuildError
@@ -19,6 +20,8 @@ from harness.toolchain.msbuild.vcxproj import project_sources
 
 NO_FRAMEWORK = "'wdf.h' file not found"
 """clang's words about a KMDF driver, whose framework only a WDK has."""
+SHOWN = 5
+"""Missing sources that are named."""
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
 
 
@@ -46,6 +49,7 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
     if sources is None:
         tools = write_tools(added, output / "tools") if added.objects else None
         return build_driver(config.driver_folder, driver.build, driver.name, name, output, tools)
+    _require_present(sources, config.root)
     for note in sources.notes:
         journal.warn(note)
     kit = find_kit(config.root / driver.wdk) if driver.wdk else None
@@ -63,6 +67,16 @@ def compile_build(config: Config, name: str, output: Path, journal: Journal) -> 
         ) from error
     write_editor_files(config.root, compiled.commands)
     return compiled.driver
+
+
+def _require_present(sources: DriverSources, root: Path) -> None:
+    missing = [os.path.relpath(unit.path, root) for unit in sources.units if not unit.path.exists()]
+    if missing:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise BuildError(
+            f"The project names sources that are not there: {', '.join(missing[:SHOWN])}{more}.",
+            remedy="Copy them, or correct the project. What its own build makes has to be made before.",
+        )
 
 
 def driver_sources(config: Config, build: str) -> DriverSources | None:

@@ -62,6 +62,13 @@ def test_the_walk_through_of_a_project(tmp_path: Path) -> None:
     assert (tmp_path / ".clangd").read_text().startswith("# Written by winvm build")
 
 
+def test_a_source_that_the_project_names_and_the_folder_lacks_is_named(tmp_path: Path) -> None:
+    (tmp_path / "echo.vcxproj").write_text(PROJECT)
+    with pytest.raises(BuildError, match=r"names sources that are not there: \S+\.c\.") as raised:
+        build(tmp_path)
+    assert "correct the project" in raised.value.remedy
+
+
 @pytest.mark.parametrize(
     ("section", "language", "file"),
     [("## A CMake project", "cmake", "CMakeLists.txt"), ("## A Meson project", "meson", "meson.build")],
