@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import array
 import base64
 import contextlib
 import ctypes
@@ -26,15 +25,15 @@ IDENTITY, COUNTERS = 0, 1
 RECORD = struct.Struct("<IIQQ")  # magic, part, instance, bytes that follow
 IDENTIFIES = struct.Struct("<IIQQ")  # magic, version, instance, bytes of counters
 VERSION = 1
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes of one request at most
 LARGEST = 64 << 20  # bytes of counters; a driver of a million lines has fewer
 RECORDS = r"C:\winvm\run"
 """Where driver/instrument/record.c writes `<service>.instrument`."""
 LONGEST = 900_000  # characters of one answer; the host takes lines of 1 MiB
 GENERIC_READ = 0x80000000
 
-Read = Callable[[str, int, Scope], bytes]
-"""Reads a part of a service's channel to its end; raises `Win32Error` or `NtStatusError`."""
+Read = Callable[[str, Scope], tuple[bytes, bytes]]
+"""Reads identity and counters from a service's channel; raises `Win32Error` or `NtStatusError`."""
 
 
 @dataclass(frozen=True)
@@ -98,32 +97,42 @@ class Instrumented:
 
     def _counters(self, scope: Scope) -> tuple[int, bytes]:
         assert self._service
-        magic, version, instance, size = IDENTIFIES.unpack(self._read(self._service, IDENTITY, scope))
+        identity, content = self._read(self._service, scope)
+        magic, version, instance, size = IDENTIFIES.unpack(identity)
         if (magic, version) != (MAGIC, VERSION):
             raise ValueError(f"the channel's identity is {magic:#x}, version {version}")
-        content = self._read(self._service, COUNTERS, scope)
         if len(content) != size:
             raise ValueError(f"{len(content)} of {size} bytes of counters")
         return instance, content
 
 
-def read_channel(service: str, part: int, scope: Scope) -> bytes:
-    """A part of a driver's channel, at most `LARGEST` bytes; raises `Win32Error` and `NtStatusError`."""
+def read_channel(service: str, scope: Scope) -> tuple[bytes, bytes]:
+    """Identity and counters of a channel, at most `LARGEST` bytes; raises `Win32Error` and `NtStatusError`.
+
+    The buffers are as large as the counters are: the guest clears and copies all of a buffer at each request,
+    and a scenario takes little longer than the copy of a mebibyte.
+    """
+    with NativeDevice.open(rf"\Device\WinvmInstrument-{service}", scope, access=GENERIC_READ) as channel:
+        identity = _part(channel, IDENTITY, IDENTIFIES.size)
+        size = IDENTIFIES.unpack(identity)[3] if len(identity) == IDENTIFIES.size else 0
+        return identity, _part(channel, COUNTERS, min(size, LARGEST))
+
+
+def _part(channel: NativeDevice, part: int, size: int) -> bytes:
+    """A part, read until `size` bytes are there or it ends."""
     code = (0x22 << 16) | (1 << 14) | ((0x800 + part) << 2)
     offset = ctypes.c_uint64(0)
-    buffer = ctypes.create_string_buffer(CHUNK)
+    buffer = ctypes.create_string_buffer(max(1, min(size, CHUNK)))
     content = bytearray()
-    with NativeDevice.open(rf"\Device\WinvmInstrument-{service}", scope, access=GENERIC_READ) as channel:
-        while len(content) < LARGEST:
-            offset.value = len(content)
-            result = channel.ioctl(code, ctypes.addressof(offset), 8, ctypes.addressof(buffer), CHUNK)
-            if result.status & 0x80000000:
-                raise NtStatusError(result.status, f"reading part {part} of {service}")
-            if not result.information:
-                break
-            content += buffer.raw[: result.information]
-            if result.information < CHUNK:
-                break
+    while len(content) < size:
+        offset.value = len(content)
+        wanted = min(len(buffer), size - len(content))
+        result = channel.ioctl(code, ctypes.addressof(offset), 8, ctypes.addressof(buffer), wanted)
+        if result.status & 0x80000000:
+            raise NtStatusError(result.status, f"reading part {part} of the channel")
+        if not result.information:
+            break
+        content += memoryview(buffer)[: min(result.information, wanted)]
     return bytes(content)
 
 
@@ -145,21 +154,24 @@ def _recorded(path: Path) -> list[tuple[int, bytes]]:
     return found
 
 
-def _difference(found: list[tuple[int, bytes]], seen: dict[int, bytes]) -> array.array[int]:
-    """The sum of all that was counted, without what was seen of the same instance before.
+def _difference(found: list[tuple[int, bytes]], seen: dict[int, bytes]) -> bytes:
+    """The sum of all that was counted, without what was seen of an instance before; empty if nothing was.
 
-    Another image, with another number of counters, may have left records: the newest entry decides.
+    Another image, with another number of counters, may have left records: the newest entry decides. A row of
+    counters is added up as one number: none of its 8 bytes overflows into the next, and none borrows, since a
+    counter never falls.
     """
-    total: array.array[int] = array.array("Q")
+    size = len(found[-1][1]) if found else 0
+    total = 0
     for instance, content in found:
-        if len(content) != len(found[-1][1]):
-            continue
-        now, before = array.array("Q", content), array.array("Q", seen.get(instance, b""))
-        if len(before) == len(now):
-            now = array.array("Q", [max(0, new - old) for new, old in zip(now, before, strict=True)])
-        total = now if not total else array.array("Q", map(int.__add__, total, now))
-    return total
+        if len(content) == size:
+            before = seen.get(instance, b"")
+            total += int.from_bytes(content, "little")
+            total -= int.from_bytes(before, "little") if len(before) == size else 0
+    if not 0 < total < 1 << (8 * size):  # a counter fell: something else wrote to the image
+        return b""
+    return total.to_bytes(size, "little")
 
 
-def _packed(counted: array.array[int]) -> str:
-    return base64.b64encode(zlib.compress(counted.tobytes(), 1)).decode("ascii") if any(counted) else ""
+def _packed(counted: bytes) -> str:
+    return base64.b64encode(zlib.compress(counted, 1)).decode("ascii") if counted else ""

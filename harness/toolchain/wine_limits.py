@@ -42,6 +42,8 @@ _CONVERSION = re.compile(
 _POINTERS = frozenset("sSnZ")
 _CODE = re.compile(r"\bGetExceptionCode\s*\(\s*\)")
 _FILTER = re.compile(r"\b__except\s*\(")
+_COVERAGE = (b".lprf", b".lcov")
+"""Sections that coverage adds, by the beginning of their names: they hold no texts."""
 _EXECUTABLE = pefile.SECTION_CHARACTERISTICS["IMAGE_SCN_MEM_EXECUTE"]
 _SOURCES = {".c", ".cc", ".cpp", ".cxx"}
 _MAX_DATA, _MAX_SOURCE = 16 << 20, 1 << 20
@@ -126,7 +128,7 @@ def _imports(image: pefile.PE) -> Iterator[tuple[int, str]]:
 def _formats(image: pefile.PE) -> Iterator[tuple[int, bytes]]:
     """(RVA, text) of every string that holds %wZ or %Z; instructions hold none, and may look like one."""
     for section in image.sections:
-        if section.Characteristics & _EXECUTABLE:
+        if section.Characteristics & _EXECUTABLE or section.Name.startswith(_COVERAGE):
             continue
         data = section.get_data()[:_MAX_DATA]
         for found in _FORMAT.finditer(data):

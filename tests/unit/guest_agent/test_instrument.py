@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from agent.deadline import Deadline
 from agent.errors import NtStatusError
-from agent.instrument import COUNTERS, IDENTIFIES, IDENTITY, MAGIC, RECORD, VERSION, Instrumented, Taken
+from agent.instrument import COUNTERS, IDENTIFIES, MAGIC, RECORD, VERSION, Instrumented, Taken
 from agent.operations import Operations
 from agent.win32.handle import Scope
 
@@ -25,14 +25,11 @@ class Driver:
         self.instance, self.counts = instance, counts
         self.loaded = True
 
-    def read(self, service: str, part: int, scope: Scope) -> bytes:
+    def read(self, service: str, scope: Scope) -> tuple[bytes, bytes]:
         if not self.loaded:
             raise NtStatusError(0xC0000034, f"opening the channel of {service}")
         content = struct.pack(f"<{len(self.counts)}Q", *self.counts)
-        if part == IDENTITY:
-            return IDENTIFIES.pack(MAGIC, VERSION, self.instance, len(content))
-        assert part == COUNTERS
-        return content
+        return IDENTIFIES.pack(MAGIC, VERSION, self.instance, len(content)), content
 
     def record(self, path: Path) -> None:
         content = struct.pack(f"<{len(self.counts)}Q", *self.counts)
@@ -97,7 +94,7 @@ def test_records_of_an_earlier_run_are_removed(records: Path) -> None:
 
 
 def test_without_counters_nothing_is_read(records: Path) -> None:
-    def read(service: str, part: int, scope: Scope) -> bytes:
+    def read(service: str, scope: Scope) -> tuple[bytes, bytes]:
         raise AssertionError("read")
 
     assert Instrumented(None, str(records.parent), read).take(SCOPE) == Taken()

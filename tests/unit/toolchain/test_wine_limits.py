@@ -50,6 +50,19 @@ def test_formats_routines_and_caught_codes_are_named_with_their_lines(built: Pat
     assert "wine-exception-code" not in found
 
 
+NAMES = """
+__attribute__((section("%s"), used)) static const char Packed[] = "x%%wZ";
+"""
+
+
+@pytest.mark.parametrize(("section", "notes"), [(".lprfn", 0), (".lcovmap", 0), (".rdata", 1)])
+def test_what_coverage_adds_to_an_image_is_no_format(tmp_path: Path, section: str, notes: int) -> None:
+    (tmp_path / "t.c").write_text(SOURCE.replace("open %wZ by", "open") + NAMES % section)
+    (tmp_path / "winvm.toml").write_text('[driver]\nname = "t"\nsources = ["t.c"]\n')
+    image = build_drivers(config.load(tmp_path / "winvm.toml"), None, Journal())["release"]
+    assert [one.rule for one in wine_limits(image)].count("wine-format") == notes
+
+
 def test_a_code_that_a_filter_takes_is_right(built: Path, tmp_path: Path) -> None:
     (tmp_path / "t.c").write_text(SOURCE)
     (tmp_path / "build").mkdir()
