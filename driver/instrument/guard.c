@@ -39,6 +39,8 @@ VOID WinvmGuardBegin(PDRIVER_OBJECT DriverObject) {
     GuardWorkBegin();
     GuardObjectsBegin();
     GuardMdlsBegin();
+    GuardReferencesBegin();
+    GuardPagedBegin();
     GuardFaultsBegin();
     WinvmChannelAdd(WINVM_PART_GUARD_BEGIN, ScenarioBegins);
     WinvmChannelAdd(WINVM_PART_GUARD_END, ScenarioEnds);
@@ -50,7 +52,8 @@ VOID WinvmGuardBegin(PDRIVER_OBJECT DriverObject) {
 static VOID CheckLeft(PDRIVER_OBJECT DriverObject, ULONG_PTR Routine, PCSTR When) {
     GuardNothingLeft();
     GuardTimersLeft(Routine);
-    ULONG count = GuardWorkLeft() + GuardPoolLeft() + GuardMdlsLeft() + GuardObjectsLeft(DriverObject);
+    ULONG count =
+        GuardWorkLeft() + GuardPoolLeft() + GuardMdlsLeft() + GuardReferencesLeft() + GuardObjectsLeft(DriverObject);
 
     if (count) {
         GuardViolationLeft(Routine, When, VERIFIER_VIOLATION, 0x62, (ULONG_PTR)&DriverObject->DriverName, 0, count);

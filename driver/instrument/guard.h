@@ -97,20 +97,24 @@ extern PDRIVER_OBJECT GuardDriver;
 /* clang-format off */
 #define GUARD_ROUTINES(X) \
     X(ExAcquireFastMutex) X(ExAcquireFastMutexUnsafe) X(ExAcquireResourceExclusiveLite) \
-    X(ExAcquireResourceSharedLite) X(ExAllocatePool) X(ExAllocatePool2) X(ExAllocatePoolWithQuotaTag) \
-    X(ExAllocatePoolWithTag) X(ExDeleteResourceLite) X(ExFreePool) X(ExFreePoolWithTag) \
-    X(ExInitializeNPagedLookasideList) X(ExInitializePagedLookasideList) X(ExReleaseFastMutex) \
-    X(ExReleaseFastMutexUnsafe) X(ExReleaseResourceLite) X(ExReleaseResourceForThreadLite) \
-    X(IoAcquireCancelSpinLock) X(IoAllocateIrp) X(IoAllocateMdl) X(IoAllocateWorkItem) X(IoCancelIrp) \
-    X(IoCreateDevice) X(IoCreateSymbolicLink) X(IoDeleteDevice) X(IoDeleteSymbolicLink) X(IoFreeIrp) X(IoFreeMdl) \
-    X(IoFreeWorkItem) X(IoQueueWorkItem) X(IoReleaseCancelSpinLock) X(IofCallDriver) X(IofCompleteRequest) \
+    X(ExAcquireResourceSharedLite) X(ExAcquireSharedStarveExclusive) X(ExAcquireSharedWaitForExclusive) \
+    X(ExAllocatePool) X(ExAllocatePool2) X(ExAllocatePoolWithQuotaTag) X(ExAllocatePoolWithTag) \
+    X(ExAllocatePoolWithTagPriority) X(ExDeleteResourceLite) X(ExFreePool) X(ExFreePoolWithTag) \
+    X(ExInitializeNPagedLookasideList) X(ExInitializePagedLookasideList) X(ExInitializeResourceLite) \
+    X(ExReleaseFastMutex) X(ExReleaseFastMutexUnsafe) X(ExReleaseResourceForThreadLite) \
+    X(ExReleaseResourceLite) X(IoAcquireCancelSpinLock) X(IoAcquireRemoveLockEx) X(IoAllocateIrp) \
+    X(IoAllocateMdl) X(IoAllocateWorkItem) X(IoCancelIrp) X(IoCreateDevice) X(IoCreateSymbolicLink) \
+    X(IoCreateUnprotectedSymbolicLink) X(IoDeleteDevice) X(IoDeleteSymbolicLink) X(IoFreeIrp) X(IoFreeMdl) \
+    X(IoFreeWorkItem) X(IoInitializeRemoveLockEx) X(IoQueueWorkItem) X(IoReleaseCancelSpinLock) \
+    X(IoReleaseRemoveLockAndWaitEx) X(IoReleaseRemoveLockEx) X(IofCallDriver) X(IofCompleteRequest) \
     X(KeAcquireInStackQueuedSpinLock) X(KeAcquireInStackQueuedSpinLockAtDpcLevel) X(KeAcquireSpinLockAtDpcLevel) \
-    X(KeAcquireSpinLockRaiseToDpc) X(KeCancelTimer) X(KeDelayExecutionThread) X(KeEnterCriticalRegion) X(KeEnterGuardedRegion) \
-    X(KeInitializeDpc) X(KeInsertQueueDpc) X(KeLeaveCriticalRegion) X(KeReleaseInStackQueuedSpinLock) \
-    X(KeReleaseInStackQueuedSpinLockFromDpcLevel) X(KeReleaseSpinLock) X(KeReleaseSpinLockFromDpcLevel) \
-    X(KeSetEvent) X(KeSetTimer) X(KeSetTimerEx) X(KeWaitForMultipleObjects) X(KeWaitForSingleObject) \
-    X(MmIsAddressValid) X(MmMapLockedPagesSpecifyCache) X(MmProbeAndLockPages) X(MmUnlockPages) \
-    X(MmUnmapLockedPages) X(PsCreateSystemThread) X(PsTerminateSystemThread) X(RtlRaiseStatus)
+    X(KeAcquireSpinLockRaiseToDpc) X(KeCancelTimer) X(KeDelayExecutionThread) X(KeEnterCriticalRegion) \
+    X(KeEnterGuardedRegion) X(KeInitializeDpc) X(KeInsertQueueDpc) X(KeLeaveCriticalRegion) \
+    X(KeReleaseInStackQueuedSpinLock) X(KeReleaseInStackQueuedSpinLockFromDpcLevel) X(KeReleaseSpinLock) \
+    X(KeReleaseSpinLockFromDpcLevel) X(KeSetEvent) X(KeSetTimer) X(KeSetTimerEx) X(KeWaitForMultipleObjects) \
+    X(KeWaitForSingleObject) X(MmIsAddressValid) X(MmLockPagableDataSection) X(MmMapLockedPagesSpecifyCache) \
+    X(MmProbeAndLockPages) X(MmUnlockPages) X(MmUnmapLockedPages) X(ObReferenceObjectByHandle) \
+    X(ObfDereferenceObject) X(PsCreateSystemThread) X(PsTerminateSystemThread) X(RtlRaiseStatus)
 /* clang-format on */
 #define GUARD_NUMBER(name) GuardReal_##name,
 enum { GUARD_ROUTINES(GUARD_NUMBER) GuardRealCount };
@@ -159,6 +163,10 @@ VOID GuardUnlock(VOID);
 /* guard_irql.c: at the start of a routine that may be called up to an IRQL at most. */
 VOID GuardAtMost(ULONG_PTR Caller, KIRQL Most, PCSTR Routine, ULONG Kind, ULONG_PTR Third, ULONG_PTR Fourth);
 
+/* guard_irql.c: pageable code that runs at DISPATCH_LEVEL; not once the driver has locked a pageable section. */
+VOID GuardNotPaged(ULONG_PTR Caller);
+VOID GuardPagedBegin(VOID);
+
 /* guard_fault.c */
 VOID GuardFaultsBegin(VOID);
 VOID GuardFaultsEnd(VOID);
@@ -183,7 +191,7 @@ VOID GuardPoolEnd(VOID);
 GUARD_PAGE GuardPageOf(ULONG_PTR Address);
 GUARD_BLOCK *GuardBlockOf(ULONG_PTR Address); /* the block that is, or was, there; NULL without one */
 PVOID GuardTakeBlock(ULONG_PTR Caller, ULONG Type, SIZE_T Size, ULONG Tag, BOOLEAN Zero);
-VOID GuardRetireBlock(GUARD_BLOCK *Block);
+VOID GuardRetireBlock(GUARD_BLOCK *Block, BOOLEAN Keep); /* Keep: it stays accessible for a while */
 VOID GuardCheckAround(ULONG_PTR Caller, const GUARD_BLOCK *Block);
 VOID GuardPoolDescribe(ULONG_PTR Address); /* prints the block that is, or was, there */
 ULONG GuardPoolLeft(VOID);                 /* prints what is still allocated, returns how many */
@@ -217,7 +225,8 @@ LONG GuardFilesOpen(VOID);
 
 /* guard_timers.c */
 VOID GuardTimersBegin(VOID);
-VOID GuardCheckFreed(ULONG_PTR Caller, ULONG_PTR Start, ULONG_PTR End, ULONG Type);
+/* Returns whether a timer or DPC was there. */
+BOOLEAN GuardCheckFreed(ULONG_PTR Caller, ULONG_PTR Start, ULONG_PTR End, ULONG Type);
 VOID GuardTimersLeft(ULONG_PTR Unload);
 
 /* guard_work.c */
@@ -227,6 +236,15 @@ ULONG GuardWorkLeft(VOID);
 /* guard_objects.c */
 VOID GuardObjectsBegin(VOID);
 ULONG GuardObjectsLeft(PDRIVER_OBJECT DriverObject);
+
+/* guard_references.c */
+VOID GuardReferencesBegin(VOID);
+VOID GuardCheckResources(ULONG_PTR Caller, ULONG_PTR Start, ULONG_PTR End, ULONG Type);
+ULONG GuardReferencesLeft(VOID);
+
+/* guard_freed.c: objects of the kernel that the driver has freed, until their address is given out again. */
+VOID GuardGiven(PVOID Object);
+VOID GuardFreed(ULONG_PTR Caller, PVOID Object, PCSTR What); /* a violation if it is freed already */
 
 /* guard_mdl.c */
 VOID GuardMdlsBegin(VOID);

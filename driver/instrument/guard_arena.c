@@ -17,6 +17,16 @@
 #define RAISE_IF_FAILURE 16
 #define ZERO_ALLOCATION 1024
 
+#define KEPT_BLOCKS 16u
+
+/* Freed, and not yet decommitted. */
+typedef struct KEPT {
+    GUARD_BLOCK *Record;
+    ULONGLONG Born;
+} KEPT;
+
+static KEPT Kept[KEPT_BLOCKS];
+static ULONG KeptNext;
 static PUCHAR Arena;
 static ULONG *Owner; /* by page: 1 + record, 0 for a page that was never used */
 static GUARD_BLOCK *Records;
@@ -35,7 +45,8 @@ VOID GuardPoolBegin(VOID) {
     Owner = Reserve(ARENA_PAGES * sizeof(*Owner), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     Records = Reserve(RECORDS * sizeof(*Records), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     Arena = Owner && Records ? Reserve((SIZE_T)ARENA_PAGES * PAGE_SIZE, MEM_RESERVE, PAGE_NOACCESS) : NULL;
-    FreeRecord = FreshRecord = Cursor = Live = 0;
+    FreeRecord = FreshRecord = Cursor = Live = KeptNext = 0;
+    RtlZeroMemory(Kept, sizeof(Kept));
     if (Arena == NULL) {
         DbgPrint("winvm-guard: no memory for guarded pool: overruns and use after free are not seen\n");
     }
@@ -161,15 +172,38 @@ static GUARD_BLOCK *NewRecord(ULONG Pages) {
     return record;
 }
 
-VOID GuardRetireBlock(GUARD_BLOCK *Record) {
+static VOID Decommit(const GUARD_BLOCK *Record) {
     PVOID base = Arena + (SIZE_T)Record->Page * PAGE_SIZE;
     SIZE_T size = (SIZE_T)(Record->Pages - 1) * PAGE_SIZE;
 
     ZwFreeVirtualMemory(ZwCurrentProcess(), &base, &size, MEM_DECOMMIT);
+}
+
+/* Wine's timers touch a timer and its DPC after the DPC routine has returned, when the driver may rightly have freed
+   both: such a block goes when a few more of them have been freed. */
+static VOID DecommitLater(GUARD_BLOCK *Record) {
+    GuardLock();
+    KEPT old = Kept[KeptNext];
+    Kept[KeptNext] = (KEPT){Record, Record->Born};
+    KeptNext = (KeptNext + 1) % KEPT_BLOCKS;
+    BOOLEAN same = old.Record != NULL && !old.Record->Live && old.Record->Born == old.Born;
+    GuardUnlock();
+    if (same) {
+        Decommit(old.Record);
+    }
+}
+
+VOID GuardRetireBlock(GUARD_BLOCK *Record, BOOLEAN Keep) {
+    if (!Keep) {
+        Decommit(Record);
+    }
     GuardLock();
     Record->Live = FALSE;
     Live--;
     GuardUnlock();
+    if (Keep) {
+        DecommitLater(Record);
+    }
 }
 
 static VOID Fill(PUCHAR At, SIZE_T Size, UCHAR Byte) {
@@ -193,7 +227,7 @@ PVOID GuardTakeBlock(ULONG_PTR Caller, ULONG Type, SIZE_T Size, ULONG Tag, BOOLE
     BOOLEAN executable = (Type & ~(ULONG)(RAISE_IF_FAILURE | ZERO_ALLOCATION | 8)) == NonPagedPool;
     if (!NT_SUCCESS(ZwAllocateVirtualMemory(ZwCurrentProcess(), &base, 0, &bytes, MEM_COMMIT,
                                             executable ? PAGE_EXECUTE_READWRITE : PAGE_READWRITE))) {
-        GuardRetireBlock(record);
+        GuardRetireBlock(record, FALSE);
         return NULL;
     }
     PUCHAR start = base;

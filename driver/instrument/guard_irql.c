@@ -13,8 +13,8 @@
     X(IoCreateSynchronizationEvent, 0, wdm) X(IoGetDeviceObjectPointer, 0, wdm) X(IoGetDeviceProperty, 0, wdm) \
     X(IoOpenDeviceRegistryKey, 0, wdm) X(IoRegisterDeviceInterface, 0, wdm) X(IoSetDeviceInterfaceState, 0, wdm) \
     X(KeReleaseMutex, 2, wdm) X(KeReleaseSemaphore, 2, wdm) X(MmAllocateContiguousMemory, 2, wdm) \
-    X(ObReferenceObjectByHandle, 0, wdm) X(PsLookupProcessByProcessId, 1, ntifs) \
-    X(PsLookupThreadByThreadId, 1, ntifs) X(PsSetCreateProcessNotifyRoutine, 0, ntddk) \
+    X(PsLookupProcessByProcessId, 1, ntifs) X(PsLookupThreadByThreadId, 1, ntifs) \
+    X(PsSetCreateProcessNotifyRoutine, 0, ntddk) \
     X(PsSetLoadImageNotifyRoutine, 0, ntddk) X(RtlAnsiStringToUnicodeString, 0, wdm) \
     X(RtlCheckRegistryKey, 0, wdm) X(RtlCompareUnicodeString, 0, wdm) X(RtlConvertSidToUnicodeString, 1, ntifs) \
     X(RtlCreateRegistryKey, 0, wdm) X(RtlDeleteRegistryValue, 0, wdm) X(RtlEqualUnicodeString, 0, wdm) \
@@ -58,9 +58,30 @@ static VOID TooHigh(ULONG_PTR Caller, PCSTR Routine, KIRQL Irql) {
     GuardViolation(Caller, "routine called above the IRQL that it allows", VERIFIER_VIOLATION, 0xE5, Irql, 0, 0);
 }
 
+static BOOLEAN PagedLocked;
+
+VOID GuardPagedBegin(VOID) {
+    PagedLocked = FALSE;
+}
+
+PVOID NTAPI GuardMmLockPagableDataSection(PVOID Address) {
+    PagedLocked = TRUE;
+    return REAL(MmLockPagableDataSection)(Address);
+}
+
+VOID GuardNotPaged(ULONG_PTR Caller) {
+    KIRQL irql;
+
+    if (!PagedLocked && GuardIrql(&irql) && irql >= DISPATCH_LEVEL && GuardInPagedCode(Caller)) {
+        GuardViolation(Caller, "pageable code runs at DISPATCH_LEVEL", PAGED_CODE_AT_RAISED_IRQL, Caller, irql, 8,
+                       Caller);
+    }
+}
+
 __attribute__((used)) VOID GuardLimit(ULONG Number, ULONG_PTR Caller) {
     KIRQL irql;
 
+    GuardNotPaged(Caller);
     if (GuardIrql(&irql) && irql > Limits[Number].Most) {
         TooHigh(Caller, Limits[Number].Name, irql);
     }
@@ -88,6 +109,7 @@ LIMITED(STUB)
 VOID GuardAtMost(ULONG_PTR Caller, KIRQL Most, PCSTR Routine, ULONG Kind, ULONG_PTR Third, ULONG_PTR Fourth) {
     KIRQL irql;
 
+    GuardNotPaged(Caller);
     if (GuardIrql(&irql) && irql > Most) {
         DbgPrint("winvm-guard: %s called at IRQL %u\n", Routine, irql);
         GuardViolation(Caller, "routine called above the IRQL that it allows", VERIFIER_VIOLATION, Kind, irql, Third,
@@ -138,3 +160,4 @@ GUARD_IMPORT(KeDelayExecutionThread);
 GUARD_IMPORT(KeSetEvent);
 GUARD_IMPORT(KeWaitForMultipleObjects);
 GUARD_IMPORT(KeWaitForSingleObject);
+GUARD_IMPORT(MmLockPagableDataSection);

@@ -46,6 +46,7 @@ PMDL NTAPI GuardIoAllocateMdl(PVOID Address, ULONG Length, BOOLEAN Secondary, BO
     }
     PMDL mdl = REAL(IoAllocateMdl)(Address, Length, Secondary, Charge, Irp);
     if (GuardOn && mdl) {
+        GuardGiven(mdl);
         GuardSite(CALLER, &site);
         GuardLock();
         TRACKED_MDL *tracked = Find(mdl);
@@ -75,6 +76,12 @@ VOID NTAPI GuardIoFreeMdl(PMDL Mdl) {
     if (copy.Locked) {
         GuardViolation(CALLER, "MDL freed whose pages are locked", LEFT_LOCKED_PAGES, 0, 0, (ULONG_PTR)Mdl,
                        ADDRESS_AND_SIZE_TO_SPAN_PAGES(Mdl->ByteOffset, Mdl->ByteCount));
+    }
+    if (GuardOn && copy.Mdl == NULL) {
+        GuardFreed(CALLER, Mdl, "MDL freed twice");
+    } else if (GuardOn) {
+        GuardGiven(Mdl);
+        GuardFreed(CALLER, Mdl, "");
     }
     REAL(IoFreeMdl)(Mdl);
 }

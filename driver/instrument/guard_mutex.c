@@ -68,30 +68,35 @@ static VOID CheckRegion(ULONG_PTR Caller, ULONG Kind, PERESOURCE Resource) {
     }
 }
 
-BOOLEAN NTAPI GuardExAcquireResourceExclusiveLite(PERESOURCE Resource, BOOLEAN Wait) {
-    GuardAtMost(CALLER, APC_LEVEL, "ExAcquireResourceExclusiveLite", 0x37, 0, (ULONG_PTR)Resource);
-    CheckRegion(CALLER, 0x37, Resource);
+typedef BOOLEAN NTAPI ACQUIRE(PERESOURCE Resource, BOOLEAN Wait);
+
+static BOOLEAN Acquire(ULONG_PTR Caller, PERESOURCE Resource, BOOLEAN Wait, BOOLEAN Shared, ACQUIRE *Real) {
+    GuardAtMost(Caller, APC_LEVEL, "ERESOURCE routine", 0x37, 0, (ULONG_PTR)Resource);
+    CheckRegion(Caller, 0x37, Resource);
     if (Wait) {
-        GuardAcquiring(CALLER, Resource, GuardResource, FALSE);
+        GuardAcquiring(Caller, Resource, GuardResource, Shared);
     }
-    BOOLEAN taken = REAL(ExAcquireResourceExclusiveLite)(Resource, Wait);
+    BOOLEAN taken = Real(Resource, Wait);
     if (taken) {
-        GuardAcquired(CALLER, Resource, GuardResource, FALSE, PASSIVE_LEVEL);
+        GuardAcquired(Caller, Resource, GuardResource, Shared, PASSIVE_LEVEL);
     }
     return taken;
 }
 
+BOOLEAN NTAPI GuardExAcquireResourceExclusiveLite(PERESOURCE Resource, BOOLEAN Wait) {
+    return Acquire(CALLER, Resource, Wait, FALSE, REAL(ExAcquireResourceExclusiveLite));
+}
+
 BOOLEAN NTAPI GuardExAcquireResourceSharedLite(PERESOURCE Resource, BOOLEAN Wait) {
-    GuardAtMost(CALLER, APC_LEVEL, "ExAcquireResourceSharedLite", 0x37, 0, (ULONG_PTR)Resource);
-    CheckRegion(CALLER, 0x37, Resource);
-    if (Wait) {
-        GuardAcquiring(CALLER, Resource, GuardResource, TRUE);
-    }
-    BOOLEAN taken = REAL(ExAcquireResourceSharedLite)(Resource, Wait);
-    if (taken) {
-        GuardAcquired(CALLER, Resource, GuardResource, TRUE, PASSIVE_LEVEL);
-    }
-    return taken;
+    return Acquire(CALLER, Resource, Wait, TRUE, REAL(ExAcquireResourceSharedLite));
+}
+
+BOOLEAN NTAPI GuardExAcquireSharedStarveExclusive(PERESOURCE Resource, BOOLEAN Wait) {
+    return Acquire(CALLER, Resource, Wait, TRUE, REAL(ExAcquireSharedStarveExclusive));
+}
+
+BOOLEAN NTAPI GuardExAcquireSharedWaitForExclusive(PERESOURCE Resource, BOOLEAN Wait) {
+    return Acquire(CALLER, Resource, Wait, TRUE, REAL(ExAcquireSharedWaitForExclusive));
 }
 
 /* Another routine may have acquired it, or another thread for this one: what was not seen is not judged. */
@@ -106,11 +111,6 @@ VOID NTAPI GuardExReleaseResourceForThreadLite(PERESOURCE Resource, ERESOURCE_TH
     GuardReleasedIfHeld(Resource);
     REAL(ExReleaseResourceForThreadLite)(Resource, Thread);
     GuardIdle(GuardThread(FALSE));
-}
-
-NTSTATUS NTAPI GuardExDeleteResourceLite(PERESOURCE Resource) {
-    GuardForgetLocks((ULONG_PTR)Resource, (ULONG_PTR)(Resource + 1));
-    return REAL(ExDeleteResourceLite)(Resource);
 }
 
 VOID NTAPI GuardKeEnterCriticalRegion(VOID) {
@@ -146,7 +146,8 @@ GUARD_IMPORT(ExAcquireFastMutex);
 GUARD_IMPORT(ExAcquireFastMutexUnsafe);
 GUARD_IMPORT(ExAcquireResourceExclusiveLite);
 GUARD_IMPORT(ExAcquireResourceSharedLite);
-GUARD_IMPORT(ExDeleteResourceLite);
+GUARD_IMPORT(ExAcquireSharedStarveExclusive);
+GUARD_IMPORT(ExAcquireSharedWaitForExclusive);
 GUARD_IMPORT(ExReleaseFastMutex);
 GUARD_IMPORT(ExReleaseFastMutexUnsafe);
 GUARD_IMPORT(ExReleaseResourceForThreadLite);

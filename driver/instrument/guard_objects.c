@@ -61,22 +61,39 @@ static BOOLEAN IsLink(const LINK *Link, PCUNICODE_STRING Name) {
     return TRUE;
 }
 
+static VOID RememberLink(ULONG_PTR Caller, PCUNICODE_STRING Name) {
+    GUARD_SITE site;
+
+    if (Name->Length > sizeof(Links[0].Name)) {
+        return;
+    }
+    GuardSite(Caller, &site);
+    GuardLock();
+    for (ULONG i = 0; i < LINKS; i++) {
+        if (Links[i].Length == 0) {
+            Links[i].Length = Name->Length;
+            RtlCopyMemory(Links[i].Name, Name->Buffer, Name->Length);
+            Links[i].Site = site;
+            break;
+        }
+    }
+    GuardUnlock();
+}
+
 NTSTATUS NTAPI GuardIoCreateSymbolicLink(PUNICODE_STRING Name, PUNICODE_STRING Target) {
     GuardAtMost(CALLER, PASSIVE_LEVEL, "IoCreateSymbolicLink", 0xE5, 0, 0);
     NTSTATUS status = REAL(IoCreateSymbolicLink)(Name, Target);
-    if (GuardOn && NT_SUCCESS(status) && Name->Length <= sizeof(Links[0].Name)) {
-        GUARD_SITE site;
-        GuardSite(CALLER, &site);
-        GuardLock();
-        for (ULONG i = 0; i < LINKS; i++) {
-            if (Links[i].Length == 0) {
-                Links[i].Length = Name->Length;
-                RtlCopyMemory(Links[i].Name, Name->Buffer, Name->Length);
-                Links[i].Site = site;
-                break;
-            }
-        }
-        GuardUnlock();
+    if (GuardOn && NT_SUCCESS(status)) {
+        RememberLink(CALLER, Name);
+    }
+    return status;
+}
+
+NTSTATUS NTAPI GuardIoCreateUnprotectedSymbolicLink(PUNICODE_STRING Name, PUNICODE_STRING Target) {
+    GuardAtMost(CALLER, PASSIVE_LEVEL, "IoCreateUnprotectedSymbolicLink", 0xE5, 0, 0);
+    NTSTATUS status = REAL(IoCreateUnprotectedSymbolicLink)(Name, Target);
+    if (GuardOn && NT_SUCCESS(status)) {
+        RememberLink(CALLER, Name);
     }
     return status;
 }
@@ -114,5 +131,6 @@ ULONG GuardObjectsLeft(PDRIVER_OBJECT DriverObject) {
 
 GUARD_IMPORT(IoCreateDevice);
 GUARD_IMPORT(IoCreateSymbolicLink);
+GUARD_IMPORT(IoCreateUnprotectedSymbolicLink);
 GUARD_IMPORT(IoDeleteDevice);
 GUARD_IMPORT(IoDeleteSymbolicLink);

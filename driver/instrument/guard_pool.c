@@ -21,6 +21,7 @@ static VOID CheckAllocation(ULONG_PTR Caller, ULONG Type, SIZE_T Size, ULONG Tag
     KIRQL irql;
     BOOLEAN paged = (Type & POOL_TYPE_MASK) != 0;
 
+    GuardNotPaged(Caller);
     if (Size == 0) {
         GuardViolation(Caller, "pool allocation of 0 bytes", VERIFIER_VIOLATION, 0x00,
                        GuardIrql(&irql) ? irql : PASSIVE_LEVEL, Type, 0);
@@ -82,6 +83,24 @@ PVOID NTAPI GuardExAllocatePoolWithQuotaTag(POOL_TYPE Type, SIZE_T Size, ULONG T
     return REAL(ExAllocatePoolWithQuotaTag)(Type, Size, Tag);
 }
 
+PVOID NTAPI GuardExAllocatePoolWithQuota(POOL_TYPE Type, SIZE_T Size) {
+    PVOID block;
+
+    if (Serve(CALLER, Type, Size, 'enoN', FALSE, &block)) {
+        return OrRaise(block, (Type & POOL_QUOTA_FAIL_INSTEAD_OF_RAISE) == 0);
+    }
+    return REAL(ExAllocatePoolWithQuotaTag)(Type, Size, 'enoN');
+}
+
+PVOID NTAPI GuardExAllocatePoolWithTagPriority(POOL_TYPE Type, SIZE_T Size, ULONG Tag, EX_POOL_PRIORITY Priority) {
+    PVOID block;
+
+    if (Serve(CALLER, Type, Size, Tag, FALSE, &block)) {
+        return OrRaise(block, (Type & RAISE_IF_FAILURE) != 0);
+    }
+    return REAL(ExAllocatePoolWithTagPriority)(Type, Size, Tag, Priority);
+}
+
 PVOID NTAPI GuardExAllocatePool2(ULONGLONG Flags, SIZE_T Size, ULONG Tag) {
     ULONG type = Flags & FLAG_PAGED ? PagedPool : Flags & FLAG_NONPAGED_EXECUTE ? NonPagedPool : NonPagedPoolNx;
     PVOID block;
@@ -140,8 +159,7 @@ static BOOLEAN Release(ULONG_PTR Caller, PVOID Block, ULONG Tag) {
                        VERIFIER_VIOLATION, paged ? 0x11 : 0x12, irql, record->Type, at);
     }
     GuardCheckAround(Caller, record);
-    GuardCheckFreed(Caller, at, at + record->Size, record->Type);
-    GuardRetireBlock(record);
+    GuardRetireBlock(record, GuardCheckFreed(Caller, at, at + record->Size, record->Type));
     return TRUE;
 }
 
@@ -180,8 +198,10 @@ BOOLEAN NTAPI GuardMmIsAddressValid(PVOID Address) {
 
 GUARD_IMPORT(ExAllocatePool);
 GUARD_IMPORT(ExAllocatePool2);
+GUARD_IMPORT(ExAllocatePoolWithQuota);
 GUARD_IMPORT(ExAllocatePoolWithQuotaTag);
 GUARD_IMPORT(ExAllocatePoolWithTag);
+GUARD_IMPORT(ExAllocatePoolWithTagPriority);
 GUARD_IMPORT(ExFreePool);
 GUARD_IMPORT(ExFreePoolWithTag);
 GUARD_IMPORT(ExInitializeNPagedLookasideList);

@@ -17,21 +17,12 @@ static VOID AtLeastDispatch(ULONG_PTR Caller, ULONG Kind, PVOID Lock) {
     }
 }
 
-static VOID NotPaged(ULONG_PTR Caller) {
-    KIRQL irql;
-
-    if (GuardIrql(&irql) && irql >= DISPATCH_LEVEL && GuardInPagedCode(Caller)) {
-        GuardViolation(Caller, "pageable code runs at DISPATCH_LEVEL", PAGED_CODE_AT_RAISED_IRQL, Caller, irql, 8,
-                       Caller);
-    }
-}
-
 KIRQL NTAPI GuardKeAcquireSpinLockRaiseToDpc(PKSPIN_LOCK Lock) {
     GuardAtMost(CALLER, DISPATCH_LEVEL, "KeAcquireSpinLock", 0x42, (ULONG_PTR)Lock, 0);
     GuardAcquiring(CALLER, Lock, GuardSpinLock, FALSE);
     KIRQL real = REAL(KeAcquireSpinLockRaiseToDpc)(Lock);
     KIRQL before = GuardAcquired(CALLER, Lock, GuardSpinLock, FALSE, DISPATCH_LEVEL);
-    NotPaged(CALLER);
+    GuardNotPaged(CALLER);
     return GuardThread(FALSE) ? before : real;
 }
 
@@ -63,7 +54,7 @@ VOID NTAPI GuardKeAcquireInStackQueuedSpinLock(PKSPIN_LOCK Lock, PKLOCK_QUEUE_HA
     GuardAcquiring(CALLER, Lock, GuardQueuedSpinLock, FALSE);
     REAL(KeAcquireInStackQueuedSpinLock)(Lock, Queue);
     KIRQL before = GuardAcquired(CALLER, Lock, GuardQueuedSpinLock, FALSE, DISPATCH_LEVEL);
-    NotPaged(CALLER);
+    GuardNotPaged(CALLER);
     if (GuardThread(FALSE)) {
         Queue->OldIrql = before;
     }

@@ -97,24 +97,28 @@ BOOLEAN NTAPI GuardKeCancelTimer(PKTIMER Timer) {
 }
 
 /* Memory that holds an active timer is freed. Type: of the pool, or -1 for a device extension. */
-VOID GuardCheckFreed(ULONG_PTR Caller, ULONG_PTR Start, ULONG_PTR End, ULONG Type) {
+BOOLEAN GuardCheckFreed(ULONG_PTR Caller, ULONG_PTR Start, ULONG_PTR End, ULONG Type) {
     ULONG_PTR active = 0;
+    BOOLEAN held = FALSE;
 
     GuardLock();
     for (ULONG i = 0; i < TIMERS; i++) {
         ULONG_PTR timer = (ULONG_PTR)Timers[i].Timer;
         if (timer >= Start && timer < End) {
+            held = TRUE;
             active = IsActive(&Timers[i]) ? timer : active;
             Timers[i].Timer = NULL;
         }
     }
     for (ULONG i = 0; i < DPCS; i++) {
         if ((ULONG_PTR)Dpcs[i].Dpc >= Start && (ULONG_PTR)Dpcs[i].Dpc < End) {
+            held = TRUE;
             Dpcs[i].Dpc = NULL;
         }
     }
     GuardUnlock();
     GuardForgetLocks(Start, End);
+    GuardCheckResources(Caller, Start, End, Type);
     if (active && Type == (ULONG)-1) {
         GuardViolation(Caller, "device deleted whose extension holds an active timer", TIMER_OR_DPC_INVALID_CODE, 0,
                        active, Start, End);
@@ -122,6 +126,7 @@ VOID GuardCheckFreed(ULONG_PTR Caller, ULONG_PTR Start, ULONG_PTR End, ULONG Typ
     if (active) {
         GuardViolation(Caller, "pool freed that holds an active timer", VERIFIER_VIOLATION, 0x15, active, Type, Start);
     }
+    return held;
 }
 
 VOID GuardTimersLeft(ULONG_PTR Unload) {

@@ -47,6 +47,7 @@ PIO_WORKITEM NTAPI GuardIoAllocateWorkItem(PDEVICE_OBJECT DeviceObject) {
         return NULL;
     }
     PIO_WORKITEM item = REAL(IoAllocateWorkItem)(DeviceObject);
+    GuardGiven(item);
     GuardSite(CALLER, &site);
     GuardLock();
     ITEM *known = GuardOn && item ? FindItem(NULL) : NULL;
@@ -100,6 +101,9 @@ VOID NTAPI GuardIoFreeWorkItem(PIO_WORKITEM Item) {
         GuardViolation(CALLER, "work item freed that is in the queue", WORKER_MISUSE, 2, (ULONG_PTR)Item,
                        (ULONG_PTR)known->Routine, 0);
     }
+    if (GuardOn) {
+        GuardFreed(CALLER, Item, "work item freed twice");
+    }
     REAL(IoFreeWorkItem)(Item);
 }
 
@@ -107,12 +111,19 @@ VOID NTAPI GuardIoFreeWorkItem(PIO_WORKITEM Item) {
 
 #define CURRENT_THREAD ((ULONG_PTR)__readgsqword(0x48)) /* ClientId.UniqueThread of the TEB */
 
+static VOID CheckEnd(ULONG_PTR Caller, const GUARD_THREAD *Thread) {
+    if (GuardOn && Thread && Thread->HeldCount) {
+        GuardViolation(Caller, "system thread ends that owns a lock", VERIFIER_VIOLATION, 0x100A, CURRENT_THREAD, 0, 0);
+    }
+}
+
 static VOID NTAPI RunThread(PVOID Context) {
     STARTED *started = Context;
     GUARD_CALL call = GuardEnter(PASSIVE_LEVEL);
 
     started->Id = CURRENT_THREAD;
     started->Routine(started->Context);
+    CheckEnd((ULONG_PTR)started->Routine, call.Thread);
     GuardLeave(&call);
     InterlockedExchange(&started->State, 0);
 }
@@ -122,10 +133,7 @@ NTSTATUS NTAPI GuardPsTerminateSystemThread(NTSTATUS Status) {
     GUARD_THREAD *thread = GuardThread(FALSE);
 
     if (thread) {
-        if (GuardOn && thread->HeldCount) {
-            GuardViolation(CALLER, "system thread ends that owns a lock", VERIFIER_VIOLATION, 0x100A, CURRENT_THREAD, 0,
-                           0);
-        }
+        CheckEnd(CALLER, thread);
         thread->Depth = thread->Critical = 0;
         thread->HeldCount = 0;
         thread->Irql = PASSIVE_LEVEL;

@@ -49,9 +49,10 @@ SHARED = ("entry", "channel", "record")
 SOURCES: dict[Instrument, tuple[str, ...]] = {
     Instrument.COVERAGE: ("coverage",),
     Instrument.GUARD: (
-        *("guard", "guard_arena", "guard_fail", "guard_fault", "guard_irp", "guard_irql", "guard_locks"),
-        *("guard_mdl", "guard_mutex", "guard_objects", "guard_pool", "guard_real", "guard_report"),
-        *("guard_spin", "guard_thread", "guard_timers", "guard_work"),
+        *("guard", "guard_arena", "guard_fail", "guard_fault", "guard_freed"),
+        *("guard_irp", "guard_irql", "guard_locks"),
+        *("guard_mdl", "guard_mutex", "guard_objects", "guard_pool", "guard_real"),
+        *("guard_references", "guard_report", "guard_spin", "guard_thread", "guard_timers", "guard_work"),
     ),
 }
 """C files of `driver/instrument/`, without `.c`, that an instrument needs beside the shared ones."""

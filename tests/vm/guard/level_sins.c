@@ -165,6 +165,10 @@ static VOID NTAPI Endless(PVOID Context) {
     }
 }
 
+static VOID NTAPI Nothing(PVOID Context) {
+    (void)Context;
+}
+
 VOID LeaveBehind(PDRIVER_OBJECT DriverObject) {
     static UNICODE_STRING left = RTL_CONSTANT_STRING(L"\\DosDevices\\SinsLeft");
     static UNICODE_STRING name = RTL_CONSTANT_STRING(L"\\Device\\Sins");
@@ -200,7 +204,21 @@ VOID LeaveBehind(PDRIVER_OBJECT DriverObject) {
         case 8:
             own->Kept = IoAllocateIrp(1, FALSE);
             break;
+        case 9:
+            PsCreateSystemThread(&thread, THREAD_ALL_ACCESS, NULL, NULL, NULL, Nothing, NULL);
+            ObReferenceObjectByHandle(thread, SYNCHRONIZE, NULL, KernelMode, &own->Kept, NULL);
+            KeWaitForSingleObject(own->Kept, Executive, KernelMode, FALSE, NULL);
+            ZwClose(thread);
+            break;
+        case 10:
+            IoAcquireRemoveLock(&own->Removal, own);
+            break;
+        case 11:
+            IoCreateUnprotectedSymbolicLink(&left, &name);
+            break;
         default:
+            IoAcquireRemoveLock(&own->Removal, own);
+            IoReleaseRemoveLock(&own->Removal, own);
             break;
     }
 }

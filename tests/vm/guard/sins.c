@@ -1,4 +1,4 @@
-/* sins.c - DriverEntry, dispatch and unload. Code 0x800 + n is sin n of a list, 0x100 codes a list; input is 1 to be
+/* sins.c - DriverEntry, dispatch and unload. Code 0x800 + n is sin n of a list, 0x80 codes or more a list; input is 1 to be
  * clean. */
 #include "sins.h"
 
@@ -33,6 +33,8 @@ static NTSTATUS NTAPI Control(PDEVICE_OBJECT DeviceObject, PIRP Irp) {
         LeftBehind = sin.Clean ? 0 : number - 0x300;
     } else if (number >= 0x200 && number - 0x200 < LevelSinCount) {
         routine = LevelSins[number - 0x200];
+    } else if (number >= 0x180 && number - 0x180 < OtherSinCount) {
+        routine = OtherSins[number - 0x180];
     } else if (number >= 0x100 && number - 0x100 < IrpSinCount) {
         routine = IrpSins[number - 0x100];
     } else if (number < PoolSinCount) {
@@ -69,6 +71,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING Registry
     KeInitializeSpinLock(&own->Second);
     ExInitializeFastMutex(&own->Mutex);
     KeInitializeTimer(&own->Timer);
+    IoInitializeRemoveLock(&own->Removal, TAG, 0, 0);
     status = IoCreateSymbolicLink(&Link, &Name);
     if (!NT_SUCCESS(status)) {
         IoDeleteDevice(device);

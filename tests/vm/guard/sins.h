@@ -22,6 +22,7 @@ typedef struct SINS_DEVICE {
     KSPIN_LOCK First;
     KSPIN_LOCK Second;
     FAST_MUTEX Mutex;
+    IO_REMOVE_LOCK Removal;
     PVOID Kept;
 } SINS_DEVICE;
 
@@ -31,6 +32,9 @@ extern SIN_ROUTINE *const IrpSins[];
 extern const ULONG IrpSinCount;
 extern SIN_ROUTINE *const LevelSins[];
 extern const ULONG LevelSinCount;
+
+extern SIN_ROUTINE *const OtherSins[];
+extern const ULONG OtherSinCount;
 
 extern ULONG LeftBehind; /* the sin that the unload routine commits, 0 for none */
 VOID LeaveBehind(PDRIVER_OBJECT DriverObject);

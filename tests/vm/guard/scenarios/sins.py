@@ -7,7 +7,7 @@ import struct
 from agent import Context, Crash, State, scenario
 
 LINK = "Sins"
-POOL, IRP, LEVEL, UNLOAD = 0, 0x100, 0x200, 0x300
+POOL, IRP, OTHER, LEVEL, UNLOAD = 0, 0x100, 0x180, 0x200, 0x300
 # Name -> request, bugcheck code, and (number of a parameter, its value) that tells the kind; None: any.
 SINS: dict[str, tuple[int, int, tuple[int, int] | None]] = {
     "write_beyond": (POOL + 0, 0xD6, (2, 1)),
@@ -50,6 +50,23 @@ SINS: dict[str, tuple[int, int, tuple[int, int] | None]] = {
     "unlocked_twice": (LEVEL + 10, 0xC4, (1, 0x7C)),
     "freed_locked": (LEVEL + 11, 0xCB, None),
     "region_not_entered": (LEVEL + 12, 0xC4, (1, 0x3E)),
+    "resource_in_pool": (OTHER + 0, 0xC4, (1, 0x17)),
+    "mdl_freed_twice": (OTHER + 1, 0xC4, (1, 0x13)),
+    "work_item_freed_twice": (OTHER + 2, 0xC4, (1, 0x13)),
+    "paged_code_at_dispatch": (OTHER + 3, 0xD1, (3, 8)),
+    "thread_keeps_lock": (OTHER + 4, 0xC4, (1, 0x100A)),
+    "worker_raises": (OTHER + 5, 0xC4, (1, 0xE5)),
+    "dpc_waits": (OTHER + 6, 0xC4, (1, 0x3B)),
+    "dpc_takes_paged": (OTHER + 7, 0xC4, (1, 0x01)),
+    "dpc_writes_beyond": (OTHER + 8, 0xD6, (2, 1)),
+    "thread_reads_freed": (OTHER + 9, 0xD5, (2, 0)),
+    "worker_frees_twice": (OTHER + 10, 0xC4, (1, 0x13)),
+    "nothing_by_priority": (OTHER + 11, 0xC4, (1, 0x00)),
+    "starves_with_apcs": (OTHER + 12, 0xC4, (1, 0x37)),
+    "copies_beyond": (OTHER + 13, 0xD6, (2, 1)),
+    "locks_inversely": (OTHER + 14, 0xC4, (1, 0x1001)),
+    "completes_high": (OTHER + 15, 0xC9, (1, 0x0E)),
+    "dpc_opens_key": (OTHER + 16, 0xC4, (1, 0xE6)),
     "pool_left": (UNLOAD + 1, 0xC4, (1, 0x62)),
     "timer_left": (UNLOAD + 2, 0xC7, (1, 0)),
     "work_item_left": (UNLOAD + 3, 0xC4, (1, 0x62)),
@@ -58,6 +75,9 @@ SINS: dict[str, tuple[int, int, tuple[int, int] | None]] = {
     "thread_left": (UNLOAD + 6, 0xCE, None),
     "timer_in_device_left": (UNLOAD + 7, 0xC7, (1, 0)),
     "irp_left": (UNLOAD + 8, 0xC4, (1, 0x62)),
+    "reference_left": (UNLOAD + 9, 0xC4, (1, 0x62)),
+    "remove_lock_left": (UNLOAD + 10, 0xC4, (1, 0x62)),
+    "unprotected_link_left": (UNLOAD + 11, 0xC4, (1, 0x62)),
 }
 
 
