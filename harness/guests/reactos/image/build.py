@@ -35,7 +35,6 @@ from harness.machine.overlay import require_space
 BUILD_S = 900.0
 BESIDE = 4 << 30
 """Bytes that a build takes for a while: the CD's files, the raw disk, the image."""
-HIVE = f"{iso.SYSTEM}/system32/config/system"
 _HIVE_S = 60.0
 
 
@@ -107,7 +106,7 @@ def _build(
         system = tree / iso.SYSTEM / "system32"
         left_out = python.install(archive, read_parts(), system, tree / "Python", work / "support")
     with journal.step(StepKind.IMAGE, "image: registry, winvm's parts"):
-        change_registry(tree / HIVE)
+        change_registry(tree / iso.HIVE)
         add_winvm(tree)
     with journal.step(StepKind.IMAGE, "image: disk"):
         disk.write_disk(tree, draft / "base.qcow2", deadline)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import ImageError
-from harness.guests.reactos.image.iso import LOADER, SYSTEM, WHICH
+from harness.guests.reactos.image.iso import FREELDR, SYSTEM, WHICH
 from harness.host import programs
 
 SECTOR = 512
@@ -24,7 +24,6 @@ HEADS, TRACK = 255, 63
 FAT32_LBA, ACTIVE = 0x0C, 0x80
 SIGNATURE = 0x4D56_4E49
 """Names the disk: NT tells disks apart by it."""
-FREELDR = f"{LOADER}/freeldr.sys"
 BOOT_CODE = bytes.fromhex(
     "fa31c08ed88ec08ed0bc007cfb8816587cbe487cb4428a16587ccd13721d81064e7c00048306507c20832eb67d2077e1"
     "8a16587cb601ea00f80000b8210e31dbcd10f4ebfd8d7400100020000000800f01"

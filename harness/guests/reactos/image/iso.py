@@ -27,7 +27,13 @@ LOADER = "loader"
 FOLDERS = (SYSTEM, "Profiles", LOADER)
 BOOT_SECTOR = f"{LOADER}/isoboot.bin"
 """What a PC's firmware starts from the CD."""
+FREELDR = f"{LOADER}/freeldr.sys"
+"""What the boot sectors of a disk load."""
+HIVE = f"{SYSTEM}/system32/config/system"
+CABINET = f"{SYSTEM}/reactos.cab"
+"""Holds the system on a boot CD, whose first stage of setup unpacks it."""
 WHICH = "Name the live CD of an x64 debug build of ReactOS: --iso PATH."
+FROM_BOOT_CD = "Name the live CD of the same build: --iso livecd.iso."
 FILE_COUNT, TREE_BYTES, DEPTH = 20_000, 4 << 30, 24
 _NAME = re.compile(r'[^\x00-\x1f"*/:<>?\\|]{1,200}')
 _KDBG = b"kdb:>"
@@ -68,7 +74,9 @@ def _unpack(arguments: list[str]) -> dict[str, Any]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
             iso.get_file_from_iso_fp(file, iso_path=f"/{path}")
-    for needed in (KERNEL, TRANSPORT, BOOT_SECTOR):
+    if (folder / CABINET).is_file() and not (folder / KERNEL).is_file():
+        raise FileRefusedError("is a boot CD, which installs the system", FROM_BOOT_CD)
+    for needed in (KERNEL, TRANSPORT, HIVE, BOOT_SECTOR, FREELDR):
         if not (folder / needed).is_file():
             raise FileRefusedError(f"holds no {needed}: it is no live CD of ReactOS", WHICH)
     return {"version": kernel_version(folder / KERNEL)}

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import ImageError
 from harness.guests.reactos.image import disk, iso, python
-from harness.guests.reactos.image.build import HIVE, build, change_registry
+from harness.guests.reactos.image.build import build, change_registry
 from harness.guests.reactos.image.imports import exports_of, imports_of
 from harness.guests.reactos.image.recipe import read_parts
 from harness.guests.reactos.spec.profile import ReactosProfile
@@ -109,7 +109,7 @@ def test_a_live_cd_becomes_an_image(archive: Path, system: Path, tmp_path: Path)
     system_hive(hive)
     files = {f"reactos/system32/{path.name}": path.read_bytes() for path in system.iterdir()}
     files |= {iso.KERNEL: kernel(tmp_path), iso.TRANSPORT: b"MZ", iso.BOOT_SECTOR: bytes(2048)}
-    files |= {disk.FREELDR: b"loader", HIVE: hive.read_bytes()}
+    files |= {iso.FREELDR: b"loader", iso.HIVE: hive.read_bytes()}
     cd = live_cd(tmp_path / "live.iso", files)
     image = build(PROFILE, cd, own_home, Journal())
     manifest = json.loads(image.manifest.read_text())
@@ -125,7 +125,7 @@ def test_a_live_cd_becomes_an_image(archive: Path, system: Path, tmp_path: Path)
         check=True,
     ).stdout.splitlines()
     wanted = ("Python/python.exe", "winvm/seriald.pyz", "winvm/start.cmd", "winvm/standby.py", "freeldr.ini")
-    assert {f"::/{name}" for name in (*wanted, disk.FREELDR, iso.KERNEL)} <= set(listed)
+    assert {f"::/{name}" for name in (*wanted, iso.FREELDR, iso.KERNEL)} <= set(listed)
     assert build(PROFILE, cd, own_home, Journal()) == image
     assert not list(image.folder.parent.glob(".reactos-*"))
 

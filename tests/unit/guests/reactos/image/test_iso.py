@@ -60,7 +60,8 @@ def files(tmp_path: Path) -> dict[str, bytes]:
         iso.KERNEL: kernel(tmp_path),
         iso.TRANSPORT: b"MZ",
         iso.BOOT_SECTOR: bytes(2048),
-        "loader/freeldr.sys": b"loader",
+        iso.FREELDR: b"loader",
+        iso.HIVE: b"regf",
         "reactos/system32/drivers/A driver with a name longer than 31.sys": b"MZ driver",
         "Profiles/All Users/Start Menu/a.lnk": b"link",
         "readme.txt": b"not wanted",
@@ -76,12 +77,20 @@ def test_a_live_cd_is_unpacked(files: dict[str, bytes], tmp_path: Path) -> None:
     assert found == {name: content for name, content in files.items() if name != "readme.txt"}
 
 
-@pytest.mark.parametrize("lost", [iso.KERNEL, iso.TRANSPORT, iso.BOOT_SECTOR])
+@pytest.mark.parametrize("lost", [iso.KERNEL, iso.TRANSPORT, iso.HIVE, iso.BOOT_SECTOR, iso.FREELDR])
 def test_another_cd_is_refused(files: dict[str, bytes], tmp_path: Path, lost: str) -> None:
     del files[lost]
     cd = live_cd(tmp_path / "live.iso", files)
     with pytest.raises(ConfigurationError, match=rf"live\.iso holds no {lost}: it is no live CD"):
         iso.unpack(cd, tmp_path / "tree", Deadline.after(60))
+
+
+def test_a_boot_cd_is_told_from_a_live_cd(files: dict[str, bytes], tmp_path: Path) -> None:
+    del files[iso.KERNEL]
+    cd = live_cd(tmp_path / "bootcd.iso", {**files, iso.CABINET: b"MSCF"})
+    with pytest.raises(ConfigurationError, match=r"bootcd\.iso is a boot CD") as raised:
+        iso.unpack(cd, tmp_path / "tree", Deadline.after(60))
+    assert "livecd.iso" in raised.value.remedy
 
 
 def test_a_build_with_its_own_debugger_is_refused(files: dict[str, bytes], tmp_path: Path) -> None:
