@@ -20,8 +20,8 @@ KD_SOCKET = "kd.sock"
 """COM1, the kernel debugger's, in the machine's folder."""
 AGENT_SOCKET = "agent.sock"
 """COM2, of commands and files, in the machine's folder."""
-JOURNAL = r"\\.\COM2"
-"""COM3 as the guest names it: it does not count the port that its debugger holds."""
+JOURNAL = r"\\.\COM1"
+"""COM3 as the guest names it: it counts the ports as QEMU's ACPI tables list them, the last one first."""
 
 
 @dataclass(frozen=True)
