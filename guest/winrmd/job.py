@@ -15,6 +15,8 @@ from ctypes import wintypes  # noqa: E402 - the module exists elsewhere, its use
 
 CREATE_SUSPENDED = 0x4
 
+_ERROR_INVALID_FUNCTION = 1  # a system whose job objects are stubs, as ReactOS'
+
 _JOB_OBJECT_EXTENDED_LIMIT_INFORMATION = 9
 _JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE = 0x2000
 
@@ -25,6 +27,7 @@ _kernel32.CreateJobObjectW.restype = wintypes.HANDLE
 _kernel32.SetInformationJobObject.argtypes = [wintypes.HANDLE, ctypes.c_int, ctypes.c_void_p, wintypes.DWORD]
 _kernel32.AssignProcessToJobObject.argtypes = [wintypes.HANDLE, wintypes.HANDLE]
 _kernel32.TerminateJobObject.argtypes = [wintypes.HANDLE, wintypes.UINT]
+_kernel32.TerminateProcess.argtypes = [wintypes.HANDLE, wintypes.UINT]
 _kernel32.CloseHandle.argtypes = [wintypes.HANDLE]
 _ntdll.NtResumeProcess.argtypes = [wintypes.HANDLE]
 
@@ -60,13 +63,17 @@ def resume(process_handle: int) -> None:
 
 
 class Job:
-    """One job object. Its processes end when it is closed, and when this process ends."""
+    """One job object. Its processes end when it is closed, and when this process ends.
+
+    On a system that has no job objects it holds the added process alone, whose descendants are not ended.
+    """
 
     def __init__(self) -> None:
         handle = _kernel32.CreateJobObjectW(None, None)
         if not handle:
             raise ctypes.WinError(ctypes.get_last_error())
         self._handle: int | None = handle
+        self._alone: int | None = None
         limits = _ExtendedLimits()
         limits.BasicLimitInformation.LimitFlags = _JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
         if not _kernel32.SetInformationJobObject(
@@ -74,20 +81,28 @@ class Job:
         ):
             error = ctypes.WinError(ctypes.get_last_error())
             self.close()
-            raise error
+            if error.winerror != _ERROR_INVALID_FUNCTION:
+                raise error
 
     def add(self, process_handle: int) -> None:
-        """Adds a process that was created suspended to the job."""
-        if not _kernel32.AssignProcessToJobObject(self._handle, process_handle):
+        """Adds a process that was created suspended; its handle stays open as long as the job does."""
+        if self._handle is None:
+            self._alone = process_handle
+        elif not _kernel32.AssignProcessToJobObject(self._handle, process_handle):
             raise ctypes.WinError(ctypes.get_last_error())
 
     def terminate(self, exit_code: int) -> None:
         """Ends every process of the job; does nothing if none is left."""
         if self._handle is not None:
             _kernel32.TerminateJobObject(self._handle, exit_code)
+        elif self._alone is not None:
+            _kernel32.TerminateProcess(self._alone, exit_code)
 
     def close(self) -> None:
         """Ends every process of the job and closes its handle."""
         handle, self._handle = self._handle, None
+        alone, self._alone = self._alone, None
         if handle is not None:
             _kernel32.CloseHandle(handle)
+        elif alone is not None:
+            _kernel32.TerminateProcess(alone, 1)
