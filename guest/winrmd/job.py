@@ -86,10 +86,13 @@ class Job:
 
     def add(self, process_handle: int) -> None:
         """Adds a process that was created suspended; its handle stays open as long as the job does."""
+        if self._handle is not None and not _kernel32.AssignProcessToJobObject(self._handle, process_handle):
+            error = ctypes.WinError(ctypes.get_last_error())
+            if error.winerror != _ERROR_INVALID_FUNCTION:
+                raise error
+            self.close()
         if self._handle is None:
             self._alone = process_handle
-        elif not _kernel32.AssignProcessToJobObject(self._handle, process_handle):
-            raise ctypes.WinError(ctypes.get_last_error())
 
     def terminate(self, exit_code: int) -> None:
         """Ends every process of the job; does nothing if none is left."""
