@@ -19,6 +19,7 @@ COMMANDS = {
     "list": ("harness.commands.listing", "List the scenarios, with file, tags and capabilities."),
     "nightly": ("harness.commands.nightly", "Run the whole matrix and report what is new since last night."),
     "smoke": ("harness.commands.smoke", "Run a quick subset in a guest that is kept warm."),
+    "fuzz": ("harness.commands.fuzz", "Fuzz the driver, guided by the code that operations reach."),
     "up": ("harness.commands.live", "Start a guest with the driver loaded, and leave it running."),
     "down": ("harness.commands.live", "End every guest that `up` or `smoke` left behind."),
     "bisect": ("harness.commands.bisect", "Find the first bad commit, in a warm guest."),

@@ -57,7 +57,10 @@ class CrashExpectation:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Metadata of one scenario as the agent's registry lists it on the host."""
+    """Metadata of one scenario as the agent's registry lists it on the host.
+
+    case: JSON of the operations that the agent issues in a scenario's place, for a case of a corpus.
+    """
 
     name: str
     kind: str
@@ -70,6 +73,7 @@ class Scenario:
     tags: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
+    case: str = ""
 
     @property
     def marks(self) -> tuple[str, ...]:

@@ -61,6 +61,9 @@ NTSTATUS NTAPI WinvmInstrumentedEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRI
 #ifdef WINVM_COVERAGE
     WinvmCoverageBegin(DriverObject);
 #endif
+#ifdef WINVM_GUIDANCE
+    WinvmGuidanceBegin();
+#endif
 #ifdef WINVM_GUARD
     WinvmGuardBegin(DriverObject);
 #endif

@@ -4,7 +4,7 @@
  *
  * The bench links these files into a driver beside the driver's own objects, whose sources do not change. The image's
  * entry point is then WinvmInstrumentedEntry; the linker gives the driver's own the second name WinvmOwnEntry
- * (/alternatename). WINVM_COVERAGE and WINVM_GUARD are defined for the parts that the build has.
+ * (/alternatename). WINVM_COVERAGE, WINVM_GUARD and WINVM_GUIDANCE are defined for the parts of the build.
  */
 #pragma once
 
@@ -27,6 +27,7 @@
 #define WINVM_PART_COUNTERS 1
 #define WINVM_PART_GUARD_BEGIN 2 /* the offset is guard_fail.c's plan; no bytes */
 #define WINVM_PART_GUARD_END 3   /* no bytes: what is left is printed */
+#define WINVM_PART_NOVELTY 4     /* guidance.c: what is new since it was asked for last */
 
 /* Precedes each record in the file of records. */
 typedef struct WINVM_RECORD {
@@ -67,6 +68,9 @@ VOID WinvmCoverageBegin(PDRIVER_OBJECT DriverObject);
 VOID WinvmCoverageEntered(PDRIVER_OBJECT DriverObject, NTSTATUS Status);
 VOID WinvmCoverageUnloaded(PDRIVER_OBJECT DriverObject);
 ULONGLONG WinvmCounterBytes(VOID);
+#endif
+#ifdef WINVM_GUIDANCE
+VOID WinvmGuidanceBegin(VOID);
 #endif
 #ifdef WINVM_GUARD
 VOID WinvmGuardBegin(PDRIVER_OBJECT DriverObject);

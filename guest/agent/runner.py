@@ -41,6 +41,8 @@ POLL_S = 0.05
 LOOK_S = 5.0
 STOPPING_S = 10.0
 """Seconds after a scenario's end in which a driver that it asked to stop may do so."""
+CASE_TIMES = 3
+"""A case is issued so often in a replay: a race does not come up each time."""
 MARGIN_S = 2.0  # a scenario's waits end so much (at most a tenth) before the host reports it as hung
 
 
@@ -195,7 +197,13 @@ class Runner:
         self._guarded.begin(command.get("fail"))
         debugger = self.debugger if command.get("debugger") else None
         post_mortem = bool(command.get("post_mortem"))
-        if operations is not None:
+        if "fuzz" in command:
+            found = None
+            ended = self._attempt((), lambda t: _fuzz(command["fuzz"], t), context)
+        elif "case" in command:
+            found = None
+            ended = self._attempt((), lambda t: _replay_case(command["case"], t), context)
+        elif operations is not None:
             found = None  # a replay does not expect the debug output of a scenario
             ended = self._attempt((), lambda t: _replay(operations, linger_s, t), context)
         elif found:
@@ -311,6 +319,18 @@ class Runner:
 
 def _replay(operations: Sequence[Recorded], linger_s: float, t: Context) -> None:
     t.note(f"{replay(operations, linger_s, t)} operations issued")
+
+
+def _fuzz(plan: Any, t: Context) -> None:
+    from agent.fuzz.loop import fuzz  # `random` and the loop are of no use to any other run
+
+    fuzz({**plan, "service": t.service}, t)
+
+
+def _replay_case(document: Any, t: Context) -> None:
+    from agent.fuzz.loop import replay_case
+
+    t.note(f"{replay_case(document, CASE_TIMES, t)} operations issued")
 
 
 def serve(wire: Wire, guest: Guest, collected: Callable[[], Sequence[Registered]] = collect) -> int:

@@ -76,6 +76,8 @@ class Trigger(_Entry):
     seed: Annotated[int, Field(ge=0, le=0xFFFFFFFF)] = 0
     before: Annotated[list[Text], Field(max_length=BEFORE_LIMIT)] = []
     """Scenarios that ran in the same guest since it was restored, oldest first."""
+    case: Annotated[str, Field(max_length=1 << 20)] = ""
+    """JSON of the operations that the agent issues in the scenario's place; empty for a scenario."""
 
 
 class Driver(_Entry):

@@ -51,6 +51,7 @@ def trigger_of(blamed: str, ran: Sequence[Ran], seed: int) -> Trigger:
                 parameters=dict(parameters),
                 seed=seed,
                 before=before,
+                case=scenario.case,
             )
     return Trigger(kind=WITHOUT_SCENARIO.get(blamed, "elsewhere"), name=blamed)
 

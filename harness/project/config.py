@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -72,6 +72,7 @@ class DriverSection(_Section):
     is the INF of the package that holds it; guests with capability `inf-package` install the driver by it.
     """
 
+    guidance: ClassVar[bool] = False  # no key: `winvm fuzz` alone builds the driver so
     name: Name = "winvm"
     folder: Path = Path("driver")
     build: tuple[str, ...] = ("make", "--no-print-directory", "BUILD={build}", "OUT={out}")
@@ -107,6 +108,12 @@ class DriverSection(_Section):
         if extras and ways and ways != ["sources"]:
             raise ValueError(f"{extras[0]} goes with sources, not with {ways[0]}")
         return self
+
+
+class GuidedDriver(DriverSection):
+    """`[driver]` as `winvm fuzz` builds it."""
+
+    guidance: ClassVar[bool] = True
 
 
 class CheckSection(_Section):
@@ -234,12 +241,17 @@ class Config(_Section):
         *,
         coverage: bool = False,
         guard: bool = False,
+        guidance: bool = False,
     ) -> Self:
         """This configuration with another artifacts folder or libvirt daemon, or further instruments."""
         changes: dict[str, object] = {}
         asked = {"coverage": coverage, "guard": guard}
         if more := {name: True for name, wanted in asked.items() if wanted}:
             changes["driver"] = self.driver.model_copy(update=more)
+        if guidance:
+            driver = changes.get("driver", self.driver)
+            assert isinstance(driver, DriverSection)
+            changes["driver"] = GuidedDriver.model_construct(driver.model_fields_set, **dict(driver))
         if artifacts is not None:
             changes["artifacts"] = ArtifactsSection(folder=Path(artifacts).resolve())
         if uri is not None:

@@ -232,7 +232,10 @@ def replay(request: Request, bundle: Bundle, bench: Bench, artifacts: Artifacts,
         BundleError: the bundle's journal cannot be used.
     """
     trigger = bundle.manifest.trigger
-    scenario = Scenario(trigger.name, KIND, build=bundle.manifest.driver.build, deadline_s=trigger.deadline_s)
+    driver = bundle.manifest.driver
+    scenario = Scenario(
+        trigger.name, KIND, build=driver.build, deadline_s=trigger.deadline_s, case=trigger.case
+    )
     for number in range(1, request.times + 1):
         with artifacts.journal.step(StepKind.REPLAY, f"replay {number} of {request.times}") as told:
             bench.guest.restore()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -143,7 +144,7 @@ class Bench:
 
         Args:
             parameters: override those of the payload.
-            replayed: `operations` and `linger_s` of `AgentSession.run`, replayed in the scenario's place.
+            replayed: `operations` and `linger_s`, or `fuzz`, of `AgentSession.run`, in the scenario's place.
 
         Raises:
             InfrastructureError: the guest could not be restored for it.
@@ -226,6 +227,8 @@ class Bench:
         replayed: Mapping[str, Any],
     ) -> Finished | ScenarioCrash | Stuck:
         self._load(self._build(scenario))
+        if scenario.case:
+            replayed = {"case": json.loads(scenario.case), **replayed}
         return self.guest.agent.run(
             scenario_id,
             scenario.name,

@@ -29,6 +29,7 @@ class Instrument(enum.StrEnum):
 
     COVERAGE = "coverage"
     GUARD = "guard"
+    GUIDANCE = "guidance"
 
 
 Instruments = frozenset[Instrument]
@@ -42,6 +43,7 @@ UNIT_OPTIONS: dict[Instrument, tuple[str, ...]] = {
     ),
     # A call in tail position leaves no frame of the function that made it, which a violation could name.
     Instrument.GUARD: ("-fno-optimize-sibling-calls",),
+    Instrument.GUIDANCE: ("-fsanitize-coverage=edge,inline-8bit-counters,trace-cmp",),
 }
 """Options for the driver's own units."""
 
@@ -54,6 +56,7 @@ SOURCES: dict[Instrument, tuple[str, ...]] = {
         *("guard_mdl", "guard_mutex", "guard_objects", "guard_pool", "guard_real"),
         *("guard_references", "guard_report", "guard_spin", "guard_thread", "guard_timers", "guard_work"),
     ),
+    Instrument.GUIDANCE: ("guidance",),
 }
 """C files of `driver/instrument/`, without `.c`, that an instrument needs beside the shared ones."""
 
@@ -74,7 +77,12 @@ LINKERS = ("lld-link", "lld-link-19")
 
 def instruments(config: Config) -> Instruments:
     """The instruments that winvm.toml, or an option over it, asks for."""
-    asked = {Instrument.COVERAGE: config.driver.coverage, Instrument.GUARD: config.driver.guard}
+    driver = config.driver
+    asked = {
+        Instrument.COVERAGE: driver.coverage,
+        Instrument.GUARD: driver.guard,
+        Instrument.GUIDANCE: driver.guidance,
+    }
     return frozenset(one for one, wanted in asked.items() if wanted)
 
 
