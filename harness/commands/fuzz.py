@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +41,13 @@ class _Code(click.ParamType[int]):
     "--minutes", metavar="N", type=click.FloatRange(0.05, 100_000), default=10.0, help="Default 10."
 )
 @click.option("--seed", metavar="S", type=click.IntRange(0, 1 << 31), help="Default: another one each time.")
+@click.option(
+    "--jobs",
+    metavar="J",
+    type=click.IntRange(1, 16),
+    default=1,
+    help="Guests side by side, each with a seed.",
+)
 @click.option("--corpus", metavar="DIR", type=click.Path(path_type=Path), help="Read and add to these cases.")
 @click.option("--guest", metavar="PROFILE", help="Guest profile; default is winvm.toml's.")
 @click.option("--build", metavar="NAME", help="Driver build; default is the first one of winvm.toml.")
@@ -58,6 +68,7 @@ def fuzz(
     context: click.Context,
     minutes: float,
     seed: int | None,
+    jobs: int,
     corpus: Path | None,
     guest: str | None,
     build: str | None,
@@ -92,6 +103,10 @@ def fuzz(
     chosen = build or config.driver.builds[0]
     guided = built and not unguided
     seed = secrets.randbelow(1 << 31) if seed is None else seed
+    if jobs > 1:
+        if minimise_corpus:
+            raise click.UsageError("--minimise-corpus takes one job")
+        context.exit(_side_by_side(jobs, seed))
     kept, started = Artifacts(config.artifacts_folder / "fuzz"), time.time()
     progress = Progress()
     kept.journal.listen(progress)
@@ -132,6 +147,30 @@ def fuzz(
     elif not minimise_corpus:
         _show(campaign, kept.path)
     context.exit(4 if any(not one.known for one in campaign.findings.values()) else 0)
+
+
+def _side_by_side(jobs: int, seed: int) -> int:
+    """Runs this command once for each job, with the next seeds; returns the gravest exit code.
+
+    The jobs share the corpus: each reads it when it starts or restores its guest, and adds its own files.
+    """
+    given = [word for word in sys.argv[1:] if not word.startswith(("--jobs=", "--seed="))]
+    for option in ("--jobs", "--seed"):
+        if option in given:
+            at = given.index(option)
+            del given[at : at + 2]
+    started = [
+        subprocess.Popen([sys.executable, "-m", "harness", *given, f"--seed={seed + number}"])
+        for number in range(jobs)
+    ]
+    try:
+        return max(one.wait() for one in started)
+    except BaseException:
+        for one in started:
+            one.send_signal(signal.SIGINT)
+        for one in started:
+            one.wait()
+        raise
 
 
 def _make_least(campaign: Campaign, folder: Path) -> None:

@@ -63,6 +63,7 @@ from harness.testing.session import Session
     help="Make the N-th allocation of each scenario fail, or a share of all, as 0.05.",
 )
 @click.option("--guard-sweep", is_flag=True, help="Run each scenario once for each allocation, which fails.")
+@click.option("--corpus", metavar="DIR", help="Replay the cases of a corpus of `winvm fuzz`, under guard.")
 @click.option("--hold", is_flag=True, help="Leave the guest as it is at a crash, until Enter or Ctrl-C.")
 @click.option(
     "--artifacts", metavar="FOLDER", help="Write the results below this folder; default is winvm.toml's."
@@ -93,6 +94,7 @@ def run(
     guard: bool,
     guard_fail: str | None,
     guard_sweep: bool,
+    corpus: str | None,
     hold: bool,
     artifacts: str | None,
     uri: str | None,
@@ -116,7 +118,7 @@ def run(
     if invocation.config_path:
         arguments[2] = str(invocation.config_path.resolve())
     named = {"--winvm-guest": guest, "-k": keyword, "-m": marker, "--winvm-artifacts": artifacts}
-    named |= {"--winvm-libvirt-uri": uri, "--winvm-coverage-diff": revision}
+    named |= {"--winvm-libvirt-uri": uri, "--winvm-coverage-diff": revision, "--winvm-corpus": corpus}
     for option, value in named.items():
         arguments += [option, value] if value is not None else []
     arguments += [f"--winvm-scenario={name}" for name in names]
@@ -127,7 +129,9 @@ def run(
     arguments += ["--winvm-verifier"] if verifier else []
     arguments += ["--winvm-coverage"] if coverage else []
     arguments += [f"--winvm-coverage-fail-under={least}"] if least is not None else []
-    arguments += ["--winvm-guard"] if guard or guard_fail or guard_sweep else []
+    # What the guard alone sees must not pass for want of it; a prebuilt driver can have none.
+    replayed = corpus is not None and not config.driver.prebuilt
+    arguments += ["--winvm-guard"] if guard or guard_fail or guard_sweep or replayed else []
     arguments += [f"--winvm-guard-fail={guard_fail}"] if guard_fail else []
     arguments += ["--winvm-guard-sweep"] if guard_sweep else []
     arguments += ["--winvm-hold"] if hold else []

@@ -11,6 +11,8 @@ from harness.reproduce.minimise import reduced
 Crashes = Callable[[Operations], bool]
 BACK = (1, 2, 3, 5, 8, 24)
 """How many of the last cases are tried together, one after another, until they crash."""
+HALVINGS = 6
+"""How often an input is halved at most."""
 
 
 def sufficient(last: Sequence[Operations], crashes: Crashes) -> Operations | None:
@@ -77,9 +79,13 @@ def simpler(operation: Operation) -> list[Callable[[Operation], Operation]]:
     if operation.length or operation.given:
         changes.append(change(length=0, given=""))
         changes.append(change(length=0))
-        changes.append(lambda one: one.model_copy(update={"given": one.given[: len(one.given) // 4 * 2]}))
+        changes += [_halved] * HALVINGS
     changes += [_zeroed(start) for start in range(0, min(len(operation.given), 128), 8)]
     return changes
+
+
+def _halved(one: Operation) -> Operation:
+    return one.model_copy(update={"given": one.given[: len(one.given) // 4 * 2]})
 
 
 def _zeroed(start: int) -> Callable[[Operation], Operation]:

@@ -89,6 +89,9 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--winvm-guard", action="store_true", help="let the guard library watch the driver")
     low_memory.add_options(group)
     group.addoption(
+        "--winvm-corpus", metavar="DIR", help="run the cases of a corpus of winvm fuzz in place of scenarios"
+    )
+    group.addoption(
         "--winvm-hold",
         action="store_true",
         help="at an unexpected crash, leave the guest as it is until Enter or Ctrl-C, and end the run then",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,10 @@ class SessionPlan:
                 verifier=option("--winvm-verifier"),
                 option=self.spelled("param"),
             )
+            if folder := option("--winvm-corpus"):
+                from harness.fuzz.corpus import scenarios
+
+                self.made = replace(self.made, scenarios=scenarios(Path(folder)), elsewhere={})
         return self.made
 
     def chosen(self, test: Path) -> tuple[Scenario, ...]:

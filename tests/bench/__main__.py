@@ -25,6 +25,7 @@ from tests.bench import (
     deploying,
     dryrun,
     dump,
+    fuzzing,
     idle,
     ioctl,
     kdnet,
@@ -101,6 +102,7 @@ def _measure(quick: bool, add: Callable[[str, list[Row]], None], environment: di
         add("smoke", smoke.measure(made, repetitions))
         add("parallel runs", parallel.measure(made))
         add("coverage", covering.measure(made))
+        add("fuzzing", fuzzing.measure(made, 1 if quick else fuzzing.SEEDS))
         add("serial line", serial_line.measure(made))
         add("dry runs", dryrun.measure())
     add("kernel debugging", kdnet.measure())

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 RUN_BY = {
+    "winvm fuzz": ("tests/vm/test_fuzz.py", '"fuzz", "--json"'),
     "make test": (".ci/run", "make test"),
     "make vm-test": (".ci/run", "make vm-test"),
     "make soak": (".ci/run", "make soak"),

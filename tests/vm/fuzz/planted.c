@@ -239,7 +239,8 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING Registry
     DriverObject->MajorFunction[IRP_MJ_CLEANUP] = DriverObject->MajorFunction[IRP_MJ_CLOSE] = Close;
     DriverObject->MajorFunction[IRP_MJ_DEVICE_CONTROL] = Control;
     for (ULONG kind = 0; kind < DEVICES && NT_SUCCESS(status); kind++) {
-        status = IoCreateDevice(DriverObject, sizeof(PLANTED), &Names[kind], FILE_DEVICE_UNKNOWN, 0, FALSE, &Made[kind]);
+        status =
+            IoCreateDevice(DriverObject, sizeof(PLANTED), &Names[kind], FILE_DEVICE_UNKNOWN, 0, FALSE, &Made[kind]);
         if (NT_SUCCESS(status)) {
             ((PLANTED *)Made[kind]->DeviceExtension)->Kind = kind;
             status = IoCreateSymbolicLink(&Links[kind], &Names[kind]);
