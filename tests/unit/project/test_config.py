@@ -115,3 +115,11 @@ def test_the_known_key_that_was_meant_is_named(tmp_path: Path, text: str, said: 
     with pytest.raises(ConfigurationError) as caught:
         config.load(write(tmp_path, text))
     assert said in str(caught.value)
+
+
+def test_only_an_option_guides_the_fuzzer(tmp_path: Path) -> None:
+    made = config.Config(root=tmp_path).with_changes(guard=True, guidance=True)
+    assert made.driver.guidance
+    assert made.driver.guard
+    assert made.driver.name == config.DriverSection().name
+    assert not config.Config(root=tmp_path).driver.guidance

@@ -131,3 +131,13 @@ def test_instruments_are_for_the_driver_under_test(tmp_path: Path) -> None:
     (tmp_path / "winvm.toml").write_text('[[deploy.drivers]]\nname = "other"\nguard = true\n')
     with pytest.raises(ConfigurationError, match="are for the driver under test"):
         config.load(tmp_path / "winvm.toml")
+
+
+def test_a_guided_build_counts_edges_and_traces_comparisons(tmp_path: Path) -> None:
+    (tmp_path / "t.c").write_text(PLAIN)
+    (tmp_path / "winvm.toml").write_text('[driver]\nname = "t"\nsources = ["t.c"]\n')
+    plain = build(tmp_path, 'sources = ["t.c"]', coverage=False)
+    loaded = config.load(tmp_path / "winvm.toml").with_changes(guard=True, guidance=True)
+    guided = build_drivers(loaded, None, Journal())["release"]
+    assert ".SCOV" in sections(guided) - sections(plain)
+    assert guided.parent.parent.name == "guard+guidance"
