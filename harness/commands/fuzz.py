@@ -132,7 +132,8 @@ def fuzz(
             )
             if minimise_corpus:
                 assert corpus is not None
-                _make_least(campaign, corpus)
+                left = _make_least(campaign, corpus)
+                click.echo(f"{corpus}: {left}", err=as_json)
             else:
                 campaign.run()
         finally:
@@ -173,8 +174,8 @@ def _side_by_side(jobs: int, seed: int) -> int:
         raise
 
 
-def _make_least(campaign: Campaign, folder: Path) -> None:
-    """Removes the kept cases that reach nothing which a smaller one does not."""
+def _make_least(campaign: Campaign, folder: Path) -> str:
+    """Removes the kept cases that reach nothing which a smaller one does not; says how many are left."""
     from harness.fuzz import corpus
 
     files = {case.sent: file for file, case in corpus.read(folder).items() if not case.signature}
@@ -182,7 +183,7 @@ def _make_least(campaign: Campaign, folder: Path) -> None:
     for sent, file in files.items():
         if sent not in needed:
             file.unlink()
-    click.echo(f"{folder}: {len(needed & files.keys())} of {len(files)} cases reach all that these reached")
+    return f"{len(needed & files.keys())} of {len(files)} cases reach all that these reached"
 
 
 def _document(campaign: Campaign, artifacts: Path) -> dict[str, Any]:

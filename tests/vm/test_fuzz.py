@@ -34,21 +34,21 @@ def test_a_planted_bug_is_found_minimised_and_replayed(winvm: CommandLine, proje
     code, found = fuzz(winvm, project, *options, "--corpus", str(corpus))
     assert code == 4
     (finding,) = found["findings"]
-    assert finding["signature"] == "c9-planted.sys-Query"
+    assert finding["signature"] == "c9-planted.sys-Complete"
     assert [one["op"] for one in finding["case"]] == ["open", "ioctl"]
     assert (finding["reproduced"], finding["replays"]) == (2, 2)
 
-    file = corpus / "crash-c9-planted.sys-Query.json"
+    file = corpus / "crash-c9-planted.sys-Complete.json"
     assert json.loads(file.read_text())["operations"] == finding["case"]
     config = str(project / "winvm.toml")
     done = winvm.run("--config", config, "run", "--corpus", str(corpus), "--json", timeout=600)
     assert done.returncode == 4, done.stderr.decode()
     results = {one["name"]: one for one in json.loads(done.stdout)["scenarios"]}
-    crashed = results.pop("corpus.crash-c9-planted.sys-Query")
+    crashed = results.pop("corpus.crash-c9-planted.sys-Complete")
     assert crashed["crash"]["signature"] == finding["signature"]
     assert {one["outcome"] for one in results.values()} == {"passed"}
 
-    (corpus / "crash-c9-planted.sys-Query.json").rename(project / "crash.json")
+    (corpus / "crash-c9-planted.sys-Complete.json").rename(project / "crash.json")
     before = set(corpus.iterdir())
     code, _ = fuzz(
         winvm, project, "--device", r"\\.\PlantedLong", "--minimise-corpus", "--corpus", str(corpus)
