@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 ISO = flavour.ISO.name
 UNPROVEN = (
-    "the ReactOS guest is unproven: its image is built and its kernel speaks to the debugger, but no scenario"
-    " has run in it yet"
+    "the ReactOS guest is unproven: it boots, is saved and restored, and its agent answers, but no driver"
+    " has loaded in it yet"
 )
 """Said at each run. Removed with the first run of the suite."""
 
