@@ -65,7 +65,9 @@ def test_libvirt_accepts_the_xml(spec: MachineSpec, tmp_path: Path, accelerator:
 def test_the_guest_gets_its_devices_and_no_way_out(spec: MachineSpec, tmp_path: Path) -> None:
     root = ElementTree.fromstring(xml_of(spec, tmp_path))
     assert root.findtext("os/cmdline") == "root=/dev/vda rw <&>"
-    assert serial_types(root) == ["file", "null", "file", "file"]
+    assert serial_types(root) == ["file"] * 4
+    both = [source for source in root.iter("source") if source.get("path") == str(tmp_path / "com2.log")]
+    assert [source.get("append") for source in both] == ["on", "on"], "COM2 and the port share the journal"
     target = root.find("devices/channel/target")
     assert target is not None
     assert target.get("name") == "org.winvm.dbgprint"
@@ -86,7 +88,7 @@ def over_serial(spec: MachineSpec) -> MachineSpec:
 
 def test_a_guest_without_its_network_has_a_socket_for_com3(spec: MachineSpec, tmp_path: Path) -> None:
     root = ElementTree.fromstring(xml_of(over_serial(spec), tmp_path))
-    assert serial_types(root) == ["file", "null", "unix", "file"]
+    assert serial_types(root) == ["file", "file", "unix", "file"]
     source = root.findall("devices/serial")[2].find("source")
     assert source is not None
     assert source.get("path") == str(tmp_path / AGENT_SOCKET)
@@ -97,7 +99,7 @@ def test_a_virtio_console_is_another_line(spec: MachineSpec, tmp_path: Path) -> 
     root = ElementTree.fromstring(
         xml_of(dataclasses.replace(spec, profile=find_profile("wine-console")), tmp_path)
     )
-    assert serial_types(root) == ["file", "null", "file", "file"]
+    assert serial_types(root) == ["file"] * 4
     (console,) = root.findall("devices/console")
     assert (console.get("type"), console.find("target").get("type")) == ("unix", "virtio")  # type: ignore[union-attr]
     assert console.find("source").get("path") == str(tmp_path / AGENT_SOCKET)  # type: ignore[union-attr]
