@@ -70,8 +70,8 @@ static VOID CheckRegion(ULONG_PTR Caller, ULONG Kind, PERESOURCE Resource) {
 
 typedef BOOLEAN NTAPI ACQUIRE(PERESOURCE Resource, BOOLEAN Wait);
 
-static BOOLEAN Acquire(ULONG_PTR Caller, PERESOURCE Resource, BOOLEAN Wait, BOOLEAN Shared, ACQUIRE *Real) {
-    GuardAtMost(Caller, APC_LEVEL, "ERESOURCE routine", 0x37, 0, (ULONG_PTR)Resource);
+static BOOLEAN Acquire(ULONG_PTR Caller, PERESOURCE Resource, BOOLEAN Wait, BOOLEAN Shared, PCSTR Name, ACQUIRE *Real) {
+    GuardAtMost(Caller, APC_LEVEL, Name, 0x37, 0, (ULONG_PTR)Resource);
     CheckRegion(Caller, 0x37, Resource);
     if (Wait) {
         GuardAcquiring(Caller, Resource, GuardResource, Shared);
@@ -84,19 +84,22 @@ static BOOLEAN Acquire(ULONG_PTR Caller, PERESOURCE Resource, BOOLEAN Wait, BOOL
 }
 
 BOOLEAN NTAPI GuardExAcquireResourceExclusiveLite(PERESOURCE Resource, BOOLEAN Wait) {
-    return Acquire(CALLER, Resource, Wait, FALSE, REAL(ExAcquireResourceExclusiveLite));
+    return Acquire(CALLER, Resource, Wait, FALSE, "ExAcquireResourceExclusiveLite",
+                   REAL(ExAcquireResourceExclusiveLite));
 }
 
 BOOLEAN NTAPI GuardExAcquireResourceSharedLite(PERESOURCE Resource, BOOLEAN Wait) {
-    return Acquire(CALLER, Resource, Wait, TRUE, REAL(ExAcquireResourceSharedLite));
+    return Acquire(CALLER, Resource, Wait, TRUE, "ExAcquireResourceSharedLite", REAL(ExAcquireResourceSharedLite));
 }
 
 BOOLEAN NTAPI GuardExAcquireSharedStarveExclusive(PERESOURCE Resource, BOOLEAN Wait) {
-    return Acquire(CALLER, Resource, Wait, TRUE, REAL(ExAcquireSharedStarveExclusive));
+    return Acquire(CALLER, Resource, Wait, TRUE, "ExAcquireSharedStarveExclusive",
+                   REAL(ExAcquireSharedStarveExclusive));
 }
 
 BOOLEAN NTAPI GuardExAcquireSharedWaitForExclusive(PERESOURCE Resource, BOOLEAN Wait) {
-    return Acquire(CALLER, Resource, Wait, TRUE, REAL(ExAcquireSharedWaitForExclusive));
+    return Acquire(CALLER, Resource, Wait, TRUE, "ExAcquireSharedWaitForExclusive",
+                   REAL(ExAcquireSharedWaitForExclusive));
 }
 
 /* Another routine may have acquired it, or another thread for this one: what was not seen is not judged. */
