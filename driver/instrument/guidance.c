@@ -52,38 +52,19 @@ static VOID Keep(ULONG_PTR Place, ULONGLONG One, ULONGLONG Other) {
 }
 
 #define PLACE ((ULONG_PTR)__builtin_return_address(0))
+#define TRACE(Name, Type)             \
+    VOID Name(Type One, Type Other) { \
+        Keep(PLACE, One, Other);      \
+    }
 
-VOID __sanitizer_cov_trace_cmp1(UCHAR One, UCHAR Other) {
-    Keep(PLACE, One, Other);
-}
-
-VOID __sanitizer_cov_trace_cmp2(USHORT One, USHORT Other) {
-    Keep(PLACE, One, Other);
-}
-
-VOID __sanitizer_cov_trace_cmp4(ULONG One, ULONG Other) {
-    Keep(PLACE, One, Other);
-}
-
-VOID __sanitizer_cov_trace_cmp8(ULONGLONG One, ULONGLONG Other) {
-    Keep(PLACE, One, Other);
-}
-
-VOID __sanitizer_cov_trace_const_cmp1(UCHAR One, UCHAR Other) {
-    Keep(PLACE, One, Other);
-}
-
-VOID __sanitizer_cov_trace_const_cmp2(USHORT One, USHORT Other) {
-    Keep(PLACE, One, Other);
-}
-
-VOID __sanitizer_cov_trace_const_cmp4(ULONG One, ULONG Other) {
-    Keep(PLACE, One, Other);
-}
-
-VOID __sanitizer_cov_trace_const_cmp8(ULONGLONG One, ULONGLONG Other) {
-    Keep(PLACE, One, Other);
-}
+TRACE(__sanitizer_cov_trace_cmp1, UCHAR)
+TRACE(__sanitizer_cov_trace_cmp2, USHORT)
+TRACE(__sanitizer_cov_trace_cmp4, ULONG)
+TRACE(__sanitizer_cov_trace_cmp8, ULONGLONG)
+TRACE(__sanitizer_cov_trace_const_cmp1, UCHAR)
+TRACE(__sanitizer_cov_trace_const_cmp2, USHORT)
+TRACE(__sanitizer_cov_trace_const_cmp4, ULONG)
+TRACE(__sanitizer_cov_trace_const_cmp8, ULONGLONG)
 
 /* Cases: their number, the value's width in bits, then each constant. */
 VOID __sanitizer_cov_trace_switch(ULONGLONG Value, ULONGLONG *Cases) {

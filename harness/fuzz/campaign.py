@@ -86,7 +86,7 @@ class Campaign:
     """What to fuzz, how long, and what was found.
 
     Args:
-        stop_at: signature after which the campaign ends; empty for none.
+        stop_at: whether the campaign ends with this finding.
 
     Attributes:
         seconds: of fuzzing, by the agent's clock: restores and minimising are not counted.
@@ -211,13 +211,11 @@ class Campaign:
             if recurs(finding.signature, crash.signature):
                 finding.times += 1
                 return finding
-        last = join(done.last[-1:])
-        operations = last or corpus.Operation(op="wait")
         case = Case(
             signature=crash.signature,
             what=result.message[:2000],
             driver=self.driver,
-            operations=operations if isinstance(operations, tuple) else (operations,),
+            operations=join(done.last[-1:]) or (corpus.Operation(op="wait"),),
         )
         finding = Finding(
             crash.signature, result.message, crash.cause, case, self.seconds, self.operations, crash.folder

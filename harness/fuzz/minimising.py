@@ -51,7 +51,7 @@ def minimised(case: Operations, crashes: Crashes, deadline: Deadline) -> Operati
     def holds(operations: Sequence[Operation]) -> bool:
         return bool(operations) and not deadline.expired and crashes(tuple(operations))
 
-    kept = tuple(reduced(case, lambda left: holds(left)))
+    kept = tuple(reduced(case, holds))
     for at in range(len(kept)):
         for change in simpler(kept[at]):
             if deadline.expired:
